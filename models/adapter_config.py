@@ -1,0 +1,261 @@
+"""PEFT's adapter_config.json: which layers an adapter changes, with which rank and scale.
+
+Source: huggingface/peft, ``tuners/lora/config.py``, ``tuners/tuners_utils.py``
+(``check_target_module_exists``) and ``utils/other.py`` (``get_pattern_key``).
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.catalogue import did_you_mean
+from models.errors import InputError
+from models.files import complaint
+from models.language_model import TARGETS, LanguageModel, module_path
+
+_Number = TypeVar("_Number", int, float)
+
+Place = tuple[int, str]
+"""A linear layer of a model: decoder layer and target."""
+
+_IN_ROM = "base weights are fixed in ROM"
+_UNSUPPORTED = {
+    "use_dora": f"DoRA rescales the rows of the adapted matrices, and {_IN_ROM}",
+    "modules_to_save": f"whole modules would be replaced, and {_IN_ROM}",
+    "lora_bias": "the low-rank path has no bias vectors",
+    "use_bdlora": "block-diagonal LoRA (BD-LoRA) is not modelled",
+    "use_qalora": "QA-LoRA, which pools groups of inputs, is not modelled",
+    "fan_in_fan_out": "transposed weights occur in no model family that is supported",
+    "layer_replication": "layers would be repeated, and those of the chip are fixed",
+    "target_parameters": "LoRA on bare parameters is not modelled, only on linear layers",
+    "trainable_token_indices": f"rows of the embedding would be replaced, and {_IN_ROM}",
+    "alora_invocation_tokens": "activated LoRA (aLoRA) is not modelled",
+    "arrow_config": "Arrow routing among several adapters is not modelled",
+    "megatron_config": "layers of Megatron are not modelled",
+}
+# These initialisations subtract the adapter's start from the base weights, so the adapter is true
+# only beside a changed base (PEFT can convert it to a plain one when it saves).
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_OUTSIDE_LAYERS = ("lm_head", "model.embed_tokens")
+# PEFT's default for each of the families that are modelled.
+_DEFAULT_TARGETS = ["q_proj", "v_proj"]
+
+_Rank = Annotated[int, Field(strict=True, ge=1)]
+_Alpha = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Strings = Annotated[str, Field(strict=True)] | list[str]
+
+
+class _Config(BaseModel):
+    """The fields of adapter_config.json that decide places, ranks and scales."""
+
+    model_config = ConfigDict(extra="allow")
+
+    peft_type: str
+    task_type: str | None = None
+    r: _Rank = 8
+    lora_alpha: _Alpha = 8.0
+    target_modules: _Strings | None = None
+    exclude_modules: _Strings | None = None
+    rank_pattern: dict[str, _Rank] | None = None
+    alpha_pattern: dict[str, _Alpha] | None = None
+    use_rslora: bool | None = None
+    layers_to_transform: Annotated[int, Field(strict=True)] | list[int] | None = None
+    layers_pattern: _Strings | None = None
+    init_lora_weights: bool | str | None = True
+    bias: str | None = "none"
+
+
+def placements(
+    config: Mapping[str, Any], model: LanguageModel, where: str
+) -> dict[Place, tuple[int, float]]:
+    """Return rank and scale of every linear layer that a PEFT configuration adapts.
+
+    Parameters
+    ----------
+    config : mapping
+        Content of adapter_config.json.
+    model : LanguageModel
+    where : str
+        Begins error messages, normally the file's path.
+
+    Returns
+    -------
+    dict
+        ``(rank, scale)`` by ``(layer, target)``, sorted by layer, then in the order of `TARGETS`.
+        The scale is ``alpha / rank``, with rsLoRA ``alpha / sqrt(rank)``.
+
+    Raises
+    ------
+    InputError
+        If a field is missing or invalid, asks for something that a hardwired base cannot do, or
+        the targets are not linear layers of the model.
+    """
+    try:
+        fields = _Config.model_validate(dict(config))
+    except ValidationError as error:
+        raise InputError(f"{where}: {complaint(error)}") from error
+    _refuse_unsupported(fields, where)
+    chosen = _Targets(fields, where)
+    places = [
+        (layer, target)
+        for layer in range(model.layers)
+        for target in TARGETS
+        if chosen.contains(module_path(layer, target))
+    ]
+    chosen.check_all_known(model, places)
+    ranks = _compile_patterns(fields.rank_pattern, f"{where}: rank_pattern")
+    alphas = _compile_patterns(fields.alpha_pattern, f"{where}: alpha_pattern")
+    result = {}
+    for layer, target in places:
+        path = module_path(layer, target)
+        rank = _by_pattern(ranks, path, fields.r)
+        check_rank(rank, model, f"{where}: r")
+        alpha = _by_pattern(alphas, path, fields.lora_alpha)
+        result[layer, target] = rank, alpha / (math.sqrt(rank) if fields.use_rslora else rank)
+    return result
+
+
+def check_rank(rank: int, model: LanguageModel, where: str) -> None:
+    """Raise `InputError` unless ``rank`` lies between 1 and the model's largest width."""
+    largest = max(model.hidden, model.intermediate, model.heads * model.head_dim)
+    if not 1 <= rank <= largest:
+        raise InputError(
+            f"{where}: the rank must be from 1 to {largest}, the largest width of {model.name}, "
+            f"not {rank}"
+        )
+
+
+def _refuse_unsupported(fields: _Config, where: str) -> None:
+    if fields.peft_type.upper() != "LORA":
+        raise InputError(f"{where}: peft_type: must be LORA, not '{fields.peft_type}'")
+    extra = fields.model_extra or {}
+    for key, why in _UNSUPPORTED.items():
+        if extra.get(key):
+            raise InputError(f"{where}: {key}: cannot be used here: {why}")
+    for key, value in extra.items():
+        if key.startswith("use_") and key not in _UNSUPPORTED and value:
+            raise InputError(f"{where}: {key}: is a variant of LoRA that is not modelled")
+    if fields.bias not in (None, "none"):
+        raise InputError(f"{where}: bias: must be 'none', not '{fields.bias}': {_IN_ROM}")
+    if fields.task_type not in (None, "CAUSAL_LM"):
+        raise InputError(
+            f"{where}: task_type: must be CAUSAL_LM, not '{fields.task_type}', which replaces the "
+            f"LM head: {_IN_ROM}"
+        )
+    start = fields.init_lora_weights
+    if isinstance(start, str) and start.lower().startswith(_CHANGES_BASE):
+        raise InputError(
+            f"{where}: init_lora_weights: '{start}' changes the base weights, which are fixed in "
+            "ROM; convert the adapter to plain LoRA with PEFT when saving it"
+        )
+    if isinstance(fields.target_modules, str):
+        for key in ("layers_to_transform", "layers_pattern"):
+            if getattr(fields, key) is not None:
+                raise InputError(f"{where}: {key}: cannot be used with a target_modules pattern")
+
+
+class _Targets:
+    """Which module paths a configuration adapts."""
+
+    def __init__(self, fields: _Config, where: str) -> None:
+        self.where = where
+        targets = fields.target_modules
+        if targets is None:
+            targets = _DEFAULT_TARGETS
+        elif isinstance(targets, str) and targets.lower() == "all-linear":
+            targets = list(TARGETS)  # PEFT leaves out the LM head here
+        self.targets = self._matcher(targets, "target_modules")
+        self.listed = targets if isinstance(targets, list) else []
+        self.excluded = self._matcher(fields.exclude_modules or [], "exclude_modules")
+        numbers = fields.layers_to_transform
+        self.layers = [numbers] if isinstance(numbers, int) else (numbers or None)
+        names = fields.layers_pattern or [r"[^.]*"]
+        self.layer_patterns = [
+            _compile(name, f"{where}: layers_pattern", r".*\.{}\.(\d+)\.")
+            for name in ([names] if isinstance(names, str) else names)
+        ]
+
+    def _matcher(self, modules: str | list[str], field: str) -> re.Pattern[str]:
+        if isinstance(modules, str):
+            return _compile(modules, f"{self.where}: {field}")
+        # An empty list gives a pattern without alternatives, which no path matches.
+        return re.compile(rf"(?:.*\.)?(?:{'|'.join(map(re.escape, modules)) or '(?!)'})")
+
+    def contains(self, path: str) -> bool:
+        if self.excluded.fullmatch(path) or not self.targets.fullmatch(path):
+            return False
+        if self.layers is None:
+            return True
+        found = next((m for p in self.layer_patterns if (m := p.match(path))), None)
+        return found is not None and int(found[1]) in self.layers
+
+    def check_all_known(self, model: LanguageModel, places: list[Place]) -> None:
+        field = f"{self.where}: target_modules"
+        for path in _OUTSIDE_LAYERS:
+            if self.targets.fullmatch(path) and not self.excluded.fullmatch(path):
+                raise InputError(f"{field}: includes {path}, which can have no adapter: {_IN_ROM}")
+        paths = [module_path(layer, t) for layer in range(model.layers) for t in TARGETS]
+        for name in self.listed:
+            if not any(path == name or path.endswith(f".{name}") for path in paths):
+                raise InputError(
+                    f"{field}: '{name}' is no linear layer of {model.name}"
+                    f"{did_you_mean(name, TARGETS)}"
+                )
+        for number in self.layers or []:
+            if not 0 <= number < model.layers:
+                raise InputError(
+                    f"{self.where}: layers_to_transform: layer {number} does not exist; "
+                    f"{model.name} has layers 0 to {model.layers - 1}"
+                )
+        if not places:
+            raise InputError(f"{field}: matches no linear layer of {model.name}")
+
+
+def _compile(pattern: str, where: str, template: str = "{}") -> re.Pattern[str]:
+    """Compile a pattern from a file, set into a template, unless it could match for ever."""
+    if len(pattern) > 2000 or _is_slow(pattern):
+        raise InputError(f"{where}: this regular expression is too complicated: {pattern!r:.60}")
+    try:
+        return re.compile(template.format(pattern))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise InputError(f"{where}: {pattern!r:.60} is no regular expression: {error}") from error
+
+
+def _is_slow(pattern: str) -> bool:
+    """Say whether backtracking could explode.
+
+    It is exponential in repeats or alternatives inside a repeated group, and polynomial in the
+    number of repeats. The patterns that training tools write have at most five, never nested.
+    """
+    plain = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "x", pattern, flags=re.DOTALL)
+    repeats, branching = 0, [False]
+    for position, character in enumerate(plain):
+        if character == "(":
+            branching.append(False)
+        elif character == ")" and len(branching) > 1:
+            inside = branching.pop()
+            if inside and plain[position + 1 : position + 2] in ("*", "+", "{"):
+                return True
+            branching[-1] |= inside
+        elif character in "*+{|":
+            repeats += character != "|"
+            branching[-1] = True
+    return repeats > 6
+
+
+def _compile_patterns(
+    values: Mapping[str, _Number] | None, where: str
+) -> list[tuple[re.Pattern[str], _Number]]:
+    return [
+        (_compile(key, where, r"(?:.*\.)?(?:{})$"), value) for key, value in (values or {}).items()
+    ]
+
+
+def _by_pattern(
+    patterns: list[tuple[re.Pattern[str], _Number]], path: str, default: _Number
+) -> _Number:
+    # The first pattern that matches counts, as in PEFT's get_pattern_key.
+    return next((value for pattern, value in patterns if pattern.match(path)), default)

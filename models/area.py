@@ -1,0 +1,89 @@
+"""Area and transistors by block, closed form. Everything takes numbers or NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from models.chip import Chip
+from models.language_model import LanguageModel
+from models.rom import head_matrix, layer_matrices
+
+BYTES_PER_MIB = 1 << 20
+
+
+def rom_weights(model: LanguageModel) -> int:
+    """Weights in ROM: the linear layers, the LM head and, where it is another matrix, the
+    embedding. Norm gains and biases are a few hundred kB and left out."""
+    head = model.hidden * model.vocab
+    embedding = 0 if model.tied_embeddings else head
+    linear = sum(m.weights for m in layer_matrices(model))
+    return model.layers * linear + head + embedding
+
+
+def _accumulators(chip: Chip, model: LanguageModel) -> Any:
+    """Adders behind the ROM: one per broadcast lane and output that accumulates in parallel."""
+    matrices = layer_matrices(model)
+    head = head_matrix(model)
+    width = chip.datapath.outputs_per_pass
+    if chip.datapath.layers == "shared":
+        widest = max(m.out_features for m in (*matrices, head))
+        return chip.datapath.lanes * np.minimum(width, widest)
+    per_layer = sum(np.minimum(width, m.out_features) for m in matrices)
+    head_outputs = np.minimum(width, head.out_features)
+    return chip.datapath.lanes * (model.layers * per_layer + head_outputs)
+
+
+def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
+    """Transistors by block, and ``total``, for ``model`` hardwired on ``chip``.
+
+    ROM is charged per weight (Taalas states one transistor per weight), SRAM per bit cell,
+    arithmetic per full-adder bit. Macro periphery, routing and repair are in no block: the sum is
+    a lower bound on a published count.
+    """
+    process = chip.process
+    engines = 1 if chip.datapath.layers == "shared" else model.layers
+    full_adder = process.adder_transistors_per_bit
+    memories = 2 if chip.attention.kv_memories == "separate" else 1
+    mac = process.mac_int8_transistors
+    blocks = {
+        "rom": rom_weights(model) * chip.rom.transistors_per_weight,
+        "sram": chip.sram.capacity_mib * BYTES_PER_MIB * 8 * process.sram_transistors_per_bit,
+        "matrix adders": _accumulators(chip, model) * chip.rom.accumulator_bits * full_adder,
+        "attention": engines * memories * chip.attention.macs_per_cycle * mac,
+        "lora": engines * len(layer_matrices(model)) * chip.lora.macs_per_cycle * mac,
+        # Two norms, RoPE and the activation of a layer are separate units, plus the final norm.
+        "vector units": (engines * 4 + 1)
+        * chip.datapath.vector_lanes
+        * process.fp16_transistors,
+        # A comparator per scanned logit, kept in a sorted list of eight.
+        "sampling": chip.sampling.topk_logits_per_cycle * 8 * 16 * full_adder,
+    }
+    return {**blocks, "total": sum(blocks.values())}
+
+
+def area(chip: Chip, model: LanguageModel) -> dict[str, Any]:
+    """Area by block in mm², and ``total``.
+
+    ROM and SRAM from macro density, logic from transistors over placed density, ``overhead`` a
+    share of the sum, ``io`` stated.
+    """
+    counted = transistors(chip, model)
+    density = chip.process.logic_mtransistors_per_mm2 * 1e6
+    rom_mbit = rom_weights(model) * chip.rom.bits_per_weight / 1e6
+    sram_mbit = chip.sram.capacity_mib * BYTES_PER_MIB * 8 / 1e6
+    blocks = {
+        "rom": rom_mbit / chip.rom.density_mbit_per_mm2,
+        "sram": sram_mbit / chip.sram.density_mbit_per_mm2,
+    }
+    for block in ("matrix adders", "attention", "lora", "vector units", "sampling"):
+        blocks[block] = counted[block] / density
+    blocks["overhead"] = chip.floorplan.overhead_share * sum(blocks.values())
+    blocks["io"] = chip.floorplan.io_mm2
+    return {**blocks, "total": sum(blocks.values())}
+
+
+def logic_area(blocks: dict[str, Any]) -> Any:
+    """mm² of dense logic in an ``area`` result: what leaks and is clocked as logic."""
+    return blocks["total"] - blocks["rom"] - blocks["sram"] - blocks["io"]

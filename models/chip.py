@@ -1,0 +1,356 @@
+"""A chip: sections of parameters read from one YAML file, each with value, kind and source.
+
+Values may be plain numbers or NumPy arrays of equal shape: every closed form takes both, so a
+sweep over a million designs is one call on one ``Chip``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models import catalogue
+from models.errors import InputError
+from models.parameters import (
+    Parameter,
+    Quantity,
+    check_value,
+    choice,
+    count,
+    nearest,
+    quantities,
+    quantity,
+    read_section,
+    read_yaml,
+)
+from models.process import Process
+
+ISSUES = ("serial", "pipelined")
+KV_BITS = (4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Die:
+    """The die as published: what area and transistors are compared with."""
+
+    area_mm2: Any = quantity("mm2", 1, 50000, "die area")
+    transistors: Any = quantity("", 1e6, 1e13, "transistors on the die", default=math.nan)
+
+
+@dataclass(frozen=True)
+class Datapath:
+    """Clock, broadcast and issue."""
+
+    clock_ghz: Any = quantity("GHz", 0.01, 10, "clock of the datapath")
+    lanes: Any = count("", 1, 4096, "activations broadcast to a matrix per cycle")
+    fill_cycles: Any = count("cycles", 1, 4096, "pipeline fill of one operation")
+    vector_lanes: Any = count("", 1, 65536, "elements per cycle in norms, RoPE and activations")
+    issue: Any = choice(ISSUES, "one token in flight, or tokens one behind another")
+    layers: Any = choice(("distinct", "shared"), "own hardware per layer, or one array for all")
+    outputs_per_pass: Any = quantity(
+        "",
+        1,
+        1e9,
+        "outputs that accumulate in parallel; all of them if not given",
+        default=math.inf,
+    )
+
+
+@dataclass(frozen=True)
+class Rom:
+    """The mask ROM that holds the base model and multiplies by it."""
+
+    bits_per_weight: Any = quantity("bit", 1, 16, "stored bits per weight, mean over the model")
+    transistors_per_weight: Any = quantity("", 0.1, 64, "ROM transistors per weight")
+    density_mbit_per_mm2: Any = quantity("Mb/mm2", 1, 500, "ROM macro density")
+    accumulator_bits: Any = count("bit", 4, 64, "width of an output's accumulator")
+    broadcast_pitch_mm: Any = quantity("mm", 0.01, 10, "spacing of product lines in a matrix")
+
+
+@dataclass(frozen=True)
+class Sram:
+    """SRAM for KV cache and adapters."""
+
+    capacity_mib: Any = quantity("MiB", 1, 1 << 20, "SRAM for KV cache and adapters")
+    density_mbit_per_mm2: Any = quantity("Mb/mm2", 1, 200, "SRAM macro density")
+    kv_bits: Any = count("bit", 4, 16, "bits per KV cache element")
+    write_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 20, "write port of a layer's SRAM")
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The KV memory of a layer and the multipliers beside it."""
+
+    kv_memories: Any = choice(
+        ("shared", "separate"), "K and V in one memory with its multipliers, or in one each"
+    )
+    kv_read_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 24, "read port of a KV memory")
+    macs_per_cycle: Any = count("/cycle", 1, 1 << 26, "multiply-accumulates beside a KV memory")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The low-rank side path of a ROM matrix group."""
+
+    order: Any = choice(("parallel", "sequential"), "beside the base pass, or after it")
+    format: Any = choice(("float32", "float16", "int8", "int4"), "format of adapters in SRAM")
+    read_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 24, "adapter SRAM read per side path")
+    macs_per_cycle: Any = count("/cycle", 1, 1 << 24, "multiply-accumulates per side path")
+    max_rank: Any = count("", 1, 1024, "highest rank that the side path can index")
+    switch_cycles: Any = count("cycles", 1, 1e9, "to point at another resident adapter")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """From logits to the next token."""
+
+    topk_logits_per_cycle: Any = count("/cycle", 1, 1 << 20, "logits that top-k scans per cycle")
+    loop_cycles: Any = count("cycles", 1, 1e9, "softmax, draw, stop test and feedback")
+
+
+@dataclass(frozen=True)
+class Link:
+    """Disk, host memory and the link into the chip."""
+
+    bandwidth_gb_per_s: Any = quantity("GB/s", 0.001, 10000, "host link, effective")
+    latency_us: Any = quantity("us", 0, 1e6, "host link, set-up of a transfer")
+    burst_bytes: Any = count("B", 64, 1 << 30, "bytes per SRAM burst while an adapter loads")
+    disk_gb_per_s: Any = quantity("GB/s", 0.001, 1000, "disk read, effective")
+    disk_latency_us: Any = quantity("us", 0, 1e7, "disk, first byte")
+
+
+@dataclass(frozen=True)
+class Floorplan:
+    """What the blocks do not explain."""
+
+    io_mm2: Any = quantity("mm2", 0, 1000, "host link PHY, pads, PLLs")
+    overhead_share: Any = quantity("", 0, 2, "routing, control, redundancy: share of the blocks")
+
+
+@dataclass(frozen=True)
+class Power:
+    """From chip to card."""
+
+    regulator_efficiency: Any = quantity("", 0.3, 1, "of the card's voltage regulators")
+    board_w: Any = quantity("W", 0, 1000, "card beside the chip: link, fan, controller")
+    limit_w: Any = quantity("W", 1, 100000, "card power limit; throughput is capped at it")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """From die to tokens."""
+
+    package_test_usd: Any = quantity("USD", 0, 100000, "package and test per chip")
+    board_usd: Any = quantity("USD", 0, 100000, "rest of the card")
+    lifetime_years: Any = quantity("year", 0.1, 30, "depreciation")
+    utilization: Any = quantity("", 0.001, 1, "share of the lifetime spent decoding")
+    pue: Any = quantity("", 1, 3, "power usage effectiveness of the data centre")
+    electricity_usd_per_kwh: Any = quantity("USD/kWh", 0, 10, "price of electricity")
+
+
+SECTIONS: dict[str, type] = {
+    "die": Die,
+    "datapath": Datapath,
+    "rom": Rom,
+    "sram": Sram,
+    "attention": Attention,
+    "lora": Lora,
+    "sampling": Sampling,
+    "link": Link,
+    "floorplan": Floorplan,
+    "power": Power,
+    "cost": Cost,
+    "process": Process,
+}
+
+
+class Calibration(BaseModel):
+    """The one measurement that one parameter was fitted to.
+
+    ``metric`` is ``token_s`` (mean decode step, seconds); ``relative_error`` is one standard
+    deviation of the measurement.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parameter: str
+    metric: str
+    value: float
+    relative_error: float
+    prompt: int
+    output: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip file, resolved. ``chip.sram.capacity_mib`` is a value; ``chip.parameters`` has the
+    origin of each, by dotted name.
+
+    After ``with_settings``, ``overrides`` are the user's values and ``as_filed`` the chip before
+    them.
+    """
+
+    name: str
+    title: str
+    model: str
+    process_name: str
+    die: Die
+    datapath: Datapath
+    rom: Rom
+    sram: Sram
+    attention: Attention
+    lora: Lora
+    sampling: Sampling
+    link: Link
+    floorplan: Floorplan
+    power: Power
+    cost: Cost
+    process: Process
+    parameters: Mapping[str, Parameter]
+    calibration: Calibration | None = None
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    as_filed: Chip | None = None
+
+    @classmethod
+    def open(cls, name: str) -> Chip:
+        """Read a chip from the catalogue, or from a path that ends in ``.yaml`` or ``.yml``.
+
+        Raises
+        ------
+        InputError
+            On an unknown name, an unreadable file, an unknown key, a missing parameter, a wrong
+            unit or a value out of range.
+        """
+        if name.endswith((".yaml", ".yml")):
+            return cls.from_file(Path(name))
+        return cls.from_file(catalogue.resolve("chip", name))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Chip:
+        """Read a chip file, the chip file that it ``extends`` and the process that it names."""
+        data = _merged(path)
+        shown = path.name
+        allowed = {"title", "model", "process", "calibration", *SECTIONS}
+        for key in data:
+            if key not in allowed:
+                raise InputError(f"{shown}: {key} is no known section{nearest(str(key), allowed)}")
+        for key in ("title", "model", "process"):
+            if not isinstance(data.get(key), str):
+                raise InputError(f"{shown}: {key} is missing (a name is expected)")
+        sections: dict[str, Any] = {}
+        parameters: dict[str, Parameter] = {}
+        for name, section in SECTIONS.items():
+            if name == "process":
+                process_path = catalogue.resolve("process", data["process"])
+                source, body = process_path.name, read_yaml(process_path)
+                body.pop("title", None)
+                sections[name], found = read_section(source, "", body, section)
+            else:
+                sections[name], found = read_section(shown, name, data.get(name, {}), section)
+            parameters.update({f"{name}.{key}": value for key, value in found.items()})
+        chip = cls(
+            name=path.stem,
+            title=data["title"],
+            model=data["model"],
+            process_name=data["process"],
+            parameters=parameters,
+            calibration=_read_calibration(shown, data.get("calibration"), parameters),
+            **sections,
+        )
+        chip.check(shown)
+        return chip
+
+    def check(self, where: str) -> None:
+        """Refuse combinations that cannot exist, in one sentence."""
+        if isinstance(self.sram.kv_bits, int) and self.sram.kv_bits not in KV_BITS:
+            raise InputError(f"{where}: sram.kv_bits: {self.sram.kv_bits} is not one of 4, 8, 16")
+
+    def with_values(self, values: Mapping[str, Any]) -> Chip:
+        """A copy with some parameters replaced, by dotted name; arrays are taken as they are."""
+        sections: dict[str, dict[str, Any]] = {}
+        for key, value in values.items():
+            section, _, field = key.partition(".")
+            sections.setdefault(section, {})[field] = value
+        changed = {
+            section: dataclasses.replace(getattr(self, section), **fields)
+            for section, fields in sections.items()
+        }
+        return dataclasses.replace(self, **changed)
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Chip:
+        """A copy with parameters set by a user, checked against their units and legal bounds.
+
+        Raises
+        ------
+        InputError
+            On an unknown parameter, a wrong unit or a value out of range.
+        """
+        checked = {}
+        for key, value in settings.items():
+            spec = DECLARED.get(key)
+            if spec is None:
+                raise InputError(f"--set {key}: no such parameter{nearest(key, DECLARED)}")
+            checked[key] = check_value(f"--set {key}", value, spec)
+        chip = dataclasses.replace(
+            self.with_values(checked),
+            overrides={**self.overrides, **checked},
+            as_filed=self.as_filed or self,
+        )
+        chip.check("--set")
+        return chip
+
+
+DECLARED: dict[str, Quantity] = {
+    f"{name}.{field}": spec
+    for name, section in SECTIONS.items()
+    for field, spec in quantities(section).items()
+}
+"""Every parameter that a chip can have, by dotted name."""
+
+
+def _merged(path: Path) -> dict[str, Any]:
+    """The file's mapping laid over the one that it extends: parameter by parameter."""
+    data = read_yaml(path)
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data
+    base = read_yaml(catalogue.resolve("chip", str(parent)))
+    if "extends" in base:
+        raise InputError(f"{path.name}: extends: '{parent}' itself extends another chip")
+    for key, value in data.items():
+        if key in SECTIONS and isinstance(value, dict) and isinstance(base.get(key), dict):
+            base[key] = {**base[key], **value}
+        else:
+            base[key] = value
+    return base
+
+
+def _read_calibration(
+    where: str, data: Any, parameters: Mapping[str, Parameter]
+) -> Calibration | None:
+    calibrated = [key for key, parameter in parameters.items() if parameter.kind == "calibrated"]
+    if data is None:
+        if calibrated:
+            raise InputError(f"{where}: {calibrated[0]} is calibrated, but calibration is missing")
+        return None
+    try:
+        calibration = Calibration.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where}: calibration.{field}: {first['msg'].lower()}") from None
+    if calibrated != [calibration.parameter]:
+        raise InputError(
+            f"{where}: calibration.parameter: '{calibration.parameter}' must be the one parameter "
+            f"of kind calibrated ({', '.join(calibrated) or 'none is'})"
+        )
+    if calibration.metric != "token_s":
+        raise InputError(f"{where}: calibration.metric: only token_s can be fitted to")
+    return calibration

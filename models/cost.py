@@ -1,0 +1,51 @@
+"""Die cost and cost per million tokens, closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from models.chip import Chip
+
+SECONDS_PER_YEAR = 365.25 * 86400
+
+
+def murphy_yield(area_mm2: Any, defects_per_cm2: Any) -> Any:
+    """Die yield by Murphy's model, ``((1 − e^−x) / x)²`` with ``x = area · D0``.
+
+    B. T. Murphy, "Cost-size optima of monolithic integrated circuits", Proc. IEEE 52 (1964).
+    """
+    x = np.asarray(area_mm2) / 100 * defects_per_cm2
+    return ((-np.expm1(-x)) / x) ** 2
+
+
+def gross_dies(area_mm2: Any, wafer_diameter_mm: Any) -> Any:
+    """Whole dies on a round wafer: ``π(d/2)²/A − πd/√(2A)``, at least 0, not rounded."""
+    radius = wafer_diameter_mm / 2
+    dies = np.pi * radius**2 / area_mm2 - np.pi * wafer_diameter_mm / np.sqrt(2 * area_mm2)
+    return np.maximum(dies, 0.0)
+
+
+def die_cost_usd(chip: Chip) -> Any:
+    """Cost of a good die in USD: wafer price over good dies. ``inf`` where no die fits."""
+    process = chip.process
+    good = gross_dies(chip.die.area_mm2, process.wafer_diameter_mm) * murphy_yield(
+        chip.die.area_mm2, process.defects_per_cm2
+    )
+    with np.errstate(divide="ignore"):
+        return np.where(good > 0, process.wafer_usd / np.maximum(good, 1e-300), np.inf)[()]
+
+
+def usd_per_million_tokens(chip: Chip, tokens_per_s: Any, energy_j_per_token: Any) -> Any:
+    """Depreciation of the card plus electricity, in USD per million decoded tokens.
+
+    Design, masks, host and staff are not in it: they depend on volume, not on the chip.
+    """
+    card_usd = die_cost_usd(chip) + chip.cost.package_test_usd + chip.cost.board_usd
+    busy_s = chip.cost.lifetime_years * SECONDS_PER_YEAR * chip.cost.utilization
+    kwh_per_token = energy_j_per_token * chip.cost.pue / 3.6e6
+    per_token = card_usd / (busy_s * tokens_per_s) + kwh_per_token * (
+        chip.cost.electricity_usd_per_kwh
+    )
+    return per_token * 1e6

@@ -1,0 +1,322 @@
+"""Dense decoder-only language models: dimensions, exact tensor shapes and parameter counts."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models import catalogue
+from models.errors import InputError
+from models.files import complaint, read_json_object
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers of one decoder layer, in the order in which a token meets them."""
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+"""The Hugging Face ``model_type`` values that are modelled."""
+
+_MOE = "is a mixture of experts"
+_MLA = "uses multi-head latent attention (MLA)"
+_GEMMA = "is a Gemma model (GeGLU, scaled embeddings)"
+_NOT_MODELLED = {
+    "deepseek_v2": f"{_MLA} and {_MOE}",
+    "deepseek_v3": f"{_MLA} and {_MOE}",
+    "gpt_oss": f"{_MOE} with sliding-window attention",
+    "llama4": _MOE,
+    "mixtral": _MOE,
+    "olmoe": _MOE,
+    "phimoe": _MOE,
+    "qwen2_moe": _MOE,
+    "qwen3_moe": _MOE,
+    "gemma": _GEMMA,
+    "gemma2": _GEMMA,
+    "gemma3": _GEMMA,
+    "gemma3_text": _GEMMA,
+    "gemma4": _GEMMA,
+    "gemma4_text": _GEMMA,
+    "phi3": "is a Phi model (fused projections)",
+}
+# A file that calls itself dense but carries one of these keys is not what it says.
+_FOREIGN_KEYS = {
+    "num_local_experts": _MOE,
+    "num_experts": _MOE,
+    "n_routed_experts": _MOE,
+    "kv_lora_rank": _MLA,
+}
+
+
+def module_path(layer: int, target: str) -> str:
+    """Return the Hugging Face path of a linear layer, e.g. ``model.layers.3.mlp.up_proj``."""
+    block = "self_attn" if target in TARGETS[:4] else "mlp"
+    return f"model.layers.{layer}.{block}.{target}"
+
+
+_Width = Annotated[int, Field(strict=True, ge=1, le=2**20)]
+_Count = Annotated[int, Field(strict=True, ge=1, le=2**28)]
+_Flag = Annotated[bool, Field(strict=True)]
+
+
+class _Config(BaseModel):
+    """The fields of a Hugging Face config.json that decide shapes; the rest is ignored."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    num_hidden_layers: Annotated[int, Field(strict=True, ge=1, le=10_000)]
+    hidden_size: _Width
+    intermediate_size: _Width
+    num_attention_heads: _Width
+    num_key_value_heads: _Width | None = None
+    head_dim: _Width | None = None
+    vocab_size: _Count
+    max_position_embeddings: _Count
+    tie_word_embeddings: _Flag = False
+    attention_bias: _Flag = False
+    mlp_bias: _Flag = False
+    hidden_act: str = "silu"
+    use_sliding_window: _Flag = False
+    sliding_window: _Count | None = None
+    layer_types: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A dense decoder-only transformer with grouped-query attention and a gated MLP.
+
+    Attributes
+    ----------
+    name : str
+    family : str
+        Hugging Face ``model_type``, one of `FAMILIES`.
+    layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, max_position : int
+        Dimensions as in the model's config.json.
+    tied_embeddings : bool
+        The LM head is the embedding matrix; its weights exist once.
+    attention_bias, output_bias, mlp_bias : bool
+        Bias vectors on q, k and v; on o; on gate, up and down.
+    qk_norm : bool
+        RMSNorm over each head of q and k.
+    """
+
+    name: str
+    family: str
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    tied_embeddings: bool
+    max_position: int
+    attention_bias: bool
+    output_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
+
+    @classmethod
+    def open(cls, text: str) -> "LanguageModel":
+        """Return the model that a user means: a catalogue name or a path to a config.json.
+
+        Raises
+        ------
+        InputError
+            As `by_name` and `from_config`.
+        """
+        known = {name.lower() for name in catalogue.names("model")}
+        looks_like_path = "/" in text or "\\" in text or text.endswith(".json")
+        if text.lower() not in known and (looks_like_path or os.path.isdir(text)):
+            return cls.from_config(text)
+        return cls.by_name(text)
+
+    @classmethod
+    def by_name(cls, name: str) -> "LanguageModel":
+        """Return a model of the catalogue.
+
+        Raises
+        ------
+        InputError
+            If the catalogue has no such model; the message names the nearest ones.
+        """
+        return cls.from_config(catalogue.resolve("model", name))
+
+    @classmethod
+    def from_config(
+        cls, source: str | Path | Mapping[str, Any], name: str | None = None
+    ) -> "LanguageModel":
+        """Read a Hugging Face config.json.
+
+        Parameters
+        ----------
+        source : path or mapping
+            The file, the folder that holds it, or its content.
+        name : str, optional
+            What to call the model; by default the file's name, or the folder's if the file is
+            called config.json.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, a field is missing or out of range, or the model is of a
+            family that is not modelled.
+        """
+        if isinstance(source, Mapping):
+            where, default_name, config = "config.json", str(source.get("model_type")), source
+        else:
+            path = Path(source)
+            if os.path.isdir(path):
+                path = path / "config.json"
+            where, config = str(path), read_json_object(path)
+            named_by_folder = path.name == "config.json"
+            default_name = path.absolute().parent.name if named_by_folder else path.stem
+        return _build(config, where, name or default_name)
+
+    def linear_shape(self, target: str) -> tuple[int, int]:
+        """Return ``(out_features, in_features)`` of one of `TARGETS`."""
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {
+            "q_proj": (q, self.hidden),
+            "k_proj": (kv, self.hidden),
+            "v_proj": (kv, self.hidden),
+            "o_proj": (self.hidden, q),
+            "gate_proj": (self.intermediate, self.hidden),
+            "up_proj": (self.intermediate, self.hidden),
+            "down_proj": (self.hidden, self.intermediate),
+        }[target]
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Return name and shape of every tensor of the checkpoint, as Hugging Face stores it."""
+        biased = dict.fromkeys(TARGETS[:3], self.attention_bias)
+        biased["o_proj"] = self.output_bias
+        biased |= dict.fromkeys(TARGETS[4:], self.mlp_bias)
+        shapes: dict[str, tuple[int, ...]] = {
+            "model.embed_tokens.weight": (self.vocab, self.hidden)
+        }
+        for layer in range(self.layers):
+            prefix = f"model.layers.{layer}"
+            for target in TARGETS:
+                path = module_path(layer, target)
+                shapes[f"{path}.weight"] = self.linear_shape(target)
+                if biased[target]:
+                    shapes[f"{path}.bias"] = self.linear_shape(target)[:1]
+            if self.qk_norm:
+                shapes[f"{prefix}.self_attn.q_norm.weight"] = (self.head_dim,)
+                shapes[f"{prefix}.self_attn.k_norm.weight"] = (self.head_dim,)
+            shapes[f"{prefix}.input_layernorm.weight"] = (self.hidden,)
+            shapes[f"{prefix}.post_attention_layernorm.weight"] = (self.hidden,)
+        shapes["model.norm.weight"] = (self.hidden,)
+        if not self.tied_embeddings:
+            shapes["lm_head.weight"] = (self.vocab, self.hidden)
+        return shapes
+
+    @property
+    def parameter_count(self) -> int:
+        """All parameters, tied embeddings counted once."""
+        return sum(math.prod(shape) for shape in self.tensors().values())
+
+    @property
+    def linear_weights_per_layer(self) -> int:
+        """Weights of the seven linear layers of one decoder layer, without biases."""
+        return sum(math.prod(self.linear_shape(target)) for target in TARGETS)
+
+    @property
+    def embedding_weights(self) -> int:
+        """Weights of the token embedding."""
+        return self.vocab * self.hidden
+
+    @property
+    def head_weights(self) -> int:
+        """Weights that the LM head stores besides the embedding: 0 where they are tied."""
+        return 0 if self.tied_embeddings else self.vocab * self.hidden
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Numbers that one token leaves in the KV cache, keys and values of all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_dim
+
+
+def _build(config: Mapping[str, Any], where: str, name: str) -> LanguageModel:
+    family = config.get("model_type")
+    if not isinstance(family, str):
+        raise InputError(
+            f"{where}: model_type: must be one of {', '.join(FAMILIES)}, but it is "
+            + ("missing" if family is None else f"no string: {family!r}")
+        )
+    use_one = f"which is not modelled yet; use one of {', '.join(FAMILIES)}"
+    if family in _NOT_MODELLED:
+        raise InputError(f"{where}: model_type: '{family}' {_NOT_MODELLED[family]}, {use_one}")
+    if family not in FAMILIES:
+        raise InputError(f"{where}: model_type: '{family}' is a family {use_one}")
+    for key, kind in _FOREIGN_KEYS.items():
+        if config.get(key):
+            raise InputError(f"{where}: {key}: a model with this key {kind}, {use_one}")
+    try:
+        fields = _Config.model_validate(dict(config))
+    except ValidationError as error:
+        raise InputError(f"{where}: {complaint(error)}") from error
+
+    if fields.hidden_act != "silu":
+        raise InputError(f"{where}: hidden_act: must be 'silu', not '{fields.hidden_act}'")
+    if window := _active_window(family, fields):
+        raise InputError(f"{where}: {window} sliding-window attention, which is not modelled yet")
+    heads = fields.num_attention_heads
+    # Only Llama's config class falls back to one KV head per head where the key is absent: those
+    # of the other families fall back to a constant that fits one of their models.
+    if family != "llama" and "num_key_value_heads" not in fields.model_fields_set:
+        raise InputError(f"{where}: num_key_value_heads: this field is missing")
+    kv_heads = fields.num_key_value_heads or heads
+    if heads % kv_heads:
+        raise InputError(
+            f"{where}: num_key_value_heads: {kv_heads} must divide num_attention_heads, {heads}"
+        )
+    return LanguageModel(
+        name=name,
+        family=family,
+        layers=fields.num_hidden_layers,
+        hidden=fields.hidden_size,
+        intermediate=fields.intermediate_size,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=_head_dim(family, fields, where),
+        vocab=fields.vocab_size,
+        tied_embeddings=fields.tie_word_embeddings,
+        max_position=fields.max_position_embeddings,
+        # Hugging Face reads attention_bias in Llama and Qwen3 only: Mistral never has biases and
+        # Qwen2 always has them, on q, k and v.
+        attention_bias=family == "qwen2" or (family != "mistral" and fields.attention_bias),
+        output_bias=family in ("llama", "qwen3") and fields.attention_bias,
+        mlp_bias=family == "llama" and fields.mlp_bias,
+        qk_norm=family == "qwen3",
+    )
+
+
+def _head_dim(family: str, fields: _Config, where: str) -> int:
+    hidden, heads = fields.hidden_size, fields.num_attention_heads
+    head_dim = fields.head_dim
+    if head_dim is None and family == "qwen3":
+        head_dim = 128  # Qwen3Config's default, whatever the hidden size
+    if head_dim is None:
+        if hidden % heads:
+            raise InputError(
+                f"{where}: head_dim: this field is missing, and hidden_size {hidden} is no "
+                f"multiple of num_attention_heads {heads}"
+            )
+        head_dim = hidden // heads
+    if head_dim % 2:
+        raise InputError(f"{where}: head_dim: must be even for rotary embeddings, not {head_dim}")
+    return head_dim
+
+
+def _active_window(family: str, fields: _Config) -> str | None:
+    """Say which field switches sliding windows on; their mere size does not in Qwen's files."""
+    if fields.layer_types and any(kind != "full_attention" for kind in fields.layer_types):
+        return "layer_types: asks for"
+    if family in ("qwen2", "qwen3") and fields.use_sliding_window:
+        return "use_sliding_window: asks for"
+    window = fields.sliding_window
+    if family == "mistral" and window and window < fields.max_position_embeddings:
+        return f"sliding_window: {window} asks for"
+    return None

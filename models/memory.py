@@ -1,0 +1,50 @@
+"""The SRAM budget: KV cache and adapters in one capacity, closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.area import BYTES_PER_MIB
+from models.chip import Chip
+from models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class SramBudget:
+    """Bytes of SRAM and what fits. ``free_bytes`` is negative by what is lacking."""
+
+    capacity_bytes: Any
+    kv_bytes_per_token: Any
+    kv_bytes: Any
+    adapter_bytes: Any
+    free_bytes: Any
+    max_context_tokens: Any
+    max_users: Any
+
+
+def sram_budget(
+    chip: Chip, model: LanguageModel, *, users: int, context_tokens: int, adapter_bytes: Any = 0
+) -> SramBudget:
+    """SRAM needed by ``users`` of ``context_tokens`` each beside ``adapter_bytes`` of adapters.
+
+    Returns
+    -------
+    SramBudget
+        ``max_context_tokens`` is for these users, ``max_users`` for this context.
+    """
+    capacity = chip.sram.capacity_mib * BYTES_PER_MIB
+    per_token = model.kv_elements_per_token * chip.sram.kv_bits / 8
+    kv = users * context_tokens * per_token
+    room = np.maximum(capacity - adapter_bytes, 0)
+    return SramBudget(
+        capacity_bytes=capacity,
+        kv_bytes_per_token=per_token,
+        kv_bytes=kv,
+        adapter_bytes=adapter_bytes,
+        free_bytes=capacity - kv - adapter_bytes,
+        max_context_tokens=np.floor(room / (users * per_token)),
+        max_users=np.floor(room / (context_tokens * per_token)),
+    )

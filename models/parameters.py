@@ -1,0 +1,262 @@
+"""Parameters with a birth certificate: value, unit, kind, range and source, stated once.
+
+A chip or process file is a tree of sections, each section a set of parameters. The sections are
+dataclasses whose fields declare unit, legal bounds and meaning; the file gives value and origin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models.errors import InputError
+
+Kind = Literal["published", "derived", "assumed", "calibrated"]
+Section = TypeVar("Section")
+
+
+class Parameter(BaseModel):
+    """One parameter as a file states it, with where it came from.
+
+    ``kind`` is ``published`` (quoted), ``derived`` (arithmetic on published numbers), ``assumed``
+    (needs a range) or ``calibrated`` (needs a range; ``source`` names the measurement).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: float | int | str
+    kind: Kind
+    source: str
+    range: tuple[float, float] | None = None
+    unit: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantity:
+    """What the code knows about a parameter: unit, legal bounds, meaning."""
+
+    unit: str
+    low: float
+    high: float
+    meaning: str
+    integer: bool = False
+    choices: tuple[str, ...] = ()
+
+    def allowed(self) -> str:
+        """The legal values, for messages."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.low:g} to {self.high:g}{unit}"
+
+
+def quantity(
+    unit: str, low: float, high: float, meaning: str, *, default: Any = dataclasses.MISSING
+) -> Any:
+    """Declare a real-valued field of a section."""
+    return dataclasses.field(
+        default=default, metadata={"quantity": Quantity(unit, low, high, meaning)}
+    )
+
+
+def count(
+    unit: str, low: float, high: float, meaning: str, *, default: Any = dataclasses.MISSING
+) -> Any:
+    """Declare a whole-numbered field of a section."""
+    spec = Quantity(unit, low, high, meaning, integer=True)
+    return dataclasses.field(default=default, metadata={"quantity": spec})
+
+
+def choice(options: tuple[str, ...], meaning: str) -> Any:
+    """Declare a field that takes one of a few words."""
+    spec = Quantity("", 0, 0, meaning, choices=options)
+    return dataclasses.field(metadata={"quantity": spec})
+
+
+def quantities(section: type) -> dict[str, Quantity]:
+    """Field name → declaration, for a section class."""
+    return {f.name: f.metadata["quantity"] for f in dataclasses.fields(section)}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint ``"; did you mean x or y?"`` for a misspelt name, or an empty string."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """A YAML loader that refuses a key given twice, which plain YAML silently overrides."""
+
+
+def _unique_mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key_node, _ in node.value:
+        key = str(getattr(key_node, "value", key_node))
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key '{key}' is given twice", key_node.start_mark
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, not UTF-8, not YAML, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    try:
+        data = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - derives from SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "it does not parse"
+        raise InputError(f"{path}: not valid YAML{where}: {problem}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: a mapping of sections is expected at the top level")
+    return data
+
+
+def check_value(where: str, value: Any, spec: Quantity) -> Any:
+    """Check one value against its declaration and return it as int, float or str.
+
+    Raises
+    ------
+    InputError
+        On a wrong type, a unit that is not the declared one, or a value out of bounds.
+    """
+    if spec.choices:
+        if value not in spec.choices:
+            raise InputError(f"{where}: '{value}' is not allowed ({spec.allowed()})")
+        return value
+    if isinstance(value, str):
+        value = _strip_unit(where, value, spec)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{where}: a number is expected ({spec.allowed()}), not '{value}'")
+    if not math.isfinite(value) or not spec.low <= value <= spec.high:
+        raise InputError(f"{where}: {value:g} is out of range ({spec.allowed()})")
+    if spec.integer:
+        if value != int(value):
+            raise InputError(f"{where}: {value:g} must be a whole number ({spec.allowed()})")
+        return int(value)
+    return float(value)
+
+
+def _strip_unit(where: str, text: str, spec: Quantity) -> float:
+    number = text.strip()
+    unit = number.lstrip("+-0123456789.eE_ ")
+    if unit:
+        number = number[: -len(unit)].strip()
+        if unit != spec.unit:
+            wanted = f"the unit is {spec.unit}" if spec.unit else "it has no unit"
+            raise InputError(f"{where}: '{text}' is in the wrong unit: {wanted}")
+    try:
+        return float(number)
+    except ValueError:
+        raise InputError(
+            f"{where}: a number is expected ({spec.allowed()}), not '{text}'"
+        ) from None
+
+
+def read_parameter(where: str, entry: Any, spec: Quantity) -> Parameter:
+    """Validate one ``{value, kind, range, source}`` entry of a file.
+
+    Raises
+    ------
+    InputError
+        On unknown keys, a missing source or range, a wrong unit, or a value out of range.
+    """
+    if not isinstance(entry, Mapping):
+        raise InputError(
+            f"{where}: a parameter is written {{value: …, kind: …, source: …}}, not '{entry}'"
+        )
+    try:
+        parameter = Parameter.model_validate(dict(entry))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where}.{field}: {first['msg'].lower()}") from None
+    if parameter.unit is not None and parameter.unit != spec.unit:
+        raise InputError(f"{where}: the unit is {spec.unit or 'none'}, not {parameter.unit}")
+    value = check_value(where, parameter.value, spec)
+    bounds = parameter.range
+    if parameter.kind in ("assumed", "calibrated") and bounds is None and not spec.choices:
+        raise InputError(f"{where}: a parameter of kind '{parameter.kind}' needs a range")
+    if bounds is not None:
+        low, high = bounds
+        if not spec.low <= low <= high <= spec.high:
+            raise InputError(f"{where}.range: [{low:g}, {high:g}] must lie in {spec.allowed()}")
+        if not low <= value <= high:
+            raise InputError(f"{where}: {value:g} is outside its own range [{low:g}, {high:g}]")
+    if not parameter.source.strip():
+        raise InputError(f"{where}: the source is empty")
+    return parameter.model_copy(update={"value": value, "unit": spec.unit})
+
+
+def read_section(
+    path: str, name: str, data: Any, section: type[Section]
+) -> tuple[Section, dict[str, Parameter]]:
+    """Build one section from its mapping in a file.
+
+    Parameters
+    ----------
+    path : file name, for messages.
+    name : dotted prefix of the section, empty at the top level.
+    data : the mapping as read.
+    section : the dataclass to build.
+
+    Returns
+    -------
+    The section with plain values, and its parameters by field name.
+    """
+    prefix = f"{path}: {name}." if name else f"{path}: "
+    if not isinstance(data, Mapping):
+        raise InputError(f"{path}: {name or 'the file'} must be a mapping of parameters")
+    known = quantities(section)
+    for key in data:
+        if key not in known:
+            raise InputError(f"{prefix}{key} is no known parameter{nearest(str(key), known)}")
+    parameters: dict[str, Parameter] = {}
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]
+        if field.name in data:
+            parameters[field.name] = read_parameter(
+                prefix + field.name, data[field.name], known[field.name]
+            )
+        elif field.default is dataclasses.MISSING:
+            raise InputError(f"{prefix}{field.name} is missing ({known[field.name].meaning})")
+    values = {key: parameter.value for key, parameter in parameters.items()}
+    return section(**values), parameters
+
+
+def draw(parameter: Parameter, spec: Quantity, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw values of an uncertain parameter, shape ``(size,)``.
+
+    Uniform over the range; log-uniform where the range spans more than a factor of four, so that
+    "0.02 to 0.5" does not put nine draws in ten in its upper half.
+    """
+    assert parameter.range is not None
+    low, high = parameter.range
+    if low > 0 and high / low > 4:
+        values = np.exp(rng.uniform(math.log(low), math.log(high), size))
+    else:
+        values = rng.uniform(low, high, size)
+    return np.rint(values) if spec.integer else values

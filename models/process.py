@@ -1,0 +1,37 @@
+"""A silicon process: densities, energies, leakage, wafer cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from models.parameters import quantity
+
+
+@dataclass(frozen=True)
+class Process:
+    """Technology constants of one node. Fields may hold NumPy arrays in a sweep."""
+
+    logic_mtransistors_per_mm2: Any = quantity(
+        "MTr/mm2", 1, 1000, "placed logic density, standard cells"
+    )
+    sram_transistors_per_bit: Any = quantity("", 4, 12, "transistors per SRAM bit cell")
+    adder_transistors_per_bit: Any = quantity("", 10, 60, "transistors per full-adder bit")
+    mac_int8_transistors: Any = quantity("", 100, 10000, "8-bit multiplier and 24-bit adder")
+    fp16_transistors: Any = quantity("", 1000, 100000, "16-bit floating-point multiplier and adder")
+    adder_fj_per_bit: Any = quantity("fJ", 0.01, 100, "energy of a full-adder bit per addition")
+    mac_int8_pj: Any = quantity("pJ", 0.001, 10, "8-bit multiply and 32-bit accumulate")
+    fp16_op_pj: Any = quantity("pJ", 0.01, 10, "16-bit floating-point multiply or add")
+    rom_read_pj_per_byte: Any = quantity("pJ/B", 0.001, 10, "mask-ROM read and product select")
+    sram_pj_per_byte: Any = quantity("pJ/B", 0.01, 50, "SRAM read or write, macro included")
+    wire_fj_per_bit_mm: Any = quantity("fJ/bit/mm", 1, 500, "repeated on-chip wire, random data")
+    logic_leakage_w_per_mm2: Any = quantity("W/mm2", 0, 1, "leakage of logic, hot")
+    sram_leakage_w_per_mm2: Any = quantity("W/mm2", 0, 1, "leakage of SRAM arrays, hot")
+    rom_leakage_w_per_mm2: Any = quantity("W/mm2", 0, 1, "leakage of ROM arrays, hot")
+    clock_pj_per_mm2_cycle: Any = quantity(
+        "pJ/mm2", 0, 1000, "clock tree per cycle and mm2 of dense logic"
+    )
+    clock_array_share: Any = quantity("", 0, 1, "clock load of a memory array against logic")
+    wafer_usd: Any = quantity("USD", 100, 100000, "price of a processed wafer")
+    wafer_diameter_mm: Any = quantity("mm", 100, 450, "wafer diameter")
+    defects_per_cm2: Any = quantity("/cm2", 0.001, 10, "defect density D0")

@@ -1,0 +1,320 @@
+"""One question to the simulator: this chip, this model, this adapter, this load. And its answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from models.adapter import Adapter
+from models.area import BYTES_PER_MIB
+from models.chip import Chip
+from models.errors import InputError
+from models.language_model import LanguageModel
+from models.memory import SramBudget, sram_budget
+from simulator.closed_form import (
+    Prediction,
+    decode_context,
+    free_rank,
+    initiation_cycles,
+    predict,
+)
+from simulator.datapath import OPERATIONS, TokenProgram, adapter_bytes, adapter_format, build_program
+from simulator.swap import SwapLatency, swap_latency
+from simulator.uncertainty import draw_chips, interval
+from simulator.workload import Requests, Timeline
+
+Engine = Literal["compiled", "reference"]
+
+TARGET_TOKENS_PER_S = 17_000
+"""The vendor's round figure for HC1, tokens/s for one user."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates and times of one simulated run, in seconds and tokens per second.
+
+    ``breakdown_s`` divides ``token_s`` by operation; ``waiting`` is time behind other users'
+    tokens, ``power_cap`` what the card's power limit adds.
+    """
+
+    decode_tokens_per_s_user: float
+    decode_tokens_per_s_chip: float
+    token_s: float
+    ttft_s: float
+    prefill_tokens_per_s: float
+    breakdown_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class AdapterReport:
+    """An adapter on the chip: size, rate with it, what is free, swap latency."""
+
+    adapter: Adapter
+    sram_format: str
+    bytes: int
+    rates: Rates
+    prediction: Prediction
+    free_rank: int
+    swap: SwapLatency
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one question. ``to_dict`` gives it as plain JSON-able values in SI units."""
+
+    chip: Chip
+    model: LanguageModel
+    prompt: int
+    output: int
+    users: int
+    engine: Engine
+    base: Rates
+    prediction: Prediction
+    adapter: AdapterReport | None
+    sram: SramBudget
+    critical_unit: str
+    critical_cycles: float
+    interval: dict[str, list[float]]
+
+    @property
+    def target_met(self) -> bool:
+        return self.base.decode_tokens_per_s_user >= TARGET_TOKENS_PER_S
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as one object of plain values, in SI units."""
+        prediction, base = self.prediction, self.base
+        detail = None
+        if self.adapter is not None:
+            report = self.adapter
+            detail = {
+                "parameters": report.adapter.parameters,
+                "sram_format": report.sram_format,
+                "bytes": report.bytes,
+                "decode_tokens_per_s_user": report.rates.decode_tokens_per_s_user,
+                "decode_tokens_per_s_chip": report.rates.decode_tokens_per_s_chip,
+                "token_s": report.rates.token_s,
+                "ttft_s": report.rates.ttft_s,
+                "breakdown_s": report.rates.breakdown_s,
+                "power_w": float(report.prediction.power_w),
+                "energy_j_per_token": float(report.prediction.energy_j_per_token),
+                "free_rank": report.free_rank,
+                "swap_s": dataclasses.asdict(report.swap),
+            }
+        return {
+            "chip": self.chip.name,
+            "model": self.model.name,
+            "adapter": self.adapter.adapter.name if self.adapter else None,
+            "issue": self.chip.datapath.issue,
+            "engine": self.engine,
+            "prompt": self.prompt,
+            "output": self.output,
+            "users": self.users,
+            "settings": dict(self.chip.overrides),
+            "target_tokens_per_s": TARGET_TOKENS_PER_S,
+            "target_met": self.target_met,
+            "decode_tokens_per_s_user": base.decode_tokens_per_s_user,
+            "decode_tokens_per_s_chip": base.decode_tokens_per_s_chip,
+            "token_s": base.token_s,
+            "ttft_s": base.ttft_s,
+            "prefill_tokens_per_s": base.prefill_tokens_per_s,
+            "interval": self.interval,
+            "breakdown_s": base.breakdown_s,
+            "critical_unit": self.critical_unit,
+            "critical_unit_s": self.critical_cycles / (self.chip.datapath.clock_ghz * 1e9),
+            "adapter_detail": detail,
+            "sram": {key: _plain(value) for key, value in dataclasses.asdict(self.sram).items()},
+            "area_mm2": {key: float(value) for key, value in prediction.area_mm2.items()},
+            "die_mm2": self.chip.die.area_mm2,
+            "transistors": float(prediction.transistors["total"]),
+            "power_w": float(prediction.power_w),
+            "energy_j_per_token": float(prediction.energy_j_per_token),
+            "power_throttle": float(prediction.power.throttle),
+            "die_cost_usd": float(prediction.die_cost_usd),
+            "usd_per_million_tokens": float(prediction.usd_per_million_tokens),
+        }
+
+
+def _plain(value: Any) -> int | float:
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+def run(
+    chip: Chip,
+    model: LanguageModel,
+    adapter: Adapter | None = None,
+    *,
+    prompt: int = 1024,
+    output: int = 1024,
+    users: int = 1,
+    engine: Engine = "compiled",
+) -> Result:
+    """Simulate ``users`` equal requests, without and then with ``adapter``.
+
+    Parameters
+    ----------
+    prompt, output : tokens of each request; ``output`` at least 2, so that there is a decode step.
+
+    Raises
+    ------
+    InputError
+        If the KV cache and the adapter do not fit the SRAM, the adapter's rank exceeds the
+        chip's, or the request exceeds the model's context.
+    """
+    budget = check_fit(chip, model, adapter, prompt=prompt, output=output, users=users)
+    adapters = [] if adapter is None else [adapter]
+    program = build_program(chip, model, adapters)
+    load: dict[str, int] = {"prompt": prompt, "output": output, "users": users}
+    prediction = predict(chip, model, **load)
+    base = _rates(program, 0, engine, float(prediction.power.throttle), **load)
+    report = None
+    if adapter is not None:
+        with_adapter = predict(chip, model, adapter=adapter, **load)
+        fmt = adapter_format(chip, adapter)
+        report = AdapterReport(
+            adapter=adapter,
+            sram_format=fmt,
+            bytes=adapter_bytes(chip, adapter),
+            rates=_rates(program, 1, engine, float(with_adapter.power.throttle), **load),
+            prediction=with_adapter,
+            free_rank=int(free_rank(chip, model, adapter.targets, fmt)),
+            swap=swap_latency(chip, model, adapter),
+        )
+    cycles, unit = initiation_cycles(chip, model, decode_context(prompt, output), adapter)
+    return Result(
+        chip=chip,
+        model=model,
+        prompt=prompt,
+        output=output,
+        users=users,
+        engine=engine,
+        base=base,
+        prediction=prediction,
+        adapter=report,
+        sram=budget,
+        critical_unit=unit,
+        critical_cycles=float(cycles),
+        interval=intervals(chip, model, adapter, **load),
+    )
+
+
+def check_fit(
+    chip: Chip,
+    model: LanguageModel,
+    adapter: Adapter | None,
+    *,
+    prompt: int,
+    output: int,
+    users: int,
+) -> SramBudget:
+    """The SRAM budget of a run, or one sentence on why it cannot be."""
+    context = prompt + output
+    if context > model.max_position:
+        raise InputError(
+            f"--prompt and --output: {context} tokens exceed the {model.max_position} positions "
+            f"of {model.name}"
+        )
+    size = 0
+    if adapter is not None:
+        if adapter.max_rank > chip.lora.max_rank:
+            raise InputError(
+                f"{adapter.name}: rank {adapter.max_rank} exceeds what {chip.name} takes "
+                f"(lora.max_rank: 1 to {chip.lora.max_rank})"
+            )
+        size = adapter_bytes(chip, adapter)
+    budget = sram_budget(chip, model, users=users, context_tokens=context, adapter_bytes=size)
+    if budget.free_bytes < 0:
+        beside = f" beside an adapter of {size / BYTES_PER_MIB:.1f} MiB" if size else ""
+        raise InputError(
+            f"{chip.name}: sram.capacity_mib: {users} × {context} tokens of KV cache{beside} lack "
+            f"{-budget.free_bytes / BYTES_PER_MIB:.1f} MiB of {chip.sram.capacity_mib:g}; what "
+            f"fits is {int(budget.max_context_tokens)} tokens for {users} user(s), "
+            f"{int(budget.max_users)} user(s) of this length, or "
+            f"{np.ceil((budget.kv_bytes + size) / BYTES_PER_MIB):.0f} MiB"
+        )
+    return budget
+
+
+def timeline(program: TokenProgram, requests: Requests, engine: Engine) -> Timeline:
+    """Run the token program on the engine asked for."""
+    if engine == "reference":
+        from simulator import reference  # noqa: PLC0415 - SimPy only where it is asked for
+
+        return reference.simulate(program, requests)
+    from simulator import engine as compiled  # noqa: PLC0415 - numba only where it is needed
+
+    return compiled.simulate(program, requests)
+
+
+def _rates(
+    program: TokenProgram,
+    adapter: int,
+    engine: Engine,
+    throttle: float,
+    *,
+    prompt: int,
+    output: int,
+    users: int,
+) -> Rates:
+    """Simulate and measure. Times are stretched by what the power limit leaves of the rate."""
+    requests = Requests.uniform(users, prompt, output, adapter)
+    times = timeline(program, requests, engine)
+    hz = program.clock_hz * throttle
+    outputs = np.stack([times.output_times(requests, user) for user in range(users)]) / hz
+    steps = (outputs[:, -1] - outputs[:, 0]) / (output - 1)
+    rates = 1 / steps
+    token_s = 1 / float(rates.mean())
+    main, side = program.mean_cycles(adapter, np.arange(prompt + 1, prompt + output))
+    breakdown = dict.fromkeys(OPERATIONS, 0.0)
+    for operation, cycles, beside in zip(program.operations, main, side, strict=True):
+        breakdown[operation] += float(cycles) / program.clock_hz
+        breakdown["lora"] += max(float(beside - cycles), 0.0) / program.clock_hz
+    capped = token_s * (1 - throttle)
+    waited = token_s - capped - sum(breakdown.values())
+    breakdown["waiting"] = waited if waited > 1e-12 * token_s else 0.0
+    breakdown["power_cap"] = capped
+    return Rates(
+        decode_tokens_per_s_user=float(rates.mean()),
+        decode_tokens_per_s_chip=float(rates.sum()),
+        token_s=token_s,
+        ttft_s=float(outputs[:, 0].mean()),
+        prefill_tokens_per_s=users * prompt / float(outputs[:, 0].max()),
+        breakdown_s=breakdown,
+    )
+
+
+def intervals(
+    chip: Chip,
+    model: LanguageModel,
+    adapter: Adapter | None,
+    *,
+    prompt: int,
+    output: int,
+    users: int,
+) -> dict[str, list[float]]:
+    """5th and 95th percentile of every prediction over the draws of ``simulator.uncertainty``."""
+    drawn = draw_chips(chip)
+    found = predict(drawn, model, prompt=prompt, output=output, users=users)
+    values: dict[str, Any] = {
+        "decode_tokens_per_s_user": found.decode_tokens_per_s_user,
+        "decode_tokens_per_s_chip": found.decode_tokens_per_s_chip,
+        "token_s": found.token_s,
+        "ttft_s": found.ttft_s,
+        "prefill_tokens_per_s": found.prefill_tokens_per_s,
+        "area_mm2": found.area_mm2["total"],
+        "transistors": found.transistors["total"],
+        "power_w": found.power_w,
+        "energy_j_per_token": found.energy_j_per_token,
+        "die_cost_usd": found.die_cost_usd,
+        "usd_per_million_tokens": found.usd_per_million_tokens,
+    }
+    if adapter is not None:
+        loaded = predict(drawn, model, adapter=adapter, prompt=prompt, output=output, users=users)
+        values["adapter_decode_tokens_per_s_user"] = loaded.decode_tokens_per_s_user
+        values["adapter_free_rank"] = free_rank(
+            drawn, model, adapter.targets, adapter_format(chip, adapter)
+        )
+    return {key: interval(value) for key, value in values.items()}

@@ -1,0 +1,54 @@
+"""Swap latency: how long until the next token can use another adapter.
+
+Measured by simulation on a chip that is otherwise idle: an adapter is asked for at cycle 0 and one
+token wants it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.adapter import Adapter
+from models.chip import Chip
+from models.language_model import LanguageModel
+from simulator.datapath import adapter_bytes, build_program
+from simulator.engine import simulate
+from simulator.workload import AdapterLoad, LoadMode, Requests
+
+
+@dataclass(frozen=True)
+class SwapLatency:
+    """Seconds that a swap adds to the first token of a request, by where the adapter is.
+
+    Attributes
+    ----------
+    cold : on disk; read to host memory, then as warm.
+    warm : in host memory; over the link into SRAM, complete before the token starts.
+    streamed : in host memory; the token enters a layer when the layer's slice has arrived.
+    resident : in SRAM; a pointer changes.
+    """
+
+    cold: float
+    warm: float
+    streamed: float
+    resident: float
+
+
+def swap_latency(chip: Chip, model: LanguageModel, adapter: Adapter) -> SwapLatency:
+    """Swap latencies of ``adapter`` on ``chip``, each the delay against a resident adapter."""
+    program = build_program(chip, model, [adapter])
+    requests = Requests.uniform(users=1, prompt=1, output=1, adapter=1)
+
+    def finished(mode: LoadMode | None) -> int:
+        loads = [] if mode is None else [AdapterLoad(adapter=1, start=0, mode=mode)]
+        # The event queue also for the run without a load: three runs of one compiled pass.
+        return int(simulate(program, requests, loads, engine_pass="event_queue").done[-1])
+
+    alone = finished(None)
+    switch = float(chip.lora.switch_cycles) / program.clock_hz
+    warm = (finished("blocking") - alone) / program.clock_hz + switch
+    streamed = (finished("streamed") - alone) / program.clock_hz + switch
+    disk = float(chip.link.disk_latency_us) * 1e-6 + adapter_bytes(chip, adapter) / (
+        float(chip.link.disk_gb_per_s) * 1e9
+    )
+    return SwapLatency(cold=disk + warm, warm=warm, streamed=streamed, resident=switch)

@@ -1,0 +1,258 @@
+"""Language models: exact counts for real configurations, refusals for all others."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from models import catalogue
+from models.errors import InputError
+from models.language_model import TARGETS, LanguageModel, module_path
+
+# Parameters of the published checkpoints (sum of all tensor sizes in their safetensors index).
+PARAMETERS = {
+    "meta-llama--Llama-3.1-8B-Instruct": 8_030_261_248,
+    "meta-llama--Meta-Llama-3.1-8B": 8_030_261_248,
+    "meta-llama--Meta-Llama-3.1-70B": 70_553_706_496,
+    "meta-llama--Meta-Llama-3.1-405B": 405_853_388_800,
+    "meta-llama--Llama-3.2-1B-Instruct": 1_235_814_400,
+    "meta-llama--Llama-3.2-3B-Instruct": 3_212_749_824,
+    "mistralai--Mistral-7B-Instruct-v0.3": 7_248_023_552,
+    "mistralai--Mistral-Nemo-Instruct-2407": 12_247_782_400,
+    "Qwen--Qwen2.5-1.5B": 1_543_714_304,
+    "Qwen--Qwen2.5-7B": 7_615_616_512,
+    "Qwen--Qwen2.5-32B": 32_763_876_352,
+    "Qwen--Qwen2.5-72B": 72_706_203_648,
+    "Qwen--Qwen3-8B": 8_190_735_360,
+    "Qwen--Qwen3-14B": 14_768_307_200,
+    "Qwen--Qwen3-32B": 32_762_123_264,
+}
+REFUSED = {
+    "deepseek-ai--DeepSeek-R1": "'deepseek_v3' uses multi-head latent attention",
+    "deepseek-ai--DeepSeek-V3": "'deepseek_v3' uses multi-head latent attention",
+    "google--gemma-2_dims": "model_type: must be one of .* missing",
+    "google--gemma-4-26B-A4B": "'gemma4' is a Gemma model",
+    "mistralai--Mixtral-8x7B-v0.1": "'mixtral' is a mixture of experts",
+    "openai--gpt-oss-120b": "'gpt_oss' is a mixture of experts",
+    "openai--gpt-oss-20b": "'gpt_oss' is a mixture of experts",
+    "Qwen--Qwen3-30B-A3B": "'qwen3_moe' is a mixture of experts",
+}
+CATALOGUE = {
+    "llama-3.1-8b": 8_030_261_248,
+    "llama-3.1-70b": 70_553_706_496,
+    "llama-3.2-1b": 1_235_814_400,
+    "llama-3.2-3b": 3_212_749_824,
+    "mistral-7b-v0.3": 7_248_023_552,
+    "mistral-nemo-12b": 12_247_782_400,
+    "qwen2.5-1.5b": 1_543_714_304,
+    "qwen2.5-7b": 7_615_616_512,
+    "qwen2.5-32b": 32_763_876_352,
+    "qwen2.5-72b": 72_706_203_648,
+    "qwen3-8b": 8_190_735_360,
+    "qwen3-14b": 14_768_307_200,
+    "qwen3-32b": 32_762_123_264,
+    "tinyllama-1.1b": 1_100_048_384,
+}
+TINY = {
+    "model_type": "llama",
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 128,
+    "max_position_embeddings": 256,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_count_is_exact_for_real_configs(shared_data: Path, name: str) -> None:
+    model = LanguageModel.from_config(shared_data / "configs" / f"{name}.json")
+    assert model.parameter_count == PARAMETERS[name]
+    assert model.name == name
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_families_are_refused_by_name(shared_data: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}.json: .*{REFUSED[name]}"):
+        LanguageModel.from_config(shared_data / "configs" / f"{name}.json")
+
+
+def test_every_shared_config_is_counted_or_refused(shared_data: Path) -> None:
+    files = {path.stem for path in (shared_data / "configs").glob("*.json")}
+    assert files == PARAMETERS.keys() | REFUSED.keys()
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_catalogue_models_have_their_published_size(name: str) -> None:
+    model = LanguageModel.open(name.upper())
+    assert (model.name, model.parameter_count) == (name, CATALOGUE[name])
+
+
+def test_catalogue_lists_exactly_the_tested_models() -> None:
+    assert catalogue.names("model") == sorted(CATALOGUE)
+
+
+def test_llama_8b_has_the_documented_dimensions_and_sizes() -> None:
+    model = LanguageModel.by_name("llama-3.1-8b")
+    assert (model.layers, model.hidden, model.intermediate) == (32, 4096, 14336)
+    assert (model.heads, model.kv_heads, model.head_dim, model.vocab) == (32, 8, 128, 128256)
+    assert model.linear_weights_per_layer == 218_103_808
+    assert model.embedding_weights == model.head_weights == 525_336_576
+    assert model.kv_elements_per_token == 2 * 32 * 8 * 128
+    assert model.linear_shape("down_proj") == (4096, 14336)
+    assert module_path(3, "v_proj") == "model.layers.3.self_attn.v_proj"
+    assert module_path(0, "down_proj") == "model.layers.0.mlp.down_proj"
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_tensors_agree_with_the_summary_properties(family: str, tied: bool) -> None:
+    config = TINY | {"model_type": family, "tie_word_embeddings": tied, "head_dim": 32}
+    model = LanguageModel.from_config(config | {"attention_bias": True, "mlp_bias": True})
+    tensors = model.tensors()
+    assert ("lm_head.weight" in tensors) is not tied
+    assert model.head_weights == (0 if tied else 128 * 64)
+    linear = sum(
+        math.prod(tensors[f"{module_path(layer, target)}.weight"])
+        for layer in range(2)
+        for target in TARGETS
+    )
+    assert linear == 2 * model.linear_weights_per_layer
+    assert tensors["model.layers.1.self_attn.q_proj.weight"] == (4 * 32, 64)
+    assert tensors["model.layers.1.self_attn.o_proj.weight"] == (64, 4 * 32)
+    # Which of the biases a family really has, whatever the config asks for.
+    biases = {name.split(".")[-2] for name in tensors if name.endswith(".bias")}
+    attention, output = set(TARGETS[:3]), {"o_proj"}
+    assert (
+        biases
+        == {
+            "llama": set(TARGETS),
+            "mistral": set(),
+            "qwen2": attention,
+            "qwen3": attention | output,
+        }[family]
+    )
+    assert ("model.layers.0.self_attn.k_norm.weight" in tensors) == (family == "qwen3")
+
+
+def test_head_dim_is_read_before_it_is_derived() -> None:
+    assert LanguageModel.from_config(TINY).head_dim == 16
+    assert LanguageModel.from_config(TINY | {"head_dim": 8}).head_dim == 8
+    # Qwen3's own default, though hidden_size / heads is 16.
+    assert LanguageModel.from_config(TINY | {"model_type": "qwen3"}).head_dim == 128
+
+
+def test_absent_kv_heads_mean_one_per_head_in_llama_only() -> None:
+    config = {key: value for key, value in TINY.items() if key != "num_key_value_heads"}
+    assert LanguageModel.from_config(config).kv_heads == 4
+    with pytest.raises(InputError, match="num_key_value_heads: this field is missing"):
+        LanguageModel.from_config(config | {"model_type": "qwen2"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_hidden_layers": None}, "num_hidden_layers: .*valid integer"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers: .*greater than or equal to 1, not 0"),
+        ({"hidden_size": -64}, "hidden_size: .*greater than or equal to 1, not -64"),
+        ({"hidden_size": 64.5}, "hidden_size: .*integer, not 64.5"),
+        ({"hidden_size": "64"}, "hidden_size: .*integer, not '64'"),
+        ({"hidden_size": True}, "hidden_size: .*integer, not True"),
+        ({"hidden_size": 10**30}, "hidden_size: .*less than or equal to 1048576"),
+        ({"hidden_size": 66}, "head_dim: .*no multiple"),
+        ({"head_dim": 15}, "head_dim: must be even"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads: 3 must divide .*, 4"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings: .*boolean"),
+        ({"hidden_act": "gelu"}, "hidden_act: must be 'silu', not 'gelu'"),
+        ({"model_type": "bert"}, "model_type: 'bert' is a family which is not modelled"),
+        ({"model_type": None}, "model_type: must be one of llama, mistral, qwen2, qwen3"),
+        ({"model_type": ["llama"]}, "model_type: must be one of"),
+        ({"num_local_experts": 8}, "num_local_experts: .*mixture of experts"),
+        ({"kv_lora_rank": 512}, "kv_lora_rank: .*multi-head latent attention"),
+        ({"model_type": "qwen2", "use_sliding_window": True}, "use_sliding_window: asks"),
+        ({"model_type": "mistral", "sliding_window": 128}, "sliding_window: 128 asks for"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types: asks for"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_field_is_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=f"^config.json: {message}") as caught:
+        LanguageModel.from_config(TINY | change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", [key for key in TINY if key != "num_key_value_heads"])
+def test_missing_field_is_named(field: str) -> None:
+    config = {key: value for key, value in TINY.items() if key != field}
+    with pytest.raises(InputError, match=f"{field}: .*missing"):
+        LanguageModel.from_config(config)
+
+
+def test_an_inactive_sliding_window_is_no_obstacle() -> None:
+    qwen = {"model_type": "qwen2", "sliding_window": 131072, "use_sliding_window": False}
+    assert LanguageModel.from_config(TINY | qwen).family == "qwen2"
+    wide = {"model_type": "mistral", "sliding_window": 256}
+    assert LanguageModel.from_config(TINY | wide).family == "mistral"
+
+
+def test_a_folder_or_a_file_may_be_given(tmp_path: Path) -> None:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(TINY))
+    assert LanguageModel.open(str(folder)).name == "my-model"
+    assert LanguageModel.open(str(folder / "config.json")).name == "my-model"
+    assert LanguageModel.from_config(folder, name="other").name == "other"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not valid JSON"),
+        (b"{", "is not valid JSON"),
+        (b"\xff\xfe\x00", "is not valid JSON"),
+        (b"[1, 2]", "must hold a JSON object, not a list"),
+        (b"[" * 200_000, "is JSON nested too deeply"),
+    ],
+    ids=["empty", "truncated", "no-text", "list", "deep"],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"config.json: {message}"):
+        LanguageModel.open(str(path))
+
+
+def test_unreadable_paths_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.json: does not exist"):
+        LanguageModel.open(str(tmp_path / "gone.json"))
+    with pytest.raises(InputError, match=r"config\.json: does not exist"):
+        LanguageModel.open(str(tmp_path))
+    loop = tmp_path / "loop.json"
+    loop.symlink_to(loop)
+    with pytest.raises(InputError, match=r"loop\.json: cannot be read"):
+        LanguageModel.open(str(loop))
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match=r"pipe\.json: is no regular file"):
+        LanguageModel.open(str(pipe))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all files")
+def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(TINY))
+    path.chmod(0)
+    with pytest.raises(InputError, match=r"config\.json: cannot be read"):
+        LanguageModel.open(str(path))
+
+
+def test_a_wrong_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(
+        InputError, match=r"'lama-3.1-8b' is no model .* did you mean llama-3.1-8b or .*list shows"
+    ):
+        LanguageModel.open("lama-3.1-8b")
+    with pytest.raises(InputError, match=r"^'zzz' is no model in the catalogue \(hardwire list"):
+        LanguageModel.open("zzz")
