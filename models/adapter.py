@@ -97,7 +97,7 @@ class Adapter:
     """
 
     name: str
-    modules: tuple[LowRankModule, ...]
+    modules: tuple[LowRankModule, ...] = field(repr=False)
     sram_format: str | None = None
     source: Path | None = None
     _pairs: Mapping[Place, _Pair] = field(default_factory=dict, repr=False, compare=False)

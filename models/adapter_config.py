@@ -44,8 +44,11 @@ _OUTSIDE_LAYERS = ("lm_head", "model.embed_tokens")
 _DEFAULT_TARGETS = ["q_proj", "v_proj"]
 
 _Rank = Annotated[int, Field(strict=True, ge=1)]
+_Layer = Annotated[int, Field(strict=True)]
 _Alpha = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-_Strings = Annotated[str, Field(strict=True)] | list[str]
+# More than every linear layer of the largest model named one by one (882 in Llama 3.1 405B).
+_MOST_ITEMS = 2000
+_Strings = Annotated[str, Field(strict=True)] | Annotated[list[str], Field(max_length=_MOST_ITEMS)]
 
 
 class _Config(BaseModel):
@@ -59,10 +62,10 @@ class _Config(BaseModel):
     lora_alpha: _Alpha = 8.0
     target_modules: _Strings | None = None
     exclude_modules: _Strings | None = None
-    rank_pattern: dict[str, _Rank] | None = None
-    alpha_pattern: dict[str, _Alpha] | None = None
+    rank_pattern: Annotated[dict[str, _Rank], Field(max_length=_MOST_ITEMS)] | None = None
+    alpha_pattern: Annotated[dict[str, _Alpha], Field(max_length=_MOST_ITEMS)] | None = None
     use_rslora: bool | None = None
-    layers_to_transform: Annotated[int, Field(strict=True)] | list[int] | None = None
+    layers_to_transform: _Layer | list[_Layer] | None = None
     layers_pattern: _Strings | None = None
     init_lora_weights: bool | str | None = True
     bias: str | None = "none"

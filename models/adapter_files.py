@@ -21,7 +21,7 @@ from models.files import file_size, parse_json_object, read_bytes
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 # A header of 10,000 tensors takes 1.5 MB; the limit keeps a lying one from filling the memory.
-_LARGEST_HEADER = 16 * 2**20
+_LARGEST_HEADER = 8 * 2**20
 _GGUF_TYPES = {0: "F32", 1: "F16", 8: "Q8_0", 30: "BF16"}
 _GGUF_SCALARS = {
     0: "<B",
@@ -159,7 +159,7 @@ def _safetensors_entry(path: Path, name: str, entry: Any) -> StoredTensor:
     if not isinstance(entry, dict):
         raise InputError(f"{where}: its header entry must be a JSON object")
     dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if dtype not in _ITEM_BYTES:
+    if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
         raise InputError(f"{where}: dtype must be F32, F16 or BF16, not {dtype!r:.40}")
     if not _are_counts(shape):
         raise InputError(f"{where}: shape must be a list of whole numbers >= 0")
@@ -269,6 +269,9 @@ class _Cursor:
         # The shortest item takes one byte, so a count beyond the header cannot be true.
         if count > len(self.content) - self.position:
             raise InputError(f"{self.path}: the GGUF header holds an array of {count} items")
+        if item in _GGUF_SCALARS:
+            layout = f"<{count}{_GGUF_SCALARS[item][1]}"
+            return list(struct.unpack(layout, self.take(struct.calcsize(layout))))
         return [self.value(item, nested=True) for _ in range(count)]
 
 

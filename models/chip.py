@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models import catalogue
+from models.catalogue import did_you_mean
 from models.errors import InputError
 from models.parameters import (
     Parameter,
@@ -23,7 +24,6 @@ from models.parameters import (
     check_value,
     choice,
     count,
-    nearest,
     quantities,
     quantity,
     read_section,
@@ -240,7 +240,8 @@ class Chip:
         allowed = {"title", "model", "process", "calibration", *SECTIONS}
         for key in data:
             if key not in allowed:
-                raise InputError(f"{shown}: {key} is no known section{nearest(str(key), allowed)}")
+                hint = did_you_mean(str(key), allowed)
+                raise InputError(f"{shown}: {key} is no known section{hint}")
         for key in ("title", "model", "process"):
             if not isinstance(data.get(key), str):
                 raise InputError(f"{shown}: {key} is missing (a name is expected)")
@@ -296,7 +297,7 @@ class Chip:
         for key, value in settings.items():
             spec = DECLARED.get(key)
             if spec is None:
-                raise InputError(f"--set {key}: no such parameter{nearest(key, DECLARED)}")
+                raise InputError(f"--set {key}: no such parameter{did_you_mean(key, DECLARED)}")
             checked[key] = check_value(f"--set {key}", value, spec)
         chip = dataclasses.replace(
             self.with_values(checked),

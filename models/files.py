@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from models.errors import InputError
 
-_LARGEST_DESCRIPTION = 16 * 2**20
+_LARGEST_DESCRIPTION = 4 * 2**20
 
 
 def file_size(path: Path) -> int:
@@ -55,7 +55,7 @@ def read_bytes(path: Path, *, offset: int = 0, count: int) -> bytes:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object that a file of at most 16 MiB holds.
+    """Return the JSON object that a file of at most 4 MiB holds.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         If the file cannot be read, is larger, is not JSON, or is JSON but no object.
     """
     if file_size(path) > _LARGEST_DESCRIPTION:
-        raise InputError(f"{path}: is larger than 16 MiB, which no file of its kind is")
+        raise InputError(f"{path}: is larger than 4 MiB, which no file of its kind is")
     return parse_json_object(read_bytes(path, count=_LARGEST_DESCRIPTION), str(path))
 
 

@@ -7,9 +7,8 @@ dataclasses whose fields declare unit, legal bounds and meaning; the file gives 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +16,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from models.catalogue import did_you_mean
 from models.errors import InputError
 
 Kind = Literal["published", "derived", "assumed", "calibrated"]
@@ -86,12 +86,6 @@ def quantities(section: type) -> dict[str, Quantity]:
     return {f.name: f.metadata["quantity"] for f in dataclasses.fields(section)}
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint ``"; did you mean x or y?"`` for a misspelt name, or an empty string."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
 class UniqueKeyLoader(yaml.SafeLoader):
     """A YAML loader that refuses a key given twice, which plain YAML silently overrides."""
 
@@ -125,7 +119,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise InputError(f"{path}: cannot be read: {reason}") from None
     try:
-        data = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - derives from SafeLoader
+        data = yaml.load(text, Loader=UniqueKeyLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark is not None else ""
@@ -234,7 +228,7 @@ def read_section(
     known = quantities(section)
     for key in data:
         if key not in known:
-            raise InputError(f"{prefix}{key} is no known parameter{nearest(str(key), known)}")
+            raise InputError(f"{prefix}{key} is no known parameter{did_you_mean(str(key), known)}")
     parameters: dict[str, Parameter] = {}
     for field in dataclasses.fields(section):  # type: ignore[arg-type]
         if field.name in data:

@@ -21,8 +21,8 @@ from models.language_model import LanguageModel
 from simulator.datapath import (
     OPERATIONS,
     Stage,
-    adapter_bytes,
     adapter_format,
+    adapter_work,
     first_stage,
     head_stages,
     layer_ranks,
@@ -209,7 +209,8 @@ def token_activity(
     """What a decoded token makes the chip do: an adapter's weights are read once per token."""
     if adapter is None:
         return Activity(context)
-    return Activity(context, adapter.parameters, adapter_bytes(chip, adapter))
+    work = adapter_work(chip, model, adapter)
+    return Activity(context, work.macs, work.bytes)
 
 
 def free_rank(chip: Chip, model: LanguageModel, targets: tuple[str, ...], fmt: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.lowrank import phase_work
+from kernels.lowrank import Work, phase_work
 from models.adapter import Adapter
 from models.chip import Chip
 from models.language_model import LanguageModel
@@ -146,6 +146,19 @@ def adapter_bytes(chip: Chip, adapter: Adapter) -> int:
     return sum(adapter_layer_bytes(chip, adapter, last + 1))
 
 
+def side_work(
+    model: LanguageModel, matrix: RomMatrix, ranks: Sequence[int], fmt: str
+) -> tuple[Work, Work]:
+    """Work of ``A x`` and of ``B h`` over the targets of one matrix group, of the given ranks."""
+    down, up = Work(0, 0), Work(0, 0)
+    for target, rank in zip(matrix.targets, ranks, strict=True):
+        if rank:
+            n_out, n_in = model.linear_shape(target)
+            down += phase_work(rank, n_in, fmt)
+            up += phase_work(rank, n_out, fmt)
+    return down, up
+
+
 def side_cycles(
     chip: Chip, model: LanguageModel, matrix: RomMatrix, ranks: Sequence[int], fmt: str
 ) -> Any:
@@ -156,22 +169,25 @@ def side_cycles(
     """
     if not any(ranks):
         return BYPASS_CYCLES
-    down_macs: Any = 0
-    down_bytes: Any = 0
-    up_macs: Any = 0
-    up_bytes: Any = 0
-    for target, rank in zip(matrix.targets, ranks, strict=True):
-        n_out, n_in = model.linear_shape(target)
-        down, up = phase_work(rank, n_in, fmt), phase_work(rank, n_out, fmt)
-        down_macs, down_bytes = down_macs + down.macs, down_bytes + down.bytes
-        up_macs, up_bytes = up_macs + up.macs, up_bytes + up.bytes
 
-    def phase(macs: Any, data: Any) -> Any:
-        reads = ceil_div(data, chip.lora.read_bytes_per_cycle)
-        products = ceil_div(macs, chip.lora.macs_per_cycle)
+    def phase(work: Work) -> Any:
+        reads = ceil_div(work.bytes, chip.lora.read_bytes_per_cycle)
+        products = ceil_div(work.macs, chip.lora.macs_per_cycle)
         return np.maximum(reads, products) + chip.datapath.fill_cycles
 
-    return phase(down_macs, down_bytes) + phase(up_macs, up_bytes)
+    down, up = side_work(model, matrix, ranks, fmt)
+    return phase(down) + phase(up)
+
+
+def adapter_work(chip: Chip, model: LanguageModel, adapter: Adapter) -> Work:
+    """All that the timing model charges the side paths for one token with ``adapter``."""
+    fmt = adapter_format(chip, adapter)
+    total = Work(0, 0)
+    for layer in range(model.layers):
+        for matrix in layer_matrices(model):
+            down, up = side_work(model, matrix, layer_ranks(adapter, matrix, layer), fmt)
+            total = total + down + up
+    return total
 
 
 def layer_ranks(adapter: Adapter, matrix: RomMatrix, layer: int) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,10 +21,19 @@ from simulator.closed_form import (
     initiation_cycles,
     predict,
 )
-from simulator.datapath import OPERATIONS, TokenProgram, adapter_bytes, adapter_format, build_program
+from simulator.datapath import (
+    OPERATIONS,
+    TokenProgram,
+    adapter_bytes,
+    adapter_format,
+    build_program,
+)
 from simulator.swap import SwapLatency, swap_latency
 from simulator.uncertainty import draw_chips, interval
 from simulator.workload import Requests, Timeline
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Engine = Literal["compiled", "reference"]
 
@@ -219,11 +228,9 @@ def check_fit(
         )
     size = 0
     if adapter is not None:
-        if adapter.max_rank > chip.lora.max_rank:
-            raise InputError(
-                f"{adapter.name}: rank {adapter.max_rank} exceeds what {chip.name} takes "
-                f"(lora.max_rank: 1 to {chip.lora.max_rank})"
-            )
+        obstacle = adapter_obstacle(chip, model, adapter)
+        if obstacle is not None:
+            raise InputError(f"{adapter.name}: {obstacle}")
         size = adapter_bytes(chip, adapter)
     budget = sram_budget(chip, model, users=users, context_tokens=context, adapter_bytes=size)
     if budget.free_bytes < 0:
@@ -236,6 +243,24 @@ def check_fit(
             f"{np.ceil((budget.kv_bytes + size) / BYTES_PER_MIB):.0f} MiB"
         )
     return budget
+
+
+def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str | None:
+    """Why an adapter cannot be used on a chip at all, or None."""
+    if adapter.max_rank > chip.lora.max_rank:
+        return (
+            f"rank {adapter.max_rank} exceeds what {chip.name} takes "
+            f"(lora.max_rank: 1 to {chip.lora.max_rank})"
+        )
+    size = adapter_bytes(chip, adapter)
+    budget = sram_budget(chip, model, users=1, context_tokens=1, adapter_bytes=size)
+    if budget.free_bytes < 0:
+        return (
+            f"{size / BYTES_PER_MIB:.1f} MiB and one token of KV cache lack "
+            f"{-budget.free_bytes / BYTES_PER_MIB:.1f} MiB of SRAM (sram.capacity_mib: "
+            f"{chip.sram.capacity_mib:g})"
+        )
+    return None
 
 
 def timeline(program: TokenProgram, requests: Requests, engine: Engine) -> Timeline:
@@ -283,6 +308,31 @@ def _rates(
         ttft_s=float(outputs[:, 0].mean()),
         prefill_tokens_per_s=users * prompt / float(outputs[:, 0].max()),
         breakdown_s=breakdown,
+    )
+
+
+def tokens_frame(result: Result) -> pd.DataFrame:
+    """Times of every token of the run (with the adapter, where there is one), in seconds.
+
+    Columns ``user, token, phase, issued_s, done_s``; tokens count from 1, prompt included.
+    """
+    import pandas as pd  # noqa: PLC0415 - slow to import, and most runs print no frame
+
+    adapters = [] if result.adapter is None else [result.adapter.adapter]
+    program = build_program(result.chip, result.model, adapters)
+    requests = Requests.uniform(result.users, result.prompt, result.output, len(adapters))
+    times = timeline(program, requests, result.engine)
+    prediction = result.prediction if result.adapter is None else result.adapter.prediction
+    hz = program.clock_hz * float(prediction.power.throttle)
+    token = np.tile(np.arange(1, requests.tokens[0] + 1), result.users)
+    return pd.DataFrame(
+        {
+            "user": np.repeat(np.arange(result.users), requests.tokens),
+            "token": token,
+            "phase": np.where(token <= result.prompt, "prefill", "decode"),
+            "issued_s": times.issued / hz,
+            "done_s": times.done / hz,
+        }
     )
 
 

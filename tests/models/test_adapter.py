@@ -284,6 +284,9 @@ def test_targets_are_chosen_as_in_peft(
         ({"target_modules": "(_|o|_o)+!"}, "target_modules: .*too complicated"),
         ({"target_modules": ".*" * 20 + "!"}, "target_modules: .*too complicated"),
         ({"rank_pattern": {"(a+)+": 4}}, "rank_pattern: .*too complicated"),
+        ({"rank_pattern": {f"q{i}": 4 for i in range(2001)}}, "rank_pattern: .*at most 2000"),
+        ({"target_modules": ["q_proj"] * 2001}, "target_modules: "),
+        ({"layers_to_transform": [True]}, "layers_to_transform"),
         ({"layers_to_transform": [3]}, "layers_to_transform: layer 3 .*layers 0 to 2"),
         (
             {"target_modules": ".*q_proj", "layers_to_transform": [1]},

@@ -292,6 +292,32 @@ def test_lying_gguf_headers_are_refused(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_gguf_metadata_of_any_type_is_skipped_over(tmp_path: Path) -> None:
+    extra = (
+        string(b"list of bytes")
+        + struct.pack("<IIQ", 9, 0, 6 * 2**20)
+        + bytes(6 * 2**20)
+        + string(b"list of strings")
+        + struct.pack("<IIQ", 9, 8, 2)
+        + string(b"a")
+        + string(b"b")
+        + string(b"flag")
+        + struct.pack("<IB", 7, 1)
+        + string(b"double")
+        + struct.pack("<Id", 12, 0.5)
+    )
+    peft = make_peft(tmp_path / "peft")
+    path = write_gguf(tmp_path / "x.gguf", peft, TINY)
+    content = path.read_bytes()
+    values = struct.unpack_from("<Q", content, 16)[0]
+    # The values are put first, in a multiple of the alignment, so that the data stay in place.
+    padding = string(b"pad") + struct.pack("<I", 8)
+    padding += string(b" " * (-(len(extra) + len(padding) + 8) % 32))
+    path.write_bytes(content[:16] + struct.pack("<Q", values + 5) + extra + padding + content[24:])
+    adapter = Adapter.open(path, TINY)
+    np.testing.assert_array_equal(adapter.weights(1, "q_proj")[1], peft.weights(1, "q_proj")[1])
+
+
 # --- safetensors ----------------------------------------------------------------------------
 
 

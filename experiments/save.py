@@ -1,0 +1,75 @@
+"""Results on disk: all files of a run or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models.errors import InputError
+from simulator.run import Result, tokens_frame
+
+FILES = ("verdict.json", "breakdown.png", "rank.png", "tokens.parquet", "trace.json.gz")
+
+
+def to_json(data: dict[str, Any]) -> str:
+    """JSON text; infinities, which JSON has not, become null."""
+    return json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
+
+
+def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
+    """Write verdict, plots, token times and trace to ``folder``, which is made if need be.
+
+    Everything is first written beside the folder and then renamed file by file, so that a full
+    disk or an interrupt leaves an earlier result as it was.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+    # Here, because matplotlib and pandas take longer to import than most runs take.
+    from experiments.plots import breakdown_figure, rank_figure, save_figure  # noqa: PLC0415
+    from experiments.trace import write_trace  # noqa: PLC0415
+
+    def text(path: Path) -> None:
+        path.write_text(to_json(data) + "\n", encoding="utf-8")
+
+    writers: dict[str, Callable[[Path], Any]] = {
+        "verdict.json": text,
+        "breakdown.png": lambda path: save_figure(breakdown_figure(result), path),
+        "rank.png": lambda path: save_figure(rank_figure(result), path),
+        "tokens.parquet": lambda path: tokens_frame(result).to_parquet(path, index=False),
+        "trace.json.gz": lambda path: write_trace(result, path),
+    }
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".hardwire-", dir=folder))
+        try:
+            for name in FILES:
+                writers[name](staging / name)
+            for name in FILES:
+                os.replace(staging / name, folder / name)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"--save {folder}: {error.strerror or error}") from None
+    finally:
+        if made and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    return [folder / name for name in FILES]

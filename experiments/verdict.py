@@ -1,0 +1,315 @@
+"""The verdict of a run as an architect reads it: a few tables for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from experiments.execute import Execution
+from models.area import BYTES_PER_MIB
+from simulator.run import TARGET_TOKENS_PER_S, Rates, Result
+
+OPERATION_NAMES = {
+    "rom": "ROM matrices",
+    "attention": "Attention",
+    "lora": "LoRA",
+    "norms_activations": "Norms, activations",
+    "lm_head_sampling": "LM head, sampling",
+    "waiting": "Waiting for the chip",
+    "power_cap": "Power cap",
+}
+BLOCK_NAMES = {"rom": "ROM", "sram": "SRAM", "lora": "LoRA side paths", "io": "I/O"}
+BAR = 28
+GOOD, BAD, QUIET = "green", "red", "bright_black"
+
+
+def si(value: float, unit: str, digits: int = 3) -> str:
+    """A number with an SI prefix: ``58.96 µs``."""
+    if value == 0:
+        return f"0 {unit}"
+    for factor, prefix in ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p")):
+        if abs(value) >= factor:
+            return f"{value / factor:.{max(digits - len(str(int(abs(value) / factor))), 0)}f} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+def count(value: float) -> str:
+    """A whole number with thousands separators."""
+    return f"{value:,.0f}"
+
+
+def mib(value: float) -> str:
+    return f"{value / BYTES_PER_MIB:,.1f} MiB"
+
+
+def span(low_high: Iterable[float], show: Any) -> str:
+    """An interval, ``a … b``, with the unit said once."""
+    low, high = (show(x) for x in low_high)
+    low_number, _, low_unit = low.partition(" ")
+    if low_unit and high.endswith(f" {low_unit}"):
+        low = low_number
+    return f"{low} … {high}"
+
+
+def render(result: Result, execution: Execution | None = None) -> RenderableType:
+    """All tables of a run, one under the other."""
+    parts: list[RenderableType] = [_headline(result), _rates(result), _breakdown(result)]
+    if result.adapter is not None:
+        parts.append(_adapter(result))
+    if execution is not None:
+        parts.append(_execution(execution))
+    parts += [_sram(result), _silicon(result)]
+    return Group(*parts)
+
+
+def _table(title: str, *columns: str, first: str = "left") -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False,
+        padding=(0, 2, 0, 0), header_style=QUIET,
+    )  # fmt: skip
+    table.add_column(columns[0], justify="left", no_wrap=True)
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _headline(result: Result) -> RenderableType:
+    rate = result.base.decode_tokens_per_s_user
+    low, high = result.interval["decode_tokens_per_s_user"]
+    gap = rate / TARGET_TOKENS_PER_S - 1
+    text = Text()
+    text.append(f"{count(rate)} tokens/s", style="bold")
+    text.append(f" for one user of {result.users}: " if result.users > 1 else " for one user: ")
+    if result.target_met:
+        text.append("meets", style=f"bold {GOOD}")
+        text.append(f" {count(TARGET_TOKENS_PER_S)} tokens/s, {gap:+.1%}")
+    else:
+        text.append("misses", style=f"bold {BAD}")
+        text.append(f" {count(TARGET_TOKENS_PER_S)} tokens/s by {-gap:.1%}")
+    if low <= TARGET_TOKENS_PER_S <= high:
+        text.append(", inside what is uncertain", style=QUIET)
+    text.append(f"\n{result.chip.title}", style="")
+    settings = " ".join(f"{key}={value}" for key, value in result.chip.overrides.items())
+    text.append(
+        f"\n{result.model.name}, {count(result.prompt)} prompt + {count(result.output)} output "
+        f"tokens, {result.users} user{'s' * (result.users > 1)}, {result.chip.datapath.issue} "
+        f"issue, {result.engine} engine",
+        style=QUIET,
+    )
+    if settings:
+        text.append(f"\nset: {settings}", style="yellow")
+    return Panel(text, title=f"hardwire · {result.chip.name}", title_align="left", expand=False)
+
+
+def _rates(result: Result) -> RenderableType:
+    with_adapter = result.adapter
+    columns = ["90 % interval", "of target"]
+    if with_adapter is not None:
+        columns.append("with adapter")
+    table = _table("Rates", "", "base", *columns)
+
+    def row(name: str, key: str, show: Any, higher: bool | None = None) -> None:
+        value = getattr(result.base, key)
+        cells = [name, show(value), span(result.interval[key], show)]
+        share = ""
+        if higher is not None:
+            ratio = value / TARGET_TOKENS_PER_S if higher else value * TARGET_TOKENS_PER_S
+            good = ratio >= 1 if higher else ratio <= 1
+            share = f"[{GOOD if good else BAD}]{ratio:.1%}[/]"
+        cells.append(share)
+        if with_adapter is not None:
+            cells.append(show(getattr(with_adapter.rates, key)))
+        table.add_row(*cells)
+
+    row("Decode, one user", "decode_tokens_per_s_user", lambda v: f"{v:,.0f} tok/s", True)
+    row("Decode, whole chip", "decode_tokens_per_s_chip", lambda v: f"{v:,.0f} tok/s", True)
+    row("Time per token", "token_s", lambda v: si(v, "s", 4), False)
+    row("Time to first token", "ttft_s", lambda v: si(v, "s", 4))
+    row("Prefill", "prefill_tokens_per_s", lambda v: f"{v:,.0f} tok/s")
+    return Group("", table)
+
+
+def _breakdown(result: Result) -> RenderableType:
+    rates = [result.base]
+    columns = ["base"]
+    if result.adapter is not None:
+        rates.append(result.adapter.rates)
+        columns.append("with adapter")
+    table = _table("Where a token's time goes", "", *columns, "share")
+    table.add_column("", justify="left", no_wrap=True)
+    for operation, name in OPERATION_NAMES.items():
+        values = [r.breakdown_s[operation] for r in rates]
+        if operation in ("waiting", "power_cap") and not any(values):
+            continue
+        share = values[-1] / rates[-1].token_s
+        bar = "█" * round(share * BAR) or ("▏" if share > 0 else "")
+        cells = [f"{value * 1e6:.2f} µs" for value in values]
+        table.add_row(name, *cells, f"{share:.1%}", f"[cyan]{bar}[/]")
+    cells = [f"[bold]{r.token_s * 1e6:.2f} µs[/]" for r in rates]
+    table.add_row("[bold]Token[/]", *cells, "")
+    busiest = max(result.base.breakdown_s, key=lambda op: result.base.breakdown_s[op])
+    hz = result.chip.datapath.clock_ghz * 1e9
+    note = Text(
+        f"{OPERATION_NAMES[busiest]} bound a token. Critical unit: {result.critical_unit}, "
+        f"{si(result.critical_cycles / hz, 's')} per token"
+        f" (pipelined issue could start a token that often).",
+        style=QUIET,
+    )
+    return Group("", table, note)
+
+
+def _loss(base: Rates, loaded: Rates) -> str:
+    change = loaded.decode_tokens_per_s_user / base.decode_tokens_per_s_user - 1
+    return "at no cost" if abs(change) < 5e-5 else f"{change:+.1%}"
+
+
+def _adapter(result: Result) -> RenderableType:
+    report = result.adapter
+    assert report is not None
+    adapter, swap = report.adapter, report.swap
+    token_s = result.base.token_s
+    low, high = result.interval["adapter_decode_tokens_per_s_user"]
+    free_low, free_high = result.interval["adapter_free_rank"]
+    table = _table(f"Adapter {adapter.name}", "", "")
+    table.columns[1].justify = "left"
+    table.add_row(
+        "Size",
+        f"{count(adapter.parameters)} parameters, {mib(report.bytes)} in SRAM as "
+        f"{report.sram_format}",
+    )
+    table.add_row(
+        "Decode with it",
+        f"{count(report.rates.decode_tokens_per_s_user)} tok/s, {_loss(result.base, report.rates)}"
+        f" ({count(low)} … {count(high)})",
+    )
+    table.add_row(
+        "Highest free rank",
+        f"{report.free_rank} on the same targets ({free_low:.0f} … {free_high:.0f})",
+    )
+    for name, seconds, where in (
+        ("Swap, cold", swap.cold, "from disk"),
+        ("Swap, warm", swap.warm, "from host memory"),
+        ("Swap, streamed", swap.streamed, "from host memory, layer by layer"),
+        ("Swap, resident", swap.resident, "already in SRAM"),
+    ):
+        tokens = seconds / token_s
+        table.add_row(
+            name,
+            f"{si(seconds, 's')} {where}, {tokens:.1f} tokens' time"
+            if tokens >= 0.05
+            else f"{si(seconds, 's')} {where}",
+        )
+    return Group("", table)
+
+
+def _execution(execution: Execution) -> RenderableType:
+    table = _table("Adapter executed on its real weights", "", "")
+    table.columns[1].justify = "left"
+    by_target = ", ".join(
+        f"{target} {value:.1f}" for target, value in execution.sqnr_db.items() if target != "all"
+    )
+    table.add_row(
+        "Numeric error",
+        f"{execution.sram_format} against float64: SQNR {execution.sqnr_db['all']:.1f} dB, worst "
+        f"module {execution.max_relative_error:.2%}",
+    )
+    table.add_row("SQNR by target", f"{by_target} dB")
+    verdict = f"[{GOOD}]equal[/]" if execution.agrees else f"[bold {BAD}]NOT equal[/]"
+    table.add_row(
+        "Counted in kernels",
+        f"{count(execution.counted.macs)} MACs, {count(execution.counted.bytes)} bytes",
+    )
+    table.add_row(
+        "Charged by timing",
+        f"{count(execution.charged.macs)} MACs, {count(execution.charged.bytes)} bytes: {verdict}",
+    )
+    return Group("", table)
+
+
+def _sram(result: Result) -> RenderableType:
+    sram = result.sram
+    table = _table("SRAM", "", "", "share")
+    table.add_column("", justify="left", no_wrap=True)
+    for name, value in (
+        ("KV cache", sram.kv_bytes),
+        ("Adapters", sram.adapter_bytes),
+        ("Free", sram.free_bytes),
+    ):
+        share = value / sram.capacity_bytes
+        table.add_row(name, mib(value), f"{share:.1%}", f"[cyan]{'█' * round(share * BAR)}[/]")
+    table.add_row("[bold]Capacity[/]", f"[bold]{mib(sram.capacity_bytes)}[/]", "")
+    context = result.prompt + result.output
+    note = Text(
+        f"Fits {count(sram.max_users)} users of {count(context)} tokens, or "
+        f"{count(sram.max_context_tokens)} tokens of context for "
+        f"{'one user' if result.users == 1 else f'{result.users} users'}.",
+        style=QUIET,
+    )
+    return Group("", table, note)
+
+
+def _silicon(result: Result) -> RenderableType:
+    prediction, chip = result.prediction, result.chip
+    die = chip.die.area_mm2
+    table = _table("Area", "", "mm²", "of die")
+    table.add_column("", justify="left", no_wrap=True)
+    for block, value in sorted(prediction.area_mm2.items(), key=lambda item: -item[1]):
+        if block != "total" and value >= 0.05:
+            share = value / die
+            bar = f"[cyan]{'█' * round(share * BAR)}[/]"
+            table.add_row(
+                BLOCK_NAMES.get(block, block.capitalize()), f"{value:.1f}", f"{share:.1%}", bar
+            )
+    total = prediction.area_mm2["total"]
+    style = GOOD if total <= die else BAD
+    table.add_row(
+        "[bold]Total[/]", f"[bold]{total:.1f}[/]", f"[{style}]{total / die:.1%}[/]",
+        f"of {die:g} mm²" if total <= die else f"[{BAD}]does not fit: {total - die:.1f} mm² too large[/]",
+    )  # fmt: skip
+    facts = _table("Silicon, power and cost", "", "", "90 % interval", "")
+    facts.columns[-1].justify = "left"
+
+    def row(name: str, value: str, interval: str = "", note: str = "") -> None:
+        facts.add_row(name, value, interval, f"[{QUIET}]{note}[/]" if note else "")
+
+    spans = result.interval
+    transistors = float(prediction.transistors["total"])
+    published = chip.die.transistors
+    note = (
+        f"published {published / 1e9:.0f}e9, overheads not counted"
+        if math.isfinite(published)
+        else ""
+    )
+    row(
+        "Transistors",
+        f"{transistors / 1e9:.1f}e9",
+        span(spans["transistors"], lambda v: f"{v / 1e9:.0f}e9"),
+        note,
+    )
+    capped = float(prediction.power.throttle) < 1
+    row(
+        "Card power", f"{prediction.power_w:.0f} W", span(spans["power_w"], lambda v: f"{v:.0f} W"),
+        f"capped: {prediction.power.throttle:.0%} of the rate" if capped else "",
+    )  # fmt: skip
+    row(
+        "Energy per token", si(float(prediction.energy_j_per_token), "J"),
+        span(spans["energy_j_per_token"], lambda v: f"{v * 1e3:.2f} mJ"), "card",
+    )  # fmt: skip
+    row(
+        "Die cost",
+        f"{prediction.die_cost_usd:.0f} USD",
+        span(spans["die_cost_usd"], lambda v: f"{v:.0f} USD"),
+        "good die, Murphy yield",
+    )
+    row(
+        "Per million tokens", f"{prediction.usd_per_million_tokens:.4f} USD",
+        span(spans["usd_per_million_tokens"], lambda v: f"{v:.4f} USD"),
+        "card and electricity",
+    )  # fmt: skip
+    return Group("", table, "", facts)
