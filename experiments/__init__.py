@@ -1,1 +1,1 @@
-
+"""Questions put to the simulator: the command line, verdicts, plots and traces."""

@@ -29,6 +29,7 @@ app = typer.Typer(
 adapter_app = typer.Typer(help="Look into adapters, and make some.", no_args_is_help=True)
 app.add_typer(adapter_app, name="adapter")
 
+INTERRUPTED = 130
 DEFAULT_ADAPTER = "r16:all-linear"
 
 
@@ -223,6 +224,7 @@ def main() -> None:
     except InputError as error:
         print(f"hardwire: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("hardwire: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # Typer turns Ctrl-C into this status and says nothing
+            print("hardwire: interrupted", file=sys.stderr)
+        raise

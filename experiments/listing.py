@@ -12,7 +12,6 @@ from models.adapter import Adapter
 from models.chip import DECLARED, Chip
 from models.language_model import LanguageModel
 from models.parameters import read_yaml
-from simulator.datapath import adapter_bytes, adapter_format
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -75,6 +74,8 @@ def adapter_table(
     chip: Chip, model: LanguageModel, adapter: Adapter, obstacle: str | None
 ) -> RenderableType:
     """What an adapter holds, its size on the chip, and whether it fits."""
+    from simulator.datapath import adapter_bytes, adapter_format  # noqa: PLC0415
+
     table = _table(f"Adapter {adapter.name}", "", "")
     ranks = sorted(adapter.ranks)
     scales = sorted({module.scale for module in adapter.modules})

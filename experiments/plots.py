@@ -27,7 +27,7 @@ COLORS = {
 """Distinguishable with colour-blind vision and in grey: dark and light alternate."""
 
 INK = "#333333"
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -78,7 +78,7 @@ def breakdown_figure(result: Result) -> Figure:
         axes.set_xlabel("µs per token")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
         axes.set_title(_title(result), loc="left", fontsize=11, pad=18)
     return figure
 

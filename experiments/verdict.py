@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from experiments.execute import Execution
 from models.area import BYTES_PER_MIB
 from simulator.run import TARGET_TOKENS_PER_S, Rates, Result
+
+if TYPE_CHECKING:
+    from experiments.execute import Execution
 
 OPERATION_NAMES = {
     "rom": "ROM matrices",
@@ -30,16 +32,16 @@ GOOD, BAD, QUIET = "green", "red", "bright_black"
 
 
 def si(value: float, unit: str, digits: int = 3) -> str:
-    """A number with an SI prefix: ``58.96 µs``."""
-    if value == 0:
-        return f"0 {unit}"
-    for factor, prefix in ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p")):
+    """A number with an SI prefix and some significant digits: ``58.96 µs``."""
+    for factor, prefix in ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")):
         if abs(value) >= factor:
-            return f"{value / factor:.{max(digits - len(str(int(abs(value) / factor))), 0)}f} {prefix}{unit}"
-    return f"{value:.3g} {unit}"
+            scaled = value / factor
+            decimals = max(digits - len(str(int(abs(scaled)))), 0)
+            return f"{scaled:.{decimals}f} {prefix}{unit}"
+    return f"{value:.{digits}g} {unit}"
 
 
-def count(value: float) -> str:
+def count(value: Any) -> str:
     """A whole number with thousands separators."""
     return f"{value:,.0f}"
 
@@ -173,7 +175,6 @@ def _adapter(result: Result) -> RenderableType:
     report = result.adapter
     assert report is not None
     adapter, swap = report.adapter, report.swap
-    token_s = result.base.token_s
     low, high = result.interval["adapter_decode_tokens_per_s_user"]
     free_low, free_high = result.interval["adapter_free_rank"]
     table = _table(f"Adapter {adapter.name}", "", "")
@@ -198,13 +199,9 @@ def _adapter(result: Result) -> RenderableType:
         ("Swap, streamed", swap.streamed, "from host memory, layer by layer"),
         ("Swap, resident", swap.resident, "already in SRAM"),
     ):
-        tokens = seconds / token_s
-        table.add_row(
-            name,
-            f"{si(seconds, 's')} {where}, {tokens:.1f} tokens' time"
-            if tokens >= 0.05
-            else f"{si(seconds, 's')} {where}",
-        )
+        tokens = seconds / result.base.token_s
+        cost = f", the time of {tokens:.1f} tokens" if tokens >= 0.05 else ""
+        table.add_row(name, f"{si(seconds, 's')} {where}{cost}")
     return Group("", table)
 
 
@@ -267,11 +264,15 @@ def _silicon(result: Result) -> RenderableType:
                 BLOCK_NAMES.get(block, block.capitalize()), f"{value:.1f}", f"{share:.1%}", bar
             )
     total = prediction.area_mm2["total"]
-    style = GOOD if total <= die else BAD
+    fits = total <= die
+    style = GOOD if fits else BAD
+    note = f"of {die:g} mm²" if fits else f"does not fit, {total - die:.1f} mm² too large"
     table.add_row(
-        "[bold]Total[/]", f"[bold]{total:.1f}[/]", f"[{style}]{total / die:.1%}[/]",
-        f"of {die:g} mm²" if total <= die else f"[{BAD}]does not fit: {total - die:.1f} mm² too large[/]",
-    )  # fmt: skip
+        "[bold]Total[/]",
+        f"[bold]{total:.1f}[/]",
+        f"[{style}]{total / die:.1%}[/]",
+        f"[{style}]{note}[/]",
+    )
     facts = _table("Silicon, power and cost", "", "", "90 % interval", "")
     facts.columns[-1].justify = "left"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models import catalogue
 from models.catalogue import did_you_mean
@@ -177,14 +177,14 @@ class Calibration(BaseModel):
     deviation of the measurement.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     parameter: str
     metric: str
-    value: float
-    relative_error: float
-    prompt: int
-    output: int
+    value: float = Field(gt=0, allow_inf_nan=False)
+    relative_error: float = Field(ge=0, lt=1)
+    prompt: int = Field(ge=1)
+    output: int = Field(ge=2)
     source: str
 
 
@@ -245,11 +245,12 @@ class Chip:
         for key in ("title", "model", "process"):
             if not isinstance(data.get(key), str):
                 raise InputError(f"{shown}: {key} is missing (a name is expected)")
+        _catalogue_file(shown, "model", "model", data["model"])
         sections: dict[str, Any] = {}
         parameters: dict[str, Parameter] = {}
         for name, section in SECTIONS.items():
             if name == "process":
-                process_path = catalogue.resolve("process", data["process"])
+                process_path = _catalogue_file(shown, "process", "process", data["process"])
                 source, body = process_path.name, read_yaml(process_path)
                 body.pop("title", None)
                 sections[name], found = read_section(source, "", body, section)
@@ -322,7 +323,7 @@ def _merged(path: Path) -> dict[str, Any]:
     parent = data.pop("extends", None)
     if parent is None:
         return data
-    base = read_yaml(catalogue.resolve("chip", str(parent)))
+    base = read_yaml(_catalogue_file(path.name, "extends", "chip", str(parent)))
     if "extends" in base:
         raise InputError(f"{path.name}: extends: '{parent}' itself extends another chip")
     for key, value in data.items():
@@ -333,6 +334,14 @@ def _merged(path: Path) -> dict[str, Any]:
     return base
 
 
+def _catalogue_file(where: str, key: str, kind: str, name: str) -> Path:
+    """The catalogue entry that a chip file names under ``key``."""
+    try:
+        return catalogue.resolve(kind, name)
+    except InputError as error:
+        raise InputError(f"{where}: {key}: {error}") from None
+
+
 def _read_calibration(
     where: str, data: Any, parameters: Mapping[str, Parameter]
 ) -> Calibration | None:
@@ -341,12 +350,14 @@ def _read_calibration(
         if calibrated:
             raise InputError(f"{where}: {calibrated[0]} is calibrated, but calibration is missing")
         return None
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: calibration must be a mapping")
     try:
         calibration = Calibration.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{where}: calibration.{field}: {first['msg'].lower()}") from None
+        field, message = first["loc"][0], first["msg"].lower()
+        raise InputError(f"{where}: calibration.{field}: {message}") from None
     if calibrated != [calibration.parameter]:
         raise InputError(
             f"{where}: calibration.parameter: '{calibration.parameter}' must be the one parameter "

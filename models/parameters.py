@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from models.catalogue import did_you_mean
 from models.errors import InputError
+from models.files import file_size, read_bytes
 
 Kind = Literal["published", "derived", "assumed", "calibrated"]
 Section = TypeVar("Section")
@@ -32,10 +34,11 @@ class Parameter(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    value: float | int | str
+    # Strict: YAML's yes, no, on and off are truth values, which would pass for 1 and 0.
+    value: StrictFloat | StrictInt | StrictStr
     kind: Kind
     source: str
-    range: tuple[float, float] | None = None
+    range: tuple[StrictFloat, StrictFloat] | None = None
     unit: str | None = None
 
 
@@ -103,6 +106,10 @@ def _unique_mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any
 
 
 UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+# YAML 1.1, which PyYAML speaks, takes 1e-5 without a point for a word.
+UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -114,12 +121,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If the file is missing, unreadable, not UTF-8, not YAML, or not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InputError(f"{path}: cannot be read: {reason}") from None
+        text = read_bytes(path, count=file_size(path)).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read (it is not UTF-8 text)") from None
     try:
         data = yaml.load(text, Loader=UniqueKeyLoader)
+    except RecursionError:
+        raise InputError(f"{path}: not valid YAML: it is nested too deeply") from None
+    except ValueError as error:  # a date that does not exist, an integer of thousands of digits
+        raise InputError(f"{path}: not valid YAML: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark is not None else ""
@@ -146,19 +156,25 @@ def check_value(where: str, value: Any, spec: Quantity) -> Any:
         value = _strip_unit(where, value, spec)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{where}: a number is expected ({spec.allowed()}), not '{value}'")
-    if not math.isfinite(value) or not spec.low <= value <= spec.high:
-        raise InputError(f"{where}: {value:g} is out of range ({spec.allowed()})")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not spec.low <= number <= spec.high:  # also where it is not a number
+        raise InputError(f"{where}: {number:g} is out of range ({spec.allowed()})")
     if spec.integer:
-        if value != int(value):
-            raise InputError(f"{where}: {value:g} must be a whole number ({spec.allowed()})")
-        return int(value)
-    return float(value)
+        if number != int(number):
+            raise InputError(f"{where}: {number:g} must be a whole number ({spec.allowed()})")
+        return int(number)
+    return number
 
 
 def _strip_unit(where: str, text: str, spec: Quantity) -> float:
     number = text.strip()
+    if number.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        return float(number)
     unit = number.lstrip("+-0123456789.eE_ ")
-    if unit:
+    if unit and unit != number:
         number = number[: -len(unit)].strip()
         if unit != spec.unit:
             wanted = f"the unit is {spec.unit}" if spec.unit else "it has no unit"
@@ -186,9 +202,8 @@ def read_parameter(where: str, entry: Any, spec: Quantity) -> Parameter:
     try:
         parameter = Parameter.model_validate(dict(entry))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{where}.{field}: {first['msg'].lower()}") from None
+        first = error.errors(include_url=False)[0]
+        raise InputError(f"{where}.{first['loc'][0]}: {first['msg'].lower()}") from None
     if parameter.unit is not None and parameter.unit != spec.unit:
         raise InputError(f"{where}: the unit is {spec.unit or 'none'}, not {parameter.unit}")
     value = check_value(where, parameter.value, spec)

@@ -1,1 +1,35 @@
+"""What happens over time: tokens as operations on units, two engines, runs and their uncertainty.
 
+The names here are the Python interface::
+
+    from models import Chip, LanguageModel, Adapter
+    from simulator import run
+
+    chip = Chip.open("hc1")
+    model = LanguageModel.open("llama-3.1-8b")
+    result = run(chip, model, Adapter.from_shape("r16:all-linear", model))
+    result.base.decode_tokens_per_s_user
+"""
+
+from simulator.closed_form import Prediction, free_rank, predict
+from simulator.datapath import TokenProgram, build_program
+from simulator.run import Result, run
+from simulator.swap import SwapLatency, swap_latency
+from simulator.uncertainty import draw_chips
+from simulator.workload import AdapterLoad, Requests, Timeline
+
+__all__ = [
+    "AdapterLoad",
+    "Prediction",
+    "Requests",
+    "Result",
+    "SwapLatency",
+    "Timeline",
+    "TokenProgram",
+    "build_program",
+    "draw_chips",
+    "free_rank",
+    "predict",
+    "run",
+    "swap_latency",
+]

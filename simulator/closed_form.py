@@ -85,11 +85,17 @@ def token_cycles(
 
 
 def initiation_cycles(
-    chip: Chip, model: LanguageModel, context: Any, adapter: Adapter | None = None
+    chip: Chip,
+    model: LanguageModel,
+    context: Any,
+    adapter: Adapter | None = None,
+    *,
+    inside_prompt: bool = False,
 ) -> tuple[Any, str]:
     """Cycles per token of the busiest unit, which bounds pipelined issue, and its name.
 
-    With arrays the name is that of the unit which is busiest at the first point.
+    A token ``inside_prompt`` does not visit the LM head. With arrays the name is that of the unit
+    which is busiest at the first point.
     """
     busy: dict[str, Any] = {}
     shared = chip.datapath.layers == "shared"
@@ -112,7 +118,7 @@ def initiation_cycles(
                 group = next(ranks, (0,) * len(stage.matrix.targets))
                 lora = "lora" if shared else f"lora.{stage.name}"
                 visit(lora, side_cycles(chip, model, stage.matrix, group, fmt), count)
-    for stage in head_stages(chip, model):
+    for stage in () if inside_prompt else head_stages(chip, model):
         visit(stage.unit if shared else f"{stage.unit}.{stage.name}", stage.cycles, 1)
     name = max(busy, key=lambda unit: np.ravel(busy[unit])[0])
     worst: Any = 0
@@ -180,18 +186,22 @@ def predict(
     else:
         interval = initiation_cycles(chip, model, context, adapter)[0] / hz
         step = np.maximum(token, users * interval)
-        fill = initiation_cycles(chip, model, (prompt + 1) / 2, adapter)[0] / hz
+        inner = initiation_cycles(chip, model, (prompt + 1) / 2, adapter, inside_prompt=True)
+        fill = inner[0] / hz
         last_ttft = (prompt * users - 1) * fill + prefill + head
         ttft = last_ttft - (users - 1) / 2 * fill
     activity = token_activity(chip, model, context, adapter)
     report = power(chip, model, activity, users / step)
     rate_user = report.throttle / step
     rate_chip = users * rate_user
+    with np.errstate(divide="ignore"):  # a design whose idle power is over the limit: never
+        slowdown = np.divide(1.0, report.throttle)
+        token_usd = usd_per_million_tokens(chip, rate_chip, report.energy_j_per_token)
     return Prediction(
-        token_s=1 / rate_user,
+        token_s=step * slowdown,
         decode_tokens_per_s_user=rate_user,
         decode_tokens_per_s_chip=rate_chip,
-        ttft_s=ttft / report.throttle,
+        ttft_s=ttft * slowdown,
         prefill_tokens_per_s=prompt * users / last_ttft * report.throttle,
         power=report,
         power_w=report.card_w,
@@ -199,7 +209,7 @@ def predict(
         area_mm2=area(chip, model),
         transistors=transistors(chip, model),
         die_cost_usd=die_cost_usd(chip),
-        usd_per_million_tokens=usd_per_million_tokens(chip, rate_chip, report.energy_j_per_token),
+        usd_per_million_tokens=token_usd,
     )
 
 

@@ -136,7 +136,7 @@ def adapter_layer_bytes(chip: Chip, adapter: Adapter, layers: int) -> list[int]:
     fmt = adapter_format(chip, adapter)
     for module in adapter.modules:
         for width in (module.in_features, module.out_features):
-            slices[module.layer] += phase_work(module.rank, width, fmt).bytes
+            slices[module.layer] += int(phase_work(module.rank, width, fmt).bytes)
     return slices
 
 

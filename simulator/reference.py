@@ -62,7 +62,7 @@ class Unit:
             decision._ok, decision._value = True, None
             assert decision.callbacks is not None
             decision.callbacks.append(self._grant)
-            self.env.schedule(decision, priority=LATE)
+            self.env.schedule(decision, priority=LATE)  # type: ignore[arg-type]
 
     def _grant(self, _: simpy.Event) -> None:
         self.granting = False

@@ -42,6 +42,23 @@ TARGET_TOKENS_PER_S = 17_000
 
 
 @dataclass(frozen=True)
+class Load:
+    """``users`` equal requests that arrive together; lengths in tokens."""
+
+    prompt: int
+    output: int
+    users: int
+
+    def predict(
+        self, chip: Chip, model: LanguageModel, adapter: Adapter | None = None
+    ) -> Prediction:
+        """The closed forms' answer for this load."""
+        return predict(
+            chip, model, adapter=adapter, prompt=self.prompt, output=self.output, users=self.users
+        )
+
+
+@dataclass(frozen=True)
 class Rates:
     """Rates and times of one simulated run, in seconds and tokens per second.
 
@@ -176,18 +193,24 @@ def run(
     budget = check_fit(chip, model, adapter, prompt=prompt, output=output, users=users)
     adapters = [] if adapter is None else [adapter]
     program = build_program(chip, model, adapters)
-    load: dict[str, int] = {"prompt": prompt, "output": output, "users": users}
-    prediction = predict(chip, model, **load)
-    base = _rates(program, 0, engine, float(prediction.power.throttle), **load)
+    load = Load(prompt, output, users)
+    prediction = load.predict(chip, model)
+    if not prediction.power.throttle:
+        idle_w = prediction.power.static_w / chip.power.regulator_efficiency + chip.power.board_w
+        raise InputError(
+            f"{chip.name}: power.limit_w: {chip.power.limit_w:g} W is below the {idle_w:.1f} W "
+            "that the card takes before it decodes a token"
+        )
+    base = _rates(program, 0, engine, float(prediction.power.throttle), load)
     report = None
     if adapter is not None:
-        with_adapter = predict(chip, model, adapter=adapter, **load)
+        with_adapter = load.predict(chip, model, adapter)
         fmt = adapter_format(chip, adapter)
         report = AdapterReport(
             adapter=adapter,
             sram_format=fmt,
             bytes=adapter_bytes(chip, adapter),
-            rates=_rates(program, 1, engine, float(with_adapter.power.throttle), **load),
+            rates=_rates(program, 1, engine, float(with_adapter.power.throttle), load),
             prediction=with_adapter,
             free_rank=int(free_rank(chip, model, adapter.targets, fmt)),
             swap=swap_latency(chip, model, adapter),
@@ -206,7 +229,7 @@ def run(
         sram=budget,
         critical_unit=unit,
         critical_cycles=float(cycles),
-        interval=intervals(chip, model, adapter, **load),
+        interval=intervals(chip, model, adapter, load),
     )
 
 
@@ -279,12 +302,10 @@ def _rates(
     adapter: int,
     engine: Engine,
     throttle: float,
-    *,
-    prompt: int,
-    output: int,
-    users: int,
+    load: Load,
 ) -> Rates:
     """Simulate and measure. Times are stretched by what the power limit leaves of the rate."""
+    prompt, output, users = load.prompt, load.output, load.users
     requests = Requests.uniform(users, prompt, output, adapter)
     times = timeline(program, requests, engine)
     hz = program.clock_hz * throttle
@@ -337,17 +358,11 @@ def tokens_frame(result: Result) -> pd.DataFrame:
 
 
 def intervals(
-    chip: Chip,
-    model: LanguageModel,
-    adapter: Adapter | None,
-    *,
-    prompt: int,
-    output: int,
-    users: int,
+    chip: Chip, model: LanguageModel, adapter: Adapter | None, load: Load
 ) -> dict[str, list[float]]:
     """5th and 95th percentile of every prediction over the draws of ``simulator.uncertainty``."""
     drawn = draw_chips(chip)
-    found = predict(drawn, model, prompt=prompt, output=output, users=users)
+    found = load.predict(drawn, model)
     values: dict[str, Any] = {
         "decode_tokens_per_s_user": found.decode_tokens_per_s_user,
         "decode_tokens_per_s_chip": found.decode_tokens_per_s_chip,
@@ -362,7 +377,7 @@ def intervals(
         "usd_per_million_tokens": found.usd_per_million_tokens,
     }
     if adapter is not None:
-        loaded = predict(drawn, model, adapter=adapter, prompt=prompt, output=output, users=users)
+        loaded = load.predict(drawn, model, adapter)
         values["adapter_decode_tokens_per_s_user"] = loaded.decode_tokens_per_s_user
         values["adapter_free_rank"] = free_rank(
             drawn, model, adapter.targets, adapter_format(chip, adapter)

@@ -12,7 +12,6 @@ from models.adapter import Adapter
 from models.chip import Chip
 from models.language_model import LanguageModel
 from simulator.datapath import adapter_bytes, build_program
-from simulator.engine import simulate
 from simulator.workload import AdapterLoad, LoadMode, Requests
 
 
@@ -36,6 +35,8 @@ class SwapLatency:
 
 def swap_latency(chip: Chip, model: LanguageModel, adapter: Adapter) -> SwapLatency:
     """Swap latencies of ``adapter`` on ``chip``, each the delay against a resident adapter."""
+    from simulator.engine import simulate  # noqa: PLC0415 - numba only where it is needed
+
     program = build_program(chip, model, [adapter])
     requests = Requests.uniform(users=1, prompt=1, output=1, adapter=1)
 

@@ -112,7 +112,9 @@ def draw_chips(chip: Chip, size: int = DRAWS, seed: int = SEED) -> Chip:
 
 def interval(values: Any) -> list[float]:
     """The 5th and 95th percentile of some draws."""
-    return [float(x) for x in np.percentile(np.asarray(values, dtype=float), PERCENTILES)]
+    # Order statistics, not interpolation: some draws may be infinite.
+    array = np.asarray(values, dtype=float)
+    return [float(x) for x in np.percentile(array, PERCENTILES, method="inverted_cdf")]
 
 
 def _like(value: Any, length: int) -> Any:

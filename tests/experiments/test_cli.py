@@ -1,0 +1,314 @@
+"""The command line as a user meets it: answers, files, and one sentence for bad input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import cli
+from experiments.save import FILES
+from models import LanguageModel
+from models.adapter import write_adapter
+
+KEYS = {
+    "chip", "model", "adapter", "issue", "target_tokens_per_s", "target_met",
+    "decode_tokens_per_s_user", "decode_tokens_per_s_chip", "token_s", "ttft_s",
+    "prefill_tokens_per_s", "interval", "breakdown_s", "adapter_detail", "sram", "area_mm2",
+    "die_mm2", "transistors", "power_w", "energy_j_per_token", "die_cost_usd",
+    "usd_per_million_tokens",
+}  # fmt: skip
+SHORT = ["--prompt", "16", "--output", "8"]
+
+
+class Shell:
+    """Runs commands in this process and keeps what they print."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        self.monkeypatch.setattr(sys, "argv", ["hardwire", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 0
+        captured = self.capsys.readouterr()
+        return status, captured.out, captured.err
+
+    def json(self, *arguments: object) -> dict:
+        status, out, err = self("run", *arguments, "--json")
+        assert status == 0, err
+        return json.loads(out)
+
+    def refused(self, *arguments: object) -> str:
+        """The one sentence on standard error; nothing on standard output, exit status 2."""
+        status, out, err = self(*arguments)
+        assert (status, out) == (2, "")
+        assert err.startswith("hardwire: ") and err.count("\n") == 1, err
+        return err
+
+
+@pytest.fixture
+def hardwire(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def small_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adapters") / "tiny"
+    write_adapter(folder, LanguageModel.open("tinyllama-1.1b"), 4, "qv")
+    return folder
+
+
+def test_run_prints_the_verdict(hardwire: Shell) -> None:
+    status, out, err = hardwire("run")
+    assert (status, err) == (0, "")
+    for words in (
+        "17,000 tokens/s", "Decode, one user", "Time to first token", "ROM matrices", "Attention",
+        "LoRA", "LM head, sampling", "Critical unit", "Highest free rank", "Swap, cold",
+        "Swap, warm", "Swap, streamed", "Swap, resident", "KV cache", "Fits 3 users", "of 815 mm²",
+        "53e9", "Card power", "Energy per token", "Die cost", "Per million tokens",
+    ):  # fmt: skip
+        assert words in out, words
+
+
+def test_json_has_the_promised_keys_and_adds_up(hardwire: Shell) -> None:
+    data = hardwire.json()
+    assert data.keys() >= KEYS
+    assert data["chip"] == "hc1" and data["model"] == "llama-3.1-8b"
+    assert abs(data["decode_tokens_per_s_user"] / 16_960 - 1) < 0.02
+    assert data["target_met"] is (data["decode_tokens_per_s_user"] >= 17_000)
+    assert sum(data["breakdown_s"].values()) == pytest.approx(data["token_s"], rel=1e-9)
+    detail = data["adapter_detail"]
+    assert sum(detail["breakdown_s"].values()) == pytest.approx(detail["token_s"], rel=1e-9)
+    assert detail["parameters"] == 41_943_040
+    assert detail["bytes"] == 41_943_040 + 41_943_040 // 32 * 2
+    swap = detail["swap_s"]
+    assert swap["cold"] > swap["warm"] > swap["streamed"] > swap["resident"] > 0
+    sram = data["sram"]
+    assert sram["capacity_bytes"] == sram["kv_bytes"] + sram["adapter_bytes"] + sram["free_bytes"]
+    assert sram["kv_bytes_per_token"] == 65_536
+    blocks = {key: value for key, value in data["area_mm2"].items() if key != "total"}
+    assert sum(blocks.values()) == pytest.approx(data["area_mm2"]["total"])
+    for key in ("decode_tokens_per_s_user", "power_w", "ttft_s", "token_s"):
+        low, high = data["interval"][key]
+        assert low <= data[key] <= high
+
+
+def test_without_an_adapter(hardwire: Shell) -> None:
+    data = hardwire.json("--adapter", "none", *SHORT)
+    assert data["adapter"] is None and data["adapter_detail"] is None
+    assert "Swap" not in hardwire("run", "--adapter", "none", *SHORT)[1]
+
+
+def test_engines_give_the_same_answer(hardwire: Shell) -> None:
+    for issue in ("serial", "pipelined"):
+        common = ["--users", "2", "--issue", issue, *SHORT]
+        answers = [hardwire.json("--engine", e, *common) for e in ("compiled", "reference")]
+        for answer in answers:
+            del answer["engine"]
+        assert answers[0] == answers[1]
+
+
+def test_same_command_same_bytes(hardwire: Shell) -> None:
+    assert hardwire("run", "--json", *SHORT)[1] == hardwire("run", "--json", *SHORT)[1]
+
+
+def test_settings_reach_the_model(hardwire: Shell) -> None:
+    base = hardwire.json(*SHORT)
+    faster = hardwire.json("--set", "datapath.lanes=32", *SHORT)
+    assert faster["decode_tokens_per_s_user"] > base["decode_tokens_per_s_user"]
+    assert faster["area_mm2"]["total"] > base["area_mm2"]["total"]
+    assert faster["settings"] == {"datapath.lanes": 32}
+    roomy = hardwire.json("--set", "sram.capacity_mib=512", *SHORT)
+    assert roomy["sram"]["capacity_bytes"] == 512 * 2**20
+    cheap = hardwire.json("--set", "process.wafer_usd=5000 USD", *SHORT)
+    assert cheap["die_cost_usd"] == pytest.approx(base["die_cost_usd"] / 2)
+    tight = hardwire.json("--set", "power.limit_w=70", *SHORT)
+    assert tight["power_w"] == pytest.approx(70)
+    assert tight["decode_tokens_per_s_user"] < base["decode_tokens_per_s_user"]
+    assert tight["breakdown_s"]["power_cap"] > 0
+
+
+def test_a_design_larger_than_the_die_says_by_how_much(hardwire: Shell) -> None:
+    out = hardwire("run", "--set", "sram.capacity_mib=1024", *SHORT)[1]
+    assert "does not fit" in out and "mm² too large" in out
+
+
+def test_another_model_and_chip(hardwire: Shell, tmp_path: Path) -> None:
+    roma = hardwire.json("--chip", "roma", "--prompt", "1024", "--output", "2")
+    assert roma["model"] == "llama-3.2-3b" and roma["issue"] == "pipelined"
+    config = tmp_path / "config.json"
+    config.write_text(
+        json.dumps(
+            {
+                "model_type": "qwen2", "num_hidden_layers": 2, "hidden_size": 64,
+                "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,
+                "vocab_size": 100, "max_position_embeddings": 512, "hidden_act": "silu",
+                "rms_norm_eps": 1e-6, "tie_word_embeddings": True,
+            }
+        )
+    )  # fmt: skip
+    assert hardwire.json("--model", config, *SHORT)["token_s"] < 1e-4
+
+
+def test_save_writes_all_files(hardwire: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "out"
+    status, out, _ = hardwire("run", *SHORT, "--users", "2", "--save", folder)
+    assert status == 0 and "Saved in" in out
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    data = json.loads((folder / "verdict.json").read_text())
+    assert data.keys() >= KEYS
+    for name in ("breakdown.png", "rank.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    tokens = pd.read_parquet(folder / "tokens.parquet")
+    assert len(tokens) == 2 * (16 + 8 - 1)
+    assert list(tokens.columns) == ["user", "token", "phase", "issued_s", "done_s"]
+    first = tokens[(tokens.phase == "prefill")].groupby("user").done_s.max()
+    assert first.mean() == pytest.approx(data["adapter_detail"]["ttft_s"])
+    trace = json.loads(gzip.decompress((folder / "trace.json.gz").read_bytes()))
+    spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    names = {
+        e["tid"]: e["args"]["name"] for e in trace["traceEvents"] if e["name"] == "thread_name"
+    }
+    assert {"rom.qkv", "lora.qkv", "kv.attention", "topk.topk"} <= set(names.values())
+    assert all(event["tid"] in names and event["dur"] > 0 for event in spans)
+    # Two users, last prompt token and three decode tokens each; 2 branches beside each matrix.
+    per_token = 1 + 32 * (9 + 4) + 4
+    assert len(spans) == 2 * 4 * per_token
+    before = {name: (folder / name).read_bytes() for name in FILES}
+    assert hardwire("run", *SHORT, "--users", "2", "--save", folder)[0] == 0
+    assert {name: (folder / name).read_bytes() for name in FILES} == before
+
+
+def test_save_leaves_an_earlier_result_when_it_fails(
+    hardwire: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    assert hardwire("run", *SHORT, "--save", folder)[0] == 0
+    before = {name: (folder / name).read_bytes() for name in FILES}
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("experiments.trace.write_trace", full_disk)
+    message = hardwire.refused("run", "--output", "9", "--save", folder)
+    assert "--save" in message and "No space left on device" in message
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    fresh = tmp_path / "fresh"
+    hardwire.refused("run", *SHORT, "--save", fresh)
+    assert not fresh.exists()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.trace.write_trace", interrupt)
+    status, _, err = hardwire("run", *SHORT, "--save", folder)
+    assert (status, err) == (130, "hardwire: interrupted\n")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_save_into_a_file_is_refused(hardwire: Shell, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert "--save" in hardwire.refused("run", *SHORT, "--save", tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_execute_counts_what_the_timing_model_charges(hardwire: Shell, small_adapter: Path) -> None:
+    model = ["--model", "tinyllama-1.1b"]
+    for fmt, floor in (("int8", 35), ("int4", 10), ("float32", 100)):
+        data = hardwire.json(
+            *model, "--adapter", small_adapter, "--execute", "--set", f"lora.format={fmt}", *SHORT
+        )
+        execution = data["execution"]
+        assert execution["agrees"] and execution["counted"] == execution["charged"]
+        assert execution["counted"]["bytes"] == data["adapter_detail"]["bytes"]
+        assert execution["counted"]["macs"] == data["adapter_detail"]["parameters"]
+        assert execution["sqnr_db"]["all"] > floor
+    out = hardwire("run", *model, "--adapter", small_adapter, "--execute", *SHORT)[1]
+    assert "SQNR" in out and "equal" in out and "NOT" not in out
+    assert "weights" in hardwire.refused("run", "--execute", *SHORT)
+    assert "--execute" in hardwire.refused("run", "--execute", "--adapter", "none")
+
+
+def test_list_and_show(hardwire: Shell) -> None:
+    status, out, _ = hardwire("list")
+    assert status == 0
+    for name in ("hc1", "hc1-demo", "roma", "llama-3.1-8b", "qwen3-32b", "n6"):
+        assert name in out
+    status, out, _ = hardwire("show", "hc1")
+    assert status == 0 and "datapath.clock_ghz" in out and "calibrated" in out
+
+
+def test_adapter_make_and_inspect(hardwire: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    model = ["--model", "tinyllama-1.1b"]
+    status, text, _ = hardwire("adapter", "make", "--rank", 2, "--targets", "qv", *model, out)
+    assert status == 0 and "parameters" in text
+    status, text, _ = hardwire("adapter", "inspect", *model, out)
+    assert status == 0 and "q_proj, v_proj" in text and "yes" in text
+    status, text, _ = hardwire("adapter", "inspect", "r128:all-linear")
+    assert status == 1 and "no: rank 128 exceeds" in text and "1 to 64" in text
+    status, text, _ = hardwire("adapter", "inspect", "r64:all-linear:float32", "--chip", "hc1")
+    assert status == 1 and "lack" in text and "MiB" in text
+    assert "already exists" in hardwire.refused("adapter", "make", *model, out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--chip", "hc2"], ["'hc2' is no chip", "hc1"]),
+        (["--chip", "no/such.yaml"], ["no/such.yaml", "does not exist"]),
+        (["--model", "lama-3.1-8b"], ["lama-3.1-8b", "did you mean llama-3.1-8b"]),
+        (["--model", "no/config.json"], ["no/config.json"]),
+        (["--adapter", "no/folder"], ["no/folder", "does not exist"]),
+        (["--adapter", "r0:all-linear"], ["r0:all-linear", "rank"]),
+        (["--adapter", "r16:all-liner"], ["all-liner"]),
+        (["--adapter", "r16:qv:int9"], ["int9", "int8"]),
+        (["--adapter", "r65:qv"], ["rank 65", "lora.max_rank", "1 to 64"]),
+        (["--set", "sram.capacity=512"], ["sram.capacity", "did you mean sram.capacity_mib"]),
+        (["--set", "sram.capacity_mib"], ["NAME=VALUE"]),
+        (["--set", "sram.capacity_mib=many"], ["sram.capacity_mib", "number"]),
+        (["--set", "sram.capacity_mib=512 GB"], ["sram.capacity_mib", "wrong unit", "MiB"]),
+        (["--set", "sram.capacity_mib=-1"], ["sram.capacity_mib", "out of range", "1 to"]),
+        (["--set", "datapath.lanes=1.5"], ["datapath.lanes", "whole number"]),
+        (["--set", "datapath.issue=both"], ["datapath.issue", "serial, pipelined"]),
+        (["--set", "sram.kv_bits=5"], ["sram.kv_bits", "4, 8, 16"]),
+        (["--set", "sram.capacity_mib=100"], ["sram.capacity_mib", "lack", "MiB", "fits"]),
+        (["--prompt", "9000"], ["sram.capacity_mib", "lack"]),
+        (["--prompt", "200000"], ["--prompt", "131072"]),
+        (["--users", "4"], ["lack", "3 user(s)"]),
+        (["--set", "power.limit_w=30"], ["power.limit_w", "30 W is below"]),
+    ],
+)
+def test_bad_input_is_one_sentence(hardwire: Shell, arguments: list[str], words: list[str]) -> None:
+    message = hardwire.refused("run", *arguments)
+    for word in words:
+        assert word in message, message
+
+
+def test_wrong_options_exit_with_2(hardwire: Shell) -> None:
+    for arguments in (["--output", "1"], ["--engine", "fast"], ["--no-such"], ["--prompt", "x"]):
+        status, out, err = hardwire("run", *arguments)
+        assert (status, out) == (2, "") and err
+
+
+def test_from_a_shell(tmp_path: Path) -> None:
+    """The installed entry point in a fresh process, output piped: one object, nothing else."""
+    script = Path(sys.executable).with_name("hardwire")
+    done = subprocess.run(
+        [script, "run", "--json", *SHORT], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "80"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout).keys() >= KEYS
+    assert done.stderr == ""
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,113 @@
+"""Random chips, models, adapters, requests and loads, small enough for the reference engine."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from models import Adapter, Chip, LanguageModel
+from simulator.datapath import TokenProgram, build_program
+from simulator.workload import LOAD_MODES, AdapterLoad, Requests
+
+HC1 = Chip.open("hc1")
+
+
+def language_models() -> st.SearchStrategy[LanguageModel]:
+    def build(layers: int, hidden: int, inter: int, group: int, kv: int, head_dim: int,
+              vocab: int) -> LanguageModel:  # fmt: skip
+        config = {
+            "model_type": "llama",
+            "num_hidden_layers": layers,
+            "hidden_size": hidden,
+            "intermediate_size": inter,
+            "num_attention_heads": group * kv,
+            "num_key_value_heads": kv,
+            "head_dim": head_dim,
+            "vocab_size": vocab,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": False,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+        }
+        return LanguageModel.from_config(config, name="small")
+
+    return st.builds(
+        build,
+        layers=st.integers(1, 3),
+        hidden=st.integers(4, 40),
+        inter=st.integers(4, 80),
+        group=st.integers(1, 3),
+        kv=st.integers(1, 2),
+        head_dim=st.sampled_from([2, 4, 8]),
+        vocab=st.integers(8, 200),
+    )
+
+
+def chips() -> st.SearchStrategy[Chip]:
+    """HC1 with every parameter that time depends on redrawn; cycles stay in the tens."""
+    small = {
+        "datapath.lanes": 20,
+        "datapath.fill_cycles": 6,
+        "datapath.vector_lanes": 20,
+        "attention.kv_read_bytes_per_cycle": 20,
+        "attention.macs_per_cycle": 20,
+        "lora.macs_per_cycle": 60,
+        "lora.read_bytes_per_cycle": 60,
+        "sampling.loop_cycles": 9,
+        "sampling.topk_logits_per_cycle": 50,
+        "sram.write_bytes_per_cycle": 9,
+    }
+    fields: dict[str, st.SearchStrategy] = {
+        name: st.integers(1, top) for name, top in small.items()
+    }
+    fields |= {
+        "datapath.outputs_per_pass": st.sampled_from([np.inf, 7, 30]),
+        "datapath.layers": st.sampled_from(["distinct", "shared"]),
+        "attention.kv_memories": st.sampled_from(["shared", "separate"]),
+        "lora.order": st.sampled_from(["parallel", "sequential"]),
+        "sram.kv_bits": st.sampled_from([4, 8, 16]),
+        "link.burst_bytes": st.integers(8, 200),
+        "link.bandwidth_gb_per_s": st.floats(0.5, 30),
+        "link.latency_us": st.floats(0, 0.05),
+        "datapath.clock_ghz": st.floats(0.5, 2),
+    }
+    return st.fixed_dictionaries(fields).map(HC1.with_values)
+
+
+@st.composite
+def runs(
+    draw: st.DrawFn, loads: bool = True, users: int = 4, prompt: int = 6, output: int = 5
+) -> tuple[TokenProgram, Requests, list[AdapterLoad]]:
+    """A token program with requests that use its adapters, some of which are being loaded."""
+    chip, model = draw(chips()), draw(language_models())
+    shapes = st.tuples(
+        st.integers(1, 4),
+        st.sampled_from(["all-linear", "qv", "mlp", "o_proj"]),
+        st.sampled_from(["int8", "int4", "float16"]),
+    )
+    adapters = [
+        Adapter.from_shape(f"r{rank}:{targets}:{fmt}", model)
+        for rank, targets, fmt in draw(st.lists(shapes, max_size=2))
+    ]
+    issue = draw(st.sampled_from(["serial", "pipelined"]))
+    program = build_program(chip, model, adapters, issue=issue)
+    count = draw(st.integers(1, users))
+
+    def column(values: st.SearchStrategy[int], dtype: type) -> np.ndarray:
+        return np.array(draw(st.lists(values, min_size=count, max_size=count)), dtype=dtype)
+
+    # Small numbers of cycles make ties between users and bursts likely, where rules could differ.
+    latest = draw(st.sampled_from([0, 3, 400]))
+    requests = Requests(
+        arrival=column(st.integers(0, latest), np.int64),
+        prompt=column(st.integers(1, prompt), np.int64),
+        output=column(st.integers(1, output), np.int64),
+        adapter=column(st.integers(0, len(adapters)), np.int32),
+    )
+    started = []
+    if loads:
+        for number in range(1, len(adapters) + 1):
+            if draw(st.booleans()):
+                start, mode = draw(st.integers(0, 300)), draw(st.sampled_from(LOAD_MODES))
+                started.append(AdapterLoad(number, start, mode))
+    return program, requests, started
