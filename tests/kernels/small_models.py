@@ -1,0 +1,141 @@
+"""Small models and adapters in Hugging Face's file layout, the same bytes on every machine.
+
+NumPy promises the stream of `RandomState` for ever, so a fixture needs to hold only what the
+reference computes from these files, not the files.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.adapter_files import encode, safetensors_header
+from models.language_model import TARGETS, LanguageModel, module_path
+
+DIMENSIONS: dict[str, Any] = {
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 128,
+    "max_position_embeddings": 1024,
+    "rms_norm_eps": 1e-5,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "torch_dtype": "float32",
+}
+# The original context is short, so that every band of the scaling is met within a short text.
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LLAMA = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "rope_theta": 500000.0,
+    "rope_scaling": LLAMA3_ROPE,
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "llama": LLAMA,
+    "llama-tied": LLAMA | {"tie_word_embeddings": True},
+    "llama-biases": LLAMA | {"attention_bias": True, "mlp_bias": True},
+    "llama-deep": LLAMA
+    | {
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "hidden_size": 72,
+        "head_dim": 40,
+        "num_key_value_heads": 3,
+    },
+    "mistral": {
+        "model_type": "mistral",
+        "architectures": ["MistralForCausalLM"],
+        "rope_theta": 1e6,
+        "sliding_window": None,
+    },
+    "qwen2": {
+        "model_type": "qwen2",
+        "architectures": ["Qwen2ForCausalLM"],
+        "rope_theta": 1e6,
+        "use_sliding_window": False,
+    },
+    "qwen3": {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "rope_theta": 1e6},
+}
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "all-linear": {"r": 4, "lora_alpha": 8, "target_modules": list(TARGETS)},
+    "qv": {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]},
+    "rslora": {"r": 9, "lora_alpha": 6, "target_modules": list(TARGETS), "use_rslora": True},
+    "patterns": {
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": list(TARGETS),
+        "rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 7},
+        "alpha_pattern": {"down_proj": 3, "layers.0.self_attn.v_proj": 1},
+    },
+}
+TOKENS = np.random.RandomState(0).randint(0, 128, 90)
+
+
+def write_model(folder: Path, name: str, dtype: str = "F32", shards: int = 1) -> LanguageModel:
+    """Write one of `MODELS`."""
+    folder.mkdir(parents=True)
+    config = DIMENSIONS | MODELS[name]
+    (folder / "config.json").write_text(json.dumps(config))
+    model = LanguageModel.from_config(folder)
+    tensors = {}
+    for seed, (tensor, shape) in enumerate(model.tensors().items()):
+        values = np.random.RandomState(seed).standard_normal(shape)
+        if len(shape) == 2:
+            gain = 1.5 if tensor == "lm_head.weight" else 1.3
+            values *= gain / math.sqrt(shape[1])
+        else:
+            values *= 0.2
+        tensors[tensor] = (values + ("norm" in tensor)).astype(np.float32)
+    names = sorted(tensors)
+    parts = [names[part::shards] for part in range(shards)]
+    files = [f"model-{part + 1:05}-of-{shards:05}.safetensors" for part in range(shards)]
+    if shards == 1:
+        files = ["model.safetensors"]
+    else:
+        index = {name: file for file, part in zip(files, parts, strict=True) for name in part}
+        content = {"metadata": {}, "weight_map": index}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+    for file, part in zip(files, parts, strict=True):
+        write_tensors(folder / file, {name: tensors[name] for name in part}, dtype)
+    return model
+
+
+def write_adapter(folder: Path, name: str, model: LanguageModel) -> Path:
+    """Write one of `ADAPTERS` as PEFT does, strong enough to change every logit."""
+    folder.mkdir(parents=True)
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none"} | ADAPTERS[name]
+    config |= {"base_model_name_or_path": model.name, "inference_mode": True}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    from models.adapter import Adapter
+
+    tensors = {}
+    for seed, module in enumerate(Adapter.from_config(config, model).modules):
+        rng = np.random.RandomState(1000 + seed)
+        path = f"base_model.model.{module_path(module.layer, module.target)}"
+        a = rng.standard_normal((module.rank, module.in_features)) / math.sqrt(module.in_features)
+        b = rng.standard_normal((module.out_features, module.rank)) * 0.2
+        tensors[f"{path}.lora_A.weight"] = a.astype(np.float32)
+        tensors[f"{path}.lora_B.weight"] = b.astype(np.float32)
+    write_tensors(folder / "adapter_model.safetensors", tensors, "F32")
+    return folder
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], dtype: str) -> None:
+    """Write a safetensors file."""
+    header = safetensors_header({name: value.shape for name, value in tensors.items()}, dtype)
+    data = b"".join(encode(tensors[name], dtype) for name in sorted(tensors))
+    path.write_bytes(header + data)
