@@ -73,7 +73,7 @@ def render(result: Result, execution: Execution | None = None) -> RenderableType
 def _table(title: str, *columns: str, first: str = "left") -> Table:
     table = Table(
         title=title, title_justify="left", title_style="bold", box=None, pad_edge=False,
-        padding=(0, 2, 0, 0), header_style=QUIET,
+        padding=(0, 2, 0, 0), header_style=QUIET, show_header=any(columns),
     )  # fmt: skip
     table.add_column(columns[0], justify="left", no_wrap=True)
     for column in columns[1:]:
@@ -87,21 +87,21 @@ def _headline(result: Result) -> RenderableType:
     gap = rate / TARGET_TOKENS_PER_S - 1
     text = Text()
     text.append(f"{count(rate)} tokens/s", style="bold")
-    text.append(f" for one user of {result.users}: " if result.users > 1 else " for one user: ")
+    text.append(f" per user of {result.users}: " if result.users > 1 else " for one user: ")
+    share = f"{abs(gap):.1%}"
     if result.target_met:
-        text.append("meets", style=f"bold {GOOD}")
-        text.append(f" {count(TARGET_TOKENS_PER_S)} tokens/s, {gap:+.1%}")
+        text.append(f"{share} above", style=f"bold {GOOD}")
     else:
-        text.append("misses", style=f"bold {BAD}")
-        text.append(f" {count(TARGET_TOKENS_PER_S)} tokens/s by {-gap:.1%}")
+        text.append(f"{share} short of", style=f"bold {BAD}")
+    text.append(f" {count(TARGET_TOKENS_PER_S)}")
     if low <= TARGET_TOKENS_PER_S <= high:
-        text.append(", inside what is uncertain", style=QUIET)
+        text.append(", inside the interval", style=QUIET)
     text.append(f"\n{result.chip.title}", style="")
     settings = " ".join(f"{key}={value}" for key, value in result.chip.overrides.items())
     text.append(
-        f"\n{result.model.name}, {count(result.prompt)} prompt + {count(result.output)} output "
-        f"tokens, {result.users} user{'s' * (result.users > 1)}, {result.chip.datapath.issue} "
-        f"issue, {result.engine} engine",
+        f"\n{result.model.name}, {count(result.prompt)} + {count(result.output)} tokens, "
+        f"{result.users} user{'s' * (result.users > 1)}, {result.chip.datapath.issue} issue, "
+        f"{result.engine} engine",
         style=QUIET,
     )
     if settings:
@@ -129,11 +129,11 @@ def _rates(result: Result) -> RenderableType:
             cells.append(show(getattr(with_adapter.rates, key)))
         table.add_row(*cells)
 
-    row("Decode, one user", "decode_tokens_per_s_user", lambda v: f"{v:,.0f} tok/s", True)
-    row("Decode, whole chip", "decode_tokens_per_s_chip", lambda v: f"{v:,.0f} tok/s", True)
+    row("Decode, one user, tok/s", "decode_tokens_per_s_user", count, True)
+    row("Decode, chip, tok/s", "decode_tokens_per_s_chip", count, True)
     row("Time per token", "token_s", lambda v: si(v, "s", 4), False)
     row("Time to first token", "ttft_s", lambda v: si(v, "s", 4))
-    row("Prefill", "prefill_tokens_per_s", lambda v: f"{v:,.0f} tok/s")
+    row("Prefill, tok/s", "prefill_tokens_per_s", count)
     return Group("", table)
 
 
@@ -158,9 +158,9 @@ def _breakdown(result: Result) -> RenderableType:
     busiest = max(result.base.breakdown_s, key=lambda op: result.base.breakdown_s[op])
     hz = result.chip.datapath.clock_ghz * 1e9
     note = Text(
-        f"{OPERATION_NAMES[busiest]} bound a token. Critical unit: {result.critical_unit}, "
-        f"{si(result.critical_cycles / hz, 's')} per token"
-        f" (pipelined issue could start a token that often).",
+        f"Limited by: {OPERATION_NAMES[busiest]}. Critical unit: {result.critical_unit}, busy "
+        f"{si(result.critical_cycles / hz, 's')} a token,\nthe shortest interval at which "
+        "pipelined issue could start tokens.",
         style=QUIET,
     )
     return Group("", table, note)
@@ -190,17 +190,17 @@ def _adapter(result: Result) -> RenderableType:
         f" ({count(low)} … {count(high)})",
     )
     table.add_row(
-        "Highest free rank",
-        f"{report.free_rank} on the same targets ({free_low:.0f} … {free_high:.0f})",
+        "Free rank",
+        f"up to {report.free_rank} on the same targets ({free_low:.0f} … {free_high:.0f})",
     )
     for name, seconds, where in (
         ("Swap, cold", swap.cold, "from disk"),
         ("Swap, warm", swap.warm, "from host memory"),
-        ("Swap, streamed", swap.streamed, "from host memory, layer by layer"),
+        ("Swap, streamed", swap.streamed, "from host memory, by layer"),
         ("Swap, resident", swap.resident, "already in SRAM"),
     ):
         tokens = seconds / result.base.token_s
-        cost = f", the time of {tokens:.1f} tokens" if tokens >= 0.05 else ""
+        cost = f" = {tokens:.1f} tokens" if tokens >= 0.05 else ""
         table.add_row(name, f"{si(seconds, 's')} {where}{cost}")
     return Group("", table)
 
@@ -282,24 +282,29 @@ def _silicon(result: Result) -> RenderableType:
     spans = result.interval
     transistors = float(prediction.transistors["total"])
     published = chip.die.transistors
-    note = (
-        f"published {published / 1e9:.0f}e9, overheads not counted"
-        if math.isfinite(published)
-        else ""
-    )
+    note = f"published {published / 1e9:.0f}e9; blocks only" if math.isfinite(published) else ""
     row(
         "Transistors",
         f"{transistors / 1e9:.1f}e9",
         span(spans["transistors"], lambda v: f"{v / 1e9:.0f}e9"),
         note,
     )
-    capped = float(prediction.power.throttle) < 1
+    caps = [
+        f"{what} at {float(report.throttle):.0%}"
+        for what, report in (
+            ("prefill", prediction.prefill_power),
+            ("decode", prediction.power),
+        )
+        if float(report.throttle) < 1
+    ]
     row(
-        "Card power", f"{prediction.power_w:.0f} W", span(spans["power_w"], lambda v: f"{v:.0f} W"),
-        f"capped: {prediction.power.throttle:.0%} of the rate" if capped else "",
-    )  # fmt: skip
+        "Card power",
+        f"{prediction.power_w:.0f} W",
+        span(spans["power_w"], lambda v: f"{v:.0f} W"),
+        f"limit {chip.power.limit_w:g} W" + (f": {', '.join(caps)}" if caps else ""),
+    )
     row(
-        "Energy per token", si(float(prediction.energy_j_per_token), "J"),
+        "Energy a token", si(float(prediction.energy_j_per_token), "J"),
         span(spans["energy_j_per_token"], lambda v: f"{v * 1e3:.2f} mJ"), "card",
     )  # fmt: skip
     row(
@@ -309,8 +314,8 @@ def _silicon(result: Result) -> RenderableType:
         "good die, Murphy yield",
     )
     row(
-        "Per million tokens", f"{prediction.usd_per_million_tokens:.4f} USD",
-        span(spans["usd_per_million_tokens"], lambda v: f"{v:.4f} USD"),
+        "USD per M tokens", f"{prediction.usd_per_million_tokens:.4f}",
+        span(spans["usd_per_million_tokens"], lambda v: f"{v:.4f}"),
         "card and electricity",
     )  # fmt: skip
     return Group("", table, "", facts)
