@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from models.adapter import Adapter
 from models.chip import DECLARED, Calibration, Chip
 from models.errors import InputError
 from models.language_model import LanguageModel
@@ -51,6 +52,8 @@ def calibrate(chip: Chip, target_s: Any | None = None) -> tuple[Any, Any]:
     assert parameter.range is not None
     target: Any = np.asarray(calibration.value if target_s is None else target_s)
     model = LanguageModel.by_name(chip.model)
+    loaded = calibration.adapter
+    adapter = Adapter.from_shape(loaded, model) if loaded else None
 
     def step(value: Any) -> Any:
         return decode_token_s(
@@ -58,6 +61,7 @@ def calibrate(chip: Chip, target_s: Any | None = None) -> tuple[Any, Any]:
             model,
             calibration.prompt,
             calibration.output,
+            adapter,
         )
 
     slow, fast = (np.full_like(target, bound, dtype=float) for bound in parameter.range)
