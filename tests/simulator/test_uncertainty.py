@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import Chip, InputError, LanguageModel
+from models import Adapter, Chip, InputError, LanguageModel
 from models.chip import DECLARED
 from simulator.closed_form import decode_token_s
 from simulator.run import run
@@ -36,7 +36,9 @@ def uncertain(chip: Chip) -> list[str]:
 def calibrated_step(chip: Chip) -> Any:
     fit = chip.calibration
     assert fit is not None
-    return decode_token_s(chip, LanguageModel.by_name(chip.model), fit.prompt, fit.output)
+    model = LanguageModel.by_name(chip.model)
+    adapter = Adapter.from_shape(fit.adapter, model) if fit.adapter else None
+    return decode_token_s(chip, model, fit.prompt, fit.output, adapter)
 
 
 def without_measurement_error(chip: Chip) -> Chip:
