@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
-from models.area import BYTES_PER_MIB
+from experiments.tables import QUIET, count, mib, plain_table, si, span, text_table
 from simulator.run import TARGET_TOKENS_PER_S, Rates, Result
 
 if TYPE_CHECKING:
@@ -28,35 +26,7 @@ OPERATION_NAMES = {
 }
 BLOCK_NAMES = {"rom": "ROM", "sram": "SRAM", "lora": "LoRA side paths", "io": "I/O"}
 BAR = 28
-GOOD, BAD, QUIET = "green", "red", "bright_black"
-
-
-def si(value: float, unit: str, digits: int = 3) -> str:
-    """A number with an SI prefix and some significant digits: ``58.96 µs``."""
-    for factor, prefix in ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")):
-        if abs(value) >= factor:
-            scaled = value / factor
-            decimals = max(digits - len(str(int(abs(scaled)))), 0)
-            return f"{scaled:.{decimals}f} {prefix}{unit}"
-    return f"{value:.{digits}g} {unit}"
-
-
-def count(value: Any) -> str:
-    """A whole number with thousands separators."""
-    return f"{value:,.0f}"
-
-
-def mib(value: float) -> str:
-    return f"{value / BYTES_PER_MIB:,.1f} MiB"
-
-
-def span(low_high: Iterable[float], show: Any) -> str:
-    """An interval, ``a … b``, with the unit said once."""
-    low, high = (show(x) for x in low_high)
-    low_number, _, low_unit = low.partition(" ")
-    if low_unit and high.endswith(f" {low_unit}"):
-        low = low_number
-    return f"{low} … {high}"
+GOOD, BAD = "green", "red"
 
 
 def render(result: Result, execution: Execution | None = None) -> RenderableType:
@@ -68,17 +38,6 @@ def render(result: Result, execution: Execution | None = None) -> RenderableType
         parts.append(_execution(execution))
     parts += [_sram(result), _silicon(result)]
     return Group(*parts)
-
-
-def _table(title: str, *columns: str, first: str = "left") -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False,
-        padding=(0, 2, 0, 0), header_style=QUIET, show_header=any(columns),
-    )  # fmt: skip
-    table.add_column(columns[0], justify="left", no_wrap=True)
-    for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
 
 
 def _headline(result: Result) -> RenderableType:
@@ -114,7 +73,7 @@ def _rates(result: Result) -> RenderableType:
     columns = ["90 % interval", "of target"]
     if with_adapter is not None:
         columns.append("with adapter")
-    table = _table("Rates", "", "base", *columns)
+    table = plain_table("Rates", "", "base", *columns)
 
     def row(name: str, key: str, show: Any, higher: bool | None = None) -> None:
         value = getattr(result.base, key)
@@ -143,7 +102,7 @@ def _breakdown(result: Result) -> RenderableType:
     if result.adapter is not None:
         rates.append(result.adapter.rates)
         columns.append("with adapter")
-    table = _table("Where a token's time goes", "", *columns, "share")
+    table = plain_table("Where a token's time goes", "", *columns, "share")
     table.add_column("", justify="left", no_wrap=True)
     for operation, name in OPERATION_NAMES.items():
         values = [r.breakdown_s[operation] for r in rates]
@@ -177,8 +136,7 @@ def _adapter(result: Result) -> RenderableType:
     adapter, swap = report.adapter, report.swap
     low, high = result.interval["adapter_decode_tokens_per_s_user"]
     free_low, free_high = result.interval["adapter_free_rank"]
-    table = _table(f"Adapter {adapter.name}", "", "")
-    table.columns[1].justify = "left"
+    table = text_table(f"Adapter {adapter.name}", "", "")
     table.add_row(
         "Size",
         f"{count(adapter.parameters)} parameters, {mib(report.bytes)} in SRAM as "
@@ -206,17 +164,21 @@ def _adapter(result: Result) -> RenderableType:
 
 
 def _execution(execution: Execution) -> RenderableType:
-    table = _table("Adapter executed on its real weights", "", "")
-    table.columns[1].justify = "left"
-    by_target = ", ".join(
-        f"{target} {value:.1f}" for target, value in execution.sqnr_db.items() if target != "all"
+    table = text_table("Adapter executed on its real weights", "", "")
+    by_target = {name: value for name, value in execution.sqnr_db.items() if name != "all"}
+    worst, best = (
+        min(by_target, key=by_target.__getitem__),
+        max(by_target, key=by_target.__getitem__),
     )
     table.add_row(
         "Numeric error",
         f"{execution.sram_format} against float64: SQNR {execution.sqnr_db['all']:.1f} dB, worst "
         f"module {execution.max_relative_error:.2%}",
     )
-    table.add_row("SQNR by target", f"{by_target} dB")
+    table.add_row(
+        "SQNR by target",
+        f"{by_target[worst]:.1f} ({worst}) to {by_target[best]:.1f} dB ({best})",
+    )
     verdict = f"[{GOOD}]equal[/]" if execution.agrees else f"[bold {BAD}]NOT equal[/]"
     table.add_row(
         "Counted in kernels",
@@ -231,7 +193,7 @@ def _execution(execution: Execution) -> RenderableType:
 
 def _sram(result: Result) -> RenderableType:
     sram = result.sram
-    table = _table("SRAM", "", "", "share")
+    table = plain_table("SRAM", "", "", "share")
     table.add_column("", justify="left", no_wrap=True)
     for name, value in (
         ("KV cache", sram.kv_bytes),
@@ -254,7 +216,7 @@ def _sram(result: Result) -> RenderableType:
 def _silicon(result: Result) -> RenderableType:
     prediction, chip = result.prediction, result.chip
     die = chip.die.area_mm2
-    table = _table("Area", "", "mm²", "of die")
+    table = plain_table("Area", "", "mm²", "of die")
     table.add_column("", justify="left", no_wrap=True)
     for block, value in sorted(prediction.area_mm2.items(), key=lambda item: -item[1]):
         if block != "total" and value >= 0.05:
@@ -273,7 +235,7 @@ def _silicon(result: Result) -> RenderableType:
         f"[{style}]{total / die:.1%}[/]",
         f"[{style}]{note}[/]",
     )
-    facts = _table("Silicon, power and cost", "", "", "90 % interval", "")
+    facts = plain_table("Silicon, power and cost", "", "", "90 % interval", "")
     facts.columns[-1].justify = "left"
 
     def row(name: str, value: str, interval: str = "", note: str = "") -> None:
