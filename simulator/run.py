@@ -328,7 +328,7 @@ def _rates(
         decode_tokens_per_s_chip=float(rates.sum()),
         token_s=token_s,
         ttft_s=float(first_s.mean()),
-        prefill_tokens_per_s=users * prompt / float(first_s.max()),
+        prefill_tokens_per_s=users * prompt / float(np.max(first_s)),
         breakdown_s=breakdown,
     )
 
