@@ -71,7 +71,7 @@ def test_hc1_by_hand() -> None:
 def test_swap_on_a_random_link(values: dict[str, Any], text: str) -> None:
     chip, adapter, swap = latency(values, text)
     hz = chip.datapath.clock_ghz * 1e9
-    assert swap.warm * hz == pytest.approx(warm_cycles(chip, SMALL, adapter))
+    assert swap.warm * hz == pytest.approx(warm_cycles(chip, SMALL, adapter), abs=1)
     assert swap.resident * hz == pytest.approx(chip.lora.switch_cycles)
     disk = chip.link.disk_latency_us * 1e-6 + adapter_bytes(chip, adapter) / (
         chip.link.disk_gb_per_s * 1e9
