@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from experiments.verdict import count, mib
+from experiments.tables import count, mib, plain_table, text_table
 from models import catalogue
 from models.adapter import Adapter
 from models.chip import DECLARED, Chip
@@ -14,24 +13,14 @@ from models.language_model import LanguageModel
 from models.parameters import read_yaml
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False,
-        padding=(0, 2, 0, 0), header_style="bright_black",
-    )  # fmt: skip
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
 def catalogue_tables() -> RenderableType:
     """Chips, models, processes and servers by name."""
-    chips = _table("Chips (--chip)", "name", "what")
+    chips = text_table("Chips (--chip)", "name", "what")
     for name in catalogue.names("chip"):
         chips.add_row(name, str(read_yaml(catalogue.resolve("chip", name)).get("title", "")))
-    models = _table("Models (--model)", "name", "parameters", "layers", "hidden", "KV/token, 8 bit")
-    for column in models.columns[1:]:
-        column.justify = "right"
+    models = plain_table(
+        "Models (--model)", "name", "parameters", "layers", "hidden", "KV/token, 8 bit"
+    )
     for name in catalogue.names("model"):
         model = LanguageModel.by_name(name)
         models.add_row(
@@ -54,8 +43,9 @@ def catalogue_tables() -> RenderableType:
 
 def chip_tables(chip: Chip) -> RenderableType:
     """Every parameter of a chip with its birth certificate, section by section."""
-    table = _table(f"{chip.name}: {chip.title}", "parameter", "value", "kind", "range", "source")
-    table.columns[0].no_wrap = True
+    table = text_table(
+        f"{chip.name}: {chip.title}", "parameter", "value", "kind", "range", "source"
+    )
     table.columns[1].justify = "right"
     section = ""
     for name, parameter in chip.parameters.items():
@@ -76,7 +66,7 @@ def adapter_table(
     """What an adapter holds, its size on the chip, and whether it fits."""
     from simulator.datapath import adapter_bytes, adapter_format  # noqa: PLC0415
 
-    table = _table(f"Adapter {adapter.name}", "", "")
+    table = text_table(f"Adapter {adapter.name}", "", "")
     ranks = sorted(adapter.ranks)
     scales = sorted({module.scale for module in adapter.modules})
     layers = sorted({module.layer for module in adapter.modules})

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
-from models.area import BYTES_PER_MIB
+from experiments.tables import QUIET, count, mib, plain_table, si, span, text_table
 from simulator.run import TARGET_TOKENS_PER_S, Rates, Result
 
 if TYPE_CHECKING:
@@ -28,35 +26,7 @@ OPERATION_NAMES = {
 }
 BLOCK_NAMES = {"rom": "ROM", "sram": "SRAM", "lora": "LoRA side paths", "io": "I/O"}
 BAR = 28
-GOOD, BAD, QUIET = "green", "red", "bright_black"
-
-
-def si(value: float, unit: str, digits: int = 3) -> str:
-    """A number with an SI prefix and some significant digits: ``58.96 µs``."""
-    for factor, prefix in ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")):
-        if abs(value) >= factor:
-            scaled = value / factor
-            decimals = max(digits - len(str(int(abs(scaled)))), 0)
-            return f"{scaled:.{decimals}f} {prefix}{unit}"
-    return f"{value:.{digits}g} {unit}"
-
-
-def count(value: Any) -> str:
-    """A whole number with thousands separators."""
-    return f"{value:,.0f}"
-
-
-def mib(value: float) -> str:
-    return f"{value / BYTES_PER_MIB:,.1f} MiB"
-
-
-def span(low_high: Iterable[float], show: Any) -> str:
-    """An interval, ``a … b``, with the unit said once."""
-    low, high = (show(x) for x in low_high)
-    low_number, _, low_unit = low.partition(" ")
-    if low_unit and high.endswith(f" {low_unit}"):
-        low = low_number
-    return f"{low} … {high}"
+GOOD, BAD = "green", "red"
 
 
 def render(result: Result, execution: Execution | None = None) -> RenderableType:
@@ -70,38 +40,27 @@ def render(result: Result, execution: Execution | None = None) -> RenderableType
     return Group(*parts)
 
 
-def _table(title: str, *columns: str, first: str = "left") -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False,
-        padding=(0, 2, 0, 0), header_style=QUIET,
-    )  # fmt: skip
-    table.add_column(columns[0], justify="left", no_wrap=True)
-    for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
 def _headline(result: Result) -> RenderableType:
     rate = result.base.decode_tokens_per_s_user
     low, high = result.interval["decode_tokens_per_s_user"]
     gap = rate / TARGET_TOKENS_PER_S - 1
     text = Text()
     text.append(f"{count(rate)} tokens/s", style="bold")
-    text.append(f" for one user of {result.users}: " if result.users > 1 else " for one user: ")
+    text.append(f" per user of {result.users}: " if result.users > 1 else " for one user: ")
+    share = f"{abs(gap):.1%}"
     if result.target_met:
-        text.append("meets", style=f"bold {GOOD}")
-        text.append(f" {count(TARGET_TOKENS_PER_S)} tokens/s, {gap:+.1%}")
+        text.append(f"{share} above", style=f"bold {GOOD}")
     else:
-        text.append("misses", style=f"bold {BAD}")
-        text.append(f" {count(TARGET_TOKENS_PER_S)} tokens/s by {-gap:.1%}")
+        text.append(f"{share} short of", style=f"bold {BAD}")
+    text.append(f" {count(TARGET_TOKENS_PER_S)}")
     if low <= TARGET_TOKENS_PER_S <= high:
-        text.append(", inside what is uncertain", style=QUIET)
+        text.append(", inside the interval", style=QUIET)
     text.append(f"\n{result.chip.title}", style="")
     settings = " ".join(f"{key}={value}" for key, value in result.chip.overrides.items())
     text.append(
-        f"\n{result.model.name}, {count(result.prompt)} prompt + {count(result.output)} output "
-        f"tokens, {result.users} user{'s' * (result.users > 1)}, {result.chip.datapath.issue} "
-        f"issue, {result.engine} engine",
+        f"\n{result.model.name}, {count(result.prompt)} + {count(result.output)} tokens, "
+        f"{result.users} user{'s' * (result.users > 1)}, {result.chip.datapath.issue} issue, "
+        f"{result.engine} engine",
         style=QUIET,
     )
     if settings:
@@ -114,7 +73,7 @@ def _rates(result: Result) -> RenderableType:
     columns = ["90 % interval", "of target"]
     if with_adapter is not None:
         columns.append("with adapter")
-    table = _table("Rates", "", "base", *columns)
+    table = plain_table("Rates", "", "base", *columns)
 
     def row(name: str, key: str, show: Any, higher: bool | None = None) -> None:
         value = getattr(result.base, key)
@@ -129,11 +88,11 @@ def _rates(result: Result) -> RenderableType:
             cells.append(show(getattr(with_adapter.rates, key)))
         table.add_row(*cells)
 
-    row("Decode, one user", "decode_tokens_per_s_user", lambda v: f"{v:,.0f} tok/s", True)
-    row("Decode, whole chip", "decode_tokens_per_s_chip", lambda v: f"{v:,.0f} tok/s", True)
+    row("Decode, one user, tok/s", "decode_tokens_per_s_user", count, True)
+    row("Decode, chip, tok/s", "decode_tokens_per_s_chip", count, True)
     row("Time per token", "token_s", lambda v: si(v, "s", 4), False)
     row("Time to first token", "ttft_s", lambda v: si(v, "s", 4))
-    row("Prefill", "prefill_tokens_per_s", lambda v: f"{v:,.0f} tok/s")
+    row("Prefill, tok/s", "prefill_tokens_per_s", count)
     return Group("", table)
 
 
@@ -143,7 +102,7 @@ def _breakdown(result: Result) -> RenderableType:
     if result.adapter is not None:
         rates.append(result.adapter.rates)
         columns.append("with adapter")
-    table = _table("Where a token's time goes", "", *columns, "share")
+    table = plain_table("Where a token's time goes", "", *columns, "share")
     table.add_column("", justify="left", no_wrap=True)
     for operation, name in OPERATION_NAMES.items():
         values = [r.breakdown_s[operation] for r in rates]
@@ -158,9 +117,9 @@ def _breakdown(result: Result) -> RenderableType:
     busiest = max(result.base.breakdown_s, key=lambda op: result.base.breakdown_s[op])
     hz = result.chip.datapath.clock_ghz * 1e9
     note = Text(
-        f"{OPERATION_NAMES[busiest]} bound a token. Critical unit: {result.critical_unit}, "
-        f"{si(result.critical_cycles / hz, 's')} per token"
-        f" (pipelined issue could start a token that often).",
+        f"Limited by: {OPERATION_NAMES[busiest]}. Critical unit: {result.critical_unit}, busy "
+        f"{si(result.critical_cycles / hz, 's')} a token,\nthe shortest interval at which "
+        "pipelined issue could start tokens.",
         style=QUIET,
     )
     return Group("", table, note)
@@ -177,8 +136,7 @@ def _adapter(result: Result) -> RenderableType:
     adapter, swap = report.adapter, report.swap
     low, high = result.interval["adapter_decode_tokens_per_s_user"]
     free_low, free_high = result.interval["adapter_free_rank"]
-    table = _table(f"Adapter {adapter.name}", "", "")
-    table.columns[1].justify = "left"
+    table = text_table(f"Adapter {adapter.name}", "", "")
     table.add_row(
         "Size",
         f"{count(adapter.parameters)} parameters, {mib(report.bytes)} in SRAM as "
@@ -190,33 +148,37 @@ def _adapter(result: Result) -> RenderableType:
         f" ({count(low)} … {count(high)})",
     )
     table.add_row(
-        "Highest free rank",
-        f"{report.free_rank} on the same targets ({free_low:.0f} … {free_high:.0f})",
+        "Free rank",
+        f"up to {report.free_rank} on the same targets ({free_low:.0f} … {free_high:.0f})",
     )
     for name, seconds, where in (
         ("Swap, cold", swap.cold, "from disk"),
         ("Swap, warm", swap.warm, "from host memory"),
-        ("Swap, streamed", swap.streamed, "from host memory, layer by layer"),
+        ("Swap, streamed", swap.streamed, "from host memory, by layer"),
         ("Swap, resident", swap.resident, "already in SRAM"),
     ):
         tokens = seconds / result.base.token_s
-        cost = f", the time of {tokens:.1f} tokens" if tokens >= 0.05 else ""
+        cost = f" = {tokens:.1f} tokens" if tokens >= 0.05 else ""
         table.add_row(name, f"{si(seconds, 's')} {where}{cost}")
     return Group("", table)
 
 
 def _execution(execution: Execution) -> RenderableType:
-    table = _table("Adapter executed on its real weights", "", "")
-    table.columns[1].justify = "left"
-    by_target = ", ".join(
-        f"{target} {value:.1f}" for target, value in execution.sqnr_db.items() if target != "all"
+    table = text_table("Adapter executed on its real weights", "", "")
+    by_target = {name: value for name, value in execution.sqnr_db.items() if name != "all"}
+    worst, best = (
+        min(by_target, key=by_target.__getitem__),
+        max(by_target, key=by_target.__getitem__),
     )
     table.add_row(
         "Numeric error",
         f"{execution.sram_format} against float64: SQNR {execution.sqnr_db['all']:.1f} dB, worst "
         f"module {execution.max_relative_error:.2%}",
     )
-    table.add_row("SQNR by target", f"{by_target} dB")
+    table.add_row(
+        "SQNR by target",
+        f"{by_target[worst]:.1f} ({worst}) to {by_target[best]:.1f} dB ({best})",
+    )
     verdict = f"[{GOOD}]equal[/]" if execution.agrees else f"[bold {BAD}]NOT equal[/]"
     table.add_row(
         "Counted in kernels",
@@ -231,7 +193,7 @@ def _execution(execution: Execution) -> RenderableType:
 
 def _sram(result: Result) -> RenderableType:
     sram = result.sram
-    table = _table("SRAM", "", "", "share")
+    table = plain_table("SRAM", "", "", "share")
     table.add_column("", justify="left", no_wrap=True)
     for name, value in (
         ("KV cache", sram.kv_bytes),
@@ -254,7 +216,7 @@ def _sram(result: Result) -> RenderableType:
 def _silicon(result: Result) -> RenderableType:
     prediction, chip = result.prediction, result.chip
     die = chip.die.area_mm2
-    table = _table("Area", "", "mm²", "of die")
+    table = plain_table("Area", "", "mm²", "of die")
     table.add_column("", justify="left", no_wrap=True)
     for block, value in sorted(prediction.area_mm2.items(), key=lambda item: -item[1]):
         if block != "total" and value >= 0.05:
@@ -273,7 +235,7 @@ def _silicon(result: Result) -> RenderableType:
         f"[{style}]{total / die:.1%}[/]",
         f"[{style}]{note}[/]",
     )
-    facts = _table("Silicon, power and cost", "", "", "90 % interval", "")
+    facts = plain_table("Silicon, power and cost", "", "", "90 % interval", "")
     facts.columns[-1].justify = "left"
 
     def row(name: str, value: str, interval: str = "", note: str = "") -> None:
@@ -282,24 +244,29 @@ def _silicon(result: Result) -> RenderableType:
     spans = result.interval
     transistors = float(prediction.transistors["total"])
     published = chip.die.transistors
-    note = (
-        f"published {published / 1e9:.0f}e9, overheads not counted"
-        if math.isfinite(published)
-        else ""
-    )
+    note = f"published {published / 1e9:.0f}e9; blocks only" if math.isfinite(published) else ""
     row(
         "Transistors",
         f"{transistors / 1e9:.1f}e9",
         span(spans["transistors"], lambda v: f"{v / 1e9:.0f}e9"),
         note,
     )
-    capped = float(prediction.power.throttle) < 1
+    caps = [
+        f"{what} at {float(report.throttle):.0%}"
+        for what, report in (
+            ("prefill", prediction.prefill_power),
+            ("decode", prediction.power),
+        )
+        if float(report.throttle) < 1
+    ]
     row(
-        "Card power", f"{prediction.power_w:.0f} W", span(spans["power_w"], lambda v: f"{v:.0f} W"),
-        f"capped: {prediction.power.throttle:.0%} of the rate" if capped else "",
-    )  # fmt: skip
+        "Card power",
+        f"{prediction.power_w:.0f} W",
+        span(spans["power_w"], lambda v: f"{v:.0f} W"),
+        f"limit {chip.power.limit_w:g} W" + (f": {', '.join(caps)}" if caps else ""),
+    )
     row(
-        "Energy per token", si(float(prediction.energy_j_per_token), "J"),
+        "Energy a token", si(float(prediction.energy_j_per_token), "J"),
         span(spans["energy_j_per_token"], lambda v: f"{v * 1e3:.2f} mJ"), "card",
     )  # fmt: skip
     row(
@@ -309,8 +276,8 @@ def _silicon(result: Result) -> RenderableType:
         "good die, Murphy yield",
     )
     row(
-        "Per million tokens", f"{prediction.usd_per_million_tokens:.4f} USD",
-        span(spans["usd_per_million_tokens"], lambda v: f"{v:.4f} USD"),
+        "USD per M tokens", f"{prediction.usd_per_million_tokens:.4f}",
+        span(spans["usd_per_million_tokens"], lambda v: f"{v:.4f}"),
         "card and electricity",
     )  # fmt: skip
     return Group("", table, "", facts)

@@ -141,8 +141,8 @@ def _quantize(
     top = LARGEST_CODE[fmt]
     padded = np.zeros((rank, groups, BLOCK), np.float32)
     padded.reshape(rank, -1)[:, :n] = rows
-    largest = np.abs(padded).max(axis=2)
-    scales = _as_float16(name, "a scale of", largest / np.float32(top))
+    largest: NDArray[np.float32] = np.abs(padded).max(axis=2)
+    scales = _as_float16(name, "a scale of", (largest / np.float32(top)).astype(np.float32))
     # Rounding to float16 may leave the scale too small for the group's largest weight, as far down
     # as to zero: the next float16 up keeps every weight within half a step.
     short = scales.astype(np.float32) * np.float32(top + 0.5) < largest

@@ -54,9 +54,7 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
         "attention": engines * memories * chip.attention.macs_per_cycle * mac,
         "lora": engines * len(layer_matrices(model)) * chip.lora.macs_per_cycle * mac,
         # Two norms, RoPE and the activation of a layer are separate units, plus the final norm.
-        "vector units": (engines * 4 + 1)
-        * chip.datapath.vector_lanes
-        * process.fp16_transistors,
+        "vector units": (engines * 4 + 1) * chip.datapath.vector_lanes * process.fp16_transistors,
         # A comparator per scanned logit, kept in a sorted list of eight.
         "sampling": chip.sampling.topk_logits_per_cycle * 8 * 16 * full_adder,
     }

@@ -174,7 +174,7 @@ class Calibration(BaseModel):
     """The one measurement that one parameter was fitted to.
 
     ``metric`` is ``token_s`` (mean decode step, seconds); ``relative_error`` is one standard
-    deviation of the measurement.
+    deviation of the measurement; ``adapter`` is the shape that was loaded, if any.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -185,6 +185,7 @@ class Calibration(BaseModel):
     relative_error: float = Field(ge=0, lt=1)
     prompt: int = Field(ge=1)
     output: int = Field(ge=2)
+    adapter: str | None = None
     source: str
 
 
@@ -234,8 +235,13 @@ class Chip:
 
     @classmethod
     def from_file(cls, path: Path) -> Chip:
-        """Read a chip file, the chip file that it ``extends`` and the process that it names."""
-        data = _merged(path)
+        """Read a chip file, the chip file that it ``extends`` and the process that it names.
+
+        A file that extends a measured chip and states no ``calibration`` of its own is a variant:
+        its differences are settings over the measured chip, as ``with_settings`` makes them. The
+        calibration says what the measured chip is, not what the variant would do.
+        """
+        data, parent = _merged(path)
         shown = path.name
         allowed = {"title", "model", "process", "calibration", *SECTIONS}
         for key in data:
@@ -267,7 +273,15 @@ class Chip:
             **sections,
         )
         chip.check(shown)
-        return chip
+        if parent is None or chip.calibration is None:
+            return chip
+        measured = cls.open(parent)
+        changed = {
+            name: parameter.value
+            for name, parameter in parameters.items()
+            if name not in measured.parameters or parameter.value != measured.parameters[name].value
+        }
+        return dataclasses.replace(chip, overrides=changed, as_filed=measured)
 
     def check(self, where: str) -> None:
         """Refuse combinations that cannot exist, in one sentence."""
@@ -317,12 +331,16 @@ DECLARED: dict[str, Quantity] = {
 """Every parameter that a chip can have, by dotted name."""
 
 
-def _merged(path: Path) -> dict[str, Any]:
-    """The file's mapping laid over the one that it extends: parameter by parameter."""
+def _merged(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The file's mapping laid over the one that it extends: parameter by parameter.
+
+    Also the name of the extended chip, if its calibration is inherited.
+    """
     data = read_yaml(path)
     parent = data.pop("extends", None)
     if parent is None:
-        return data
+        return data, None
+    inherits = "calibration" not in data
     base = read_yaml(_catalogue_file(path.name, "extends", "chip", str(parent)))
     if "extends" in base:
         raise InputError(f"{path.name}: extends: '{parent}' itself extends another chip")
@@ -331,7 +349,7 @@ def _merged(path: Path) -> dict[str, Any]:
             base[key] = {**base[key], **value}
         else:
             base[key] = value
-    return base
+    return base, str(parent) if inherits else None
 
 
 def _catalogue_file(where: str, key: str, kind: str, name: str) -> Path:

@@ -22,11 +22,16 @@ PRODUCT_BITS = 12
 
 @dataclass(frozen=True)
 class Activity:
-    """What one decoded token makes the chip do besides its ROM matrices."""
+    """What one token makes the chip do.
+
+    ``context_tokens`` it attends to; what its adapter multiplies and reads; and whether it is
+    ``sampled``, which takes the LM head. Prompt tokens before the last are not.
+    """
 
     context_tokens: Any
     adapter_macs: Any = 0
     adapter_bytes: Any = 0
+    sampled: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class PowerReport:
 
 
 def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[str, Any]:
-    """Dynamic energy of one decoded token by block, in joules.
+    """Dynamic energy of one token by block, in joules.
 
     ROM: every weight is read and selected once, and one accumulator addition made per weight;
     the products of an activation with the weight alphabet (2^bits of them) run along the matrix
@@ -60,7 +65,8 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     pico, femto = 1e-12, 1e-15
 
     def total(per_matrix: Any) -> Any:
-        return model.layers * sum(per_matrix(m) for m in matrices) + per_matrix(head)
+        body = model.layers * sum(per_matrix(m) for m in matrices)
+        return body + per_matrix(head) if activity.sampled else body
 
     weights = total(lambda m: m.weights)
 

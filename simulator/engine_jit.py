@@ -9,7 +9,7 @@ import numpy as np
 
 BLOCKING, DOUBLE_BUFFERED, STREAMED = 0, 1, 2
 NEVER = np.iinfo(np.int64).max
-FIRST = np.int64(1) << 62
+FIRST = np.int64(1 << 62)
 """Taken off a burst's node number, so that it sorts before every token's."""
 
 

@@ -158,6 +158,7 @@ class Result:
             "power_w": float(prediction.power_w),
             "energy_j_per_token": float(prediction.energy_j_per_token),
             "power_throttle": float(prediction.power.throttle),
+            "prefill_power_throttle": float(prediction.prefill_power.throttle),
             "die_cost_usd": float(prediction.die_cost_usd),
             "usd_per_million_tokens": float(prediction.usd_per_million_tokens),
         }
@@ -201,7 +202,7 @@ def run(
             f"{chip.name}: power.limit_w: {chip.power.limit_w:g} W is below the {idle_w:.1f} W "
             "that the card takes before it decodes a token"
         )
-    base = _rates(program, 0, engine, float(prediction.power.throttle), load)
+    base = _rates(program, 0, engine, prediction, load)
     report = None
     if adapter is not None:
         with_adapter = load.predict(chip, model, adapter)
@@ -210,7 +211,7 @@ def run(
             adapter=adapter,
             sram_format=fmt,
             bytes=adapter_bytes(chip, adapter),
-            rates=_rates(program, 1, engine, float(with_adapter.power.throttle), load),
+            rates=_rates(program, 1, engine, with_adapter, load),
             prediction=with_adapter,
             free_rank=int(free_rank(chip, model, adapter.targets, fmt)),
             swap=swap_latency(chip, model, adapter),
@@ -301,17 +302,17 @@ def _rates(
     program: TokenProgram,
     adapter: int,
     engine: Engine,
-    throttle: float,
+    prediction: Prediction,
     load: Load,
 ) -> Rates:
-    """Simulate and measure. Times are stretched by what the power limit leaves of the rate."""
+    """Simulate and measure. Times are stretched by what the power limit leaves of the rates."""
     prompt, output, users = load.prompt, load.output, load.users
     requests = Requests.uniform(users, prompt, output, adapter)
     times = timeline(program, requests, engine)
-    hz = program.clock_hz * throttle
-    outputs = np.stack([times.output_times(requests, user) for user in range(users)]) / hz
-    steps = (outputs[:, -1] - outputs[:, 0]) / (output - 1)
-    rates = 1 / steps
+    throttle = float(prediction.power.throttle)
+    outputs = np.stack([times.output_times(requests, user) for user in range(users)])
+    first_s = outputs[:, 0] / (program.clock_hz * float(prediction.prefill_power.throttle))
+    rates = (output - 1) / (outputs[:, -1] - outputs[:, 0]) * program.clock_hz * throttle
     token_s = 1 / float(rates.mean())
     main, side = program.mean_cycles(adapter, np.arange(prompt + 1, prompt + output))
     breakdown = dict.fromkeys(OPERATIONS, 0.0)
@@ -326,8 +327,8 @@ def _rates(
         decode_tokens_per_s_user=float(rates.mean()),
         decode_tokens_per_s_chip=float(rates.sum()),
         token_s=token_s,
-        ttft_s=float(outputs[:, 0].mean()),
-        prefill_tokens_per_s=users * prompt / float(outputs[:, 0].max()),
+        ttft_s=float(first_s.mean()),
+        prefill_tokens_per_s=users * prompt / float(np.max(first_s)),
         breakdown_s=breakdown,
     )
 
@@ -344,15 +345,24 @@ def tokens_frame(result: Result) -> pd.DataFrame:
     requests = Requests.uniform(result.users, result.prompt, result.output, len(adapters))
     times = timeline(program, requests, result.engine)
     prediction = result.prediction if result.adapter is None else result.adapter.prediction
-    hz = program.clock_hz * float(prediction.power.throttle)
+    prefill_hz = program.clock_hz * float(prediction.prefill_power.throttle)
+    decode_hz = program.clock_hz * float(prediction.power.throttle)
+    # The power limit slows prefill and decode by different factors; the last first token parts
+    # them.
+    parting = times.done[times.first[:-1] + requests.prompt - 1].max()
+
+    def seconds(cycles: np.ndarray) -> np.ndarray:
+        late = np.maximum(cycles - parting, 0)
+        return (cycles - late) / prefill_hz + late / decode_hz
+
     token = np.tile(np.arange(1, requests.tokens[0] + 1), result.users)
     return pd.DataFrame(
         {
             "user": np.repeat(np.arange(result.users), requests.tokens),
             "token": token,
             "phase": np.where(token <= result.prompt, "prefill", "decode"),
-            "issued_s": times.issued / hz,
-            "done_s": times.done / hz,
+            "issued_s": seconds(times.issued),
+            "done_s": seconds(times.done),
         }
     )
 

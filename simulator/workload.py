@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -97,7 +98,7 @@ def schedule_bursts(program: TokenProgram, loads: Sequence[AdapterLoad]) -> Burs
     seen = [load.adapter for load in loads]
     if len(set(seen)) != len(seen):
         raise ValueError("an adapter can be loaded once in a run")
-    per_byte = program.clock_hz / (float(chip.link.bandwidth_gb_per_s) * 1e9)
+    bytes_per_s = float(chip.link.bandwidth_gb_per_s) * 1e9
     latency = round(float(chip.link.latency_us) * 1e-6 * program.clock_hz)
     burst = int(chip.link.burst_bytes)
     rows: list[tuple[int, int, int, int, int]] = []
@@ -113,9 +114,10 @@ def schedule_bursts(program: TokenProgram, loads: Sequence[AdapterLoad]) -> Burs
                 sent += data
                 write = int(ceil_div(data, chip.sram.write_bytes_per_cycle))
                 port = int(program.ports[layer, index % ports])
-                rows.append((begin + int(np.ceil(sent * per_byte)), write, port, number, layer))
+                arrival = begin + math.ceil(sent * program.clock_hz / bytes_per_s)
+                rows.append((arrival, write, port, number, layer))
                 remaining[number, layer] += 1
-        link_free = begin + int(np.ceil(sent * per_byte))
+        link_free = begin + math.ceil(sent * program.clock_hz / bytes_per_s)
     table = np.array(rows, dtype=np.int64).reshape(len(rows), 5)
     return Bursts(
         arrival=table[:, 0].copy(),

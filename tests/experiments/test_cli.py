@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -72,10 +74,10 @@ def test_run_prints_the_verdict(hardwire: Shell) -> None:
     status, out, err = hardwire("run")
     assert (status, err) == (0, "")
     for words in (
-        "17,000 tokens/s", "Decode, one user", "Time to first token", "ROM matrices", "Attention",
-        "LoRA", "LM head, sampling", "Critical unit", "Highest free rank", "Swap, cold",
+        "short of 17,000", "Decode, one user", "Time to first token", "ROM matrices", "Attention",
+        "LoRA", "LM head, sampling", "Critical unit", "Free rank", "Swap, cold",
         "Swap, warm", "Swap, streamed", "Swap, resident", "KV cache", "Fits 3 users", "of 815 mm²",
-        "53e9", "Card power", "Energy per token", "Die cost", "Per million tokens",
+        "53e9", "Card power", "Energy a token", "Die cost", "USD per M tokens",
     ):  # fmt: skip
         assert words in out, words
 
@@ -293,6 +295,69 @@ def test_bad_input_is_one_sentence(hardwire: Shell, arguments: list[str], words:
     message = hardwire.refused("run", *arguments)
     for word in words:
         assert word in message, message
+
+
+def _truncate(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def _lie(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes((2**62).to_bytes(8, "little") + weights.read_bytes()[8:])
+
+
+def _nan(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-2] + b"\x00\x7e")  # a float16 NaN
+
+
+def _pickle(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+
+
+def _dora(folder: Path) -> None:
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_truncate, ["adapter_model.safetensors", "end of the file"]),
+        (_lie, ["adapter_model.safetensors", "header"]),
+        (_nan, ["adapter_model.safetensors", "lora_B", "not finite"]),
+        (_pickle, ["adapter_model.bin", "pickle"]),
+        (_dora, ["adapter_config.json", "use_dora"]),
+    ],
+)
+@pytest.mark.parametrize("command", [["run", "--adapter"], ["adapter", "inspect"]])
+def test_bad_adapters_are_one_sentence(
+    hardwire: Shell,
+    small_adapter: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    words: list[str],
+    command: list[str],
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(small_adapter, folder)
+    damage(folder)
+    message = hardwire.refused(*command, folder, "--model", "tinyllama-1.1b")
+    for word in words:
+        assert word in message, message
+
+
+def test_an_adapter_for_another_base_is_refused(hardwire: Shell, small_adapter: Path) -> None:
+    message = hardwire.refused("run", "--adapter", small_adapter)
+    assert "adapter_model.safetensors" in message and "llama-3.1-8b" in message
+
+
+def test_a_chip_file_with_an_unknown_key(hardwire: Shell, tmp_path: Path) -> None:
+    chip = tmp_path / "mine.yaml"
+    chip.write_text("extends: hc1\nsram:\n  capacity_mb: {value: 1, kind: published, source: x}\n")
+    message = hardwire.refused("run", "--chip", chip)
+    assert "mine.yaml: sram.capacity_mb" in message and "did you mean capacity_mib" in message
 
 
 def test_wrong_options_exit_with_2(hardwire: Shell) -> None:

@@ -46,6 +46,43 @@ def test_engines_agree_on_longer_requests(run: tuple) -> None:
     assert_same(expected, engine.simulate(program, requests, loads), TIMES)
 
 
+@pytest.mark.parametrize("memories", ["shared", "separate"])
+def test_engines_agree_when_bursts_and_tokens_tie(memories: str) -> None:
+    """A load that starts at every cycle in turn: bursts and tokens ask for a port together."""
+    model = LanguageModel.from_config(
+        {
+            "model_type": "llama", "num_hidden_layers": 1, "hidden_size": 8,
+            "intermediate_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1,
+            "head_dim": 4, "vocab_size": 8, "max_position_embeddings": 64,
+            "tie_word_embeddings": False, "hidden_act": "silu", "rms_norm_eps": 1e-5,
+        },
+        name="one layer",
+    )  # fmt: skip
+    chip = HC1.with_values(
+        {
+            "datapath.fill_cycles": 1, "sampling.loop_cycles": 1, "link.burst_bytes": 8,
+            "link.bandwidth_gb_per_s": 2.0, "datapath.clock_ghz": 1.0, "link.latency_us": 0.0,
+            "sram.write_bytes_per_cycle": 2, "attention.kv_memories": memories,
+        }
+    )  # fmt: skip
+    program = build_program(chip, model, [Adapter.from_shape("r2:qv", model)], issue="pipelined")
+    requests = Requests.uniform(3, 6, 6)
+    tied = 0
+    for start in range(80):
+        loads = [AdapterLoad(1, start, "streamed")]
+        expected = reference.simulate(program, requests, loads, record=True)
+        found = engine.simulate(program, requests, loads, record=True)
+        assert_same(expected, found, TIMES + VISITS)
+        arrivals = schedule_bursts(program, loads)
+        for stage in np.flatnonzero(np.isin(program.main_unit, program.ports)):
+            asked = expected.end[:, stage - 1].max(
+                axis=1
+            )  # a token asks when the stage before ends
+            here = arrivals.arrival[arrivals.port == program.main_unit[stage]]
+            tied += int(np.isin(asked, here).sum())
+    assert tied > 20
+
+
 def test_recording_changes_nothing() -> None:
     model = LanguageModel.open("tinyllama-1.1b")
     program = build_program(HC1, model, [Adapter.from_shape("r8:qv", model)], issue="pipelined")

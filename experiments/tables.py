@@ -1,0 +1,69 @@
+"""How tables and numbers look in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rich.table import Table
+
+from models.area import BYTES_PER_MIB
+
+QUIET = "bright_black"
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """A table without rules: the first column to the left, the others, numbers, to the right.
+
+    No header is shown where all column names are empty.
+    """
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style=QUIET,
+        show_header=any(columns),
+    )
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position else "left", no_wrap=True)
+    return table
+
+
+def text_table(title: str, *columns: str) -> Table:
+    """As ``plain_table``, of words: all columns to the left and folded where they are too long."""
+    table = plain_table(title, *columns)
+    for column in table.columns:
+        column.justify, column.no_wrap, column.overflow = "left", False, "fold"
+    table.columns[0].no_wrap = True
+    return table
+
+
+def si(value: float, unit: str, digits: int = 3) -> str:
+    """A number with an SI prefix and some significant digits: ``58.96 µs``."""
+    for factor, prefix in ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")):
+        if abs(value) >= factor:
+            scaled = value / factor
+            decimals = max(digits - len(str(int(abs(scaled)))), 0)
+            return f"{scaled:.{decimals}f} {prefix}{unit}"
+    return f"{value:.{digits}g} {unit}"
+
+
+def count(value: Any) -> str:
+    """A whole number with thousands separators."""
+    return f"{value:,.0f}"
+
+
+def mib(value: float) -> str:
+    return f"{value / BYTES_PER_MIB:,.1f} MiB"
+
+
+def span(low_high: Iterable[float], show: Callable[[float], str]) -> str:
+    """An interval, ``a … b``, with the unit said once."""
+    low, high = (show(x) for x in low_high)
+    low_number, _, low_unit = low.partition(" ")
+    if low_unit and high.endswith(f" {low_unit}"):
+        low = low_number
+    return f"{low} … {high}"

@@ -1,0 +1,122 @@
+"""Area and transistors, against arithmetic on published numbers done here by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from designs import design_arrays, one_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.area import area, logic_area, transistors
+from models.chip import Chip
+from models.language_model import LanguageModel
+
+HC1, ROMA = Chip.open("hc1"), Chip.open("roma")
+LLAMA = LanguageModel.by_name("llama-3.1-8b")
+SMALL = LanguageModel.by_name("llama-3.2-1b")
+
+# Outputs of the matrices of a layer of Llama 3.1 8B (q+k+v, o, gate+up, down), and of its LM head.
+LAYER_OUTPUTS = 6144 + 4096 + 28672 + 4096
+HEAD_OUTPUTS = 128_256
+
+
+def test_rom_of_hc1_is_486_mm2() -> None:
+    """8.03e9 weights of 3.5 bits at 57.8 Mb/mm2 (facts on HC1's die)."""
+    assert area(HC1, LLAMA)["rom"] == pytest.approx(486, rel=0.01)
+    assert area(HC1, LLAMA)["rom"] == pytest.approx(8.03e9 * 3.5 / 57.8e6, rel=1e-3)
+
+
+def test_480_mb_of_sram_are_160_mm2() -> None:
+    chip = HC1.with_values({"sram.capacity_mib": 480e6 / 2**20})
+    assert area(chip, LLAMA)["sram"] == pytest.approx(160.0)
+    assert transistors(chip, LLAMA)["sram"] == pytest.approx(480e6 * 8 * 6)
+
+
+def test_matrix_adders_of_16_lanes_are_9_44e9_transistors() -> None:
+    """One 14-bit adder of 28 transistors a bit for each of 16 lanes and each output."""
+    outputs = 32 * LAYER_OUTPUTS + HEAD_OUTPUTS
+    found = transistors(HC1, LLAMA)["matrix adders"]
+    assert found == 16 * outputs * 14 * 28
+    assert found == pytest.approx(9.44e9, rel=1e-3)
+    assert area(HC1, LLAMA)["matrix adders"] == pytest.approx(9.436e9 / 91.2e6, rel=1e-3)
+
+
+def test_the_other_blocks_of_hc1() -> None:
+    counted = transistors(HC1, LLAMA)
+    assert counted["rom"] == 8_030_261_248 - 65 * 4096  # one per weight; norm gains are left out
+    assert counted["attention"] == 32 * 32_768 * 1920
+    assert counted["lora"] == 32 * 4 * 4096 * 1920
+    assert counted["vector units"] == (32 * 4 + 1) * 256 * 15_000
+    assert counted["sampling"] == 128 * 8 * 16 * 28
+    blocks = area(HC1, LLAMA)
+    assert blocks["io"] == 10
+    assert blocks["overhead"] == pytest.approx(
+        0.02 * sum(v for k, v in blocks.items() if k not in ("overhead", "io", "total"))
+    )
+
+
+def test_one_array_for_all_layers_is_counted_once() -> None:
+    """ROMA adds 256 lanes × 1,024 outputs, and has K and V memories with their multipliers."""
+    counted = transistors(ROMA, LanguageModel.by_name("llama-3.2-3b"))
+    assert counted["matrix adders"] == 256 * 1024 * 14 * 28
+    assert counted["attention"] == 1 * 2 * 16_384 * 1920
+    assert counted["lora"] == 4 * 4096 * 1920
+
+
+def test_tied_embeddings_are_in_rom_once() -> None:
+    """Llama 3.2 1B: 1,235,814,400 parameters, 33 norms of 2,048 among them."""
+    assert transistors(HC1, SMALL)["rom"] == 1_235_814_400 - 33 * 2048
+
+
+def test_logic_is_what_is_neither_memory_nor_io() -> None:
+    blocks = area(HC1, LLAMA)
+    named = ("matrix adders", "attention", "lora", "vector units", "sampling", "overhead")
+    assert logic_area(blocks) == pytest.approx(sum(blocks[name] for name in named))
+
+
+@pytest.mark.parametrize("chip", [HC1, ROMA], ids=["hc1", "roma"])
+@pytest.mark.parametrize("model", [LLAMA, SMALL], ids=lambda m: m.name)
+@pytest.mark.parametrize("form", [area, transistors])
+def test_blocks_sum_to_the_total(chip: Chip, model: LanguageModel, form: Any) -> None:
+    blocks = form(chip, model)
+    assert all(value >= 0 for value in blocks.values())
+    assert sum(v for k, v in blocks.items() if k != "total") == pytest.approx(blocks["total"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(values=design_arrays(), shared=st.booleans())
+def test_arrays_equal_scalars(values: dict[str, np.ndarray], shared: bool) -> None:
+    base = HC1.with_values({"datapath.layers": "shared" if shared else "distinct"})
+    for form in (area, transistors):
+        together = form(base.with_values(values), LLAMA)
+        for index in range(3):
+            alone = form(base.with_values(one_of(values, index)), LLAMA)
+            for block, value in alone.items():
+                assert np.broadcast_to(together[block], 3)[index] == pytest.approx(value), block
+
+
+@pytest.mark.parametrize(
+    ("parameter", "low", "high"),
+    [
+        ("datapath.lanes", 16, 17),
+        ("rom.bits_per_weight", 3.5, 3.6),
+        ("rom.accumulator_bits", 14, 15),
+        ("sram.capacity_mib", 448, 449),
+        ("attention.macs_per_cycle", 32_768, 32_769),
+        ("lora.macs_per_cycle", 4096, 4097),
+        ("datapath.vector_lanes", 256, 257),
+        ("sampling.topk_logits_per_cycle", 128, 129),
+        ("floorplan.io_mm2", 10, 11),
+        ("floorplan.overhead_share", 0.02, 0.03),
+        ("rom.density_mbit_per_mm2", 57.8, 57.7),
+        ("sram.density_mbit_per_mm2", 24.0, 23.9),
+        ("process.logic_mtransistors_per_mm2", 91.2, 91.1),
+    ],
+)
+def test_more_hardware_takes_more_area(parameter: str, low: float, high: float) -> None:
+    chip = HC1.with_values({parameter: np.array([low, high])})
+    first, second = area(chip, LLAMA)["total"]
+    assert second > first

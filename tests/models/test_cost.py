@@ -1,0 +1,106 @@
+"""Die cost and cost per token, against published figures and arithmetic done by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from designs import design_arrays, one_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.chip import Chip
+from models.cost import die_cost_usd, gross_dies, murphy_yield, usd_per_million_tokens
+
+HC1 = Chip.open("hc1")
+
+
+def test_hnlpu_die_cost() -> None:
+    """Published (HNLPU, appendix B): 43 % yield, 27 good of 62 dies, 629 USD per good die."""
+    area_mm2 = 827.08
+    share = murphy_yield(area_mm2, 0.11)
+    dies = gross_dies(area_mm2, 300)
+    assert share == pytest.approx(0.43, rel=0.05)
+    assert dies == pytest.approx(62, rel=0.05)
+    assert share * dies == pytest.approx(27, rel=0.05)
+    chip = HC1.with_values(
+        {"die.area_mm2": area_mm2, "process.defects_per_cm2": 0.11, "process.wafer_usd": 16_988}
+    )
+    assert die_cost_usd(chip) == pytest.approx(629, rel=0.05)
+
+
+def test_hc1_die_cost() -> None:
+    """Derived in the hardware facts: 300 to 320 USD per good die, half of the dies good."""
+    assert 300 <= die_cost_usd(HC1) <= 320
+    assert murphy_yield(815, 0.09) == pytest.approx(0.50, rel=0.02)
+
+
+def test_murphy_by_hand() -> None:
+    """1 cm2 at 1 defect per cm2: ((1 - 1/e) / 1)^2."""
+    assert murphy_yield(100.0, 1.0) == pytest.approx((1 - 1 / math.e) ** 2)
+    assert murphy_yield(1e-6, 0.1) == pytest.approx(1.0)
+
+
+def test_cost_per_million_tokens_by_hand() -> None:
+    """Card of 764.17 USD over 3 years, half of them busy, and electricity at the data centre."""
+    tokens_per_s, joule = 10_000.0, 0.01
+    card = die_cost_usd(HC1) + 150 + 300
+    busy_s = 3 * 365.25 * 24 * 3600 * 0.5
+    electricity = 1e6 * joule * 1.4 / 3.6e6 * 0.095
+    expected = 1e6 * card / (busy_s * tokens_per_s) + electricity
+    assert usd_per_million_tokens(HC1, tokens_per_s, joule) == pytest.approx(expected)
+
+
+def test_a_die_larger_than_the_wafer_costs_infinitely_much() -> None:
+    chip = HC1.with_values({"die.area_mm2": np.array([815.0, 40_000.0])})
+    cost = die_cost_usd(chip)
+    assert np.isfinite(cost[0]) and np.isinf(cost[1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(area=st.floats(1, 5000), defects=st.floats(0.001, 10), factor=st.floats(1.01, 3))
+def test_yield_is_a_share_and_falls(area: float, defects: float, factor: float) -> None:
+    share = murphy_yield(area, defects)
+    assert 0 < share <= 1
+    assert murphy_yield(area * factor, defects) < share
+    assert murphy_yield(area, defects * factor) < share
+    assert murphy_yield(area * factor, defects / factor) == pytest.approx(share)
+
+
+@settings(max_examples=100, deadline=None)
+@given(area=st.floats(1, 30_000), factor=st.floats(1.001, 2))
+def test_a_larger_die_costs_more(area: float, factor: float) -> None:
+    cost = die_cost_usd(HC1.with_values({"die.area_mm2": np.array([area, area * factor])}))
+    assert cost[1] > cost[0] > 0 or np.isinf(cost[1])
+
+
+@settings(max_examples=50, deadline=None)
+@given(values=design_arrays(), rate=st.floats(1, 1e6), joule=st.floats(1e-6, 1))
+def test_arrays_equal_scalars(values: dict[str, np.ndarray], rate: float, joule: float) -> None:
+    many = HC1.with_values(values)
+    die = np.broadcast_to(die_cost_usd(many), 3)
+    token = np.broadcast_to(usd_per_million_tokens(many, rate, joule), 3)
+    for index in range(3):
+        one = HC1.with_values(one_of(values, index))
+        assert die[index] == pytest.approx(die_cost_usd(one))
+        assert token[index] == pytest.approx(usd_per_million_tokens(one, rate, joule))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "less", "more"),
+    [
+        ("process.wafer_usd", 9000, 10_000),
+        ("process.defects_per_cm2", 0.09, 0.1),
+        ("cost.package_test_usd", 100, 200),
+        ("cost.board_usd", 100, 200),
+        ("cost.lifetime_years", 3, 2),
+        ("cost.utilization", 0.5, 0.4),
+        ("cost.pue", 1.1, 1.2),
+        ("cost.electricity_usd_per_kwh", 0.1, 0.2),
+    ],
+)
+def test_what_makes_tokens_dearer(parameter: str, less: float, more: float) -> None:
+    chip = HC1.with_values({parameter: np.array([less, more])})
+    first, second = usd_per_million_tokens(chip, 16_960.0, 0.005)
+    assert second > first > 0

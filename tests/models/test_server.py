@@ -1,0 +1,62 @@
+"""Server files and the power of a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import catalogue
+from models.errors import InputError
+from models.server import Server
+
+SOUND = """\
+title: Two cards
+chip: hc1
+cards: {value: 2, kind: published, source: "here"}
+host_w: {value: 100, kind: assumed, range: [50, 200], source: "a guess"}
+"""
+
+
+@pytest.mark.parametrize("name", catalogue.names("server"))
+def test_every_server_opens(name: str) -> None:
+    server = Server.open(name)
+    assert server.name == name and server.chip in catalogue.names("chip")
+    assert set(server.parameters) == {"cards", "host_w"}
+
+
+def test_power_is_cards_and_host() -> None:
+    server = Server.open("hc1x10")
+    assert server.power_w(200.0) == 10 * 200 + 600
+    assert server.power_w(np.array([0.0, 100.0])).tolist() == [600, 1600]
+
+
+def test_a_server_opens_from_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SOUND)
+    assert Server.open(str(path)).power_w(10) == 120
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("title: Two cards\n", "", "mine.yaml: title is missing"),
+        ("chip: hc1", "chip: hc9", "mine.yaml: chip: 'hc9' is no chip in the catalogue; did you"),
+        ("cards:", "crads:", "mine.yaml: crads is no known parameter; did you mean cards?"),
+        ("value: 2,", "value: 0,", "mine.yaml: cards: 0 is out of range (1 to 1024)"),
+        ("value: 2,", "value: 2.5,", "mine.yaml: cards: 2.5 must be a whole number"),
+        ("range: [50, 200], ", "", "mine.yaml: host_w: a parameter of kind 'assumed' needs"),
+    ],
+)
+def test_a_bad_server_file_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SOUND.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        Server.open(str(path))
+    assert words in str(caught.value)
+
+
+def test_a_wrong_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean hc1x10"):
+        Server.open("hc1x1")
