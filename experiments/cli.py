@@ -76,7 +76,12 @@ def run(
         typer.Option("--set", metavar="NAME=VALUE", help="Any parameter; may be repeated."),
     ] = None,
     execute: Annotated[
-        bool, typer.Option("--execute", help="Also run the kernels on the adapter's weights.")
+        bool,
+        typer.Option(
+            "--execute",
+            help="Also compute: the adapter's weights through the kernels and, where --model is a "
+            "folder with weights, the tokens themselves.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")] = False,
     save: Annotated[
@@ -86,21 +91,23 @@ def run(
 ) -> None:
     """Simulate one chip and print the verdict, without and with an adapter."""
     from experiments import execute as execution_module  # noqa: PLC0415
+    from experiments import execute_run  # noqa: PLC0415
     from experiments.save import save as save_result  # noqa: PLC0415
     from experiments.save import to_json  # noqa: PLC0415
     from models.chip import Chip  # noqa: PLC0415
     from simulator.run import run as simulate  # noqa: PLC0415
 
     chosen = Chip.open(chip)
-    values = _settings(settings or [])
+    changes = _settings(settings or [])
     if issue is not None:
-        values["datapath.issue"] = issue.value
-    if values:
-        chosen = chosen.with_settings(values)
+        changes["datapath.issue"] = issue.value
+    if changes:
+        chosen = chosen.with_settings(changes)
     base = _model(model, chosen.model)
     loaded = _adapter(adapter, base)
-    if execute and loaded is None:
-        raise InputError("--execute: needs an adapter with weights, and --adapter is none")
+    values = execute and execute_run.has_weights(model)
+    if execute and loaded is None and not values:
+        raise InputError("--execute: needs weights: an adapter's, or a model folder's (--model)")
     result = simulate(
         chosen, base, loaded, prompt=prompt, output=output, users=users, engine=engine.value
     )
@@ -109,13 +116,19 @@ def run(
     if execute and loaded is not None:
         executed = execution_module.execute(chosen, base, loaded)
         data["execution"] = executed.to_dict()
+    computed = None
+    if values and model is not None:
+        computed = execute_run.execute_run(
+            chosen, base, model, loaded, prompt=prompt, output=output, users=users
+        )
+        data["computed"] = computed.to_dict()
     written = save_result(result, data, save) if save is not None else []
     if as_json:
         print(to_json(data))
         return
     from experiments.verdict import render  # noqa: PLC0415
 
-    _show(render(result, executed))
+    _show(render(result, executed, computed))
     if written:
         typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
 

@@ -14,6 +14,7 @@ from simulator.run import TARGET_TOKENS_PER_S, Rates, Result
 
 if TYPE_CHECKING:
     from experiments.execute import Execution
+    from experiments.execute_run import ValueRun
 
 OPERATION_NAMES = {
     "rom": "ROM matrices",
@@ -26,16 +27,22 @@ OPERATION_NAMES = {
 }
 BLOCK_NAMES = {"rom": "ROM", "sram": "SRAM", "lora": "LoRA side paths", "io": "I/O"}
 BAR = 28
+MAX_USERS_SHOWN = 4
+MAX_TOKENS_SHOWN = 10
 GOOD, BAD = "green", "red"
 
 
-def render(result: Result, execution: Execution | None = None) -> RenderableType:
+def render(
+    result: Result, execution: Execution | None = None, computed: ValueRun | None = None
+) -> RenderableType:
     """All tables of a run, one under the other."""
     parts: list[RenderableType] = [_headline(result), _rates(result), _breakdown(result)]
     if result.adapter is not None:
         parts.append(_adapter(result))
     if execution is not None:
         parts.append(_execution(execution))
+    if computed is not None:
+        parts.append(_computed(computed))
     parts += [_sram(result), _silicon(result)]
     return Group(*parts)
 
@@ -188,6 +195,22 @@ def _execution(execution: Execution) -> RenderableType:
         "Charged by timing",
         f"{count(execution.charged.macs)} MACs, {count(execution.charged.bytes)} bytes: {verdict}",
     )
+    return Group("", table)
+
+
+def _computed(run: ValueRun) -> RenderableType:
+    table = text_table("Tokens computed on the clock", "", "")
+    table.add_row("Formats", f"weights {run.weights}, KV cache {run.kv_bits} bits")
+    if run.load_s is not None:
+        table.add_row("Adapter", f"streams in from 0, last slice at {si(run.load_s, 's')}")
+    for number, user in enumerate(run.users[:MAX_USERS_SHOWN]):
+        shown = " ".join(map(str, user.tokens[:MAX_TOKENS_SHOWN]))
+        more = " …" if len(user.tokens) > MAX_TOKENS_SHOWN else ""
+        table.add_row(
+            f"User {number}",
+            f"{shown}{more}\nfrom {si(user.first_token_s, 's')} to {si(user.last_token_s, 's')}, "
+            f"adapter version {user.adapter_version}",
+        )
     return Group("", table)
 
 

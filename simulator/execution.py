@@ -134,10 +134,9 @@ def execute(
             index = number - int(times.first[user])
             row = int(requests.adapter[user])
             if kind == _ISSUE:
-                inside = index < len(prompts[user])
-                token = prompts[user][index] if inside else outputs[user][index - len(prompts[user])]
+                text = [*prompts[user], *outputs[user]]
                 held = sram.held[row - 1] if row else None
-                in_flight[number] = decoder.begin([token], [sequences[user]], [held])
+                in_flight[number] = decoder.begin([text[index]], [sequences[user]], [held])
                 versions[number] = held.version if held else BASE_VERSION
             elif kind == _LAYER:
                 sram.check(row, layer)
@@ -189,11 +188,13 @@ def _check(
     if decoder.model.tensors() != program.model.tensors():
         raise ValueError(f"the decoder is a {decoder.model.name}, the program's model is another")
     if len(adapters) != len(program.adapters):
-        raise ValueError(f"{len(program.adapters)} adapters are in the program, {len(adapters)} given")
+        raise ValueError(
+            f"{len(program.adapters)} adapters are in the program, {len(adapters)} given"
+        )
     for adapter, shape in zip(adapters, program.adapters, strict=True):
         places = {(module.layer, module.target): module.rank for module in shape.modules}
         if {place: image.rank for place, image in adapter.images.items()} != places:
-            raise ValueError(f"adapter {adapter.name} is not the one that the program was built for")
+            raise ValueError(f"{adapter.name} is not the adapter that the program was built for")
     lengths = [len(prompt) for prompt in prompts]
     if lengths != requests.prompt.tolist():
         raise ValueError(f"prompts have {lengths} tokens, the requests {requests.prompt.tolist()}")

@@ -11,11 +11,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from small_models import write_adapter as write_small_adapter
+from small_models import write_model
 
 from experiments import cli
+from experiments.execute_run import SEED
 from experiments.save import FILES
+from kernels.decoder import Decoder
 from models import LanguageModel
 from models.adapter import write_adapter
 
@@ -239,6 +244,34 @@ def test_execute_counts_what_the_timing_model_charges(hardwire: Shell, small_ada
     assert "SQNR" in out and "equal" in out and "NOT" not in out
     assert "weights" in hardwire.refused("run", "--execute", *SHORT)
     assert "--execute" in hardwire.refused("run", "--execute", "--adapter", "none")
+
+
+@pytest.mark.parametrize("issue", ["serial", "pipelined"])
+def test_execute_computes_the_tokens_on_the_clock(
+    hardwire: Shell, tmp_path: Path, issue: str
+) -> None:
+    """The tokens of a timed run with a streamed swap are those of each user decoded alone."""
+    model = write_model(tmp_path / "model", "llama")
+    adapter = write_small_adapter(tmp_path / "adapter", "all-linear", model)
+    arguments = ["--model", tmp_path / "model", "--execute", "--issue", issue, "--users", "2"]
+    arguments += ["--prompt", "5", "--output", "6"]
+    data = hardwire.json(*arguments, "--adapter", adapter)
+    computed = data["computed"]
+    decoder = Decoder.load(tmp_path / "model", computed["weights"], kv_bits=computed["kv_bits"])
+    decoder.add_adapter("mine", adapter, data["adapter_detail"]["sram_format"])
+    random = np.random.default_rng(SEED)
+    for user in computed["users"]:
+        prompt = random.integers(0, model.vocab, 5).tolist()
+        assert user["tokens"] == decoder.generate(prompt, 6, "mine")
+        assert user["adapter_version"] == 1
+        assert 0 < user["first_token_s"] < user["last_token_s"]
+    assert computed["weights"] == "rom4" and computed["load_s"] > 0
+    assert "computed" not in hardwire.json(*arguments[:2], "--adapter", adapter, *SHORT)
+    base = hardwire.json(*arguments, "--adapter", "none")["computed"]
+    assert base["load_s"] is None and base["users"][0]["adapter_version"] == 0
+    assert base["users"][0]["tokens"] != computed["users"][0]["tokens"]
+    out = hardwire("run", *arguments, "--adapter", adapter)[1]
+    assert "Tokens computed on the clock" in out and "adapter version 1" in out
 
 
 def test_list_and_show(hardwire: Shell) -> None:

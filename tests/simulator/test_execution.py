@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import chips, language_models
+from strategies import HC1, chips, language_models
 
 from kernels.decoder import Decoder, ResidentAdapter
+from kernels.kv_cache import Sequence
 from kernels.lowrank import LowRankImage
 from kernels.sampling import Sampler
 from models import Adapter, LanguageModel
@@ -89,11 +90,7 @@ def test_every_token_computes_what_it_would_alone(case: tuple) -> None:
     assert decoder.cache.pages_in_use == 0
 
 
-def alone_logits(
-    decoder: Decoder, text: list[int], adapter: ResidentAdapter | None
-) -> np.ndarray:
-    from kernels.kv_cache import Sequence
-
+def alone_logits(decoder: Decoder, text: list[int], adapter: ResidentAdapter | None) -> np.ndarray:
     sequence = Sequence()
     rows = [decoder.step([token], [sequence], [adapter])[0] for token in text]
     decoder.cache.release(sequence)
@@ -111,8 +108,6 @@ def small() -> tuple[TokenProgram, Decoder, ResidentAdapter]:
         name="small",
     )  # fmt: skip
     adapter = Adapter.from_shape("r2:all-linear:int8", model)
-    from strategies import HC1
-
     program = build_program(HC1, model, [adapter])
     return program, Decoder.random(model, 1), random_images(adapter, 7, "int8")
 
@@ -153,7 +148,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
     with pytest.raises(ValueError, match="prompts have"):
         execute(program, requests, [], decoder, [images], [[1]])
     other = Adapter.from_shape("r3:all-linear:int8", program.model)
-    with pytest.raises(ValueError, match="not the one"):
+    with pytest.raises(ValueError, match="not the adapter"):
         execute(program, requests, [], decoder, [random_images(other, 1, "int8")], [[1, 2]])
     with pytest.raises(ValueError, match="program's model is another"):
         bigger = Decoder.random(LanguageModel.from_config(
