@@ -90,8 +90,6 @@ def run(
     ] = None,
 ) -> None:
     """Simulate one chip and print the verdict, without and with an adapter."""
-    from experiments import execute as execution_module  # noqa: PLC0415
-    from experiments import execute_run  # noqa: PLC0415
     from experiments.save import save as save_result  # noqa: PLC0415
     from experiments.save import to_json  # noqa: PLC0415
     from models.chip import Chip  # noqa: PLC0415
@@ -105,23 +103,28 @@ def run(
         chosen = chosen.with_settings(changes)
     base = _model(model, chosen.model)
     loaded = _adapter(adapter, base)
-    values = execute and execute_run.has_weights(model)
-    if execute and loaded is None and not values:
-        raise InputError("--execute: needs weights: an adapter's, or a model folder's (--model)")
     result = simulate(
         chosen, base, loaded, prompt=prompt, output=output, users=users, engine=engine.value
     )
     data = result.to_dict()
-    executed = None
-    if execute and loaded is not None:
-        executed = execution_module.execute(chosen, base, loaded)
-        data["execution"] = executed.to_dict()
-    computed = None
-    if values and model is not None:
-        computed = execute_run.execute_run(
-            chosen, base, model, loaded, prompt=prompt, output=output, users=users
-        )
-        data["computed"] = computed.to_dict()
+    executed = computed = None
+    if execute:
+        from experiments.execute import execute as run_kernels  # noqa: PLC0415
+        from experiments.execute_run import execute_run, weights_folder  # noqa: PLC0415
+
+        folder = weights_folder(model)
+        if loaded is None and folder is None:
+            raise InputError(
+                "--execute: needs weights: an adapter's, or a model folder's (--model)"
+            )
+        if loaded is not None:
+            executed = run_kernels(chosen, base, loaded)
+            data["execution"] = executed.to_dict()
+        if folder is not None:
+            computed = execute_run(
+                chosen, base, folder, loaded, prompt=prompt, output=output, users=users
+            )
+            data["computed"] = computed.to_dict()
     written = save_result(result, data, save) if save is not None else []
     if as_json:
         print(to_json(data))

@@ -53,9 +53,10 @@ class ValueRun:
         }
 
 
-def has_weights(path: str | None) -> bool:
-    """Whether ``--model`` names a folder with safetensors beside its config."""
-    return path is not None and any(Path(path).glob("*.safetensors"))
+def weights_folder(path: str | None) -> Path | None:
+    """The folder that ``--model`` names, if it holds safetensors beside its config."""
+    folder = Path(path) if path is not None else None
+    return folder if folder is not None and any(folder.glob("*.safetensors")) else None
 
 
 def rom_format(chip: Chip) -> str:
@@ -67,7 +68,7 @@ def rom_format(chip: Chip) -> str:
 def execute_run(
     chip: Chip,
     model: LanguageModel,
-    folder: str,
+    folder: Path,
     adapter: Adapter | None,
     *,
     prompt: int,
