@@ -162,4 +162,4 @@ def _attention_slot(program: TokenProgram) -> np.ndarray:
     _, slot = np.unique(program.rates, axis=0, return_inverse=True)
     none = np.flatnonzero(program.rates[:, 0] == 0)[0]
     slot = slot.reshape(-1)
-    return ((slot - slot[none]) % (np.max(slot) + 1)).astype(np.int32)
+    return ((slot - slot[none]) % (np.max(slot) + 1)).astype(np.uint32)

@@ -155,11 +155,12 @@ def max_plus(
                     finish = max(finish, beside)
                 ready = finish
         else:
+            main_row, side_row = main_cycles[row], side_cycles[row]
             for s in range(last):
-                finish = max(ready, main_free[s]) + (main_cycles[row, s] + grown[slot[s]])
+                finish = max(ready, main_free[s]) + (main_row[s] + grown[slot[s]])
                 main_free[s] = finish
                 if has_side[s]:
-                    beside = max(ready, side_free[s]) + side_cycles[row, s]
+                    beside = max(ready, side_free[s]) + side_row[s]
                     side_free[s] = beside
                     finish = max(finish, beside)
                 ready = finish
