@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.table import Table
 from models.area import BYTES_PER_MIB
 
 QUIET = "bright_black"
+BAR = 28
 
 
 def plain_table(title: str, *columns: str) -> Table:
@@ -43,6 +45,8 @@ def text_table(title: str, *columns: str) -> Table:
 
 def si(value: float, unit: str, digits: int = 3) -> str:
     """A number with an SI prefix and some significant digits: ``58.96 µs``."""
+    if not math.isfinite(value):
+        return f"∞ {unit}"
     for factor, prefix in ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")):
         if abs(value) >= factor:
             scaled = value / factor
@@ -62,8 +66,13 @@ def mib(value: float) -> str:
 
 def span(low_high: Iterable[float], show: Callable[[float], str]) -> str:
     """An interval, ``a … b``, with the unit said once."""
-    low, high = (show(x) for x in low_high)
+    low, high = (show(x).replace("inf", "∞") for x in low_high)
     low_number, _, low_unit = low.partition(" ")
     if low_unit and high.endswith(f" {low_unit}"):
         low = low_number
     return f"{low} … {high}"
+
+
+def bar(share: float) -> str:
+    """A bar for a share of one, in Rich's markup; cut where the share exceeds one."""
+    return f"[cyan]{'█' * round(min(share, 1.0) * BAR) or ('▏' if share > 0 else '')}[/]"

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from experiments.tables import QUIET, count, mib, plain_table, si, span, text_table
+from experiments.tables import QUIET, bar, count, mib, plain_table, si, span, text_table
 from simulator.run import TARGET_TOKENS_PER_S, Rates, Result
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ OPERATION_NAMES = {
     "power_cap": "Power cap",
 }
 BLOCK_NAMES = {"rom": "ROM", "sram": "SRAM", "lora": "LoRA side paths", "io": "I/O"}
-BAR = 28
 MAX_USERS_SHOWN = 4
 MAX_TOKENS_SHOWN = 10
 GOOD, BAD = "green", "red"
@@ -116,9 +115,8 @@ def _breakdown(result: Result) -> RenderableType:
         if operation in ("waiting", "power_cap") and not any(values):
             continue
         share = values[-1] / rates[-1].token_s
-        bar = "█" * round(share * BAR) or ("▏" if share > 0 else "")
         cells = [f"{value * 1e6:.2f} µs" for value in values]
-        table.add_row(name, *cells, f"{share:.1%}", f"[cyan]{bar}[/]")
+        table.add_row(name, *cells, f"{share:.1%}", bar(share))
     cells = [f"[bold]{r.token_s * 1e6:.2f} µs[/]" for r in rates]
     table.add_row("[bold]Token[/]", *cells, "")
     busiest = max(result.base.breakdown_s, key=lambda op: result.base.breakdown_s[op])
@@ -224,7 +222,7 @@ def _sram(result: Result) -> RenderableType:
         ("Free", sram.free_bytes),
     ):
         share = value / sram.capacity_bytes
-        table.add_row(name, mib(value), f"{share:.1%}", f"[cyan]{'█' * round(share * BAR)}[/]")
+        table.add_row(name, mib(value), f"{share:.1%}", bar(share))
     table.add_row("[bold]Capacity[/]", f"[bold]{mib(sram.capacity_bytes)}[/]", "")
     context = result.prompt + result.output
     note = Text(
@@ -244,9 +242,11 @@ def _silicon(result: Result) -> RenderableType:
     for block, value in sorted(prediction.area_mm2.items(), key=lambda item: -item[1]):
         if block != "total" and value >= 0.05:
             share = value / die
-            bar = f"[cyan]{'█' * round(share * BAR)}[/]"
             table.add_row(
-                BLOCK_NAMES.get(block, block.capitalize()), f"{value:.1f}", f"{share:.1%}", bar
+                BLOCK_NAMES.get(block, block.capitalize()),
+                f"{value:.1f}",
+                f"{share:.1%}",
+                bar(share),
             )
     total = prediction.area_mm2["total"]
     fits = total <= die

@@ -145,6 +145,14 @@ def test_settings_reach_the_model(hardwire: Shell) -> None:
     assert tight["breakdown_s"]["power_cap"] > 0
 
 
+def test_draws_that_never_decode_are_shown_as_infinite(hardwire: Shell) -> None:
+    """Idle power alone exceeds this limit in many draws, though not in the chip as filed."""
+    arguments = ["--set", "power.limit_w=66", *SHORT]
+    assert hardwire.json(*arguments)["interval"]["token_s"][1] is None
+    status, out, _ = hardwire("run", *arguments)
+    assert status == 0 and "∞" in out
+
+
 def test_a_design_larger_than_the_die_says_by_how_much(hardwire: Shell) -> None:
     out = hardwire("run", "--set", "sram.capacity_mib=1024", *SHORT)[1]
     assert "does not fit" in out and "mm² too large" in out
