@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.verdict import OPERATION_NAMES
 from models.adapter import Adapter
+from models.language_model import TARGETS
 from simulator.closed_form import predict
 from simulator.run import TARGET_TOKENS_PER_S, Result
 from simulator.uncertainty import PERCENTILES, draw_chips
@@ -133,9 +134,8 @@ def rank_figure(result: Result) -> Figure:
         axes.set_xlim(0, top)
         axes.set_ylim(0, max(*high, TARGET_TOKENS_PER_S) * 1.08)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.set_xlabel(
-            f"rank, {'all linear layers' if len(targets.split('+')) in (1, 7) else targets}, {fmt}"
-        )
+        everywhere = report is None or set(report.adapter.targets) == set(TARGETS)
+        axes.set_xlabel(f"rank, {'all linear layers' if everywhere else targets}, {fmt}")
         axes.set_ylabel("tokens/s, one user")
         axes.set_title(_title(result), loc="left", fontsize=11)
         axes.legend(frameon=False, loc="lower left", fontsize=9)

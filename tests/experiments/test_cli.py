@@ -19,10 +19,12 @@ from small_models import write_model
 
 from experiments import cli
 from experiments.execute_run import SEED
+from experiments.plots import rank_figure
 from experiments.save import FILES
 from kernels.decoder import Decoder
-from models import LanguageModel
+from models import Adapter, Chip, LanguageModel
 from models.adapter import write_adapter
+from simulator import run
 
 KEYS = {
     "chip", "model", "adapter", "issue", "target_tokens_per_s", "target_met",
@@ -202,6 +204,22 @@ def test_save_writes_all_files(hardwire: Shell, tmp_path: Path) -> None:
     before = {name: (folder / name).read_bytes() for name in FILES}
     assert hardwire("run", *SHORT, "--users", "2", "--save", folder)[0] == 0
     assert {name: (folder / name).read_bytes() for name in FILES} == before
+
+
+@pytest.mark.parametrize(
+    ("adapter", "label"),
+    [
+        ("none", "rank, all linear layers, int8"),
+        ("r4:all-linear:int4", "rank, all linear layers, int4"),
+        ("r4:o_proj", "rank, o_proj, int8"),
+        ("r4:qv", "rank, q_proj+v_proj, int8"),
+    ],
+)
+def test_the_rank_plot_names_its_targets(adapter: str, label: str) -> None:
+    chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
+    loaded = None if adapter == "none" else Adapter.from_shape(adapter, model)
+    figure = rank_figure(run(chip, model, loaded, prompt=4, output=4))
+    assert figure.axes[0].get_xlabel() == label
 
 
 def test_save_leaves_an_earlier_result_when_it_fails(
