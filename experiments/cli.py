@@ -153,6 +153,52 @@ def show(chip: Annotated[str, typer.Argument(help="Catalogue name or YAML file."
     _show(chip_tables(Chip.open(chip)))
 
 
+@app.command()
+def formats(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Hugging Face folder with weights, or, for random weights in its shapes, a "
+            "catalogue name or config.json [an eighth of Llama 3.1 8B].",
+        ),
+    ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(help="PEFT folder or GGUF file [random ones of rank 1 to 256]."),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Length of the text.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write formats.csv and formats.png.")
+    ] = None,
+) -> None:
+    """Measure what each number format of weights, KV cache and adapter costs against float32."""
+    from experiments.formats import measure, small_llama  # noqa: PLC0415
+    from experiments.save import to_json  # noqa: PLC0415
+
+    base = _model(model, "") if model is not None else small_llama()
+    folder = Path(model) if model is not None and Path(model).is_dir() else None
+    loaded = _adapter(adapter, base) if adapter is not None else None
+    if adapter is not None and loaded is None:
+        raise InputError("--adapter none: give a PEFT folder or a GGUF file")
+    report = measure(base, folder, loaded, tokens=tokens, seed=seed)
+    written = []
+    if save is not None:
+        from experiments.formats_view import save_formats  # noqa: PLC0415
+
+        written = save_formats(report, save)
+    if as_json:
+        print(to_json(report.to_dict()))
+        return
+    from experiments.formats_view import render  # noqa: PLC0415
+
+    _show(render(report))
+    if written:
+        typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
+
+
 @adapter_app.command("inspect")
 def inspect_adapter(
     path: Annotated[str, typer.Argument(help="PEFT folder, GGUF file or a shape.")],

@@ -84,8 +84,8 @@ def execute(chip: Chip, model: LanguageModel, adapter: Adapter) -> Execution:
         noise[module.target] = noise.get(module.target, 0.0) + error_power
         if power > 0:
             worst = max(worst, math.sqrt(error_power / power))
-    ratios = {target: _decibels(signal[target], noise[target]) for target in signal}
-    ratios["all"] = _decibels(sum(signal.values()), sum(noise.values()))
+    ratios = {target: decibels(signal[target], noise[target]) for target in signal}
+    ratios["all"] = decibels(sum(signal.values()), sum(noise.values()))
     return Execution(
         sram_format=fmt,
         modules=len(adapter.modules),
@@ -96,7 +96,8 @@ def execute(chip: Chip, model: LanguageModel, adapter: Adapter) -> Execution:
     )
 
 
-def _decibels(signal: float, noise: float) -> float:
+def decibels(signal: float, noise: float) -> float:
+    """Signal over noise power in dB: infinite without noise, else minus infinity without signal."""
     if noise == 0 or signal == 0:
         return math.inf if noise == 0 else -math.inf
     return 10 * math.log10(signal / noise)

@@ -17,7 +17,7 @@ from simulator.execution import execute
 from simulator.workload import AdapterLoad, Requests
 
 SEED = 1
-THREADS = 2
+MOST_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,20 @@ def weights_folder(path: str | None) -> Path | None:
     return folder if folder is not None and any(folder.glob("*.safetensors")) else None
 
 
+def decoder_threads() -> int:
+    """Threads of a decoder's products: two, or fewer where numba has fewer."""
+    import numba  # noqa: PLC0415
+
+    return min(MOST_THREADS, int(numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
 def rom_format(chip: Chip) -> str:
-    """The packed weight format that holds the chip's bits per weight: 3, 4 or 6 bits."""
+    """The narrowest packed weight format that holds the chip's bits per weight.
+
+    3, 4 or 6 bits, or the mix of 3 and 6 bits with 3.5 per cell. Beyond 6 bits, the widest.
+    """
     bits = float(chip.rom.bits_per_weight)
-    return "rom3" if bits <= 3 else "rom4" if bits <= 4 else "rom6"
+    return "rom3" if bits <= 3 else "rom3+6" if bits <= 3.5 else "rom4" if bits <= 4 else "rom6"
 
 
 def execute_run(
@@ -85,7 +95,9 @@ def execute_run(
         If the model's weights are missing, damaged or of another shape.
     """
     weights = rom_format(chip)
-    decoder = Decoder.load(folder, weights, kv_bits=int(chip.sram.kv_bits), threads=THREADS)
+    decoder = Decoder.load(
+        folder, weights, kv_bits=int(chip.sram.kv_bits), threads=decoder_threads()
+    )
     adapters, images, loads = [], [], []
     if adapter is not None:
         adapters = [adapter]

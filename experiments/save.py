@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models.errors import InputError
+from experiments.folder import write_all
 from simulator.run import Result, tokens_frame
 
 FILES = ("verdict.json", "breakdown.png", "rank.png", "tokens.parquet", "trace.json.gz")
@@ -56,20 +53,4 @@ def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
         "tokens.parquet": lambda path: tokens_frame(result).to_parquet(path, index=False),
         "trace.json.gz": lambda path: write_trace(result, path),
     }
-    made = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".hardwire-", dir=folder))
-        try:
-            for name in FILES:
-                writers[name](staging / name)
-            for name in FILES:
-                os.replace(staging / name, folder / name)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        raise InputError(f"--save {folder}: {error.strerror or error}") from None
-    finally:
-        if made and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    return [folder / name for name in FILES]
+    return write_all(folder, {name: writers[name] for name in FILES})

@@ -10,11 +10,16 @@ from numpy.typing import NDArray
 
 from kernels.checkpoint import Weights
 from kernels.dense import DenseMatrix
-from kernels.rom import RomMatrix
+from kernels.rom import Mix, RomMatrix
 from models.language_model import TARGETS, LanguageModel, module_path
 
-ROM_BITS = {"rom3": 3, "rom4": 4, "rom6": 6}
-"""Bits of a weight in the formats of the hardwired product (`kernels.rom`)."""
+ROM_BITS: dict[str, int | Mix] = {"rom3": 3, "rom3+6": Mix(3, 6), "rom4": 4, "rom6": 6}
+"""Cell bits in the formats of the hardwired product (`kernels.rom`), fewest first.
+
+In "rom3+6" each matrix has a sixth of its rows at 6 bits: 3.5 bits per cell. The rows are chosen
+within each block that a source yields (`kernels.checkpoint.BLOCK_BYTES`), as no more of a matrix is
+ever in float32: every block has its sixth, not only the matrix as a whole.
+"""
 
 WEIGHT_FORMATS = ("float32", *ROM_BITS)
 """Formats of the base's matrices."""

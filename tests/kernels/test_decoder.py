@@ -150,7 +150,7 @@ def to_gguf(path: Path, adapter: Adapter, model: LanguageModel) -> Path:
 
 
 @pytest.mark.parametrize("kv_bits", [32, 16, 8, 4])
-@pytest.mark.parametrize("weights", ["float32", "rom3", "rom4", "rom6"])
+@pytest.mark.parametrize("weights", ["float32", "rom3", "rom3+6", "rom4", "rom6"])
 def test_prefill_and_decode_give_the_same_bits(weights: str, kv_bits: int) -> None:
     one = Decoder.random(TINY, 1, weights, kv_bits=kv_bits)
     two = Decoder.random(TINY, 1, weights, kv_bits=kv_bits, threads=2)
