@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from models import catalogue
+from models.batch_server import Batching, BatchServer
 from models.chip import DECLARED, SECTIONS, Chip
 from models.parameters import Parameter, Quantity, quantities, read_section, read_yaml
 from models.process import Process
@@ -88,9 +89,17 @@ def _process(name: str) -> str:
 
 
 def _server(name: str) -> str:
-    server = Server.open(name)
-    about = f"{_sentence(server.title)} Chip `{server.chip}`."
-    lines = [f"### {name}", "", about, "", *_table(server.parameters, Machine), ""]
+    if read_yaml(catalogue.resolve("server", name)).get("kind") == "batch":
+        gpus = BatchServer.open(name)
+        about = f"{_sentence(gpus.title)} Model `{gpus.model.name}`."
+        table = _table(gpus.parameters, Batching)
+    else:
+        server = Server.open(name)
+        about = f"{_sentence(server.title)} Chip `{server.chip}`."
+        if server.issue is not None:
+            about += f" Issue `{server.issue}`."
+        table = _table(server.parameters, Machine)
+    lines = [f"### {name}", "", about, "", *table, ""]
     return "\n".join(lines)
 
 

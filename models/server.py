@@ -9,7 +9,10 @@ from typing import Any
 
 from models import catalogue
 from models.errors import InputError
-from models.parameters import Parameter, count, quantity, read_section, read_yaml
+from models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
+
+LINKS = ("each", "shared")
+ISSUES = ("serial", "pipelined")
 
 
 @dataclass(frozen=True)
@@ -17,30 +20,40 @@ class Machine:
     """What a server file states with value, kind and source."""
 
     cards: Any = count("", 1, 1024, "cards in the server")
+    users_per_card: Any = count("", 1, 4096, "requests that a card has in its datapath at a time")
+    links: Any = choice(LINKS, "a host link for each card, or one that all share")
+    host_memory_gib: Any = quantity("GiB", 0, 1e6, "host memory that keeps adapters")
     host_w: Any = quantity("W", 0, 100000, "server beside its cards, power-supply losses included")
+    limit_w: Any = quantity("W", 1, 1e6, "power that the server may take")
+    price_usd: Any = quantity("USD", 0, 1e9, "what the buyer pays for the server")
+    lifetime_years: Any = quantity("years", 0.1, 20, "over which the price is written off")
+    pue: Any = quantity("", 1, 3, "power of the site over power of the server")
+    electricity_usd_per_kwh: Any = quantity("USD/kWh", 0, 10, "price of electricity")
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server file, resolved. ``parameters`` has the origin of ``cards`` and ``host_w``.
+    """A server file, resolved. ``parameters`` has the origin of each number.
 
     Attributes
     ----------
     chip : name of the chip on the cards, in the catalogue.
-    cards : number of cards.
-    host_w : power of everything but the cards, W.
+    issue : ``serial`` or ``pipelined`` instead of the chip's own, or None.
+    machine : numbers and choices.
     """
 
     name: str
     title: str
     chip: str
-    cards: int
-    host_w: float
+    issue: str | None
+    machine: Machine
     parameters: Mapping[str, Parameter]
 
     @classmethod
     def open(cls, name: str) -> Server:
         """Read a server from the catalogue, or from a path that ends in ``.yaml`` or ``.yml``.
+
+        A file that ``extends`` another states only what differs.
 
         Raises
         ------
@@ -48,9 +61,21 @@ class Server:
             On an unknown name, an unreadable file, an unknown or missing key, a chip that is not
             in the catalogue, a wrong unit or a value out of range.
         """
-        is_path = name.endswith((".yaml", ".yml"))
-        path = Path(name) if is_path else catalogue.resolve("server", name)
+        path = server_file(name)
         data = read_yaml(path)
+        parent = data.pop("extends", None)
+        if parent is not None:
+            try:
+                base = catalogue.resolve("server", str(parent))
+            except InputError as error:
+                raise InputError(f"{path.name}: extends: {error}") from None
+            inherited = read_yaml(base)
+            if "extends" in inherited:
+                raise InputError(f"{path.name}: extends: {parent} extends another file itself")
+            data = {**inherited, **data}
+        issue = data.pop("issue", None)
+        if issue not in (None, *ISSUES):
+            raise InputError(f"{path.name}: issue: must be {' or '.join(ISSUES)}, not {issue!r}")
         words = {}
         for key in ("title", "chip"):
             words[key] = data.pop(key, None)
@@ -61,14 +86,31 @@ class Server:
         except InputError as error:
             raise InputError(f"{path.name}: chip: {error}") from None
         machine, parameters = read_section(path.name, "", data, Machine)
-        return cls(
-            name=path.stem,
-            **words,
-            cards=machine.cards,
-            host_w=machine.host_w,
-            parameters=parameters,
-        )
+        return cls(name=path.stem, **words, issue=issue, machine=machine, parameters=parameters)
+
+    @property
+    def cards(self) -> int:
+        """Cards in the server."""
+        return int(self.machine.cards)
+
+    @property
+    def host_w(self) -> float:
+        """Power of everything but the cards, W."""
+        return float(self.machine.host_w)
 
     def power_w(self, card_w: Any) -> Any:
         """Power of the server at its plug in W, every card drawing ``card_w``."""
         return self.cards * card_w + self.host_w
+
+
+def server_file(name: str) -> Path:
+    """The file of a server: a path that ends in ``.yaml`` or ``.yml``, or a catalogue name.
+
+    Raises
+    ------
+    InputError
+        On a name that is not in the catalogue.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    return catalogue.resolve("server", name)

@@ -69,7 +69,7 @@ def simulate(
     burst_start = np.full(len(bursts.arrival), -1, dtype=np.int64)
     asked = (requests.arrival, requests.prompt, requests.tokens, requests.adapter, first)
     if chosen == "serial":
-        body, whole = _token_cycles(program, int(requests.tokens.max()))
+        body, whole = token_cycles(program, int(requests.tokens.max()))
         jit.serial(*asked, body, whole, issued, done)
     elif chosen == "max_plus":
         jit.max_plus(
@@ -132,7 +132,7 @@ def simulate(
     )
 
 
-def _token_cycles(program: TokenProgram, longest: int) -> tuple[np.ndarray, np.ndarray]:
+def token_cycles(program: TokenProgram, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """Cycles of a token by adapter and context, ``(A, longest + 1)``: without and with the head.
 
     Only the stages of attention depend on context, so the others are summed once.

@@ -9,21 +9,57 @@ import pytest
 
 from models import catalogue
 from models.errors import InputError
-from models.server import Server
+from models.parameters import quantities
+from models.server import Machine, Server
 
 SOUND = """\
 title: Two cards
 chip: hc1
 cards: {value: 2, kind: published, source: "here"}
+users_per_card: {value: 1, kind: published, source: "here"}
+links: {value: each, kind: published, source: "here"}
+host_memory_gib: {value: 64, kind: published, source: "here"}
 host_w: {value: 100, kind: assumed, range: [50, 200], source: "a guess"}
+limit_w: {value: 500, kind: published, source: "here"}
+price_usd: {value: 1000, kind: published, source: "here"}
+lifetime_years: {value: 3, kind: published, source: "here"}
+pue: {value: 1.2, kind: published, source: "here"}
+electricity_usd_per_kwh: {value: 0.1, kind: published, source: "here"}
 """
 
 
-@pytest.mark.parametrize("name", catalogue.names("server"))
-def test_every_server_opens(name: str) -> None:
+HARDWIRED = ["hc1x10", "hc1x10-pipelined"]
+
+
+@pytest.mark.parametrize("name", HARDWIRED)
+def test_every_server_of_hardwired_chips_opens(name: str) -> None:
     server = Server.open(name)
     assert server.name == name and server.chip in catalogue.names("chip")
-    assert set(server.parameters) == {"cards", "host_w"}
+    assert set(server.parameters) == set(quantities(Machine))
+
+
+def test_a_file_that_extends_another_states_only_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: hc1x10\nissue: pipelined\n")
+    mine, parent = Server.open(str(path)), Server.open("hc1x10")
+    assert mine.issue == "pipelined" and parent.issue is None
+    assert (mine.title, mine.chip, mine.machine) == (parent.title, parent.chip, parent.machine)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("extends: hc1x1\n", "mine.yaml: extends: 'hc1x1' is no server"),
+        ("extends: hc1x10-pipelined\n", "mine.yaml: extends: hc1x10-pipelined extends another"),
+        ("extends: hc1x10\nissue: both\n", "mine.yaml: issue: must be serial or pipelined"),
+    ],
+)
+def test_a_bad_extension_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        Server.open(str(path))
+    assert words in str(caught.value)
 
 
 def test_power_is_cards_and_host() -> None:

@@ -1,0 +1,227 @@
+"""A GPU server: the time of one step of continuous batching, and the memory left for KV pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models import catalogue
+from models.cost import SECONDS_PER_YEAR
+from models.errors import InputError
+from models.language_model import TARGETS, LanguageModel
+from models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
+from models.server import server_file
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Ranks that the buffers of vLLM's adapter slots can have (``--max-lora-rank``)."""
+
+EXTRA_VOCABULARY = 256
+"""Tokens that vLLM 0.8 lets an adapter add to the vocabulary (``--lora-extra-vocab-size``)."""
+
+ADMISSIONS = ("prompt", "whole")
+
+LORA_ITEM_BYTES = 2  # slots are kept in the model's bfloat16
+
+
+@dataclass(frozen=True)
+class Batching:
+    """What the file of a GPU server states with value, kind and source.
+
+    Times are of one step. The LoRA part may be left out: such a server runs the base model only.
+    """
+
+    gpu_memory_gb: Any = quantity("GB", 1, 1000, "memory of the GPU")
+    memory_share: Any = quantity("", 0.1, 1, "share of it that the server takes")
+    weights_gb: Any = quantity("GB", 0.1, 1000, "weights of the base model")
+    overhead_gb: Any = quantity("GB", 0, 100, "activations, CUDA context and graphs")
+    kv_byte_per_element: Any = count("B", 1, 4, "bytes of a key or value element")
+    block_tokens: Any = count("", 1, 4096, "tokens of a KV block")
+    admission: Any = choice(ADMISSIONS, "a request is let in when its prompt fits, or all of it")
+    context_tokens: Any = count("", 1, 10**7, "longest request, prompt and output together")
+    max_seqs: Any = count("", 1, 65536, "requests in a step")
+    max_batched_tokens: Any = count("", 1, 10**6, "tokens in a step")
+    step_us: Any = quantity("us", 0, 1e6, "of every step")
+    sequence_us: Any = quantity("us", 0, 1e5, "per decoding request")
+    kv_token_ns: Any = quantity("ns", 0, 1e5, "per token of context of the decoding requests")
+    prefill_token_us: Any = quantity("us", 0, 1e5, "per prompt token")
+    request_us: Any = quantity("us", 0, 1e6, "per request that is let in")
+    frontend_us: Any = quantity("us", 0, 1e7, "before a request reaches the queue")
+    idle_w: Any = quantity("W", 0, 1e5, "power while no step runs, host share included")
+    busy_w: Any = quantity("W", 0, 1e5, "power while steps run, host share included")
+    price_usd: Any = quantity("USD", 0, 1e9, "what the buyer pays for the GPU and its share")
+    lifetime_years: Any = quantity("years", 0.1, 20, "over which the price is written off")
+    pue: Any = quantity("", 1, 3, "power of the site over power of the server")
+    electricity_usd_per_kwh: Any = quantity("USD/kWh", 0, 10, "price of electricity")
+    slots: Any = count("", 0, 4096, "adapter slots by default; 0 for none", default=0)
+    host_adapters: Any = count("", 0, 10**6, "adapters that host memory keeps", default=0)
+    lora_step_us: Any = quantity("us", 0, 1e6, "of every step with LoRA enabled", default=0.0)
+    slot_us: Any = quantity("us", 0, 1e5, "per slot, used or not, up to rank 16", default=0.0)
+    slot_rank_us: Any = quantity("us", 0, 1e4, "per slot and rank above 16", default=0.0)
+    distinct_us: Any = quantity("us", 0, 1e6, "per distinct adapter in the step", default=0.0)
+    lora_sequence_us: Any = quantity("us", 0, 1e5, "per decoding LoRA request", default=0.0)
+    slot_prefill_ns: Any = quantity("ns", 0, 1e5, "per slot and prompt token", default=0.0)
+    load_us: Any = quantity("us", 0, 1e7, "per adapter copied from host memory", default=0.0)
+    disk_load_us: Any = quantity("us", 0, 1e8, "per adapter read from disk before", default=0.0)
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Coefficients of a step's time, in whole picoseconds, so that engines agree exactly.
+
+    ``step + sequence·decoding + kv_token·context + prefill_token·prompt tokens + request·let in
+    + distinct·distinct adapters + lora_sequence·decoding with an adapter
+    + load·loads + disk_load·disk loads``; the parts of slots are in ``step`` and ``prefill_token``.
+    """
+
+    step: int
+    sequence: int
+    kv_token: int
+    prefill_token: int
+    request: int
+    distinct: int
+    lora_sequence: int
+    load: int
+    disk_load: int
+
+
+@dataclass(frozen=True)
+class BatchServer:
+    """A GPU server file, resolved. ``parameters`` has the origin of each number.
+
+    Attributes
+    ----------
+    name, title : in the catalogue.
+    model : the base model that the step times were measured with.
+    batching : the numbers.
+    """
+
+    name: str
+    title: str
+    model: LanguageModel
+    batching: Batching
+    parameters: Mapping[str, Parameter]
+
+    @classmethod
+    def open(cls, name: str) -> BatchServer:
+        """Read a GPU server from the catalogue, or from a path that ends in ``.yaml``.
+
+        Raises
+        ------
+        InputError
+            On an unknown name, an unreadable file, a file that is not of ``kind: batch``, an
+            unknown or missing key, an unknown model, a wrong unit or a value out of range.
+        """
+        path = server_file(name)
+        data = read_yaml(path)
+        if data.pop("kind", None) != "batch":
+            raise InputError(f"{path.name}: kind: must be batch for a GPU server")
+        words = {}
+        for key in ("title", "model"):
+            words[key] = data.pop(key, None)
+            if not isinstance(words[key], str):
+                raise InputError(f"{path.name}: {key} is missing (a name is expected)")
+        try:
+            catalogue.resolve("model", words["model"])
+        except InputError as error:
+            raise InputError(f"{path.name}: model: {error}") from None
+        batching, parameters = read_section(path.name, "", data, Batching)
+        if batching.max_batched_tokens < batching.max_seqs:
+            raise InputError(
+                f"{path.name}: max_batched_tokens: must be at least max_seqs "
+                f"({batching.max_seqs}), so that every running request can decode"
+            )
+        if 0 < batching.host_adapters < batching.slots:
+            raise InputError(f"{path.name}: host_adapters: must be at least slots")
+        return cls(
+            path.stem, words["title"], LanguageModel.by_name(words["model"]), batching, parameters
+        )
+
+    @property
+    def serves_adapters(self) -> bool:
+        """Whether the file has a LoRA part."""
+        return self.batching.slots > 0
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of keys and values of one token."""
+        return self.model.kv_elements_per_token * self.batching.kv_byte_per_element
+
+    def slot_bytes(self, rank: int) -> int:
+        """Bytes of one adapter slot whose buffers have this rank.
+
+        vLLM keeps A and B of every linear layer, whatever the adapter targets, and for embedding
+        and head each: A and B over the vocabulary with the extra tokens, and the vectors of the
+        extra tokens (``VocabParallelEmbeddingWithLoRA``, ``LogitsProcessorWithLoRA``).
+        """
+        model = self.model
+        linear = model.layers * sum(sum(model.linear_shape(target)) for target in TARGETS)
+        vocabulary = 2 * (model.vocab + EXTRA_VOCABULARY + model.hidden)
+        extra = 2 * EXTRA_VOCABULARY * model.hidden
+        return (rank * (linear + vocabulary) + extra) * LORA_ITEM_BYTES
+
+    def kv_tokens(self, slots: int, rank: int) -> int:
+        """Tokens of KV that fit beside weights and slots, in whole blocks.
+
+        Raises
+        ------
+        InputError
+            If the server cannot start: vLLM wants room for one request of the longest context.
+        """
+        b = self.batching
+        room = (b.gpu_memory_gb * b.memory_share - b.weights_gb - b.overhead_gb) * 1e9
+        if slots > 0:
+            room -= slots * self.slot_bytes(rank)
+        block = b.block_tokens * self.kv_bytes_per_token
+        tokens = max(int(room // block), 0) * b.block_tokens
+        if tokens < b.context_tokens:
+            raise InputError(
+                f"{self.name}: out of memory with {slots} adapter slots of rank {rank}: room for "
+                f"{tokens} tokens of KV, and a request may have {b.context_tokens}"
+            )
+        return tokens
+
+    def step_time(self, slots: int, rank: int) -> StepTime:
+        """Coefficients with so many slots; 0 slots is LoRA disabled."""
+        b = self.batching
+        lora = slots > 0
+        slot_us = b.slot_us + b.slot_rank_us * max(rank - 16, 0)
+
+        def ps(microseconds: float) -> int:
+            return round(microseconds * 1e6)
+
+        return StepTime(
+            step=ps(b.step_us + (b.lora_step_us + slot_us * slots if lora else 0)),
+            sequence=ps(b.sequence_us),
+            kv_token=ps(b.kv_token_ns / 1e3),
+            prefill_token=ps(b.prefill_token_us + b.slot_prefill_ns / 1e3 * slots),
+            request=ps(b.request_us),
+            distinct=ps(b.distinct_us),
+            lora_sequence=ps(b.lora_sequence_us),
+            load=ps(b.load_us),
+            disk_load=ps(b.disk_load_us),
+        )
+
+    @property
+    def capex_usd_per_s(self) -> float:
+        """Price written off over the lifetime."""
+        return self.batching.price_usd / (self.batching.lifetime_years * SECONDS_PER_YEAR)
+
+    @property
+    def energy_usd_per_j(self) -> float:
+        """Price of a joule at the server, the site's losses included."""
+        return self.batching.electricity_usd_per_kwh * self.batching.pue / 3.6e6
+
+
+def slot_rank(rank: int) -> int:
+    """Smallest rank that slots can have for adapters of up to this rank.
+
+    Raises
+    ------
+    InputError
+        If the rank is above the largest that vLLM takes.
+    """
+    for allowed in RANKS:
+        if rank <= allowed:
+            return allowed
+    raise InputError(f"rank: {rank} is above {RANKS[-1]}, the largest of an adapter slot")

@@ -1,0 +1,235 @@
+"""From the log of a replay to the numbers that people compare: rates, latencies, swaps, cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.serving.log import Occupancy, ServingLog, Status
+from simulator.serving.workload import Workload
+
+PERCENTILES = (50, 90, 99)
+REFUSALS = (Status.TOO_LONG, Status.ADAPTER_TOO_BIG)
+
+DEFINITIONS = {
+    "TTFT": "first output token − arrival",
+    "TPOT": "(last output token − first) / (output tokens − 1), of requests with 2 or more",
+    "end to end": "last output token − arrival",
+    "percentiles": "TTFT, TPOT and end to end are of completed requests",
+    "offered": "what arrived, over the workload's length",
+    "served": "what was done, from the workload's begin to the end of the last request",
+    "goodput": "completed requests per second that met every SLO given",
+    "hit": "adapter in memory when the request was let in, of requests with an adapter",
+    "swap": "an adapter loaded into memory",
+    "swap wait": "time that requests waited for their adapters while they could otherwise have run",
+    "utilization": "busy time of a unit over the time served",
+    "energy": "of the whole server, idle time included, per output token",
+    "cost": "purchase spread over the server's life, and electricity, per million output tokens",
+}
+"""What the numbers of ``summarize`` mean; a server's log may say it more exactly."""
+
+
+@dataclass(frozen=True)
+class Slo:
+    """Goals that a good answer meets; None where there is none.
+
+    Attributes
+    ----------
+    ttft_s : time to first token, at most.
+    tpot_s : time per output token, at most.
+    """
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for value in (self.ttft_s, self.tpot_s):
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError("an SLO is a positive number of seconds")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latencies of each request in seconds, (N,) float64; NaN where there is none.
+
+    ``tpot_s`` is also NaN for requests of one output token.
+    """
+
+    ttft_s: NDArray[np.float64]
+    tpot_s: NDArray[np.float64]
+    e2e_s: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, workload: Workload, log: ServingLog) -> Latency:
+        """Latencies by ``DEFINITIONS``; TPOT and end to end only of completed requests."""
+        done = log.status == Status.COMPLETED
+        several = done & (workload.output > 1)
+        tpot = np.full(len(workload), np.nan)
+        between = log.finish_s[several] - log.first_token_s[several]
+        tpot[several] = between / (workload.output[several] - 1)
+        e2e = np.where(done, log.finish_s - workload.arrival_s, np.nan)
+        return cls(log.first_token_s - workload.arrival_s, tpot, e2e)
+
+
+def summarize(
+    workload: Workload, log: ServingLog, slo: Slo | None = None, *, server: str = ""
+) -> dict[str, Any]:
+    """The numbers of a replay, as plain values in SI units.
+
+    Parameters
+    ----------
+    workload : Workload
+        N requests, those of the log.
+    log : ServingLog
+    slo : Slo, optional
+        Without one every completed request counts as good.
+    server : str
+        Its name.
+
+    Returns
+    -------
+    dict
+        See ``docs/serving.md`` for every key. What is undefined, such as a percentile of no
+        requests or energy per token of no tokens, is None.
+
+    Raises
+    ------
+    ValueError
+        If the log is not of this workload.
+    """
+    if len(log.status) != len(workload):
+        raise ValueError("the log holds another number of requests than the workload")
+    slo = slo or Slo()
+    counts = np.bincount(log.status, minlength=len(Status))
+    done = log.status == Status.COMPLETED
+    prefilled = np.isfinite(log.first_token_s)
+    latency = Latency.of(workload, log)
+    good = done.copy()
+    for goal, values in ((slo.ttft_s, latency.ttft_s), (slo.tpot_s, latency.tpot_s)):
+        if goal is not None:
+            good &= ~(values > goal)  # NaN, the TPOT of one token, meets any goal
+    generated = int(log.generated.sum())
+    prompt = int(workload.prompt[prefilled].sum())
+    asked = log.adapter_hit >= 0
+    usd = log.capex_usd_per_s * log.end_s + log.energy_usd_per_j * log.energy_j
+    memory = _memory(log.occupancy, log.end_s, log.capacity_bytes, len(log.units))
+    return {
+        "server": server,
+        "workload": workload.name,
+        "requests": len(workload),
+        "completed": int(counts[Status.COMPLETED]),
+        "refused": int(sum(counts[status] for status in REFUSALS)),
+        "refusals": {status.name.lower(): int(counts[status]) for status in REFUSALS},
+        "unfinished": int(counts[Status.UNFINISHED]),
+        "interrupted": log.definitions.get("interrupted"),
+        "adapters": len(workload.adapters),
+        "generated_tokens": generated,
+        "prompt_tokens": prompt,
+        "reused_prompt_tokens": int(log.reused_tokens.sum()),
+        "duration_s": float(log.end_s),
+        "offered": {
+            "duration_s": float(workload.duration_s),
+            **_rates(
+                workload.duration_s,
+                len(workload),
+                int(workload.output.sum()),
+                int(workload.prompt.sum()),
+            ),
+        },
+        "served": _rates(log.end_s, int(done.sum()), generated, prompt),
+        "output_tokens_per_s": _ratio(generated, log.end_s),
+        "ttft_s": _distribution(latency.ttft_s[done]),
+        "tpot_s": _distribution(latency.tpot_s[done & (workload.output > 1)]),
+        "e2e_s": _distribution(latency.e2e_s[done]),
+        "slo": {"ttft_s": slo.ttft_s, "tpot_s": slo.tpot_s},
+        "goodput": _ratio(int(good.sum()), log.end_s),
+        "slo_met": _ratio(int(good.sum()), len(workload)),
+        "swaps": int(log.swaps),
+        "adapter_hit_rate": _ratio(int((log.adapter_hit == 1).sum()), int(asked.sum())),
+        "swap_wait_s": float(log.swap_wait_s.sum()),
+        "swap_wait_share": _ratio(
+            float(log.swap_wait_s[done].sum()), float(latency.e2e_s[done].sum())
+        ),
+        "preemptions": int(log.preemptions.sum()),
+        "utilization": {name: _utilization(busy, log.end_s) for name, busy in log.busy_s.items()},
+        "units": len(log.units),
+        "peak_sram_bytes": memory["peak_bytes"],
+        "sram": memory,
+        "energy_j": float(log.energy_j),
+        "energy_by_j": {name: float(value) for name, value in log.energy_by_j.items()},
+        "power_w": _ratio(log.energy_j, log.end_s),
+        "energy_j_per_token": _ratio(log.energy_j, generated),
+        "usd": float(usd),
+        "usd_per_million_tokens": _ratio(1e6 * usd, generated),
+        "definitions": definitions(log.definitions),
+    }
+
+
+def definitions(of_server: Mapping[str, str]) -> dict[str, str]:
+    """``DEFINITIONS``, with those that the server's log says more exactly; its own words first."""
+    own = {word: text for word, text in of_server.items() if word != "interrupted"}
+    more = {word: text for word, text in own.items() if word not in DEFINITIONS}
+    return {**more, **DEFINITIONS, **own}
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole > 0 else None
+
+
+def _rates(seconds: float, requests: int, output: int, prompt: int) -> dict[str, float | None]:
+    return {
+        "requests_per_s": _ratio(requests, seconds),
+        "output_tokens_per_s": _ratio(output, seconds),
+        "prompt_tokens_per_s": _ratio(prompt, seconds),
+    }
+
+
+def _distribution(values: NDArray[np.float64]) -> dict[str, float | None]:
+    """Mean and percentiles, linear between neighbours; None where there are no values."""
+    names = [f"p{level}" for level in PERCENTILES]
+    if len(values) == 0:
+        return {"mean": None, **dict.fromkeys(names)}
+    levels = np.percentile(values, PERCENTILES)
+    return {"mean": float(values.mean()), **dict(zip(names, map(float, levels), strict=True))}
+
+
+def _utilization(busy_s: NDArray[np.float64], seconds: float) -> dict[str, float | None]:
+    """Busy shares of the units of a class: the mean unit, and the busiest."""
+    if len(busy_s) == 0:
+        return {"mean": None, "max": None}
+    return {
+        "mean": _ratio(float(busy_s.mean()), seconds),
+        "max": _ratio(float(busy_s.max()), seconds),
+    }
+
+
+def _memory(used: Occupancy, end_s: float, capacity: int, units: int) -> dict[str, Any]:
+    """Bytes in use on one card or GPU: the most at any time, and the mean over time and units.
+
+    The samples are steps: each holds until its unit's next one. Before its first sample a unit is
+    empty.
+    """
+    columns = {
+        "": used.kv_bytes + used.adapter_bytes,
+        "kv_": used.kv_bytes,
+        "adapter_": used.adapter_bytes,
+    }
+    byte_seconds = dict.fromkeys(columns, 0.0)
+    for unit in range(units):
+        rows = np.flatnonzero(used.unit == unit)
+        # Logs are nearly always in order, where a stable sort is one pass.
+        rows = rows[np.argsort(used.time_s[rows], kind="stable")]
+        times = np.append(np.minimum(used.time_s[rows], end_s), end_s)
+        held = np.diff(times)
+        for name, values in columns.items():
+            byte_seconds[name] += float((values[rows] * held).sum())
+    result: dict[str, Any] = {"capacity_bytes": int(capacity)}
+    for name, values in columns.items():
+        result[f"peak_{name}bytes"] = int(values.max(initial=0))
+        result[f"mean_{name}bytes"] = _ratio(byte_seconds[name], end_s * units)
+    return result

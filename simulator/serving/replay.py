@@ -1,0 +1,90 @@
+"""Replay a workload on a server of either kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from models.adapter import Adapter
+from models.batch_server import BatchServer
+from models.chip import Chip
+from models.parameters import read_yaml
+from models.server import Server, server_file
+from simulator.serving.log import ServingLog
+from simulator.serving.policy import Policy
+from simulator.serving.workload import Workload
+
+
+def open_server(name: str) -> Server | BatchServer:
+    """A server of hardwired cards, or a GPU server, as its file says.
+
+    Raises
+    ------
+    InputError
+        On a name that is not in the catalogue or a file that cannot be used.
+    """
+    kind = read_yaml(server_file(name)).get("kind")
+    return BatchServer.open(name) if kind == "batch" else Server.open(name)
+
+
+def replay(
+    server: Server | BatchServer,
+    workload: Workload,
+    adapters: Sequence[Adapter],
+    policy: Policy = Policy(),  # noqa: B008 - frozen, so that sharing it is safe
+    *,
+    chip: Chip | None = None,
+    seed: int = 0,
+    engine: Literal["compiled", "reference"] = "compiled",
+    until_s: float | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> ServingLog:
+    """Serve a workload and record what happens to each request.
+
+    Parameters
+    ----------
+    adapters : the adapter of each name in ``workload.adapters``.
+    policy : choices of a hardwired server; of a GPU server only ``slots`` counts.
+    chip : on the cards of a hardwired server, instead of the server's own.
+    seed : of what the server itself draws.
+    engine : ``reference`` is for checking, on small loads.
+    until_s : stop there; requests that have not ended by then are ``UNFINISHED``.
+    progress : called now and then with the simulated seconds.
+
+    Returns
+    -------
+    ServingLog
+        After a KeyboardInterrupt, of what had happened: ``definitions["interrupted"]`` says when.
+
+    Raises
+    ------
+    InputError
+        If the server cannot be set up so: slots or pinned adapters that leave no room, a power
+        limit below rest.
+    """
+    if isinstance(server, BatchServer):
+        from simulator.serving.batch import simulate_batch  # noqa: PLC0415 - one kind per run
+
+        return simulate_batch(
+            server,
+            workload,
+            adapters,
+            slots=policy.slots,
+            rank=None,
+            until_s=until_s,
+            engine=engine,
+            progress=progress,
+        )
+    from simulator.serving.hardwired import simulate_cards  # noqa: PLC0415
+
+    return simulate_cards(
+        server,
+        workload,
+        adapters,
+        policy,
+        chip=chip,
+        seed=seed,
+        engine=engine,
+        until_s=until_s,
+        progress=progress,
+    )

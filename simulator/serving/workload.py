@@ -1,0 +1,99 @@
+"""What is asked of a server: requests in order of arrival, each of which may want an adapter."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BASE = -1
+"""The adapter of a request that wants the base model alone."""
+
+PREFIX_BLOCK_TOKENS = 512
+"""Prompt tokens that one prefix hash stands for, as in the Mooncake traces."""
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """Hashes of the blocks of 512 tokens that prompts begin with.
+
+    Attributes
+    ----------
+    first : (N + 1,) int64
+        Place of each request's first hash; the last entry is the count.
+    hashes : (H,) int64
+        Equal hashes mean equal text up to and including that block.
+    """
+
+    first: NDArray[np.int64]
+    hashes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Requests in order of arrival.
+
+    Attributes
+    ----------
+    name : where they come from, for tables.
+    arrival_s : (N,) float64, seconds from the begin of the workload, never falling.
+    prompt, output : (N,) int64, tokens, at least 1.
+    adapter : (N,) int32, an index into ``adapters``, or ``BASE``.
+    adapters : names of the adapters that the requests may want.
+    duration_s : length of the workload, at least the last arrival.
+    prefixes : prefix hashes, or None where the source has none.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not belong together or hold a value out of range.
+    """
+
+    name: str
+    arrival_s: NDArray[np.float64]
+    prompt: NDArray[np.int64]
+    output: NDArray[np.int64]
+    adapter: NDArray[np.int32]
+    adapters: tuple[str, ...]
+    duration_s: float
+    prefixes: Prefixes | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.arrival_s)
+        if not len(self.prompt) == len(self.output) == len(self.adapter) == count:
+            raise ValueError("every request needs an arrival, a prompt, an output and an adapter")
+        if self.prefixes is not None and len(self.prefixes.first) != count + 1:
+            raise ValueError("prefixes need one entry per request and a last one")
+        if count == 0:
+            return
+        if not np.isfinite(self.arrival_s).all() or self.arrival_s[0] < 0:
+            raise ValueError("arrivals are finite and not negative")
+        if (np.diff(self.arrival_s) < 0).any() or self.duration_s < self.arrival_s[-1]:
+            raise ValueError("requests come in order of arrival, none after the workload's end")
+        if (self.prompt < 1).any() or (self.output < 1).any():
+            raise ValueError("prompts and outputs have at least 1 token")
+        if (self.adapter < BASE).any() or (self.adapter >= len(self.adapters)).any():
+            raise ValueError(f"adapters are numbered from {BASE} to {len(self.adapters) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    def with_adapters(self, names: tuple[str, ...], adapter: NDArray[np.int32]) -> Workload:
+        """The same requests with other adapters."""
+        return dataclasses.replace(self, adapters=names, adapter=adapter)
+
+    def describe(self) -> dict[str, Any]:
+        """Counts and rates, as plain values."""
+        count = len(self)
+        return {
+            "name": self.name,
+            "requests": count,
+            "adapters": len(self.adapters),
+            "prompt_tokens": int(self.prompt.sum()),
+            "output_tokens": int(self.output.sum()),
+            "duration_s": float(self.duration_s),
+            "requests_per_s": count / self.duration_s if self.duration_s > 0 else 0.0,
+        }

@@ -1,0 +1,80 @@
+"""Speed of replays: generated tokens per second of wall time, and memory, on one core.
+
+Each replay runs in a process of its own, so that its peak memory is its own; imports and the first
+compilation are not in its time. The Azure conversation trace is used where it is there, else the
+preset made from its statistics.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TRACE = Path(__file__).resolve().parents[3] / "shared/data/traces"
+TRACE /= "AzureLLMInferenceTrace_conv_2023.csv"
+
+REPLAY = """
+import json, resource, sys, time
+from models import Adapter, LanguageModel
+from simulator.serving.policy import Policy
+from simulator.serving.popularity import assign_adapters, parse_popularity
+from simulator.serving.replay import open_server, replay
+from simulator.serving.synthetic import make_workload
+
+source, server_name, requests, repeats = sys.argv[1:]
+server = open_server(server_name)
+shape = Adapter.from_shape("r16:all-linear", LanguageModel.open("llama-3.1-8b"))
+names = tuple(f"a{number}" for number in range(64))
+policy = Policy(slots=32 if server_name.startswith("vllm") else None)
+few = make_workload(source, requests=100)
+replay(server, assign_adapters(few, names, parse_popularity("uniform"), 0), [shape] * 64, policy)
+best = best_cpu = float("inf")
+for _ in range(int(repeats)):
+    workload = make_workload(source, requests=int(requests) or None)
+    workload = assign_adapters(workload, names, parse_popularity("uniform"), 0)
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    log = replay(server, workload, [shape] * 64, policy)
+    best = min(best, time.perf_counter() - begin)
+    best_cpu = min(best_cpu, time.process_time() - begin_cpu)
+print(json.dumps({
+    "requests": len(workload),
+    "generated": int(log.generated.sum()),
+    "wall_s": best,
+    "cpu_s": best_cpu,
+    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("server", "requests"),
+    [
+        ("hc1x10", 0),
+        ("hc1x10", 100_000),
+        ("hc1x10", 1_000_000),
+        ("hc1x10-pipelined", 0),
+        ("vllm-h100", 0),
+        ("vllm-h100", 100_000),
+        ("vllm-h100", 1_000_000),
+    ],
+)
+def test_replay(benchmark, server, requests):
+    if benchmark.disabled:
+        pytest.skip("a benchmark of whole processes")
+    source = str(TRACE) if TRACE.exists() and not requests else "azure-conv"
+    repeats = "1" if requests > 100_000 else "5"
+    command = [sys.executable, "-c", REPLAY, source, server, str(requests), repeats]
+
+    def once():
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    found = json.loads(benchmark.pedantic(once, rounds=1, iterations=1))
+    benchmark.group = "replay"
+    benchmark.extra_info |= found | {
+        "generated_tokens_per_wall_s": round(found["generated"] / found["wall_s"]),
+        "us_per_request": round(found["wall_s"] / found["requests"] * 1e6, 1),
+    }

@@ -1,0 +1,214 @@
+"""Laws of a hardwired server, over random workloads, policies and machines."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from models import Adapter, Chip, LanguageModel
+from models.server import Server
+from simulator.serving.card import Card
+from simulator.serving.hardwired import simulate_cards
+from simulator.serving.log import ServingLog, Status
+from simulator.serving.policy import CHOICES, Policy
+from simulator.serving.residency import hit_rate
+from simulator.serving.workload import BASE, Prefixes, Workload
+
+MODEL = LanguageModel.open("llama-3.1-8b")
+SHAPES = [
+    Adapter.from_shape(shape, MODEL)
+    for shape in ("r1:qv:int8", "r4:attention:int8", "r8:qv:int4", "r2:all-linear:int8")
+]
+SMALL = Chip.open("hc1").with_settings({"sram.capacity_mib": 24})
+LAWS = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+def machine(cards: int, users: int, issue: str, links: str) -> Server:
+    server = Server.open("hc1x10")
+    small = dataclasses.replace(server.machine, cards=cards, users_per_card=users, links=links)
+    return dataclasses.replace(server, issue=issue, machine=small)
+
+
+@st.composite
+def workloads(draw, most=24):
+    count = draw(st.integers(1, most))
+    adapters = draw(st.integers(0, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    span = draw(st.sampled_from([0.0, 1e-3, 1e-2, 0.1]))
+    prompt = rng.integers(1, draw(st.sampled_from([3, 40, 200])), count, endpoint=True)
+    first = np.zeros(count + 1, dtype=np.int64)
+    return Workload(
+        name="random",
+        arrival_s=np.sort(rng.uniform(0, span, count)) if span else np.zeros(count),
+        prompt=prompt,
+        output=rng.integers(1, draw(st.sampled_from([1, 20, 150])), count, endpoint=True),
+        adapter=rng.integers(BASE, adapters, count).astype(np.int32),
+        adapters=tuple(f"a{number}" for number in range(adapters)),
+        duration_s=span,
+        prefixes=Prefixes(first, np.zeros(0, dtype=np.int64)),
+    )
+
+
+@st.composite
+def policies(draw):
+    chosen = {name: draw(st.sampled_from(options)) for name, options in CHOICES.items()}
+    return Policy(
+        **chosen,
+        fairness_s=draw(st.sampled_from([0.0, 1e-3, 1.0])),
+        spill_s=draw(st.sampled_from([0.0, 1e-2])),
+        prefetch=draw(st.integers(0, 3)),
+        slots=draw(st.sampled_from([None, 1, 2])),
+        estimate_error=draw(st.sampled_from([0.0, 0.5])),
+        host_warm=draw(st.booleans()),
+    )
+
+
+machines = st.builds(
+    machine,
+    cards=st.integers(1, 3),
+    users=st.sampled_from([1, 2, 5]),
+    issue=st.sampled_from(["serial", "pipelined"]),
+    links=st.sampled_from(["each", "shared"]),
+)
+runs = st.tuples(machines, workloads(), policies())
+
+
+def serve(run, **options) -> ServingLog:
+    server, workload, policy = run
+    shapes = [SHAPES[number % len(SHAPES)] for number in range(len(workload.adapters))]
+    return simulate_cards(server, workload, shapes, policy, chip=SMALL, **options)
+
+
+def columns(log: ServingLog) -> dict[str, bytes]:
+    return {name: values.tobytes() for name, values in log.to_arrays().items()}
+
+
+@LAWS
+@given(runs)
+def test_every_request_ends_exactly_once(run):
+    log, workload = serve(run), run[1]
+    assert set(log.status.tolist()) <= {
+        Status.COMPLETED,
+        Status.TOO_LONG,
+        Status.ADAPTER_TOO_BIG,
+    }
+    done = log.status == Status.COMPLETED
+    assert (log.generated[done] == workload.output[done]).all()
+    assert (log.generated[~done] == 0).all()
+    assert np.isfinite(log.finish_s).all()
+    assert np.isnan(log.start_s[~done]).all()
+
+
+@LAWS
+@given(runs)
+def test_no_token_before_its_request_and_the_clock_never_goes_back(run):
+    log, workload = serve(run), run[1]
+    done = log.status == Status.COMPLETED
+    assert (log.start_s[done] >= workload.arrival_s[done]).all()
+    assert (log.first_token_s[done] > log.start_s[done]).all()
+    assert (log.finish_s[done] >= log.first_token_s[done]).all()
+    assert ((log.finish_s > log.first_token_s) == (workload.output > 1))[done].all()
+    assert (log.swap_wait_s >= 0).all()
+    for unit in range(len(log.units)):
+        assert (np.diff(log.occupancy.time_s[log.occupancy.unit == unit]) >= 0).all()
+    for spans in log.spans:
+        assert (spans.end_s >= spans.begin_s).all()
+
+
+@LAWS
+@given(runs)
+def test_sram_is_never_over_capacity_and_kv_empty_at_the_end(run):
+    log = serve(run)
+    used = log.occupancy.kv_bytes + log.occupancy.adapter_bytes
+    assert (used <= log.capacity_bytes).all()
+    assert (log.occupancy.kv_bytes >= 0).all() and (log.occupancy.adapter_bytes >= 0).all()
+    for unit in range(len(log.units)):
+        mine = log.occupancy.kv_bytes[log.occupancy.unit == unit]
+        assert len(mine) == 0 or mine[-1] == 0
+
+
+@LAWS
+@given(runs)
+def test_no_place_is_left_free_while_an_admissible_request_waits(run):
+    """Work conservation, asked of each card after each of its events."""
+    go = Card._go
+
+    def checked(card: Card, now: int) -> None:
+        go(card, now)
+        if card._has_place() and not card._holding:
+            waiting = list(card.queue._arrivals.members) + card.queue._returned
+            assert not any(card._admissible(request) for request in waiting)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Card, "_go", checked)
+        serve(run)
+
+
+@LAWS
+@given(runs)
+def test_a_card_computes_no_longer_than_there_is_time(run):
+    log = serve(run)
+    assert (log.busy_s["compute"] <= log.end_s * (1 + 1e-9)).all()
+    assert log.energy_j == pytest.approx(sum(log.energy_by_j.values()))
+
+
+@LAWS
+@given(runs)
+def test_same_seed_same_bytes(run):
+    assert columns(serve(run, seed=3)) == columns(serve(run, seed=3))
+
+
+@LAWS
+@given(st.tuples(machines, workloads(), policies()))
+def test_adapters_that_nobody_wants_change_nothing(run):
+    server, workload, policy = run
+    off = dataclasses.replace(workload, adapter=np.full(len(workload), BASE, np.int32), adapters=())
+    unused = dataclasses.replace(off, adapters=("x", "y"))
+    policy = dataclasses.replace(policy, slots=None)
+    assert columns(serve((server, off, policy))) == columns(serve((server, unused, policy)))
+
+
+@settings(LAWS, max_examples=25)
+@given(st.tuples(machines, workloads(most=10), policies()))
+def test_reference_engine_equals_compiled_engine(run):
+    assert columns(serve(run)) == columns(serve(run, engine="reference"))
+
+
+@LAWS
+@given(workloads(), st.integers(1, 4), st.sampled_from(["lru", "lfu", "belady"]))
+def test_one_card_that_serves_by_arrival_is_a_cache(workload, slots, residency):
+    """One user, one card, fixed slots: its hit rate is that of the policy alone."""
+    assume(len(workload.adapters) > 0 and (workload.adapter >= 0).any())
+    policy = Policy(slots=slots, residency=residency, prefetch=0, swap="double_buffered")
+    chip = Chip.open("hc1")
+    shapes = [SHAPES[0]] * len(workload.adapters)
+    server = machine(1, 1, "serial", "each")
+    log = simulate_cards(server, workload, shapes, policy, chip=chip)
+    wanted = log.adapter_hit >= 0
+    expected = hit_rate(workload.adapter, slots, residency)
+    assert (log.adapter_hit[wanted] == 1).mean() == pytest.approx(expected)
+
+
+def test_a_measured_run_is_cut_off_where_it_ends():
+    rng = np.random.default_rng(0)
+    workload = Workload(
+        "cut",
+        np.sort(rng.uniform(0, 1, 50)),
+        np.full(50, 100),
+        np.full(50, 1000),
+        np.full(50, BASE, np.int32),
+        (),
+        1.0,
+    )
+    server = machine(1, 1, "serial", "each")
+    log = simulate_cards(server, workload, (), Policy(), until_s=0.5)
+    assert {Status.COMPLETED, Status.UNFINISHED} == set(log.status.tolist())
+    assert np.nanmax(log.finish_s) <= 0.5 and log.end_s == pytest.approx(0.5)
