@@ -247,7 +247,8 @@ class Card:
 
     def _admit(self, now: int) -> None:
         while self._has_place():
-            request = self.queue.pop_next(now, self._admissible, self.ready)
+            room = self._most_pages() * self.plant.page_tokens
+            request = self.queue.pop_next(now, self._admissible, self.ready, room)
             if request is None:
                 return
             self._let_in(request, now)
@@ -301,6 +302,14 @@ class Card:
         else:
             kv_bytes = plant.capacity - self.adapter_bytes
         return kv_bytes // plant.page_bytes - self.pages - self._growth
+
+    def _most_pages(self) -> int:
+        """Pages that could be free if all that is idle were put out."""
+        plant = self.plant
+        pages = self._free_pages() + self.prefixes.idle * self._block_pages
+        if not plant.slot_bytes:
+            pages += -(-self.idle_bytes // plant.page_bytes)
+        return pages
 
     def _let_in(self, request: int, now: int) -> None:
         plant, record = self.plant, self.plant.record

@@ -366,7 +366,7 @@ class Grouped(Queue):
         if adapter < 0 or adapter in resident:
             return first
         here = [a for a in line.count if a < 0 or a in resident]
-        request = line.first_of(here, admissible, free)
+        request = line.first_of(here, admissible, free) if here else NOBODY
         return first if request == NOBODY else request
 
 
