@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from experiments import cli_serving
 from models.errors import InputError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def run(
         return
     from experiments.verdict import render  # noqa: PLC0415
 
-    _show(render(result, executed, computed))
+    print_rich(render(result, executed, computed))
     if written:
         typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
 
@@ -141,7 +142,7 @@ def list_catalogue() -> None:
     """Show the chips, models, processes and servers that come with Hardwire."""
     from experiments.listing import catalogue_tables  # noqa: PLC0415
 
-    _show(catalogue_tables())
+    print_rich(catalogue_tables())
 
 
 @app.command()
@@ -150,7 +151,7 @@ def show(chip: Annotated[str, typer.Argument(help="Catalogue name or YAML file."
     from experiments.listing import chip_tables  # noqa: PLC0415
     from models.chip import Chip  # noqa: PLC0415
 
-    _show(chip_tables(Chip.open(chip)))
+    print_rich(chip_tables(Chip.open(chip)))
 
 
 @app.command()
@@ -194,7 +195,7 @@ def formats(
         return
     from experiments.formats_view import render  # noqa: PLC0415
 
-    _show(render(report))
+    print_rich(render(report))
     if written:
         typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
 
@@ -216,7 +217,7 @@ def inspect_adapter(
     if loaded is None:
         raise InputError("none: is no adapter")
     obstacle = adapter_obstacle(chosen, base, loaded)
-    _show(adapter_table(chosen, base, loaded, obstacle))
+    print_rich(adapter_table(chosen, base, loaded, obstacle))
     if obstacle is not None:
         raise typer.Exit(1)
 
@@ -269,7 +270,8 @@ def _adapter(text: str, model: LanguageModel) -> Adapter | None:
     return Adapter.from_shape(text, model) if shape_like else Adapter.open(text, model)
 
 
-def _show(renderable: RenderableType) -> None:
+def print_rich(renderable: RenderableType) -> None:
+    """Print tables: as wide as the terminal, or 110 columns into a file or a pipe."""
     from rich.console import Console  # noqa: PLC0415
 
     console = Console(highlight=False)
@@ -277,6 +279,9 @@ def _show(renderable: RenderableType) -> None:
         # A file or a pipe has no width of its own: do not fold tables at 80.
         console = Console(highlight=False, width=110)
     console.print(renderable)
+
+
+cli_serving.register(app)
 
 
 def main() -> None:

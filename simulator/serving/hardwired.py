@@ -251,7 +251,7 @@ class _Server:
         finish[refused] = workload.arrival_s[refused]
         end_s = float(np.nanmax(finish, initial=float(workload.duration_s)))
         if not done.all() and not refused[~done].all():  # cut off
-            end_s = max(self.env.now / hertz, float(np.nanmax(finish, initial=0.0)))
+            end_s = max(self.env.now / hertz, float(np.max(finish[done], initial=0.0)))
         elif done.any():
             end_s = float(np.nanmax(finish))
         memory = np.array(record.memory, dtype=np.int64).reshape(-1, 4)
