@@ -65,7 +65,7 @@ class Policy:
     schedule: Schedule = "fcfs"
     fairness_s: float = 1.0
     routing: Routing = "affine_spill"
-    spill_s: float = 0.5
+    spill_s: float = 0.05
     prefetch: int = 1
     slots: int | None = None
     admission: Admission = "prompt"
