@@ -1,7 +1,8 @@
 """The low-rank product y += s · B (A x) of a LoRA adapter, for one token and one module.
 
-`LowRankImage` holds one module's weights as the adapter SRAM would, row by row: the r rows of A,
-then B transposed as r rows, so that each rank costs one row of A and one row of B transposed.
+`LowRankImage` holds one module's weights as the adapter SRAM would: the r rows of A, and B
+transposed as r rows, so that each rank costs one row of A and one row of B transposed. Both lie in
+the order in which the loops fetch them, without gaps.
 `phase_work` declares what one of the two phases multiplies and fetches, which the timing model
 charges; `LowRankImage.apply_counted` observes it.
 
@@ -12,13 +13,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kernels.formats import BLOCK, LARGEST_CODE, Count, check_format, row_bytes
+
+DOWN_ROWS = 4
+"""Rows of A that are read side by side, one group of each after the other."""
+
+UP_GROUPS = 4
+"""Groups of 32 columns of B transposed that are read from one row before the next row."""
 
 _CACHE_LINE = 64
 _FLOAT32 = np.dtype(np.float32)
@@ -89,11 +96,11 @@ def reference(a: ArrayLike, b: ArrayLike, scale: float, x: ArrayLike) -> NDArray
 
 
 @functools.cache
-def _compiled() -> Callable[..., None]:
+def _compiled() -> Callable[..., tuple[int, int]]:
     # Imported on the first product: numba takes longer to import than most uses of this module.
-    from kernels.lowrank_jit import apply  # noqa: PLC0415
+    from kernels.lowrank_batch_jit import one  # noqa: PLC0415
 
-    function: Callable[..., None] = apply
+    function: Callable[..., tuple[int, int]] = one
     return function
 
 
@@ -161,38 +168,78 @@ def _pack_pairs(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
     return pairs[:, :, 0] | pairs[:, :, 1] << 4
 
 
+def _blocks(rank: int, width: int, rows: int, columns: int) -> NDArray[np.int64]:
+    """Where each element of (rank, width) lies once it is cut into blocks of rows and columns.
+
+    Blocks of the first rows come first, in order of columns; a block lies row by row.
+    """
+    k, j = np.arange(rank)[:, None], np.arange(width)[None]
+    top, left = k // rows * rows, j // columns * columns
+    height, breadth = np.minimum(rows, rank - top), np.minimum(columns, width - left)
+    places: NDArray[np.int64] = top * width + left * height + (k - top) * breadth + (j - left)
+    return places
+
+
+def _in_blocks(matrix: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    """The elements in the order of `_blocks`, flat."""
+    flat = np.empty(matrix.size, matrix.dtype)
+    rank, width = matrix.shape
+    flat[_blocks(rank, width, rows, columns)] = matrix
+    return _aligned(flat)
+
+
 def _store(
-    name: str, rows: NDArray[np.float32], fmt: str
+    name: str, rows: NDArray[np.float32], fmt: str, block: tuple[int, int]
 ) -> tuple[NDArray[Any], NDArray[np.uint16] | None]:
-    """Rows as they are stored: codes, and scales as float16 bits for the integer formats."""
+    """Rows as they are stored: codes, and scales as float16 bits for the integer formats.
+
+    `block` says how many rows, and how many groups of them, lie together.
+    """
+    per_group = BLOCK // 2 if fmt == "int4" else BLOCK
+    codes, scales = _rounded(name, rows, fmt)
+    stored = _in_blocks(codes, block[0], block[1] * per_group)
+    return stored, None if scales is None else _in_blocks(scales.view(np.uint16), *block)
+
+
+def _rounded(
+    name: str, rows: NDArray[np.float32], fmt: str
+) -> tuple[NDArray[Any], NDArray[np.float16] | None]:
+    """Rows rounded to a format, in their own order."""
     if fmt == "float32":
-        return _aligned(rows), None
+        return rows, None
     if fmt == "float16":
-        return _aligned(_as_float16(name, "a weight of", rows).view(np.uint16)), None
+        return _as_float16(name, "a weight of", rows).view(np.uint16), None
     codes, scales = _quantize(name, rows, fmt)
-    stored = _pack_pairs(codes) if fmt == "int4" else codes
-    return _aligned(stored), _aligned(scales.view(np.uint16))
+    return _pack_pairs(codes) if fmt == "int4" else codes, scales
 
 
 def _restore(
-    codes: NDArray[Any], scales: NDArray[np.uint16] | None, n: int, fmt: str
+    stored: NDArray[Any],
+    scales: NDArray[np.uint16] | None,
+    shape: tuple[int, int],
+    fmt: str,
+    block: tuple[int, int],
 ) -> NDArray[np.float32]:
-    """The float32 values of stored rows of n weights."""
+    """The float32 values of stored rows."""
+    rank, n = shape
+    per_group = BLOCK // 2 if fmt == "int4" else BLOCK
+    codes = stored[_blocks(rank, stored.size // rank, block[0], block[1] * per_group)]
     if scales is None:
         return codes.view(fmt).astype(np.float32)
     if fmt == "int4":
         halves = np.stack([codes << 4, codes & 0xF0], axis=2)  # each code in the high half
-        codes = (halves.view(np.int8) >> 4).reshape(len(codes), -1)[:, :n]
-    per_weight = scales.view(np.float16).astype(np.float32).repeat(BLOCK, axis=1)[:, :n]
-    return codes * per_weight
+        codes = (halves.view(np.int8) >> 4).reshape(rank, -1)[:, :n]
+    groups = scales[_blocks(rank, scales.size // rank, *block)]
+    return codes * groups.view(np.float16).astype(np.float32).repeat(BLOCK, axis=1)[:, :n]
 
 
-def _check_vector(name: str, vector: NDArray[np.float32], size: int) -> None:
-    if type(vector) is not np.ndarray or vector.dtype != _FLOAT32:
+def check_array(name: str, array: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless an array is as the compiled loops take it: float32 and contiguous."""
+    if type(array) is not np.ndarray or not (array.dtype is _FLOAT32 or array.dtype == _FLOAT32):
         raise ValueError(f"{name} must be a NumPy array of float32")
-    if vector.shape != (size,):
-        raise ValueError(f"{name} must have shape ({size},), not {vector.shape}")
-    if not vector.flags.c_contiguous:
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, not {array.shape}")
+    if not array.flags.c_contiguous:
         raise ValueError(f"{name} must be contiguous")
 
 
@@ -209,10 +256,13 @@ class LowRankImage:
     scale
         The factor s, rounded to float32.
     a_codes, b_codes
-        Stored rows of A and of B transposed, (rank, elements per row): float32; uint16 holding
-        float16 bits; int8; or uint8 holding two int4 codes.
+        Stored rows of A and of B transposed, flat: float32; uint16 holding float16 bits; int8; or
+        uint8 holding two int4 codes. A is cut into blocks of `DOWN_ROWS` rows and one group of 32
+        columns, B transposed into blocks of all rows and `UP_GROUPS` groups; blocks side by side
+        follow each other, then those below. A block lies row by row, smaller at an edge.
     a_scales, b_scales
-        float16 bits as uint16, (rank, groups of 32 weights), or None for the float formats.
+        float16 bits as uint16, one per row and group in the same order, or None for the float
+        formats.
 
     Notes
     -----
@@ -264,8 +314,8 @@ class LowRankImage:
             factor = float(np.float32(scale))
         if not np.isfinite(factor):
             raise ValueError(f"the low-rank scale must be a finite float32, not {scale}")
-        a_codes, a_scales = _store("A", down, fmt)
-        b_codes, b_scales = _store("B", np.ascontiguousarray(up.T), fmt)
+        a_codes, a_scales = _store("A", down, fmt, (DOWN_ROWS, 1))
+        b_codes, b_scales = _store("B", np.ascontiguousarray(up.T), fmt, (rank, UP_GROUPS))
         return cls(
             rank, in_features, out_features, fmt, factor, a_codes, a_scales, b_codes, b_scales
         )
@@ -278,12 +328,29 @@ class LowRankImage:
 
     def dequantized(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The weights that the image stands for, as A (rank, in) and B (out, rank) in float32."""
-        a = _restore(self.a_codes, self.a_scales, self.in_features, self.fmt)
-        b = _restore(self.b_codes, self.b_scales, self.out_features, self.fmt)
+        r, fmt = self.rank, self.fmt
+        a = _restore(self.a_codes, self.a_scales, (r, self.in_features), fmt, (DOWN_ROWS, 1))
+        b = _restore(self.b_codes, self.b_scales, (r, self.out_features), fmt, (r, UP_GROUPS))
         return a, np.ascontiguousarray(b.T)
 
+    @functools.cached_property
+    def row(self) -> NDArray[np.int64]:
+        """What the compiled loops know of the image: addresses of its arrays, and the rank."""
+        arrays = (self.a_codes, self.a_scales, self.b_codes, self.b_scales)
+        places = [0 if array is None else array.ctypes.data for array in arrays]
+        return np.array([*places, self.rank], np.int64)
+
+    @functools.cached_property
+    def kind(self) -> NDArray[Any]:
+        """An empty array of the type of the codes, which tells the compiled loops the format."""
+        return self.a_codes[:0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Addresses are not those of a copy's arrays.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def apply(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
-        """Add s · B (A x) to y in place, in float32, in the order that `lowrank_jit` defines.
+        """Add s · B (A x) to y in place, in float32, in the order that `lowrank_batch_jit` defines.
 
         Parameters
         ----------
@@ -297,7 +364,7 @@ class LowRankImage:
         ValueError
             If x or y is not such an array; nothing has been written then.
         """
-        self._run(x, y, None)
+        self._run(x, y)
 
     def apply_counted(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> Work:
         """Do what `apply` does, to the same bits, and count the work.
@@ -312,24 +379,15 @@ class LowRankImage:
         ValueError
             As `apply`.
         """
-        counts = np.zeros(2, np.int64)
-        self._run(x, y, counts)
-        return Work(int(counts[0]), int(counts[1]))
+        return Work(*self._run(x, y))
 
-    def _run(
-        self, x: NDArray[np.float32], y: NDArray[np.float32], counts: NDArray[np.int64] | None
-    ) -> None:
-        _check_vector("x", x, self.in_features)
-        _check_vector("y", y, self.out_features)
+    def _run(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[int, int]:
+        check_array("x", x, (self.in_features,))
+        check_array("y", y, (self.out_features,))
         if not y.flags.writeable:
             raise ValueError("y must be writeable")
-        _compiled()(
-            self.a_codes,
-            self.a_scales,
-            self.b_codes,
-            self.b_scales,
-            self.scale,
-            x,
-            y,
-            counts,
-        )
+        return self.run_unchecked(x, y)
+
+    def run_unchecked(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[int, int]:
+        """Do what `apply` does without looking at x and y; the MACs and bytes of the work."""
+        return _compiled()(self.row, self.scale, x, y, self.kind)

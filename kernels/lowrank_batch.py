@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.formats import FORMATS
-from kernels.lowrank import LowRankImage, Work, phase_work
+from kernels.lowrank import DOWN_ROWS, LowRankImage, Work, check_array, phase_work
 
-_FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
-_SCALES_LIKE = np.empty(0, np.uint16)
-_MACS_PER_THREAD = 2**18  # about 15 µs; with less, waking a thread costs more than it saves
-_LANES, _CHUNK = 32, 128  # the columns that the compiled loops take x and y in
+_INT64 = np.dtype(np.int64)
+_MACS_PER_THREAD = 2**18  # about 13 µs; with less, waking a thread costs more than it saves
 
 
 @functools.cache
@@ -33,39 +31,10 @@ def _compiled(several: bool) -> Callable[..., int]:
     return function
 
 
-def _address(array: NDArray[Any] | None) -> int:
-    return 0 if array is None else array.ctypes.data
-
-
 def _table(images: Sequence[LowRankImage], fmt: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """What the loops know of the images of a format: addresses, ranks, and types of elements."""
-    rows = [
-        [
-            _address(image.a_codes),
-            _address(image.a_scales),
-            _address(image.b_codes),
-            _address(image.b_scales),
-            image.rank if image.fmt == fmt else 0,
-        ]
-        for image in images
-    ]
-    codes = next(image.a_codes for image in images if image.fmt == fmt)
-    return np.array(rows, np.int64), np.empty(0, codes.dtype)
-
-
-def _padded(values: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
-    """The values themselves, or a copy with zeros up to a multiple of so many columns."""
-    missing = -values.shape[1] % columns
-    return np.pad(values, ((0, 0), (0, missing))) if missing else values
-
-
-def _check_matrix(name: str, matrix: NDArray[np.float32], shape: tuple[int, int]) -> None:
-    if type(matrix) is not np.ndarray or matrix.dtype != _FLOAT32:
-        raise ValueError(f"{name} must be a NumPy array of float32")
-    if matrix.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, not {matrix.shape}")
-    if not matrix.flags.c_contiguous:
-        raise ValueError(f"{name} must be contiguous")
+    """The rows of the images, those of other formats being zeros; and the kind."""
+    rows = [image.row if image.fmt == fmt else np.zeros_like(image.row) for image in images]
+    return np.array(rows), next(image.kind for image in images if image.fmt == fmt)
 
 
 class LowRankBatch:
@@ -100,6 +69,9 @@ class LowRankBatch:
         self._tables = [_table(self.images, fmt) for fmt in FORMATS if fmt in formats]
         self._factors = np.array([image.scale for image in self.images], np.float32)
         self._rank = max(image.rank for image in self.images)
+
+    def __reduce__(self) -> tuple[type[LowRankBatch], tuple[tuple[LowRankImage, ...]]]:
+        return LowRankBatch, (self.images,)  # a copy's arrays lie at other addresses
 
     def work(self, adapter: NDArray[np.int64]) -> Work:
         """Work declared for a batch.
@@ -187,43 +159,31 @@ class LowRankBatch:
         threads: int,
     ) -> NDArray[np.int64]:
         self._check_shape(adapter)
-        _check_matrix("x", x, (len(adapter), self.in_features))
-        _check_matrix("y", y, (len(adapter), self.out_features))
+        check_array("x", x, (len(adapter), self.in_features))
+        check_array("y", y, (len(adapter), self.out_features))
         if not y.flags.writeable:
             raise ValueError("y must be writeable")
         if operator.index(threads) < 1:
             raise ValueError(f"a batch needs at least 1 thread, not {threads}")
+        if len(adapter) == 1 and 0 <= (only := adapter.item()) < len(self.images):
+            return np.array([self.images[only].run_unchecked(x[0], y[0])])
         largest = len(adapter) * self._rank * (self.in_features + self.out_features)
         threads = min(threads, 1 + largest // _MACS_PER_THREAD)
-        wide_x, wide_y = _padded(x, _LANES), _padded(y, _CHUNK)
-        hidden = np.empty((len(adapter), self._rank), np.float32)
+        hidden = np.empty((len(adapter), self._rank + -self._rank % DOWN_ROWS), np.float32)
         counts = np.zeros((threads, 8), np.int64)  # a cache line for each thread
         run = _compiled(threads > 1)
-        for table, codes_like in self._tables:
+        for table, kind in self._tables:
             shared = np.zeros(16, np.int64)
-            wrong = run(
-                table,
-                self._factors,
-                self.in_features,
-                self.out_features,
-                adapter,
-                wide_x,
-                wide_y,
-                hidden,
-                shared,
-                codes_like,
-                _SCALES_LIKE,
-                counts,
-            )
+            wrong = run(table, self._factors, adapter, x, y, hidden, shared, kind, counts)
             # The loops look at every token before the first is computed, in any of the formats.
             if wrong >= 0:
                 self._check_adapter(adapter)
-        if wide_y is not y:
-            y[:] = wide_y[:, : self.out_features]
         return counts
 
     def _check_shape(self, adapter: NDArray[np.int64]) -> None:
-        if type(adapter) is not np.ndarray or adapter.dtype != _INT64:
+        if type(adapter) is not np.ndarray or not (
+            adapter.dtype is _INT64 or adapter.dtype == _INT64
+        ):
             raise ValueError("adapter must be a NumPy array of int64")
         if adapter.ndim != 1 or not adapter.flags.c_contiguous:
             raise ValueError("adapter must have one dimension and be contiguous")

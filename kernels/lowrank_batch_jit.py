@@ -1,17 +1,19 @@
-"""The compiled loops of the low-rank product for a batch, on the 32-lane groups of `lowrank_jit`.
+"""The compiled loops of the low-rank products, for one token and for a batch.
 
-Every sum is the sum that `lowrank_jit` writes for one token, in the same order; the loops here only
-choose which of the independent sums are in registers together. So the bits depend neither on which
-tokens are in a batch, nor on how they are grouped, nor on the number of threads.
+The result is defined bit for bit, so every sum has a written order. A dot product with a row of A
+keeps 32 partial sums, and partial sum `i % 32` adds the products `A[k, i] * x[i]` in order of `i`;
+they are then summed by halving (lane j + lane j + 16, then + 8, + 4, + 2, + 1), and the sum is
+multiplied by the scale. A row is read as if zeros followed it up to a multiple of 32. An output
+adds the products with B to itself in order of rank. Each product is added by fused multiply-add,
+which rounds once; the halving and the scale round once each. IEEE 754 defines all of these, so that
+every machine gives the same bits. A stored weight stands for its exact float32 value.
+
+The loops only choose which of the independent sums are in registers together. So the bits depend
+neither on which tokens are in a batch, nor on how they are grouped, nor on the number of threads.
 
 A batch is cut into tasks: 4 rows of an adapter's A for all of its tokens, then 1024 columns of its
-B for all of them. Each task fetches its weights once: float32 rows are read in place, other formats
-are expanded to float32, a piece at a time, in a buffer that stays in the first-level cache. Threads
-claim tasks by counting up one shared number; every task of A is claimed before any of B, and B
-begins once all of A is done.
-
-x and y come padded with columns up to whole groups (x) and whole chunks of 4 groups (y). What y
-holds there is of no use to anybody.
+B for all of them, in the order in which the weights lie. Threads claim tasks by counting up one
+shared number; every task of A is claimed before any of B, and B begins once all of A is done.
 """
 
 from __future__ import annotations
@@ -22,38 +24,36 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import (  # type: ignore[attr-defined]
-    carray,
-    njit,
-    prange,
-    types,
+from numba import njit, prange, types
+
+from kernels import lowrank_jit, lowrank_steps
+from kernels.lowrank import DOWN_ROWS, UP_GROUPS
+from kernels.lowrank_jit import LANES, _intrinsic, _pointer
+from kernels.lowrank_steps import (
+    LANE_BYTES,
+    add_down,
+    add_up,
+    address_of,
+    addresses,
+    expand_scales,
+    finish,
+    has_scales,
+    is_float32,
+    load,
+    move,
+    store,
+    stored_bytes,
+    zeros,
 )
 
-from kernels import lowrank_jit
-from kernels.lowrank_jit import (
-    CHUNK,
-    LANES,
-    _add,
-    _elements_per_group,
-    _half,
-    _intrinsic,
-    _multiply,
-    _pointer,
-    _read,
-    _spread,
-    _sum,
-    _tail,
-    _write,
-)
-
-ROWS = 4  # rows of A that a task takes, all of them in registers together
-PIECE = 32  # groups of a row of A that are expanded together: 4 rows of them are 16 KiB
-COLUMNS = 8 * CHUNK  # groups of a row of B that a task takes
+TILES, TILE = 8, UP_GROUPS * LANES  # tiles of B that a task takes, columns of a tile
 
 # Columns of the table of images.
 A_CODES, A_SCALES, B_CODES, B_SCALES, RANK = range(5)
 # Places of the two numbers that threads share, each on a cache line of its own.
-CLAIMED, DONE, SHARED = 0, 8, 16
+CLAIMED, DONE = 0, 8
+# What a loop takes together: a length is part of a tuple's type.
+_ONE, _TWO, _FOUR = (None,), (None,) * 2, (None,) * 4
 
 
 @_intrinsic
@@ -78,304 +78,177 @@ def _current(typing: Any, counters: Any, index: Any) -> Any:
     return types.int64(counters, types.intp), generate
 
 
-@_intrinsic
-def _at(typing: Any, address: Any, like: Any) -> Any:
-    """A pointer to an address, of elements of the type of an array's."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(like.dtype)(types.int64, like), generate
-
-
-@_intrinsic
-def _has_scales(typing: Any, codes: Any) -> Any:
-    """Whether such codes have to be multiplied by scales, known when it is compiled."""
-    answer = codes.dtype in (types.int8, types.uint8)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.get_constant(types.boolean, answer)
-
-    return types.boolean(codes), generate
-
-
-@_intrinsic
-def _is_float32(typing: Any, array: Any) -> Any:
-    """Whether an array holds float32, known when it is compiled."""
-    answer = array.dtype == types.float32
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.get_constant(types.boolean, answer)
-
-    return types.boolean(array), generate
-
-
-@_intrinsic
-def _in_float32(typing: Any, codes: Any, buffer: Any) -> Any:
-    """The codes where they are float32, or else the buffer that they are to be expanded to."""
-    chosen = 0 if codes.dtype == types.float32 else 1
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        context.nrt.incref(builder, signature.return_type, args[chosen])
-        return args[chosen]
-
-    return buffer(codes, buffer), generate
+@njit
+def _scratch_size(rank, n_in):  # type: ignore[no-untyped-def]
+    """Float32 elements of scales that a task expands at most, and what aligns them."""
+    return max(DOWN_ROWS * -(-n_in // LANES), rank * UP_GROUPS) + 2 * LANES
 
 
 @njit
-def _scales_of(codes, scales, first, rows, begin, end):  # type: ignore[no-untyped-def]
-    """What `_read` of some rows of codes has to be multiplied by, in their groups begin to end.
+def _aligned(scratch):  # type: ignore[no-untyped-def]
+    """The first cache line that begins in an array."""
+    return (address_of(scratch) + 63) // 64 * 64
 
-    float32 (rows, end - begin), of any content for the float formats.
+
+@njit
+def _expand_scales(kind, scales, count, out):  # type: ignore[no-untyped-def]
+    """Write some stored scales as float32, at an address with room for 31 more."""
+    if has_scales(kind):
+        whole = count - count % LANES
+        for i in range(0, whole, LANES):
+            expand_scales(kind, scales + 2 * i, out + 4 * i, None)
+        if whole < count:
+            expand_scales(kind, scales + 2 * whole, out + 4 * whole, count - whole)
+
+
+@njit
+def _down_set(several, m, rows, skipped, weights, block, vectors):  # type: ignore[no-untyped-def]
+    """Write the hidden values of some rows, for tokens m and following.
+
+    rows, skipped
+        Rows of the block, and how many come before them.
+    weights
+        The kind of the codes, and the addresses of the block's codes and expanded scales.
+    block
+        Rows of the block, the first of them, weights of a row, and the factor s.
+    vectors
+        Addresses of x, of the tokens' indices and of hidden, and bytes of a row of x and of hidden.
     """
-    values = np.empty((rows, end - begin), np.float32)
-    if not _has_scales(codes):
-        return values
-    # An int4 code is read as 16 times itself; a power of two leaves the product exact.
-    unit = np.float32(1 if _elements_per_group(codes) == LANES else 1 / 16)
-    units, groups = _spread(unit), scales.shape[1]
-    for k in range(rows):
-        i, whole = (first + k) * groups + begin, (end - begin) // LANES * LANES
-        for g in range(0, whole, LANES):
-            _write(values, k * (end - begin) + g, _multiply(_read(scales, i + g), units))
-        for g in range(whole, end - begin):
-            values[k, g] = _half(scales[first + k, begin + g]) * unit
-    return values
+    kind, codes, scales = weights
+    height, first, n, factor = block
+    x, tokens, hidden, x_stride, hidden_stride = vectors
+    size, rest = stored_bytes(kind, LANES), n % LANES
+    inputs = addresses(several, x, x_stride, tokens + 8 * m)
+    totals = zeros(rows, several)
+    for _ in range(n // LANES):
+        totals = add_down(totals, kind, codes, rows, size, scales, inputs, None)
+        codes, scales, inputs = codes + height * size, scales + 4 * height, move(inputs, LANE_BYTES)
+    if rest:
+        size = stored_bytes(kind, rest)
+        totals = add_down(totals, kind, codes, rows, size, scales, inputs, rest)
+    outputs = addresses(several, hidden, hidden_stride, tokens + 8 * m)
+    finish(totals, factor, move(outputs, 4 * (first + skipped)))
 
 
 @njit
-def _group(codes, index, scale, k, g):  # type: ignore[no-untyped-def]
-    """The 32 weights whose codes begin at flat element `index`, in float32."""
-    weights = _read(codes, index)
-    if _has_scales(codes):
-        weights = _multiply(weights, _spread(scale[k, g]))
-    return weights
+def _down_task(kind, codes, scales, first, rank, factor, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
+    """hidden[t, k] = factor * sum over i of A[k, i] * x[t, i], for 4 rows k from `first` on.
 
-
-@njit
-def _expand(codes, scale, first, rows, shift, begin, end, out):  # type: ignore[no-untyped-def]
-    """Write groups begin to end of rows from `first` on, as float32, to the rows of `out`.
-
-    A row's last group may be incomplete: it is read as if zeros followed. Element [0, 0] of `scale`
-    belongs to row `first` and group `shift`.
+    `count` tokens, or None for one, known when it is compiled. As many sums at a time as fill the
+    registers: more tokens share the conversion of a weight, more rows the fetching of x. A row that
+    is missing is one that is there, computed again beside it. The MACs and bytes are given back.
     """
-    stored, step = codes.shape[1], _elements_per_group(codes)
-    whole = min(end, stored // step)
-    for k in range(rows):
-        i, to = (first + k) * stored, k * out.shape[1] - begin * LANES
-        for g in range(begin, whole):
-            _write(out, to + g * LANES, _group(codes, i + g * step, scale, k, g - shift))
-        if whole < end:
-            tail = _tail(codes[first + k], whole * step)
-            _write(out, to + whole * LANES, _group(tail, 0, scale, k, whole - shift))
+    height, groups, factors = min(DOWN_ROWS, rank - first), -(-n // LANES), _aligned(scratch)
+    _expand_scales(kind, scales + 2 * first * groups, height * groups, factors)
+    weights, block = (
+        (kind, codes + first * stored_bytes(kind, n), factors),
+        (height, first, n, np.float32(factor)),
+    )
+    low, high = (0, min(1, height - 1)), (min(2, height - 1), height - 1)
+    macs, fetched = height * n, height * stored_bytes(kind, n)
+    if has_scales(kind):
+        fetched += 2 * height * groups
+    if count is None:
+        _down_set(_ONE, 0, low + high, 0, weights, block, vectors)
+        return macs, fetched
+    m = 0
+    while not is_float32(kind) and m + 4 <= count:
+        _down_set(_FOUR, m, low, 0, weights, block, vectors)
+        _down_set(_FOUR, m, high, 2, weights, block, vectors)
+        m += 4
+    while m + 2 <= count:
+        _down_set(_TWO, m, low + high, 0, weights, block, vectors)
+        m += 2
+    if m < count:
+        _down_set(_ONE, m, low + high, 0, weights, block, vectors)
+    return macs * count, fetched
 
 
 @njit
-def _count(counts, codes, scales, rows, begin, end, n, count):  # type: ignore[no-untyped-def]
-    """Count the work of groups begin to end of some rows: their MACs, and their bytes once."""
-    step = _elements_per_group(codes)
-    counts[0] += rows * (min(end * LANES, n) - begin * LANES) * count
-    counts[1] += rows * (min(end * step, codes.shape[1]) - begin * step) * codes.itemsize
-    if _has_scales(codes):
-        counts[1] += rows * (end - begin) * scales.itemsize
+def _up_set(several, groups, m, weights, stride, rank, vectors, j, present):  # type: ignore[no-untyped-def]
+    """Add the products with some groups of every row, in order of rank, for tokens m and following.
 
-
-@njit
-def _down_one(w, i0, i1, i2, i3, x, j, groups, sums, at):  # type: ignore[no-untyped-def]
-    """Add the products of 4 rows of weights and a token, group by group, to their 32-lane sums.
-
-    w, x and sums are read from flat elements i0 … i3, j, and at on.
+    weights
+        The kind of the codes, and the addresses of the groups' codes and expanded scales.
+    stride
+        Bytes from row to row of the codes, and of the expanded scales.
+    vectors
+        Addresses of y, of the tokens' indices and of hidden, and bytes of a row of y and of hidden.
     """
-    s0, s1 = _read(sums, at), _read(sums, at + LANES)
-    s2, s3 = _read(sums, at + 2 * LANES), _read(sums, at + 3 * LANES)
-    for i in range(0, groups * LANES, LANES):
-        lanes = _read(x, j + i)
-        s0 = _add(s0, _multiply(_read(w, i0 + i), lanes))
-        s1 = _add(s1, _multiply(_read(w, i1 + i), lanes))
-        s2 = _add(s2, _multiply(_read(w, i2 + i), lanes))
-        s3 = _add(s3, _multiply(_read(w, i3 + i), lanes))
-    _write(sums, at, s0)
-    _write(sums, at + LANES, s1)
-    _write(sums, at + 2 * LANES, s2)
-    _write(sums, at + 3 * LANES, s3)
+    kind, codes, scales = weights
+    y, tokens, hidden, y_stride, hidden_stride = vectors
+    outputs = move(addresses(several, y, y_stride, tokens + 8 * m), 4 * j)
+    inputs = addresses(several, hidden, hidden_stride, tokens + 8 * m)
+    totals = load(groups, outputs, present)
+    for _ in range(rank):
+        totals = add_up(totals, kind, codes, scales, inputs, present)
+        codes, scales, inputs = codes + stride[0], scales + stride[1], move(inputs, 4)
+    store(totals, outputs, present)
 
 
 @njit
-def _down_pair(w, i0, i1, i2, i3, x, j0, j1, groups, sums, at0, at1):  # type: ignore[no-untyped-def]
-    """Add the products of 4 rows of weights and 2 tokens, group by group, to their 32-lane sums.
+def _up_tile(count, weights, stride, rank, vectors, j):  # type: ignore[no-untyped-def]
+    """As `_up_set`, for so many tokens, None for one, and a whole tile."""
+    if count is None:
+        _up_set(_ONE, _FOUR, 0, weights, stride, rank, vectors, j, None)
+    else:
+        m = 0
+        while m + 4 <= count:
+            kind, codes, scales = weights
+            late = kind, codes + 2 * stored_bytes(kind, LANES), scales + 8
+            _up_set(_FOUR, _TWO, m, weights, stride, rank, vectors, j, None)
+            _up_set(_FOUR, _TWO, m, late, stride, rank, vectors, j + 2 * LANES, None)
+            m += 4
+        while m + 2 <= count:
+            _up_set(_TWO, _FOUR, m, weights, stride, rank, vectors, j, None)
+            m += 2
+        if m < count:
+            _up_set(_ONE, _FOUR, m, weights, stride, rank, vectors, j, None)
 
-    w, x and sums are read from flat elements i0 … i3, j0 and j1, at0 and at1 on.
+
+@njit
+def _up_task(kind, codes, scales, begin, end, rank, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
+    """y[t, j] += hidden[t, k] * B[j, k] for every k in turn, for tiles begin to end of columns j.
+
+    `count` tokens, None for one. The MACs and bytes of the task are given back.
     """
-    s00, s01 = _read(sums, at0), _read(sums, at1)
-    s10, s11 = _read(sums, at0 + LANES), _read(sums, at1 + LANES)
-    s20, s21 = _read(sums, at0 + 2 * LANES), _read(sums, at1 + 2 * LANES)
-    s30, s31 = _read(sums, at0 + 3 * LANES), _read(sums, at1 + 3 * LANES)
-    for i in range(0, groups * LANES, LANES):
-        x0, x1 = _read(x, j0 + i), _read(x, j1 + i)
-        weights = _read(w, i0 + i)
-        s00 = _add(s00, _multiply(weights, x0))
-        s01 = _add(s01, _multiply(weights, x1))
-        weights = _read(w, i1 + i)
-        s10 = _add(s10, _multiply(weights, x0))
-        s11 = _add(s11, _multiply(weights, x1))
-        weights = _read(w, i2 + i)
-        s20 = _add(s20, _multiply(weights, x0))
-        s21 = _add(s21, _multiply(weights, x1))
-        weights = _read(w, i3 + i)
-        s30 = _add(s30, _multiply(weights, x0))
-        s31 = _add(s31, _multiply(weights, x1))
-    _write(sums, at0, s00)
-    _write(sums, at1, s01)
-    _write(sums, at0 + LANES, s10)
-    _write(sums, at1 + LANES, s11)
-    _write(sums, at0 + 2 * LANES, s20)
-    _write(sums, at1 + 2 * LANES, s21)
-    _write(sums, at0 + 3 * LANES, s30)
-    _write(sums, at1 + 3 * LANES, s31)
+    tokens = 1 if count is None else count
+    size, factors = stored_bytes(kind, LANES), _aligned(scratch)
+    macs, fetched = 0, 0
+    for tile in range(begin, end):
+        j = tile * TILE
+        width = min(TILE, n - j)
+        groups, row = -(-width // LANES), stored_bytes(kind, width)
+        at, stride = codes + tile * rank * UP_GROUPS * size, (row, 4 * groups)
+        _expand_scales(kind, scales + 2 * tile * rank * UP_GROUPS, rank * groups, factors)
+        if width == TILE:
+            _up_tile(count, (kind, at, factors), stride, rank, vectors, j)
+        else:
+            for g in range(groups):
+                weights, present = (kind, at + g * size, factors + 4 * g), width - g * LANES
+                for m in range(tokens):
+                    _up_set(_ONE, _ONE, m, weights, stride, rank, vectors, j + g * LANES, present)
+        macs += rank * width * tokens
+        fetched += rank * row
+        if has_scales(kind):
+            fetched += 2 * rank * groups
+    return macs, fetched
 
 
 @njit
-def _up_one(w, i, stride, rank, hidden, t, y, j):  # type: ignore[no-untyped-def]
-    """y[j] += hidden[t, k] * w[k, j] for every k in turn, for 4 groups of y of a token.
-
-    w is read from flat element i on, its rows `stride` elements apart, and y from j on.
-    """
-    y0, y1 = _read(y, j), _read(y, j + LANES)
-    y2, y3 = _read(y, j + 2 * LANES), _read(y, j + 3 * LANES)
-    for k in range(rank):
-        h, at = _spread(hidden[t, k]), i + k * stride
-        y0 = _add(y0, _multiply(h, _read(w, at)))
-        y1 = _add(y1, _multiply(h, _read(w, at + LANES)))
-        y2 = _add(y2, _multiply(h, _read(w, at + 2 * LANES)))
-        y3 = _add(y3, _multiply(h, _read(w, at + 3 * LANES)))
-    _write(y, j, y0)
-    _write(y, j + LANES, y1)
-    _write(y, j + 2 * LANES, y2)
-    _write(y, j + 3 * LANES, y3)
-
-
-@njit
-def _up_pair(w, i, stride, rank, hidden, t0, t1, y, j0, j1):  # type: ignore[no-untyped-def]
-    """y[j] += hidden[t, k] * w[k, j] for every k in turn, for 4 groups of y of 2 tokens.
-
-    w is read from flat element i on, its rows `stride` elements apart, and y from j0 and j1 on.
-    """
-    y00, y01 = _read(y, j0), _read(y, j0 + LANES)
-    y02, y03 = _read(y, j0 + 2 * LANES), _read(y, j0 + 3 * LANES)
-    y10, y11 = _read(y, j1), _read(y, j1 + LANES)
-    y12, y13 = _read(y, j1 + 2 * LANES), _read(y, j1 + 3 * LANES)
-    for k in range(rank):
-        h0, h1 = _spread(hidden[t0, k]), _spread(hidden[t1, k])
-        weights = _read(w, i + k * stride)
-        y00 = _add(y00, _multiply(h0, weights))
-        y10 = _add(y10, _multiply(h1, weights))
-        weights = _read(w, i + k * stride + LANES)
-        y01 = _add(y01, _multiply(h0, weights))
-        y11 = _add(y11, _multiply(h1, weights))
-        weights = _read(w, i + k * stride + 2 * LANES)
-        y02 = _add(y02, _multiply(h0, weights))
-        y12 = _add(y12, _multiply(h1, weights))
-        weights = _read(w, i + k * stride + 3 * LANES)
-        y03 = _add(y03, _multiply(h0, weights))
-        y13 = _add(y13, _multiply(h1, weights))
-    _write(y, j0, y00)
-    _write(y, j0 + LANES, y01)
-    _write(y, j0 + 2 * LANES, y02)
-    _write(y, j0 + 3 * LANES, y03)
-    _write(y, j1, y10)
-    _write(y, j1 + LANES, y11)
-    _write(y, j1 + 2 * LANES, y12)
-    _write(y, j1 + 3 * LANES, y13)
-
-
-@njit
-def _down_tokens(w, at, stride, rows, x, j, tokens, groups, sums):  # type: ignore[no-untyped-def]
-    """Add some groups of up to 4 rows of weights times all tokens to the tokens' 32-lane sums.
-
-    w is read from flat element `at` on, its rows `stride` elements apart, and x from column j on. A
-    row that is missing is one that is there, computed again beside itself to the same bits.
-    """
-    n, size, count = x.shape[1], ROWS * LANES, tokens.shape[0]
-    i1, i2 = at + min(1, rows - 1) * stride, at + min(2, rows - 1) * stride
-    i3 = at + (rows - 1) * stride
-    for m in range(0, count - 1, 2):
-        j0, j1 = tokens[m] * n + j, tokens[m + 1] * n + j
-        _down_pair(w, at, i1, i2, i3, x, j0, j1, groups, sums, m * size, (m + 1) * size)
-    if count % 2:
-        last = count - 1
-        _down_one(w, at, i1, i2, i3, x, tokens[last] * n + j, groups, sums, last * size)
-
-
-@njit
-def _down_task(codes, scales, first, factor, x, n, tokens, hidden, counts):  # type: ignore[no-untyped-def]
-    """hidden[t, k] = factor * sum over i of A[k, i] * x[t, i], for 4 rows k from `first` on."""
-    rows, count, groups = min(ROWS, codes.shape[0] - first), tokens.shape[0], x.shape[1] // LANES
-    scale = _scales_of(codes, scales, first, rows, 0, groups)
-    sums = np.zeros((count, ROWS, LANES), np.float32)
-    buffer = np.empty((ROWS, PIECE * LANES), np.float32)
-    in_place = _is_float32(codes) and n == x.shape[1]
-    w = _in_float32(codes, buffer) if in_place else buffer
-    for begin in range(0, groups, PIECE):
-        end, j = min(begin + PIECE, groups), begin * LANES
-        at = first * n + j if in_place else 0
-        if not in_place:
-            _expand(codes, scale, first, rows, 0, begin, end, buffer)
-        _down_tokens(w, at, w.shape[1], rows, x, j, tokens, end - begin, sums)
-        _count(counts, codes, scales, rows, begin, end, n, count)
-    for m in range(count):
-        for k in range(rows):
-            total = _sum(_read(sums, (m * ROWS + k) * LANES))
-            hidden[tokens[m], first + k] = total * factor
-
-
-@njit
-def _up_tokens(w, at, stride, rank, hidden, tokens, y, j):  # type: ignore[no-untyped-def]
-    """Add 4 groups of weights times every token's hidden values to y, from column j on.
-
-    w is read from flat element `at` on, its rows `stride` elements apart.
-    """
-    n, count = y.shape[1], tokens.shape[0]
-    for m in range(0, count - 1, 2):
-        t0, t1 = tokens[m], tokens[m + 1]
-        _up_pair(w, at, stride, rank, hidden, t0, t1, y, t0 * n + j, t1 * n + j)
-    if count % 2:
-        t = tokens[count - 1]
-        _up_one(w, at, stride, rank, hidden, t, y, t * n + j)
-
-
-@njit
-def _up_task(codes, scales, first, hidden, n, tokens, y, counts):  # type: ignore[no-untyped-def]
-    """y[t, j] += hidden[t, k] * B[j, k] for every k in turn, for 1024 columns j.
-
-    `first` is the group that the columns begin with.
-    """
-    rank, groups = codes.shape[0], min(first + COLUMNS, -(-n // LANES))
-    scale = _scales_of(codes, scales, 0, rank, first, groups)
-    buffer = np.zeros((rank, CHUNK * LANES), np.float32)
-    in_place = _is_float32(codes) and n == y.shape[1]
-    w = _in_float32(codes, buffer) if in_place else buffer
-    for begin in range(first, groups, CHUNK):
-        end, j = min(begin + CHUNK, groups), begin * LANES
-        if not in_place:
-            _expand(codes, scale, 0, rank, first, begin, end, buffer)
-        _up_tokens(w, j if in_place else 0, w.shape[1], rank, hidden, tokens, y, j)
-        _count(counts, codes, scales, rank, begin, end, n, tokens.shape[0])
-
-
-@njit
-def _plan(table, adapter, width):  # type: ignore[no-untyped-def]
+def _plan(table, adapter, n_out):  # type: ignore[no-untyped-def]
     """Tokens in order of adapter, the begin of each adapter's, and the tasks, as the rows
-    [adapter, first row of A or first group of B].
+    [adapter, first row of A or first tile of B].
     """
     begins = np.zeros(table.shape[0] + 1, np.int64)
     for a in adapter:
         if a >= 0:
             begins[a + 1] += 1
-    downs, ups = 0, 0
+    downs, ups, tiles = 0, 0, -(-n_out // TILE)
     for a in range(table.shape[0]):
         if begins[a + 1] and table[a, RANK]:
-            downs += -(-table[a, RANK] // ROWS)
-            ups += -(-width // (COLUMNS * LANES))
+            downs += -(-table[a, RANK] // DOWN_ROWS)
+            ups += -(-tiles // TILES)
         begins[a + 1] += begins[a]
     order, place = np.empty(begins[-1], np.int64), begins.copy()
     for t in range(adapter.shape[0]):
@@ -387,10 +260,10 @@ def _plan(table, adapter, width):  # type: ignore[no-untyped-def]
     down, up = 0, downs
     for a in range(table.shape[0]):
         if begins[a + 1] > begins[a] and table[a, RANK]:
-            for first in range(0, table[a, RANK], ROWS):
+            for first in range(0, table[a, RANK], DOWN_ROWS):
                 tasks[down, 0], tasks[down, 1] = a, first
                 down += 1
-            for first in range(0, -(-width // LANES), COLUMNS):
+            for first in range(0, tiles, TILES):
                 tasks[up, 0], tasks[up, 1] = a, first
                 up += 1
     return order, begins, tasks, downs
@@ -406,63 +279,142 @@ def _unknown(adapter, images):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _work(table, factors, n_in, n_out, plan, x, y, hidden, shared, codes_like, scales_like, counts):  # type: ignore[no-untyped-def]
+def _work(table, factors, plan, x, y, hidden, scratch, shared, kind, counts):  # type: ignore[no-untyped-def]
     """Claim and do tasks until none is left: one thread's part."""
     order, begins, tasks, downs = plan
+    n_in, n_out, stride = x.shape[1], y.shape[1], 4 * hidden.shape[1]
+    tiles, hiddens = -(-n_out // TILE), address_of(hidden)
     while True:
         i = _count_up(shared, CLAIMED)
         if i >= tasks.shape[0]:
             break
-        is_down = i < downs
-        while not is_down and _current(shared, DONE) < downs:
+        while i >= downs and _current(shared, DONE) < downs:
             pass
         a, first = tasks[i, 0], tasks[i, 1]
-        tokens, rank = order[begins[a] : begins[a + 1]], table[a, RANK]
-        n = n_in if is_down else n_out
-        stored = (n * _elements_per_group(codes_like) + LANES - 1) // LANES
-        codes = carray(_at(table[a, A_CODES if is_down else B_CODES], codes_like), (rank, stored))
-        scales_at = table[a, A_SCALES if is_down else B_SCALES]
-        scales = carray(_at(scales_at, scales_like), (rank, -(-n // LANES)))
-        if is_down:
-            _down_task(codes, scales, first, factors[a], x, n, tokens, hidden, counts)
+        image, count, tokens = (
+            table[a],
+            begins[a + 1] - begins[a],
+            address_of(order) + 8 * begins[a],
+        )
+        if i < downs:
+            inputs = address_of(x), tokens, hiddens, 4 * n_in, stride
+            macs, fetched = _down_task(
+                kind,
+                image[A_CODES],
+                image[A_SCALES],
+                first,
+                image[RANK],
+                factors[a],
+                inputs,
+                n_in,
+                count,
+                scratch,
+            )
             _count_up(shared, DONE)
         else:
-            _up_task(codes, scales, first, hidden, n, tokens, y, counts)
+            outputs = address_of(y), tokens, hiddens, 4 * n_out, stride
+            macs, fetched = _up_task(
+                kind,
+                image[B_CODES],
+                image[B_SCALES],
+                first,
+                min(first + TILES, tiles),
+                image[RANK],
+                outputs,
+                n_out,
+                count,
+                scratch,
+            )
+        counts[0] += macs
+        counts[1] += fetched
 
 
-def _entries(lanes_version: int) -> tuple[Any, Any]:
-    """The compiled functions, cached under a version of `lowrank_jit`.
+def _entries(version: int) -> tuple[Any, Any, Any]:
+    """The compiled functions, cached under a version of the files that they call into.
 
     numba renews a cached function when its own file changes, not when a file does that it calls
     into; but what an enclosing function gives it is part of the cache's key.
     """
 
     @njit(cache=True, nogil=True)
-    def alone(  # type: ignore[no-untyped-def]
-        table, factors, n_in, n_out, adapter, x, y, hidden, shared, codes_like, scales_like, counts
-    ):
+    def one(image, factor, x, y, kind):  # type: ignore[no-untyped-def]
+        """Add s * B (A x) to y for one token.
+
+        Parameters
+        ----------
+        image
+            int64 (5,): addresses of the codes and scales of A and of B, and the rank.
+        factor
+            The factor s, a float that float32 holds exactly.
+        x, y
+            float32, contiguous, (in_features,) and (out_features,); y is changed.
+        kind
+            Empty array of the type of the image's codes.
+
+        Returns
+        -------
+        MACs and bytes fetched.
+        """
+        _ = version
+        n_in, n_out, rank = x.shape[0], y.shape[0], image[RANK]
+        size = _scratch_size(rank, n_in)
+        scratch = np.empty(size + rank + DOWN_ROWS, np.float32)
+        # The only token is the first whatever its index: rows are 0 bytes apart.
+        tokens, hidden = address_of(image), address_of(scratch) + 4 * size
+        inputs, outputs = (
+            (address_of(x), tokens, hidden, 0, 0),
+            (address_of(y), tokens, hidden, 0, 0),
+        )
+        macs, fetched = 0, 0
+        for first in range(0, rank, DOWN_ROWS):
+            work = _down_task(
+                kind,
+                image[A_CODES],
+                image[A_SCALES],
+                first,
+                rank,
+                factor,
+                inputs,
+                n_in,
+                None,
+                scratch,
+            )
+            macs, fetched = macs + work[0], fetched + work[1]
+        work = _up_task(
+            kind,
+            image[B_CODES],
+            image[B_SCALES],
+            0,
+            -(-n_out // TILE),
+            rank,
+            outputs,
+            n_out,
+            None,
+            scratch,
+        )
+        return macs + work[0], fetched + work[1]
+
+    @njit(cache=True, nogil=True)
+    def alone(table, factors, adapter, x, y, hidden, shared, kind, counts):  # type: ignore[no-untyped-def]
         """Add s[a] * B[a] (A[a] x[t]) to y[t] for every token t with an adapter a.
 
         Parameters
         ----------
         table
-            int64 (images, 5): addresses of the codes and scales of A and of B, and the rank. Images
-            of rank 0 are left out.
+            int64 (images, 5): a row as in `one` for each image. Images of rank 0 are left out.
         factors
             float32 (images,), the factor s of each.
-        n_in, n_out
-            in_features and out_features.
         adapter
             int64 (tokens,), -1 for none.
         x, y
-            float32, C-contiguous, (tokens, in_features) and (tokens, out_features), padded with
-            columns up to a multiple of 32 and of 128; y is changed.
+            float32, C-contiguous, (tokens, in_features) and (tokens, out_features); y is changed.
         hidden
-            float32 (tokens, largest rank), for the values between A and B.
+            float32 (tokens, largest rank, rounded up to a multiple of 4), for the values between A
+            and B.
         shared
             int64 (16,), zeros: what threads share.
-        codes_like, scales_like
-            Empty arrays of the types of the images' codes and scales.
+        kind
+            Empty array of the type of the images' codes.
         counts
             int64 (threads, 8): each thread adds its MACs and bytes to the first two of its row.
 
@@ -470,53 +422,31 @@ def _entries(lanes_version: int) -> tuple[Any, Any]:
         -------
         -1, or the first token whose adapter is not there: then y is as it was.
         """
-        _ = lanes_version
+        _ = version
         bad = _unknown(adapter, table.shape[0])
         if bad < 0:
-            plan = _plan(table, adapter, n_out)
-            _work(
-                table,
-                factors,
-                n_in,
-                n_out,
-                plan,
-                x,
-                y,
-                hidden,
-                shared,
-                codes_like,
-                scales_like,
-                counts[0],
-            )
+            plan = _plan(table, adapter, y.shape[1])
+            size = _scratch_size(hidden.shape[1], x.shape[1])
+            scratch = np.empty(size, np.float32)
+            _work(table, factors, plan, x, y, hidden, scratch, shared, kind, counts[0])
         return bad
 
     @njit(cache=True, nogil=True, parallel=True)
-    def team(  # type: ignore[no-untyped-def]
-        table, factors, n_in, n_out, adapter, x, y, hidden, shared, codes_like, scales_like, counts
-    ):
+    def team(table, factors, adapter, x, y, hidden, shared, kind, counts):  # type: ignore[no-untyped-def]
         """As `alone`, by as many threads as `counts` has rows."""
-        _ = lanes_version
+        _ = version
         bad = _unknown(adapter, table.shape[0])
         if bad < 0:
-            plan = _plan(table, adapter, n_out)
+            plan = _plan(table, adapter, y.shape[1])
+            size = _scratch_size(hidden.shape[1], x.shape[1])
             for i in prange(counts.shape[0]):
-                _work(
-                    table,
-                    factors,
-                    n_in,
-                    n_out,
-                    plan,
-                    x,
-                    y,
-                    hidden,
-                    shared,
-                    codes_like,
-                    scales_like,
-                    counts[i],
-                )
+                scratch = np.empty(size, np.float32)
+                _work(table, factors, plan, x, y, hidden, scratch, shared, kind, counts[i])
         return bad
 
-    return alone, team
+    return one, alone, team
 
 
-alone, team = _entries(zlib.crc32(Path(lowrank_jit.__file__).read_bytes()))
+_FILES = (lowrank_jit.__file__, lowrank_steps.__file__)
+_READ = b"".join(Path(name).read_bytes() for name in _FILES) + bytes([DOWN_ROWS, UP_GROUPS])
+one, alone, team = _entries(zlib.crc32(_READ))

@@ -1,16 +1,18 @@
 """Speed of the low-rank products of a batch at 4096 x 4096, rank 16.
 
-The best of the NumPy formulations is timed in the same process and stands in `extra_info` beside
-the ratio. Adapters have equal numbers of tokens, in random order, which suits NumPy best: a stack
-of matrices needs them equal. For a number of threads on both sides, run with OPENBLAS_NUM_THREADS
-set to it and look at the rows of that number; OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE stay unset.
+The best of the NumPy formulations and the float32 images are timed in turn with it in the same
+process, and stand in `extra_info` beside the ratios. Adapters have equal numbers of tokens, in
+random order, which suits NumPy best: a stack of matrices needs them equal. For a number of threads
+on both sides, run with OPENBLAS_NUM_THREADS set to it and look at the rows of that number;
+OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE stay unset.
 """
 
 import os
-import timeit
 
 import numpy as np
 import pytest
+from test_lowrank_bench import interleaved
+from test_lowrank_bench import numpy_formulations as for_one_token
 
 from kernels import FORMATS, LowRankImage
 from kernels.lowrank_batch import LowRankBatch
@@ -46,17 +48,15 @@ def numpy_formulations(a, b, x, y, adapter):
         hidden = SCALE * np.einsum("agi,aki->agk", x[groups], a)
         y[groups] += np.einsum("agk,akj->agj", hidden, bt)
 
+    only = for_one_token([(a[0], b[0])], x[0], y[0]) if len(adapter) == 1 else ()
     return (
         loop_over_tokens,
         loop_over_adapters,
         matmul_over_adapters,
         matmul_over_adapters_transposed,
         einsum,
+        *only,
     )
-
-
-def best_of(call):
-    return min(timeit.repeat(call, number=5, repeat=40)) / 5
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
@@ -69,18 +69,32 @@ def test_batch(benchmark, tokens, adapters, threads, fmt):
     adapter = rng.permutation(np.arange(tokens) % adapters)
     x = rng.standard_normal((tokens, N)).astype(np.float32)
     y = np.zeros((tokens, N), np.float32)
-    module = LowRankBatch([LowRankImage.pack(a[i], b[i], SCALE, fmt) for i in range(adapters)])
-    module.apply(x, y, adapter, threads)  # compiled before it is timed
+    modules = {
+        kind: LowRankBatch([LowRankImage.pack(a[i], b[i], SCALE, kind) for i in range(adapters)])
+        for kind in {fmt, "float32"}
+    }
+    module, wide = modules[fmt], modules["float32"]
+
+    def product():
+        module.apply(x, y, adapter, threads)
+
+    def product_in_float32():
+        wide.apply(x, y, adapter, threads)
+
+    product()  # compiled before it is timed
     benchmark.group = f"low-rank batch {N}x{N} r{RANK}, {tokens} tokens, {adapters} adapters"
-    benchmark(module.apply, x, y, adapter, threads)
+    benchmark(product)
     if benchmark.disabled:
         return
-    mine = benchmark.stats.stats.min
-    best = min(best_of(way) for way in numpy_formulations(a, b, x, y, adapter))
+    formulations = numpy_formulations(a, b, x, y, adapter)
+    times = interleaved((product, product_in_float32, *formulations), y)
+    best = min(formulations, key=times.get)
     benchmark.extra_info |= {
-        "us": round(mine * 1e6, 1),
-        "best_numpy_us": round(best * 1e6, 1),
-        "times_numpy": round(best / mine, 2),
-        "macs_per_s": round(module.work(adapter).macs / mine),
+        "us": round(times[product] * 1e6, 1),
+        "best_numpy": best.__name__,
+        "best_numpy_us": round(times[best] * 1e6, 1),
+        "times_numpy": round(times[best] / times[product], 2),
+        "times_float32": round(times[product_in_float32] / times[product], 2),
+        "macs_per_s": round(module.work(adapter).macs / times[product]),
         "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "default"),
     }

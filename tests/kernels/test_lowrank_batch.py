@@ -8,6 +8,8 @@ Laws, over random batches, ranks, formats and widths:
 - no error leaves a changed output.
 """
 
+import copy
+import pickle
 import subprocess
 import sys
 
@@ -127,10 +129,11 @@ def test_ranks_at_full_width(rank, fmt):
     image = LowRankImage.pack(
         rng.standard_normal((rank, 2048)), rng.standard_normal((1024, rank)), 0.5, fmt
     )
-    x = rng.standard_normal((3, 2048)).astype(np.float32)
-    y = np.zeros((3, 1024), np.float32)
-    expected = alone([image], x, y, [0, 0, 0])
-    LowRankBatch([image]).apply(x, y, np.zeros(3, np.int64))
+    # 4 tokens together, then 2, then 1.
+    x = rng.standard_normal((7, 2048)).astype(np.float32)
+    y = np.zeros((7, 1024), np.float32)
+    expected = alone([image], x, y, [0] * 7)
+    LowRankBatch([image]).apply(x, y, np.zeros(7, np.int64))
     assert y.tobytes() == expected.tobytes()
 
 
@@ -174,6 +177,16 @@ def test_a_value_that_is_not_finite_stays_in_its_token():
     LowRankBatch([image]).apply(x, y, np.zeros(3, np.int64))
     assert np.isnan(y[1]).all()
     assert (y[[0, 2]] == 128).all()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_copy_outlives_its_original(copied):
+    module = LowRankBatch([image(), image()])
+    other = copied(module)
+    del module
+    x, y = np.ones((2, 8), np.float32), np.zeros((2, 4), np.float32)
+    other.apply(x, y, np.array([0, 1]))
+    assert (y == 16).all()
 
 
 def test_importing_is_free_of_numba_and_of_compilation():

@@ -25,7 +25,7 @@ SHAPES = [
 ]
 SMALL = Chip.open("hc1").with_settings({"sram.capacity_mib": 24})
 LAWS = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
@@ -176,7 +176,7 @@ def test_adapters_that_nobody_wants_change_nothing(run):
     assert columns(serve((server, off, policy))) == columns(serve((server, unused, policy)))
 
 
-@settings(LAWS, max_examples=25)
+@settings(LAWS, max_examples=15)
 @given(st.tuples(machines, workloads(most=10), policies()))
 def test_reference_engine_equals_compiled_engine(run):
     assert columns(serve(run)) == columns(serve(run, engine="reference"))
