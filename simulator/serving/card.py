@@ -341,10 +341,9 @@ class Card:
         first = record.first[request]
         user = self._offloaded.pop(request, None)
         if user is not None:  # its KV pages come back from host memory
-            transfer = user[PAGES] * plant.page_transfer
-            record.moved_kv_bytes += user[PAGES] * plant.page_bytes
+            held = -(-user[CONTEXT] // plant.page_tokens)
+            transfer = held * plant.page_transfer
             back = self.link.send(now, transfer) + transfer
-            user[PAGES] = pages
         else:
             reused = len(matched) * PREFIX_BLOCK_TOKENS
             made = record.generated[request]
@@ -443,9 +442,9 @@ class Card:
         self._release(request, pages, now, keep=False)
         if plant.policy.preemption == "offload":
             held = -(-int(user[CONTEXT]) // plant.page_tokens)
-            user[PAGES] = held
+            # Back in SRAM it needs room for what is left of its prompt, too.
+            user[PAGES] = -(-int(user[CONTEXT] + user[PROMPT]) // plant.page_tokens)
             self._offloaded[request] = [int(x) for x in user]
-            record.moved_kv_bytes += held * plant.page_bytes
             self.link.send(now, held * plant.page_transfer)
         else:
             record.recomputed_tokens += int(user[CONTEXT])

@@ -33,4 +33,3 @@ class Record:
         self.evictions: list[tuple[int, int, int]] = []
         self.memory = array("q")
         self.recomputed_tokens = 0
-        self.moved_kv_bytes = 0
