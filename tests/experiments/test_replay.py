@@ -119,7 +119,8 @@ def test_options_reach_the_server(hardwire: Shell) -> None:
     ratio = base["offered"]["requests_per_s"] / slow["offered"]["requests_per_s"]
     assert ratio == pytest.approx(60 / 5.53, rel=1e-3)
     assert answer(hardwire, *load, "--slots", "2")["adapter_hit_rate"] < base["adapter_hit_rate"]
-    assert answer(hardwire, *load, "--rank", "4")["peak_sram_bytes"] < base["peak_sram_bytes"]
+    # Smaller adapters: more of them stay.
+    assert answer(hardwire, *load, "--rank", "4")["adapter_hit_rate"] > base["adapter_hit_rate"]
     spread = answer(hardwire, *load, "--routing", "round_robin")
     assert spread["adapter_hit_rate"] < base["adapter_hit_rate"]
     local = answer(hardwire, *load, "--popularity", "local:0.95")
