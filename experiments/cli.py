@@ -30,7 +30,6 @@ app = typer.Typer(
 adapter_app = typer.Typer(help="Look into adapters, and make some.", no_args_is_help=True)
 app.add_typer(adapter_app, name="adapter")
 
-INTERRUPTED = 130
 DEFAULT_ADAPTER = "r16:all-linear"
 
 
@@ -292,6 +291,8 @@ def main() -> None:
         print(f"hardwire: {error}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:  # Typer turns Ctrl-C into this status and says nothing
+        if (
+            stop.code == cli_serving.INTERRUPTED
+        ):  # Typer turns Ctrl-C into this status and says nothing
             print("hardwire: interrupted", file=sys.stderr)
         raise

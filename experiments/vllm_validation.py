@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from models.batch_server import BatchServer
 from models.errors import InputError
 from simulator.serving.batch import simulate_batch
 from simulator.serving.log import Status
+from simulator.serving.synthetic import stream
 from simulator.serving.workload import Workload
 
 SERVER = "vllm-h100"
@@ -159,7 +159,7 @@ def offered_load(
     row: Row, seed: int, prompt_cv: float = PROMPT_CV, output_cv: float = OUTPUT_CV
 ) -> Workload:
     """The row's load: a Poisson stream for each adapter, for the measured hour."""
-    rng = np.random.default_rng([seed, zlib.crc32(b"arrivals")])
+    rng = stream(seed, "arrivals")
     counts = rng.poisson(row.rates * DURATION_S)
     adapter = np.repeat(np.arange(row.adapters, dtype=np.int32), counts)
     arrival = rng.uniform(0, DURATION_S, len(adapter))
@@ -167,7 +167,7 @@ def offered_load(
     prompt, output = lengths(
         row,
         len(adapter),
-        np.random.default_rng([seed, zlib.crc32(b"lengths")]),
+        stream(seed, "lengths"),
         prompt_cv,
         output_cv,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models import catalogue
-from models.cost import SECONDS_PER_YEAR
+from models.cost import capex_usd_per_s, energy_usd_per_j
 from models.errors import InputError
 from models.language_model import TARGETS, LanguageModel
 from models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
@@ -205,12 +205,12 @@ class BatchServer:
     @property
     def capex_usd_per_s(self) -> float:
         """Price written off over the lifetime."""
-        return self.batching.price_usd / (self.batching.lifetime_years * SECONDS_PER_YEAR)
+        return capex_usd_per_s(self.batching.price_usd, self.batching.lifetime_years)
 
     @property
     def energy_usd_per_j(self) -> float:
         """Price of a joule at the server, the site's losses included."""
-        return self.batching.electricity_usd_per_kwh * self.batching.pue / 3.6e6
+        return energy_usd_per_j(self.batching.electricity_usd_per_kwh, self.batching.pue)
 
 
 def slot_rank(rank: int) -> int:

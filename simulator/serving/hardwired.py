@@ -7,7 +7,6 @@ requests and not by its tokens.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from models.adapter import Adapter
 from models.area import BYTES_PER_MIB
 from models.chip import Chip
-from models.cost import SECONDS_PER_YEAR
+from models.cost import capex_usd_per_s, energy_usd_per_j
 from models.errors import InputError
 from models.language_model import LanguageModel
 from models.server import Server
@@ -34,6 +33,7 @@ from simulator.serving.queueing import make_queues
 from simulator.serving.record import Record
 from simulator.serving.residency import Future, make_residency
 from simulator.serving.routing import make_router
+from simulator.serving.synthetic import stream
 from simulator.serving.timing import token_costs
 from simulator.serving.workload import BASE, Workload
 from simulator.swap import swap_latency
@@ -197,7 +197,7 @@ class _Server:
         longest = costs.body.shape[1] - 1
         output = workload.output.astype(float)
         if self.policy.estimate_error:
-            rng = np.random.default_rng([seed, zlib.crc32(b"estimates")])
+            rng = stream(seed, "estimates")
             output *= rng.lognormal(0.0, self.policy.estimate_error, len(output))
         row = np.array(costs.row)[workload.adapter + 1]
         prompt = np.minimum(workload.prompt, longest)
@@ -294,9 +294,8 @@ class _Server:
             end_s=end_s,
             energy_j=sum(energy.values()),
             energy_by_j=energy,
-            capex_usd_per_s=float(machine.price_usd)
-            / (float(machine.lifetime_years) * SECONDS_PER_YEAR),
-            energy_usd_per_j=float(machine.pue) * float(machine.electricity_usd_per_kwh) / 3.6e6,
+            capex_usd_per_s=capex_usd_per_s(machine.price_usd, machine.lifetime_years),
+            energy_usd_per_j=energy_usd_per_j(machine.electricity_usd_per_kwh, machine.pue),
             swaps=len(record.loads),
             definitions=definitions,
         )
