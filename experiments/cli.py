@@ -291,8 +291,7 @@ def main() -> None:
         print(f"hardwire: {error}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
-        if (
-            stop.code == cli_serving.INTERRUPTED
-        ):  # Typer turns Ctrl-C into this status and says nothing
+        # Typer turns Ctrl-C into this status and says nothing.
+        if stop.code == cli_serving.INTERRUPTED:
             print("hardwire: interrupted", file=sys.stderr)
         raise
