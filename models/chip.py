@@ -300,6 +300,28 @@ class Chip:
         }
         return dataclasses.replace(self, **changed)
 
+    def with_process(self, name: str) -> Chip:
+        """A copy on another process of the catalogue.
+
+        Only what the process file states changes: macro densities are parameters of the chip.
+
+        Raises
+        ------
+        InputError
+            If the catalogue has no such process.
+        """
+        path = catalogue.resolve("process", name)
+        body = read_yaml(path)
+        body.pop("title", None)
+        process, found = read_section(path.name, "", body, Process)
+        kept = {k: p for k, p in self.parameters.items() if not k.startswith("process.")}
+        return dataclasses.replace(
+            self,
+            process_name=path.stem,
+            process=process,
+            parameters={**kept, **{f"process.{key}": value for key, value in found.items()}},
+        )
+
     def with_settings(self, settings: Mapping[str, Any]) -> Chip:
         """A copy with parameters set by a user, checked against their units and legal bounds.
 

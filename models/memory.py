@@ -26,7 +26,7 @@ class SramBudget:
 
 
 def sram_budget(
-    chip: Chip, model: LanguageModel, *, users: int, context_tokens: int, adapter_bytes: Any = 0
+    chip: Chip, model: LanguageModel, *, users: Any, context_tokens: Any, adapter_bytes: Any = 0
 ) -> SramBudget:
     """SRAM needed by ``users`` of ``context_tokens`` each beside ``adapter_bytes`` of adapters.
 

@@ -9,13 +9,13 @@ is within 1 %.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from models.adapter import Adapter
+from models.adapter_shape import AdapterShape
 from models.area import area, transistors
 from models.chip import Chip
 from models.cost import die_cost_usd, usd_per_million_tokens
@@ -28,7 +28,7 @@ from simulator.datapath import (
     adapter_work,
     first_stage,
     head_stages,
-    layer_ranks,
+    layer_kinds,
     layer_stages,
     side_cycles,
 )
@@ -47,19 +47,8 @@ def stage_cycles(stage: Stage, context: Any) -> Any:
     return stage.cycles + slowest * context + MEAN_ROUNDING
 
 
-def layer_kinds(adapter: Adapter | None, chip: Chip, model: LanguageModel) -> Counter[Any]:
-    """How many layers share the same ranks beside their matrices."""
-    if adapter is None:
-        return Counter({None: model.layers})
-    matrices = [s.matrix for s in layer_stages(chip, model) if s.matrix is not None]
-    return Counter(
-        tuple(layer_ranks(adapter, matrix, layer) for matrix in matrices)
-        for layer in range(model.layers)
-    )
-
-
 def token_cycles(
-    chip: Chip, model: LanguageModel, context: Any, adapter: Adapter | None = None
+    chip: Chip, model: LanguageModel, context: Any, adapter: Adapter | AdapterShape | None = None
 ) -> dict[str, Any]:
     """Cycles of one decoded token at a mean context, by operation (see ``OPERATIONS``).
 
@@ -69,14 +58,14 @@ def token_cycles(
     fmt = adapter_format(chip, adapter) if adapter is not None else ""
     stages = layer_stages(chip, model)
     cycles["rom"] = cycles["rom"] + first_stage(chip).cycles
-    for kind, count in layer_kinds(adapter, chip, model).items():
-        ranks = iter(kind or ())
+    for kind, count in layer_kinds(adapter, model):
+        ranks = iter(kind)
         for stage in stages:
             main = stage_cycles(stage, context)
             cycles[stage.operation] = cycles[stage.operation] + count * main
             if stage.matrix is None:
                 continue
-            group = next(ranks, (0,) * len(stage.matrix.targets))
+            group = next(ranks)
             side = side_cycles(chip, model, stage.matrix, group, fmt)
             if chip.lora.order == "sequential":
                 cycles["lora"] = cycles["lora"] + count * side
@@ -91,7 +80,7 @@ def initiation_cycles(
     chip: Chip,
     model: LanguageModel,
     context: Any,
-    adapter: Adapter | None = None,
+    adapter: Adapter | AdapterShape | None = None,
     *,
     inside_prompt: bool = False,
 ) -> tuple[Any, str]:
@@ -103,7 +92,6 @@ def initiation_cycles(
     busy: dict[str, Any] = {}
     shared = chip.datapath.layers == "shared"
     fmt = adapter_format(chip, adapter) if adapter is not None else ""
-    kinds = layer_kinds(adapter, chip, model)
 
     def visit(unit: str, cycles: Any, count: int) -> None:
         if shared:
@@ -112,13 +100,13 @@ def initiation_cycles(
             busy[unit] = np.maximum(busy.get(unit, 0), cycles)
 
     visit("embedding", first_stage(chip).cycles, 1)
-    for kind, count in kinds.items():
-        ranks = iter(kind or ())
+    for kind, count in layer_kinds(adapter, model):
+        ranks = iter(kind)
         for stage in layer_stages(chip, model):
             name = stage.unit if shared else f"{stage.unit}.{stage.name}"
             visit(name, stage_cycles(stage, context), count)
             if stage.matrix is not None:
-                group = next(ranks, (0,) * len(stage.matrix.targets))
+                group = next(ranks)
                 lora = "lora" if shared else f"lora.{stage.name}"
                 visit(lora, side_cycles(chip, model, stage.matrix, group, fmt), count)
     for stage in () if inside_prompt else head_stages(chip, model):
@@ -130,13 +118,17 @@ def initiation_cycles(
     return worst, name
 
 
-def decode_context(prompt: int, output: int) -> float:
+def decode_context(prompt: Any, output: Any) -> Any:
     """Mean number of tokens that a decode step attends to, itself included."""
     return prompt + output / 2
 
 
 def decode_token_s(
-    chip: Chip, model: LanguageModel, prompt: int, output: int, adapter: Adapter | None = None
+    chip: Chip,
+    model: LanguageModel,
+    prompt: int,
+    output: int,
+    adapter: Adapter | AdapterShape | None = None,
 ) -> Any:
     """Mean seconds of one decode step with the chip to itself: the reciprocal decode rate."""
     cycles = token_cycles(chip, model, decode_context(prompt, output), adapter)
@@ -145,9 +137,13 @@ def decode_token_s(
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the closed forms say of one chip, model, adapter and load. SI units, or arrays."""
+    """What the closed forms say of one chip, model, adapter and load. SI units, or arrays.
+
+    ``breakdown_s`` divides a decode step of a user who has the chip to himself, by operation.
+    """
 
     token_s: Any
+    breakdown_s: dict[str, Any]
     decode_tokens_per_s_user: Any
     decode_tokens_per_s_chip: Any
     ttft_s: Any
@@ -166,12 +162,15 @@ def predict(
     chip: Chip,
     model: LanguageModel,
     *,
-    adapter: Adapter | None = None,
-    prompt: int,
-    output: int,
-    users: int = 1,
+    adapter: Adapter | AdapterShape | None = None,
+    prompt: Any,
+    output: Any,
+    users: Any = 1,
 ) -> Prediction:
     """Rates, power, area and cost for ``users`` equal requests that arrive together.
+
+    Every number may be an array with one element per design: parameters of the chip, the load,
+    and the rank of an ``AdapterShape``.
 
     Serial issue: users share one token in flight. Pipelined issue: each has a token in flight,
     bounded by the busiest unit. A rate that the card's power limit does not allow is scaled down
@@ -179,7 +178,8 @@ def predict(
     """
     hz = chip.datapath.clock_ghz * 1e9
     context = decode_context(prompt, output)
-    token = sum(token_cycles(chip, model, context, adapter).values()) / hz
+    cycles = token_cycles(chip, model, context, adapter)
+    token = sum(cycles.values()) / hz
     inside = token_cycles(chip, model, (prompt + 1) / 2, adapter)
     head = sum(stage.cycles for stage in head_stages(chip, model)) / hz
     prefill = sum(inside.values()) / hz - head
@@ -208,6 +208,7 @@ def predict(
         token_usd = usd_per_million_tokens(chip, rate_chip, report.energy_j_per_token)
     return Prediction(
         token_s=step * slowdown,
+        breakdown_s={operation: part / hz for operation, part in cycles.items()},
         decode_tokens_per_s_user=rate_user,
         decode_tokens_per_s_chip=rate_chip,
         ttft_s=ttft * prefill_slowdown,
@@ -224,7 +225,7 @@ def predict(
 
 
 def token_activity(
-    chip: Chip, model: LanguageModel, context: Any, adapter: Adapter | None
+    chip: Chip, model: LanguageModel, context: Any, adapter: Adapter | AdapterShape | None
 ) -> Activity:
     """What a decoded token makes the chip do: an adapter's weights are read once per token."""
     if adapter is None:
@@ -238,19 +239,25 @@ def free_rank(chip: Chip, model: LanguageModel, targets: tuple[str, ...], fmt: s
 
     Searched up to the chip's ``lora.max_rank``; under sequential order no rank is free.
     """
-    best: Any = np.zeros(np.broadcast(chip.datapath.lanes, chip.lora.max_rank).shape)
+    top = np.asarray(chip.lora.max_rank)
     if chip.lora.order == "sequential":
-        return best[()]
-    still_free: Any = True
-    for rank in range(1, int(np.max(chip.lora.max_rank)) + 1):
-        fits = rank <= np.asarray(chip.lora.max_rank)
-        for stage in layer_stages(chip, model):
-            if stage.matrix is not None:
-                ranks = [rank if target in targets else 0 for target in stage.matrix.targets]
-                side = side_cycles(chip, model, stage.matrix, ranks, fmt)
-                fits = fits & (side <= stage.cycles)
-        still_free = still_free & fits
-        best = np.where(still_free, rank, best)
-        if not np.any(still_free):
-            break
-    return best[()]
+        return np.zeros(np.broadcast(chip.datapath.lanes, top).shape)[()]
+    stages = [stage for stage in layer_stages(chip, model) if stage.matrix is not None]
+
+    def free(rank: Any) -> Any:
+        fits: Any = True
+        for stage in stages:
+            assert stage.matrix is not None
+            ranks = [rank if target in targets else 0 for target in stage.matrix.targets]
+            side = side_cycles(chip, model, stage.matrix, ranks, fmt)
+            fits = fits & (side <= stage.cycles)
+        return fits
+
+    # A higher rank never takes fewer cycles: halve the interval [highest free, lowest that costs).
+    low: Any = np.zeros(np.broadcast(chip.datapath.lanes, top).shape, dtype=np.int64)
+    high: Any = low + top.astype(np.int64) + 1
+    for _ in range(int(np.max(top)).bit_length()):
+        middle = (low + high) // 2
+        is_free = free(np.maximum(middle, 1)) & (middle >= 1)
+        low, high = np.where(is_free, middle, low), np.where(is_free, high, middle)
+    return low.astype(float)[()]

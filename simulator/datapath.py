@@ -8,6 +8,7 @@ the same cycles from the same lines.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from kernels.lowrank import Work, phase_work
 from models.adapter import Adapter
+from models.adapter_shape import AdapterShape
 from models.chip import Chip
 from models.language_model import LanguageModel
 from models.rom import RomMatrix, head_matrix, layer_matrices
@@ -125,7 +127,7 @@ def head_stages(chip: Chip, model: LanguageModel) -> tuple[Stage, ...]:
     )
 
 
-def adapter_format(chip: Chip, adapter: Adapter) -> str:
+def adapter_format(chip: Chip, adapter: Adapter | AdapterShape) -> str:
     """The format in which ``adapter`` lies in the SRAM of ``chip``."""
     return adapter.sram_format or str(chip.lora.format)
 
@@ -146,13 +148,20 @@ def adapter_bytes(chip: Chip, adapter: Adapter) -> int:
     return sum(adapter_layer_bytes(chip, adapter, last + 1))
 
 
+def shape_bytes(chip: Chip, model: LanguageModel, shape: AdapterShape) -> Any:
+    """``adapter_bytes`` of a shape, for a rank or an array of ranks."""
+    fmt = adapter_format(chip, shape)
+    widths = [width for target in shape.targets for width in model.linear_shape(target)]
+    return model.layers * sum(phase_work(shape.rank, width, fmt).bytes for width in widths)
+
+
 def side_work(
-    model: LanguageModel, matrix: RomMatrix, ranks: Sequence[int], fmt: str
+    model: LanguageModel, matrix: RomMatrix, ranks: Sequence[Any], fmt: str
 ) -> tuple[Work, Work]:
     """Work of ``A x`` and of ``B h`` over the targets of one matrix group, of the given ranks."""
     down, up = Work(0, 0), Work(0, 0)
     for target, rank in zip(matrix.targets, ranks, strict=True):
-        if rank:
+        if np.any(rank):
             n_out, n_in = model.linear_shape(target)
             down += phase_work(rank, n_in, fmt)
             up += phase_work(rank, n_out, fmt)
@@ -160,14 +169,14 @@ def side_work(
 
 
 def side_cycles(
-    chip: Chip, model: LanguageModel, matrix: RomMatrix, ranks: Sequence[int], fmt: str
+    chip: Chip, model: LanguageModel, matrix: RomMatrix, ranks: Sequence[Any], fmt: str
 ) -> Any:
     """Cycles of ``B (A x)`` for the targets of one matrix group, of the given ranks.
 
     ``A`` must be complete before ``B`` starts; each phase is bound by the reads of adapter SRAM
     or by the multipliers, and pays a fill.
     """
-    if not any(ranks):
+    if not any(np.any(rank) for rank in ranks):
         return BYPASS_CYCLES
 
     def phase(work: Work) -> Any:
@@ -179,20 +188,39 @@ def side_cycles(
     return phase(down) + phase(up)
 
 
-def adapter_work(chip: Chip, model: LanguageModel, adapter: Adapter) -> Work:
+def adapter_work(chip: Chip, model: LanguageModel, adapter: Adapter | AdapterShape) -> Work:
     """All that the timing model charges the side paths for one token with ``adapter``."""
     fmt = adapter_format(chip, adapter)
     total = Work(0, 0)
-    for layer in range(model.layers):
-        for matrix in layer_matrices(model):
-            down, up = side_work(model, matrix, layer_ranks(adapter, matrix, layer), fmt)
-            total = total + down + up
+    for kind, count in layer_kinds(adapter, model):
+        for matrix, ranks in zip(layer_matrices(model), kind, strict=True):
+            down, up = side_work(model, matrix, ranks, fmt)
+            both = down + up
+            total = total + Work(count * both.macs, count * both.bytes)
     return total
 
 
 def layer_ranks(adapter: Adapter, matrix: RomMatrix, layer: int) -> tuple[int, ...]:
     """Ranks of an adapter's modules beside ``matrix`` in ``layer``; 0 where there is none."""
     return tuple(adapter.rank(layer, target) for target in matrix.targets)
+
+
+Kind = tuple[tuple[Any, ...], ...]
+"""Ranks beside each target of each matrix group of a layer; 0 where there is none."""
+
+
+def layer_kinds(
+    adapter: Adapter | AdapterShape | None, model: LanguageModel
+) -> list[tuple[Kind, int]]:
+    """The kinds of layers by the ranks beside their matrices, and how many there are of each."""
+    matrices = layer_matrices(model)
+    if adapter is None or isinstance(adapter, AdapterShape):
+        rank, targets = (0, ()) if adapter is None else (adapter.rank, adapter.targets)
+        groups = (tuple(rank if t in targets else 0 for t in m.targets) for m in matrices)
+        return [(tuple(groups), model.layers)]
+    layers = range(model.layers)
+    kinds = Counter(tuple(layer_ranks(adapter, m, layer) for m in matrices) for layer in layers)
+    return list(kinds.items())
 
 
 @dataclass(frozen=True)
