@@ -135,7 +135,8 @@ class Axis:
         if spec.integer:
             values = tuple(check_setting(at, name, float(value)) for value in values)
         else:
-            values = tuple(float(value) for value in values)
+            # Twelve digits: 1.975 and not the nearest sum of steps, in tables and in files.
+            values = tuple(float(f"{value:.12g}") for value in values)
         return cls(name, values, low=low, high=high, log=log, integer=spec.integer)
 
     @property
