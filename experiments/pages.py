@@ -1,7 +1,9 @@
-"""The page of all parameters, docs/chips.md, written from the declarations and the YAML files.
+"""The written pages of the manual: docs/chips.md, of all parameters, from the declarations and
+the YAML files, and docs/validation.md with its figure from the committed table.
 
-``python -m experiments.pages`` rewrites it; with ``--check`` it only says whether it is out of
-date, and exits with 1 if so.
+``python -m experiments.pages`` rewrites them; with ``--check`` it only says whether one is out of
+date, and exits with 1 if so. The figure is not compared: other versions of Matplotlib draw other
+bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from experiments.validation import page as validation_page
+from experiments.validation.committed import read_table
 from models import catalogue
 from models.batch_server import Batching, BatchServer
 from models.chip import DECLARED, SECTIONS, Chip
@@ -18,7 +22,7 @@ from models.parameters import Parameter, Quantity, quantities, read_section, rea
 from models.process import Process
 from models.server import Machine, Server
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "chips.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 INTRODUCTION = """\
 # Chips, processes and servers
@@ -41,8 +45,13 @@ set for one run, within the allowed values: `hardwire run --set sram.capacity_mi
 COLUMNS = ("Parameter", "Value", "Unit", "Kind", "Range", "Meaning", "Source")
 
 
-def render() -> str:
-    """The page as Markdown."""
+def render() -> dict[str, str]:
+    """The pages as Markdown, by file name."""
+    return {"chips.md": chips(), "validation.md": validation_page.render(read_table())}
+
+
+def chips() -> str:
+    """The page of parameters as Markdown."""
     parts = [INTRODUCTION]
     parts += [_chip(name) for name in catalogue.names("chip")]
     parts.append("## Processes\n")
@@ -143,22 +152,37 @@ def _sentence(text: str) -> str:
     return start if start.endswith(".") else f"{start}."
 
 
-def main(arguments: Sequence[str] | None = None, page: Path = PAGE) -> int:
-    """Write ``page``, or with ``--check`` compare it. Returns the exit status."""
+def main(arguments: Sequence[str] | None = None, folder: Path = DOCS) -> int:
+    """Write the pages into ``folder``, or with ``--check`` compare them; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m experiments.pages", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="exit with 1 if it is out of date")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if one is out of date")
     check = parser.parse_args(arguments).check
-    text = render()
-    if page.is_file() and page.read_bytes() == text.encode():
-        print(f"{page.name} is up to date")
-        return 0
-    if check:
+    pages = {folder / name: text for name, text in render().items()}
+    stale = [
+        page
+        for page, text in pages.items()
+        if not page.is_file() or page.read_bytes() != text.encode()
+    ]
+    for page in stale if check else []:
         print(f"{page.name} is out of date: run python -m experiments.pages", file=sys.stderr)
-        return 1
-    page.parent.mkdir(exist_ok=True)
-    page.write_bytes(text.encode())
-    print(f"{page.name} is written")
+    if check:
+        return 1 if stale else 0
+    for page in stale:
+        page.parent.mkdir(exist_ok=True)
+        page.write_bytes(pages[page].encode())
+        print(f"{page.name} is written")
+    _draw(folder)
+    if not stale:
+        print(f"{', '.join(page.name for page in pages)}: up to date")
     return 0
+
+
+def _draw(folder: Path) -> None:
+    from experiments.validation.plot import validation_figure  # noqa: PLC0415 - slow to import
+
+    images = folder / "images"
+    images.mkdir(exist_ok=True)
+    validation_figure(read_table().rows).savefig(images / validation_page.FIGURE, dpi=110)
 
 
 if __name__ == "__main__":

@@ -59,3 +59,8 @@ def usd_per_million_tokens(chip: Chip, tokens_per_s: Any, energy_j_per_token: An
         chip.cost.electricity_usd_per_kwh
     )
     return per_token * 1e6
+
+
+def mask_units(euv_masks: Any, duv_masks: Any, euv_over_duv: Any) -> Any:
+    """Cost of masks in units of one DUV mask, an EUV mask costing ``euv_over_duv`` of them."""
+    return euv_masks * euv_over_duv + duv_masks

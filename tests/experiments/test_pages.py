@@ -1,4 +1,4 @@
-"""The page of parameters is what the declarations say, and says all of them."""
+"""The written pages are what the declarations and the committed table say, and say all of them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pathlib import Path
 import pytest
 
 from experiments import pages
+from experiments.validation.committed import read_table
 from models import Chip, catalogue
 
 
-def test_the_page_is_in_sync() -> None:
-    assert pages.PAGE.read_text(encoding="utf-8") == pages.render(), (
-        "docs/chips.md is out of date: run python -m experiments.pages"
+@pytest.mark.parametrize("name", ["chips.md", "validation.md"])
+def test_the_page_is_in_sync(name: str) -> None:
+    assert (pages.DOCS / name).read_text(encoding="utf-8") == pages.render()[name], (
+        f"docs/{name} is out of date: run python -m experiments.pages"
     )
 
 
-def test_the_page_is_the_same_every_time() -> None:
+def test_the_pages_are_the_same_every_time() -> None:
     assert pages.render() == pages.render()
 
 
 def test_every_parameter_is_on_the_page_with_its_source() -> None:
-    text = pages.render()
+    text = pages.chips()
     for name in catalogue.names("chip"):
         for key, parameter in Chip.open(name).parameters.items():
             assert f"| `{key.partition('.')[2]}` |" in text
@@ -32,8 +34,23 @@ def test_every_parameter_is_on_the_page_with_its_source() -> None:
             assert f"\n### {name}\n" in text
 
 
-def test_every_row_of_a_table_has_all_its_cells() -> None:
-    for block in re.findall(r"(?:^\|.*\n)+", pages.render(), flags=re.MULTILINE):
+def test_every_row_of_the_validation_is_on_its_page_with_its_source() -> None:
+    text = pages.render()["validation.md"]
+    for row in read_table().rows:
+        if row.system == "claims":
+            assert row.words in text
+        elif row.system == "fidelities":
+            assert f"| {row.metric} |" in text
+        else:
+            assert re.search(
+                rf"^\| `{re.escape(row.id)}` \|.*\| {re.escape(row.source)} \|$", text, re.M
+            )
+    assert not re.search(r"^\{\w+\}$", text, re.M), "a table's place is not filled"
+
+
+@pytest.mark.parametrize("name", ["chips.md", "validation.md"])
+def test_every_row_of_a_table_has_all_its_cells(name: str) -> None:
+    for block in re.findall(r"(?:^\|.*\n)+", pages.render()[name], flags=re.MULTILINE):
         cells = {len(re.split(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(cells) == 1, block
 
@@ -41,11 +58,14 @@ def test_every_row_of_a_table_has_all_its_cells() -> None:
 def test_check_says_what_is_out_of_date_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = tmp_path / "docs" / "chips.md"
-    assert pages.main(["--check"], page) == 1
-    assert "chips.md is out of date" in capsys.readouterr().err
-    assert not page.exists()
-    assert pages.main([], page) == 0
-    assert pages.main(["--check"], page) == 0
+    folder = tmp_path / "docs"
+    assert pages.main(["--check"], folder) == 1
+    said = capsys.readouterr().err
+    assert "chips.md is out of date" in said and "validation.md is out of date" in said
+    assert not folder.exists()
+    assert pages.main([], folder) == 0
+    assert (folder / "images" / "validation.png").read_bytes().startswith(b"\x89PNG")
+    assert pages.main(["--check"], folder) == 0
+    page = folder / "chips.md"
     page.write_text(page.read_text(encoding="utf-8") + "x", encoding="utf-8")
-    assert pages.main(["--check"], page) == 1
+    assert pages.main(["--check"], folder) == 1

@@ -178,7 +178,15 @@ def test_what_is_no_yaml_mapping_is_refused(
 def test_exponents_without_a_point_are_numbers(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("a: 6e-5\nb: -1E3\nc: 0x10\ng: 2.0e6\nd: 1.5\ne: 12\nf: e5\n")
-    assert read_yaml(path) == {"a": 6e-5, "b": -1000.0, "c": 16, "d": 1.5, "e": 12, "f": "e5", "g": 2e6}
+    assert read_yaml(path) == {
+        "a": 6e-5,
+        "b": -1000.0,
+        "c": 16,
+        "d": 1.5,
+        "e": 12,
+        "f": "e5",
+        "g": 2e6,
+    }
 
 
 def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""GPU servers: saturated and single-user rates, runs with many adapters, S-LoRA's trends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from experiments import vllm_validation
+from experiments.validation.bench import Bench, Predicted
+from models.adapter import Adapter
+from models.language_model import LanguageModel
+from models.published import PublishedRow, published
+from simulator.serving.batch import simulate_batch
+from simulator.serving.workload import BASE, Workload
+from simulator.uncertainty import DRAWS
+
+REQUESTS = 8192
+"""All at once, so many that the begin and the end of a run hardly count."""
+
+STEP_ERROR = 0.033
+"""Standard error of a step's straight line, from the only fit with rows to spare: vLLM's decode
+times lie 2.6 % off it on average (docs/gpu-servers.md)."""
+
+ACHIEVED = (0.6, 1.0)
+"""Share of a GPU's memory bandwidth that reading weights and KV may reach."""
+
+WEIGHT_BYTES = (1, 2)
+"""Bytes of a weight and of a KV element, where the precision is not published."""
+
+LOAD_REQUESTS, SLOTS, RANK = 3000, 32, 16
+SHORTEST, LONGEST = 8, 512
+"""S-LoRA's synthetic lengths, uniform for prompts and outputs."""
+
+
+def at_once(prompt: np.ndarray, output: np.ndarray, adapter: np.ndarray, adapters: int) -> Workload:
+    """Requests that all wait from the begin."""
+    names = tuple(f"a{number}" for number in range(adapters))
+    return Workload("at once", np.zeros(len(prompt)), prompt, output, adapter, names, 0.0)
+
+
+def _saturated(bench: Bench, row: PublishedRow) -> Predicted:
+    prompt, output = int(row.conditions["prompt"]), int(row.conditions["output"])
+    load = at_once(
+        np.full(REQUESTS, prompt),
+        np.full(REQUESTS, output),
+        np.full(REQUESTS, BASE, np.int32),
+        0,
+    )
+    log = simulate_batch(bench.gpu(str(row.conditions["server"])), load, [])
+    value = REQUESTS * output / log.end_s
+    return Predicted(value, value * (1 + STEP_ERROR * bench.stream(row.id).standard_normal(DRAWS)))
+
+
+def _single_user(bench: Bench, row: PublishedRow) -> Predicted:
+    """Weights and KV over the memory's bandwidth, plus what a step of the H200 takes beyond that.
+
+    The draws are over the precision and the share of bandwidth reached; what would need a negative
+    rest is left out. The prediction is their median.
+    """
+    anchor = next(r for r in published("gpu") if r.id == "single.h200")
+    assert anchor.value is not None
+    rng = bench.stream("single user")
+    width = rng.choice(WEIGHT_BYTES, DRAWS)
+    reached = rng.uniform(*ACHIEVED, DRAWS)
+    rate = anchor.value * (1 + (anchor.relative_error or 0) * rng.standard_normal(DRAWS))
+    rest = 1 / rate - _read_s(anchor, width, reached)
+    kept = rest >= 0
+    step = _read_s(row, width, reached) + rest
+    draws = (1 / step)[kept]
+    return Predicted(float(np.median(draws)), draws)
+
+
+def _read_s(row: PublishedRow, width: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """Seconds to read all weights and the KV of the mean context once."""
+    model = LanguageModel.by_name("llama-3.1-8b")
+    context = float(row.conditions["prompt"]) + float(row.conditions["output"]) / 2
+    # One row of the embedding is read, not all of it.
+    read = model.parameter_count - model.embedding_weights + context * model.kv_elements_per_token
+    seconds: np.ndarray = read * width / (float(row.conditions["memory_tb_per_s"]) * 1e12 * reached)
+    return seconds
+
+
+def _runs(bench: Bench, row: PublishedRow) -> list[vllm_validation.Row] | None:
+    path = _data_file(bench, row)
+    return None if path is None else vllm_validation.read_rows(path)
+
+
+def _data_file(bench: Bench, row: PublishedRow) -> Path | None:
+    if bench.data is None:
+        return None
+    path = bench.data / str(row.conditions["data"])
+    return path if path.exists() else None
+
+
+def absent(bench: Bench, row: PublishedRow) -> str:
+    """Why a row over measured runs cannot be computed now; empty where it can."""
+    if "data" not in row.conditions:
+        return ""
+    if _data_file(bench, row) is None:
+        return "data not present"
+    if row.conditions.get("regime") == "saturated" and not bench.slow:
+        return "slow: run with --all"
+    return ""
+
+
+def _served(
+    bench: Bench, row: PublishedRow
+) -> list[tuple[vllm_validation.Row, vllm_validation.Predicted]]:
+    """The measured runs of the row's regime with what the model says; made once for all rows."""
+    server = bench.gpu(str(row.conditions["server"]))
+    keeps_up = row.conditions["regime"] == "keeps_up"
+
+    def make(_: str) -> list[tuple[vllm_validation.Row, vllm_validation.Predicted]]:
+        runs = _runs(bench, row) or []
+        chosen = [run for run in runs if not run.out_of_memory and run.keeps_up == keeps_up]
+        return [(run, vllm_validation.predict(server, run)) for run in chosen]
+
+    pairs: list[tuple[vllm_validation.Row, vllm_validation.Predicted]] = bench.once(
+        "served", str(row.conditions["regime"]), make
+    )
+    return pairs
+
+
+FIELDS = {"throughput": "output_tokens_per_s", "tpot": "tpot_s"}
+
+
+def _errors(bench: Bench, row: PublishedRow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    name = FIELDS[str(row.conditions["quantity"])]
+    pairs = _served(bench, row)
+    measured = np.array([getattr(run, name) for run, _ in pairs])
+    found = np.array([getattr(predicted, name) for _, predicted in pairs])
+    return measured, found, np.abs(found / measured - 1)
+
+
+def _mean_error(bench: Bench, row: PublishedRow) -> Predicted:
+    measured, found, errors = _errors(bench, row)
+    words = f"mean of {len(errors)} runs; both values are means"
+    return Predicted(
+        float(found.mean()),
+        published=float(measured.mean()),
+        error=float(errors.mean()),
+        words=words,
+    )
+
+
+def _worst_error(bench: Bench, row: PublishedRow) -> Predicted:
+    measured, found, errors = _errors(bench, row)
+    worst = int(errors.argmax())
+    run = _served(bench, row)[worst][0]
+    words = f"{run.slots} slots, {run.adapters} adapters, {run.offered:.1f} requests/s"
+    return Predicted(
+        float(found[worst]),
+        published=float(measured[worst]),
+        error=float(errors[worst]),
+        words=words,
+    )
+
+
+def _out_of_memory(bench: Bench, row: PublishedRow) -> Predicted:
+    """Runs that the model says do not start; one that started in truth counts against it."""
+    server = bench.gpu(str(row.conditions["server"]))
+    runs = _runs(bench, row) or []
+    fails = [math.isnan(vllm_validation.predict(server, run).tpot_s)
+             for run in runs if run.out_of_memory]  # fmt: skip
+    wrong = sum(not _starts(bench, row, run) for run in runs if not run.out_of_memory)
+    return Predicted(
+        float(sum(fails) + wrong),
+        published=float(len(fails)),
+        words=f"{sum(fails)} of {len(fails)}, and {wrong} of the {len(runs) - len(fails)} that ran",
+    )
+
+
+def _starts(bench: Bench, row: PublishedRow, run: vllm_validation.Row) -> bool:
+    from models.errors import InputError  # noqa: PLC0415
+
+    try:
+        bench.gpu(str(row.conditions["server"])).kv_tokens(run.slots, run.rank)
+    except InputError:
+        return False
+    return True
+
+
+def _adapter_ratio(bench: Bench, row: PublishedRow) -> Predicted:
+    """Requests/s of a full queue with some adapters over that with others, up to 32 slots."""
+    server = bench.gpu(str(row.conditions["server"]))
+    adapter = Adapter.from_shape(f"r{RANK}:all-linear", server.model)
+
+    def rate(adapters: int) -> float:
+        rng = bench.stream("s-lora")
+        prompt = rng.integers(SHORTEST, LONGEST + 1, LOAD_REQUESTS)
+        output = rng.integers(SHORTEST, LONGEST + 1, LOAD_REQUESTS)
+        wanted = rng.integers(0, max(adapters, 1), LOAD_REQUESTS) if adapters else BASE
+        chosen = np.broadcast_to(np.asarray(wanted, np.int32), (LOAD_REQUESTS,)).copy()
+        log = simulate_batch(
+            server,
+            at_once(prompt, output, chosen, adapters),
+            [adapter] * adapters,
+            slots=min(adapters, SLOTS),
+            rank=RANK,
+        )
+        return LOAD_REQUESTS / log.end_s
+
+    before, after = (rate(int(row.conditions[key])) for key in ("from_adapters", "to_adapters"))
+    ratio = after / before
+    assert row.value is not None
+    near = abs(ratio / row.value - 1) <= 0.15
+    words = (
+        f"{'holds' if near else 'does not hold'}: {before:.1f} requests/s with "
+        f"{row.conditions['from_adapters']}, {after:.1f} with {row.conditions['to_adapters']}"
+    )
+    return Predicted(ratio, words=words)
+
+
+PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
+    "saturated_output_tokens_per_s": _saturated,
+    "single_user_tokens_per_s": _single_user,
+    "vllm_mean_error": _mean_error,
+    "vllm_worst_error": _worst_error,
+    "vllm_out_of_memory": _out_of_memory,
+    "adapter_throughput_ratio": _adapter_ratio,
+}

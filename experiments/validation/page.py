@@ -1,0 +1,108 @@
+"""docs/validation.md, written from the committed table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from experiments.validation.rows import Row, Validation
+from experiments.validation.view import TITLES, error_text, interval_text, scaled, shown, summary
+
+FIGURE = "validation.png"
+TEMPLATE = Path(__file__).resolve().parent / "page.md"
+
+
+def render(validation: Validation) -> str:
+    """The page as Markdown: the words of ``page.md`` with the tables in their places."""
+    places = {
+        "summary": "\n".join(f"- {line}" for line in summary(validation)),
+        "coverage": _coverage(validation),
+    }
+    for system in TITLES:
+        rows = [row for row in validation.rows if row.system == system]
+        if system == "claims":
+            places[system] = _claims(rows)
+        elif system == "fidelities":
+            places[system] = _fidelities(rows)
+        else:
+            places[system] = f"{_table(rows)}\n\n{_notes(rows)}".rstrip()
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name, part in places.items():
+        text = text.replace(f"{{{name}}}", part)
+    return text
+
+
+def _coverage(validation: Validation) -> str:
+    """How many rows lie inside, by system."""
+    lines = []
+    for system, title in TITLES.items():
+        part = Validation(tuple(row for row in validation.rows if row.system == system))
+        inside, judged = part.covered
+        if judged:
+            lines.append([title, str(judged), str(inside), f"{inside / judged:.0%}"])
+    inside, judged = validation.covered
+    lines.append(["all", str(judged), str(inside), f"**{inside / judged:.0%}**"])
+    return _markdown(("", "uncalibrated rows with an interval", "inside", "share"), lines)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        factor, unit = scaled(row)
+        error = error_text(row)
+        lines.append(
+            [
+                f"`{row.id}`",
+                shown(row.published, factor),
+                shown(row.predicted, factor),
+                interval_text(row) + ("" if row.inside is not False else " !"),
+                unit,
+                f"**{error}**" if row.status == "missed" else error,
+                row.tolerance,
+                row.status if row.status == "not modelled" else _used(row),
+                row.source,
+            ]
+        )
+    heads = (
+        "Row", "Published", "Predicted", "90 % interval", "Unit", "Error", "Allowed", "Used for",
+        "Source",
+    )  # fmt: skip
+    return _markdown(heads, lines)
+
+
+def _used(row: Row) -> str:
+    return "" if row.role == "validation" else row.role
+
+
+def _notes(rows: Sequence[Row]) -> str:
+    """What is known about rows, those outside their tolerance first."""
+    said = sorted(
+        (row for row in rows if row.note or row.words), key=lambda r: r.status != "missed"
+    )
+    lines = []
+    for row in said:
+        start = f"**`{row.id}`**" if row.status == "missed" else f"`{row.id}`"
+        parts = [part.strip(". ") for part in (row.words, row.note) if part]
+        lines.append(f"- {start}: {'. '.join(parts)}.")
+    return "\n".join(lines)
+
+
+def _claims(rows: Sequence[Row]) -> str:
+    lines = [[row.source.partition(": ")[2], row.words, row.note] for row in rows]
+    return _markdown(("Claim", "Verdict and arithmetic", "Remark"), lines)
+
+
+def _fidelities(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        error = error_text(row)
+        worst = f"**{error}**" if row.status == "missed" else error
+        lines.append([row.metric, row.words, worst, row.tolerance, row.note])
+    return _markdown(("Comparison", "Error", "Worst", "Allowed", "Remark"), lines)
+
+
+def _markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    table = [heads, ["---"] * len(heads), *lines]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in table
+    )

@@ -1,0 +1,102 @@
+"""The figure of the validation: predicted over published, row by row, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from experiments.plots import COLORS, INK, STYLE
+from experiments.validation.rows import Row
+from experiments.validation.view import TITLES
+
+COLUMNS = (("hc1", "technology"), ("roma", "hnlpu", "gpu"))
+"""Systems in each column of the figure."""
+
+FIT, PREDICTION, MISS = "#7f7f7f", COLORS["rom"], COLORS["lora"]
+TICKS = (0.1, 0.2, 0.5, 0.8, 1, 1.25, 2)
+LEFTMOST, RIGHTMOST = 0.1, 2.4
+GRID = "#e6e6e6"
+
+
+def drawn(row: Row) -> bool:
+    """Whether a row has a place in the figure: both values, neither of them zero."""
+    return bool(row.published and row.predicted) and row.role in ("calibration", "validation")
+
+
+def validation_figure(rows: Sequence[Row]) -> Figure:
+    """Predicted over published on a logarithmic axis, a panel per system.
+
+    A line is the 90 % interval; it holds the published value where it crosses 1.
+    """
+    panels = [
+        [(name, [row for row in rows if row.system == name and drawn(row)]) for name in column]
+        for column in COLUMNS
+    ]
+    panels = [[(name, found) for name, found in column if found] for column in panels]
+    with mpl.rc_context(STYLE):
+        tallest = max(sum(len(found) + 3 for _, found in column) for column in panels)
+        figure = Figure(figsize=(10, 0.19 * tallest + 0.7), layout="constrained")
+        parts: Any = figure.subfigures(1, len(panels))
+        for place, (column, part) in enumerate(zip(panels, parts, strict=True)):
+            heights = [len(found) + 1.5 for _, found in column]
+            axes = part.subplots(len(column), 1, squeeze=False, height_ratios=heights)[:, 0]
+            for (name, found), axis in zip(column, axes, strict=True):
+                _panel(axis, TITLES[name], found)
+            axes[-1].set_xlabel("predicted / published")
+            if place == 0:
+                axes[0].legend(
+                    handles=_keys(), loc="lower left", fontsize=8, frameon=False, borderpad=0
+                )
+    return figure
+
+
+def _panel(axes: Axes, title: str, rows: Sequence[Row]) -> None:
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.axvline(1, color=INK, linewidth=0.8)
+    for place, row in enumerate(rows):
+        assert row.published and row.predicted
+        color = _color(row)
+        if row.low is not None and row.high is not None:
+            ends = [max(end / row.published, LEFTMOST) for end in (row.low, row.high)]
+            axes.plot(ends, [place, place], color=color, linewidth=2.2, alpha=0.45)
+        filled = "white" if row.role == "calibration" else color
+        axes.plot(
+            row.predicted / row.published, place, "o", color=color, markersize=4.2,
+            markerfacecolor=filled,
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [row.id for row in rows], fontsize=8)
+    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_color(_color(row))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xscale("log")
+    axes.set_xlim(LEFTMOST, RIGHTMOST)
+    axes.xaxis.set_major_locator(FixedLocator(TICKS))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _color(row: Row) -> str:
+    if row.status == "missed":
+        return MISS
+    return FIT if row.role == "calibration" else PREDICTION
+
+
+def _keys() -> list[Line2D]:
+    def key(color: str, label: str, **more: Any) -> Line2D:
+        return Line2D([], [], color=color, marker="o", markersize=4.2, label=label, **more)
+
+    return [
+        key(PREDICTION, "predicted, 90 % interval", linewidth=2.2),
+        key(MISS, "outside its tolerance", linewidth=2.2),
+        key(FIT, "fitted to", linewidth=2.2, markerfacecolor="white"),
+    ]

@@ -1,0 +1,97 @@
+"""ROMA: rates, times to first token, area by block, power, and the tokens that fit its SRAM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments.validation.bench import Bench, Predicted
+from models.adapter_shape import AdapterShape
+from models.area import BYTES_PER_MIB, area, rom_weights
+from models.chip import Chip
+from models.memory import sram_budget
+from models.published import PublishedRow
+from simulator.closed_form import Prediction
+from simulator.datapath import shape_bytes
+
+MEGABYTES = (1e6, float(BYTES_PER_MIB))
+"""What a published MB of SRAM may be."""
+
+ADAPTER_FORMATS = ("int8", "float16")
+"""What ROMA may keep adapters in; the catalogue's chip assumes the first."""
+
+
+def _of_prediction(take: Callable[[Prediction], Any]) -> Callable[[Bench, PublishedRow], Predicted]:
+    def predictor(bench: Bench, row: PublishedRow) -> Predicted:
+        one, many = bench.predictions(row.conditions)
+        return Predicted(float(take(one)), np.asarray(take(many), dtype=float))
+
+    return predictor
+
+
+def _of_area(
+    take: Callable[[dict[str, Any], Chip, PublishedRow], Any],
+) -> Callable[[Bench, PublishedRow], Predicted]:
+    def predictor(bench: Bench, row: PublishedRow) -> Predicted:
+        name = str(row.conditions["chip"])
+        one, many = (
+            take(area(chip, bench.model(name)), chip, row)
+            for chip in (bench.chip(name), bench.drawn(name))
+        )
+        return Predicted(float(one), np.asarray(many, dtype=float))
+
+    return predictor
+
+
+def _rom_bytes(bench: Bench, row: PublishedRow) -> Predicted:
+    """What the ROM holds; the draws are with a tied embedding stored once, or again as LM head."""
+    name = str(row.conditions["chip"])
+    model = bench.model(name)
+    once = rom_weights(model)
+    one, many = (c.rom.bits_per_weight / 8 for c in (bench.chip(name), bench.drawn(name)))
+    twice = once + model.embedding_weights
+    return Predicted(float(once * one), np.concatenate([once * many, twice * many]))
+
+
+def _vector_units(blocks: dict[str, Any], chip: Chip, row: PublishedRow) -> Any:
+    """Lanes, and the buffer of activations at the density of the chip's SRAM."""
+    buffer = float(row.conditions["buffer_bytes"]) * 8e-6 / chip.sram.density_mbit_per_mm2
+    return blocks["vector units"] + buffer
+
+
+def tokens_in_sram(bench: Bench, row: PublishedRow) -> Predicted:
+    """Tokens of context beside an adapter, for all readings of the publication.
+
+    The draws are the readings of MB and of the adapter's format, each as likely as the other.
+    """
+    name = str(row.conditions["chip"])
+    model, rank = bench.model(name), int(row.conditions["rank"])
+
+    def tokens(megabyte: float, fmt: str) -> float:
+        mib = float(row.conditions["sram_mb"]) * megabyte / BYTES_PER_MIB
+        chip = bench.chip(name).with_values({"sram.capacity_mib": mib})
+        shape = AdapterShape.of("all-linear", rank, fmt)
+        adapter = shape_bytes(chip, model, shape)
+        budget = sram_budget(chip, model, users=1, context_tokens=1, adapter_bytes=adapter)
+        return float(budget.max_context_tokens)
+
+    readings = [tokens(mb, fmt) for mb in MEGABYTES for fmt in ADAPTER_FORMATS]
+    return Predicted(readings[0], np.repeat(np.array(readings), 500))
+
+
+PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
+    "decode_tokens_per_s": _of_prediction(lambda p: p.decode_tokens_per_s_user),
+    "ttft_s": _of_prediction(lambda p: p.ttft_s),
+    "chip_power_w": _of_prediction(lambda p: p.power.chip_w),
+    "rom_bytes": _rom_bytes,
+    "area_total": _of_area(lambda blocks, chip, row: blocks["total"]),
+    "area_l_units": _of_area(lambda blocks, chip, row: blocks["rom"] + blocks["matrix adders"]),
+    "area_h_units": _of_area(
+        lambda blocks, chip, row: blocks["sram"] + blocks["attention"] + blocks["lora"]
+    ),
+    "area_vector_units": _of_area(_vector_units),
+    "area_other": _of_area(lambda blocks, chip, row: blocks["overhead"] + blocks["io"]),
+    "tokens_in_sram": tokens_in_sram,
+}

@@ -1,0 +1,134 @@
+"""Published and measured figures: the one place where their values, errors and sources stand.
+
+A file of ``models/published`` holds the rows of one system. A row says what was published, under
+which conditions, how exact it is, how near a prediction has to come, and whether something was
+fitted to it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.catalogue import did_you_mean
+from models.errors import InputError
+from models.files import complaint
+from models.parameters import read_yaml
+
+Role = Literal["calibration", "validation", "claim", "not modelled"]
+
+FOLDER = Path(__file__).resolve().parent / "published"
+
+
+class Factor(BaseModel):
+    """A tolerance of a factor either way, such as ``{factor: 2}``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    factor: float = Field(gt=1, allow_inf_nan=False)
+
+
+class PublishedRow(BaseModel):
+    """One published or measured figure.
+
+    Attributes
+    ----------
+    id : unique among all systems.
+    metric : names the predictor.
+    value : in ``unit``; None where the values lie in a data file that ``conditions`` names.
+    relative_error, error : one standard deviation, relative or in ``unit``; at most one of them,
+        with ``error_source`` saying why.
+    conditions : what the figure was taken at, for the predictor.
+    tolerance : the relative error that a prediction may have, a factor, ``exact``, or a limit that
+        the prediction has to stay ``at most`` or ``at least`` at; None where none is stated.
+    role : ``calibration`` if something was fitted to it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: str = Field(min_length=1)
+    metric: str = Field(min_length=1)
+    value: float | None = Field(default=None, allow_inf_nan=False)
+    unit: str
+    relative_error: float | None = Field(default=None, ge=0, lt=1)
+    error: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    error_source: str | None = None
+    conditions: dict[str, float | int | str] = Field(default_factory=dict)
+    tolerance: float | Literal["exact", "at most", "at least"] | Factor | None = None
+    role: Role
+    source: str = Field(min_length=1)
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _errors_have_a_source(self) -> PublishedRow:
+        if self.relative_error is not None and self.error is not None:
+            raise ValueError("relative_error and error are one or the other")
+        if (self.relative_error is None and self.error is None) != (self.error_source is None):
+            raise ValueError("an error and its error_source go together")
+        return self
+
+    @property
+    def sigma(self) -> float | None:
+        """One standard deviation in ``unit``, or None where no error is known."""
+        if self.error is not None:
+            return self.error
+        if self.relative_error is None or self.value is None:
+            return None
+        return self.relative_error * abs(self.value)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    system: str
+    title: str
+    rows: list[dict[str, Any]]
+
+
+def systems() -> list[str]:
+    """Names of the systems of which something is published."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def published(system: str) -> tuple[PublishedRow, ...]:
+    """The rows of one system, in the order of its file.
+
+    Raises
+    ------
+    InputError
+        If there is no such system, or its file breaks a rule; the message names file, row and
+        field.
+    """
+    path = FOLDER / f"{system}.yaml"
+    if not path.is_file():
+        known = systems()
+        raise InputError(
+            f"nothing is published of '{system}'{did_you_mean(system, known)} "
+            f"(there is {', '.join(known)})"
+        )
+    return read_published(path)
+
+
+def read_published(path: Path) -> tuple[PublishedRow, ...]:
+    """The rows of one file; see ``published``."""
+    try:
+        file = _File.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise InputError(f"{path.name}: {complaint(error)}") from None
+    if file.system != path.stem:
+        raise InputError(f"{path.name}: system: must be '{path.stem}', as the file is named")
+    rows: list[PublishedRow] = []
+    for number, data in enumerate(file.rows, start=1):
+        where = f"{path.name}: row {data.get('id', number)}"
+        try:
+            rows.append(PublishedRow.model_validate(data))
+        except ValidationError as error:
+            raise InputError(f"{where}: {complaint(error)}") from None
+    seen: set[str] = set()
+    for row in rows:
+        if row.id in seen:
+            raise InputError(f"{path.name}: row {row.id}: id: is given twice")
+        seen.add(row.id)
+    return tuple(rows)
