@@ -30,7 +30,7 @@ from experiments.save import to_json
 from experiments.tables import QUIET, count, plain_table, si
 from models.errors import InputError
 
-FILES = ("compare.png", "compare.json", "compare.csv")
+FILES = ("compare.png", "compare.json", "compare.csv", "configuration.json")
 DID_NOT_RUN = "did not run"
 """How tables, plots and files say so."""
 
@@ -44,9 +44,13 @@ class Comparison:
     done : one per server that ran, in the order asked.
     obstacles : server to the reason why it did not run.
     servers : all, in the order asked.
+    named : as they were named, which may be by file.
+    setup : of the first, with the choices of all.
     """
 
     servers: tuple[str, ...]
+    named: tuple[str, ...]
+    setup: Setup
     done: tuple[Replay, ...]
     obstacles: dict[str, str]
 
@@ -100,7 +104,8 @@ def compare(
             later = ready[len(done) + len(obstacles) :]
             obstacles |= {p.server.name: "interrupted before its turn" for p in later}
             break
-    return Comparison(tuple(one.server.name for one in ready), tuple(done), obstacles)
+    names = tuple(one.server.name for one in ready)
+    return Comparison(names, tuple(servers), setup, tuple(done), obstacles)
 
 
 @dataclass(frozen=True)
@@ -254,7 +259,11 @@ def save(comparison: Comparison, folder: Path) -> list[Path]:
     """
     from experiments.compare_plot import compare_figure  # noqa: PLC0415 - matplotlib is slow
     from experiments.plots import save_figure  # noqa: PLC0415
+    from experiments.report_data import replay_configuration  # noqa: PLC0415
 
+    setup = comparison.setup.model_dump(mode="json", exclude={"server"}, exclude_none=True)
+    options = {**setup, "servers": list(comparison.named)}
+    configuration = replay_configuration("compare", options, list(comparison.named))
     data = {
         "servers": [one.summary for one in comparison.done],
         "did_not_run": comparison.obstacles,
@@ -265,6 +274,9 @@ def save(comparison: Comparison, folder: Path) -> list[Path]:
             "compare.png": lambda path: save_figure(compare_figure(comparison), path),
             "compare.json": lambda path: path.write_text(to_json(data) + "\n", encoding="utf-8"),
             "compare.csv": lambda path: path.write_text(_csv(comparison), encoding="utf-8"),
+            "configuration.json": lambda path: path.write_text(
+                to_json(configuration) + "\n", encoding="utf-8"
+            ),
         },
     )
 

@@ -9,12 +9,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.report_data import rank_curve
 from experiments.verdict import OPERATION_NAMES
-from models.adapter import Adapter
 from models.language_model import TARGETS
-from simulator.closed_form import predict
 from simulator.run import TARGET_TOKENS_PER_S, Result
-from simulator.uncertainty import PERCENTILES, draw_chips
 
 COLORS = {
     "rom": "#1f5a92",
@@ -38,7 +36,6 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
-BAND_DRAWS = 500
 
 
 def breakdown_figure(result: Result) -> Figure:
@@ -90,22 +87,18 @@ def rank_figure(result: Result) -> Figure:
     Ranks run to the chip's ``lora.max_rank``, on the adapter's targets (all linear layers where
     the run had no adapter), in its SRAM format.
     """
-    chip, model = result.chip, result.model
+    chip = result.chip
     report = result.adapter
     targets = "+".join(report.adapter.targets) if report else "all-linear"
     fmt = report.sram_format if report else str(chip.lora.format)
-    load = {"prompt": result.prompt, "output": result.output, "users": result.users}
     top = int(chip.lora.max_rank)
-    ranks = np.unique(np.linspace(1, top, min(top, 32)).astype(int))
-    drawn = draw_chips(chip, BAND_DRAWS)
-    nominal, low, high = [], [], []
-    for rank in ranks:
-        adapter = Adapter.from_shape(f"r{rank}:{targets}:{fmt}", model)
-        nominal.append(predict(chip, model, adapter=adapter, **load).decode_tokens_per_s_user)
-        rates = predict(drawn, model, adapter=adapter, **load).decode_tokens_per_s_user
-        bounds = np.percentile(rates, PERCENTILES)
-        low.append(bounds[0])
-        high.append(bounds[1])
+    curve = rank_curve(result)
+    ranks, nominal, low, high = (
+        curve["rank"],
+        curve["decode_tokens_per_s_user"],
+        curve["low"],
+        curve["high"],
+    )
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 4.2), layout="constrained")
         axes = figure.subplots()

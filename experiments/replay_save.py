@@ -24,6 +24,7 @@ FILES = (
     "memory.parquet",
     "summary.json",
     "config.yaml",
+    "configuration.json",
     "trace.json.gz",
 )
 
@@ -36,18 +37,22 @@ def save(done: Replay, folder: Path) -> list[Path]:
     InputError
         If the folder cannot be made or written.
     """
+    from experiments.report_data import replay_configuration  # noqa: PLC0415
     from experiments.serving_trace import write_trace  # noqa: PLC0415 - most runs save nothing
 
     def text(words: str) -> Callable[[Path], Any]:
         return lambda path: path.write_text(words, encoding="utf-8")
 
     server = str(done.summary["server"])
+    options = done.setup.model_dump(mode="json", exclude_none=True)
+    configuration = replay_configuration("replay", options, [done.setup.server])
     writers: dict[str, Callable[[Path], Any]] = {
         "requests.parquet": _parquet(requests_frame(done)),
         "adapters.parquet": _parquet(adapters_frame(done)),
         "memory.parquet": _parquet(memory_frame(done)),
         "summary.json": text(to_json(done.summary) + "\n"),
         "config.yaml": text(config_text(done.setup)),
+        "configuration.json": text(to_json(configuration) + "\n"),
         "trace.json.gz": lambda path: write_trace(done.workload, done.log, path, server),
     }
     return write_all(folder, writers)

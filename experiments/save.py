@@ -10,7 +10,15 @@ from typing import Any
 from experiments.folder import write_all
 from simulator.run import Result, tokens_frame
 
-FILES = ("verdict.json", "breakdown.png", "rank.png", "tokens.parquet", "trace.json.gz")
+FILES = (
+    "verdict.json",
+    "configuration.json",
+    "breakdown.png",
+    "rank.png",
+    "rank.json",
+    "tokens.parquet",
+    "trace.json.gz",
+)
 
 
 def to_json(data: dict[str, Any]) -> str:
@@ -29,10 +37,10 @@ def _finite(value: Any) -> Any:
 
 
 def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
-    """Write verdict, plots, token times and trace to ``folder``, which is made if need be.
+    """Write verdict, configuration, plots, token times and trace to ``folder``.
 
-    Everything is first written beside the folder and then renamed file by file, so that a full
-    disk or an interrupt leaves an earlier result as it was.
+    The folder is made if need be. Everything is first written beside it and then renamed file by
+    file, so that a full disk or an interrupt leaves an earlier result as it was.
 
     Raises
     ------
@@ -41,15 +49,18 @@ def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
     """
     # Here, because matplotlib and pandas take longer to import than most runs take.
     from experiments.plots import breakdown_figure, rank_figure, save_figure  # noqa: PLC0415
+    from experiments.report_data import rank_curve, run_configuration  # noqa: PLC0415
     from experiments.trace import write_trace  # noqa: PLC0415
 
-    def text(path: Path) -> None:
-        path.write_text(to_json(data) + "\n", encoding="utf-8")
+    def text(values: dict[str, Any]) -> Callable[[Path], Any]:
+        return lambda path: path.write_text(to_json(values) + "\n", encoding="utf-8")
 
     writers: dict[str, Callable[[Path], Any]] = {
-        "verdict.json": text,
+        "verdict.json": text(data),
+        "configuration.json": text(run_configuration(result)),
         "breakdown.png": lambda path: save_figure(breakdown_figure(result), path),
         "rank.png": lambda path: save_figure(rank_figure(result), path),
+        "rank.json": text(rank_curve(result)),
         "tokens.parquet": lambda path: tokens_frame(result).to_parquet(path, index=False),
         "trace.json.gz": lambda path: write_trace(result, path),
     }

@@ -1,0 +1,121 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What an adapter costs
+#
+# A LoRA adapter runs beside the ROM pass of each matrix. It costs time only where it takes longer
+# than that pass; it always costs SRAM, and loading it costs a swap. When is it free?
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from experiments.plots import COLORS, STYLE
+from experiments.sweep import Design, evaluate
+from models import Adapter, Chip, LanguageModel
+from simulator import draw_chips, free_rank, predict, swap_latency
+
+plt.rcParams.update(STYLE)
+chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
+base = Design.open("hc1")
+ranks = np.arange(1, int(chip.lora.max_rank) + 1)
+TARGETS = ("qv", "attention", "mlp", "all-linear")
+
+# %% [markdown]
+# ## Rate against rank
+#
+# Up to the free rank the line is flat. The band is the 90 % interval on all linear layers: LoRA
+# read port and multipliers of HC1 are not published.
+
+# %%
+alone = evaluate(base, {}, ("token_s",))["token_s"][0]
+drawn = draw_chips(chip)
+load = {"prompt": 1024, "output": 1024}
+drawn_alone = predict(drawn, model, **load).token_s
+shapes = [Adapter.from_shape(f"r{rank}:all-linear", model) for rank in ranks]
+kept = [drawn_alone / predict(drawn, model, adapter=one, **load).token_s for one in shapes]
+figure, axes = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+colors = [COLORS[name] for name in ("norms_activations", "attention", "lm_head_sampling", "rom")]
+for targets, color in zip(TARGETS, colors, strict=True):
+    settings = {"adapter.targets": targets, "adapter.rank": ranks}
+    steps = evaluate(base, settings, ("token_s",))["token_s"]
+    axes.plot(ranks, 100 * (alone / steps - 1), color=color, linewidth=2, label=targets)
+worst, best = 100 * (np.percentile(kept, [5, 95], axis=1) - 1)
+axes.fill_between(ranks, worst, best, color=colors[-1], alpha=0.15, linewidth=0)
+axes.set(xlabel="rank", ylabel="change of decode rate, %", xlim=(0, ranks[-1]))
+axes.legend(frameon=False, loc="lower left", fontsize=9)
+plt.show()
+
+# %% [markdown]
+# ## The free rank, and how sure it is
+#
+# HC1 can index rank 64 at most; the draws take that from 16 to 256. Fewer bits make an adapter
+# smaller, but not faster where its multipliers are the slower part, as here.
+
+# %%
+rows = []
+for targets in TARGETS:
+    for fmt in ("int8", "int4"):
+        shape = Adapter.from_shape(f"r16:{targets}:{fmt}", model)
+        free = free_rank(chip, model, shape.targets, fmt)
+        low, high = np.percentile(free_rank(drawn, model, shape.targets, fmt), [5, 95])
+        size = evaluate(
+            base, {"adapter": f"r16:{targets}:{fmt}"}, ("sram.adapter_bytes",)
+        )["sram.adapter_bytes"][0]  # fmt: skip
+        rows.append((targets, fmt, int(free), f"{low:.0f} … {high:.0f}", round(size / 2**20, 1)))
+columns = ["targets", "format", "free rank", "90 % interval", "rank 16, MiB"]
+table = pd.DataFrame(rows, columns=columns).set_index(["targets", "format"])
+table.style.format({"rank 16, MiB": "{:.1f}"})
+
+# %% [markdown]
+# ## Swaps
+#
+# An adapter that is not in SRAM has to be loaded. How many tokens must a request decode, so that
+# the load is less than 1 % of its decode time?
+
+# %%
+rows = []
+for rank in (8, 16, 32, 64):
+    adapter = Adapter.from_shape(f"r{rank}:all-linear", model)
+    swap = swap_latency(chip, model, adapter)
+    step = evaluate(base, {"adapter.rank": rank}, ("token_s",))["token_s"][0]
+    rows.append(
+        {
+            "rank": rank,
+            "from disk, ms": 1e3 * swap.cold,
+            "from host, ms": 1e3 * swap.warm,
+            "by layer, ms": 1e3 * swap.streamed,
+            "in SRAM, ns": 1e9 * swap.resident,
+            "tokens lost, from host": swap.warm / step,
+            "tokens for 1 %": 100 * swap.warm / step,
+        }
+    )
+swaps = pd.DataFrame(rows).set_index("rank")
+swaps.style.format("{:,.1f}").format("{:,.0f}", subset=["tokens for 1 %"])
+
+# %% [markdown]
+# ## Answer
+
+# %%
+cost = 1 - alone / evaluate(base, {"adapter.rank": 64}, ("token_s",))["token_s"][0]
+whole = table.loc[("all-linear", "int8")]
+print(
+    f"On all linear layers an int8 adapter is free up to rank {whole['free rank']} "
+    f"({whole['90 % interval']}), and rank 64 costs {cost:.0%} of the rate "
+    f"({-best[-1]:.0f} … {-worst[-1]:.0f} %): whether a high rank is cheap is not known.\n"
+    f"At rank 16 it takes {whole['rank 16, MiB']} MiB.\n"
+    f"Swapping it in from host memory costs {swaps.loc[16, 'tokens lost, from host']:.0f} tokens, "
+    f"less than 1 % of the decode time of a request of {swaps.loc[16, 'tokens for 1 %']:,.0f} "
+    f"tokens; pointing at a resident one costs {swaps.loc[16, 'in SRAM, ns']:.0f} ns."
+)

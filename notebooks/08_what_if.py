@@ -1,0 +1,55 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What if?
+#
+# Every slider below is a parameter of the chip or of its load. Rate, breakdown, SRAM and power are
+# drawn again as it moves. The dashed line over the rates is the 17,000 tokens/s that the vendor
+# states; the red point is the design as set.
+#
+# A slider goes from half the low end to twice the high end of what the chip file believes of the
+# parameter. *As filed* puts all back. All numbers are those of `simulator.predict`: closed form,
+# no interval. For intervals and the engines run `hardwire run --set NAME=VALUE`.
+
+# %%
+from IPython.display import display
+
+from experiments.whatif import WhatIf
+from models import Chip, LanguageModel
+from simulator import predict
+
+display(WhatIf("hc1"))
+
+# %% [markdown]
+# Things to try:
+#
+# - **Users.** With two users each gets half the rate: HC1 has one token in flight. Set *Issue* to
+#   `pipelined` and both get the whole rate.
+# - **Rank.** Up to the free rank the adapter hides behind the ROM pass. Double *LoRA read* and the
+#   free rank moves.
+# - **Prompt and output.** The KV cache grows by 64 KiB a token, until the design does not fit; the
+#   sentence in red says what would.
+# - **Lanes and clock.** More lanes make the ROM pass shorter and the die larger; a faster clock
+#   makes everything shorter and the card hotter.
+#
+# The same from code, here with a port twice as wide for the KV cache and multipliers to match:
+
+# %%
+chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
+wider = chip.with_settings(
+    {"attention.kv_read_bytes_per_cycle": 16384, "attention.macs_per_cycle": 65536}
+)
+for name, design in (("as filed", chip), ("KV port doubled", wider)):
+    found = predict(design, model, prompt=1024, output=1024)
+    rate, area = found.decode_tokens_per_s_user, found.area_mm2["total"]
+    print(f"{name:16}{rate:8,.0f} tokens/s{found.power_w:6.0f} W{area:7.0f} mm² of blocks")
