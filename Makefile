@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench bench-record bench-all golden notebooks clean
 
 run: $(STAMP)
 	$(BIN)/hardwire run
@@ -16,8 +16,21 @@ test: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+# The quick benchmarks against tests/benchmarks/record.json: docs/regression.md.
 bench: $(DEV)
+	$(BIN)/python tests/benchmarks/regression.py $(BENCH_ARGS)
+
+# Measures five times and rewrites the record.
+bench-record: $(DEV)
+	$(BIN)/python tests/benchmarks/regression.py --accept
+
+# All benchmarks, the slow ones included, without a comparison.
+bench-all: $(DEV)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-group-by=group
+
+# The model's predictions against tests/golden_metrics.json.
+golden: $(DEV)
+	$(BIN)/python -m experiments.golden $(GOLDEN_ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check --fix .
@@ -33,6 +46,10 @@ $(STAMP): pyproject.toml
 $(DEV): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+# Executes all notebooks and writes docs/notebooks/.
+notebooks: $(DEV)
+	$(BIN)/python notebooks/build.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

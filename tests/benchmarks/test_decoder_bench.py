@@ -34,6 +34,8 @@ def decoder(request):
     return Decoder.random(model, 0, "rom4", kv_bits=8)
 
 
+@pytest.mark.slow
+@pytest.mark.reference("stream")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_decode(benchmark, decoder, threads):
     if threads > numba.config.NUMBA_NUM_THREADS:

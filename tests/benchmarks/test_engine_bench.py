@@ -57,6 +57,7 @@ def test_compiled(benchmark: BenchmarkFixture, program: TokenProgram, engine_pas
 
 
 @pytest.mark.slow
+@pytest.mark.reference("python")
 @pytest.mark.benchmark(group="engines, 32 users x 200 tokens, pipelined")
 def test_reference(benchmark: BenchmarkFixture, program: TokenProgram) -> None:
     """The whole load on the reference, once: under half a minute where it is timed."""
@@ -80,6 +81,7 @@ def test_serial(benchmark: BenchmarkFixture) -> None:
     benchmark(engine.simulate, program, requests)
 
 
+@pytest.mark.reference("arrays")
 @pytest.mark.benchmark(group="closed form, a million HC1 variants")
 @pytest.mark.parametrize("with_adapter", [False, True], ids=["base", "r16"])
 def test_closed_form(benchmark: BenchmarkFixture, with_adapter: bool) -> None:

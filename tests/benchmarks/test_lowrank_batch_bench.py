@@ -59,9 +59,18 @@ def numpy_formulations(a, b, x, y, adapter):
     )
 
 
+@pytest.mark.reference("vector")
 @pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("tokens", "adapters"), [(1, 1), (8, 8), (32, 8), (128, 16)])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("tokens", "adapters"),
+    [
+        pytest.param(1, 1, marks=pytest.mark.slow),
+        (8, 8),
+        pytest.param(32, 8, marks=pytest.mark.slow),
+        pytest.param(128, 16, marks=pytest.mark.slow),
+    ],
+)
 def test_batch(benchmark, tokens, adapters, threads, fmt):
     rng = np.random.default_rng(0)
     a = rng.standard_normal((adapters, RANK, N)).astype(np.float32)

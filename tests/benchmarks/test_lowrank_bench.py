@@ -60,7 +60,13 @@ def interleaved(ways, y, rounds=10, turn=0.08):
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("modules", [1, MODULES], ids=["hot", "stream"])
+@pytest.mark.parametrize(
+    "modules",
+    [
+        pytest.param(1, id="hot", marks=pytest.mark.reference("vector")),
+        pytest.param(MODULES, id="stream", marks=pytest.mark.reference("stream")),
+    ],
+)
 def test_one_token(benchmark, modules, fmt):
     rng = np.random.default_rng(0)
     weights = [

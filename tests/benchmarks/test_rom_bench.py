@@ -41,7 +41,8 @@ def seconds(function, *arguments):
     return time.perf_counter() - begin
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.reference("stream")
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bits", [*BITS, Mix()], ids=["3", "4", "6", "mix of 3 and 6"])
 def test_one_token(benchmark, bits, threads):
     if threads > numba.config.NUMBA_NUM_THREADS:
