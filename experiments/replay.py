@@ -41,12 +41,19 @@ POLICY_FIELDS = (
 )  # fmt: skip
 """Options of hardwired servers only: a GPU server has vLLM's or TensorRT-LLM's own scheduler."""
 
+LOAD_FIELDS = (
+    "source", "adapters", "rank", "popularity", "adapter_rates", "arrivals", "rate", "duration",
+    "requests", "seed",
+)  # fmt: skip
+"""Options that decide the requests and what adapters they want, with the server's model."""
+
 _FILES = "files"
 _VERSION = "hardwire"
 _GOALS = ("ttft", "tpot")
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
 T = TypeVar("T")
+Loader = Callable[["Setup", LanguageModel], tuple[Workload, AdapterSet]]
 
 
 class Setup(BaseModel):
@@ -198,8 +205,12 @@ class Replay:
         return [*words, f"seed {setup.seed}"]
 
 
-def prepare(setup: Setup) -> Prepared:
+def prepare(setup: Setup, load: Loader | None = None) -> Prepared:
     """Open the server, make the workload and give its requests their adapters.
+
+    Parameters
+    ----------
+    load : instead of ``make_load``, such as one that keeps the loads that it made.
 
     Raises
     ------
@@ -217,7 +228,7 @@ def prepare(setup: Setup) -> Prepared:
         model = server.model
     else:
         model = LanguageModel.open(Chip.open(server.chip).model)
-    workload, offered = _workload(setup, model)
+    workload, offered = (load or make_load)(setup, model)
     given = {
         name: getattr(setup, name)
         for name in (*POLICY_FIELDS[:-1], "slots")
@@ -235,11 +246,17 @@ def prepare(setup: Setup) -> Prepared:
     return Prepared(setup, server, workload, offered.adapters, chosen)
 
 
-def run(prepared: Prepared, progress: Callable[[float], None] | None = None) -> Replay:
+def run(
+    prepared: Prepared,
+    progress: Callable[[float], None] | None = None,
+    *,
+    chip: Chip | None = None,
+) -> Replay:
     """Replay what was prepared.
 
     Parameters
     ----------
+    chip : on the cards of a hardwired server, instead of the server's own.
     progress : called now and then with the simulated seconds; if it fails it is called no more.
 
     Raises
@@ -255,6 +272,7 @@ def run(prepared: Prepared, progress: Callable[[float], None] | None = None) -> 
         workload,
         prepared.adapters,
         prepared.policy,
+        chip=chip,
         seed=setup.seed,
         engine=setup.engine,
         until_s=setup.until,
@@ -384,7 +402,14 @@ def _float(text: str, where: str, unit: str) -> float:
         raise InputError(f"{where}: {text.strip()!r} is no number of {unit}") from None
 
 
-def _workload(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]:
+def make_load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]:
+    """The requests of a replay and the adapters on offer: what ``LOAD_FIELDS`` decide.
+
+    Raises
+    ------
+    InputError
+        On a source or adapters that cannot be used, or that go not together.
+    """
     rank = setup.rank or DEFAULT_RANK
     offered = None if setup.adapters is None else AdapterSet.open(setup.adapters, model, rank)
     if setup.rank is not None and offered is not None and not _is_count(setup.adapters):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.sweep.design import DIMENSIONS, NUMBERS, SETTINGS, check_setting
+from experiments.sweep.fidelity_options import OPTION_SETTINGS
 from models.catalogue import did_you_mean
 from models.chip import DECLARED, Chip
 from models.errors import InputError
@@ -99,7 +100,8 @@ class Axis:
 
     @classmethod
     def _read_interval(cls, name: str, data: Mapping[str, Any], at: str) -> Axis:
-        spec = DECLARED.get(name) or NUMBERS.get(name) or DIMENSIONS.get(name)
+        numbers = {**DECLARED, **NUMBERS, **DIMENSIONS, **OPTION_SETTINGS}
+        spec = numbers.get(name)
         if spec is None or spec.choices:
             raise InputError(f"{at}: takes a list of words, not an interval")
         known = {"from", "to", "points", "step", "scale"}

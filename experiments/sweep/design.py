@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.sweep.fidelity_options import OPTIONS, check_option
 from experiments.sweep.metrics import AREA_BLOCKS, CLOSED_FORM, HEADLINE
 from models import catalogue
 from models.adapter import SRAM_FORMATS, Adapter, parse_targets
@@ -54,7 +55,7 @@ DIMENSIONS: dict[str, Quantity] = {
     for field in MODEL_FIELDS
 }
 
-SETTINGS: tuple[str, ...] = (*DECLARED, *NUMBERS, *DIMENSIONS, *WORDS)
+SETTINGS: tuple[str, ...] = (*DECLARED, *NUMBERS, *DIMENSIONS, *WORDS, *OPTIONS)
 """Every name that an axis can have."""
 
 OBSTACLES = (
@@ -64,6 +65,7 @@ OBSTACLES = (
     "prompt and output exceed the model's positions",
     "the power limit is below what the idle card takes",
     "sram.kv_bits is not one of 4, 8, 16",
+    "the replay cannot be set up so",
 )
 """Why a design cannot run its load; the first that holds is stated."""
 
@@ -88,6 +90,8 @@ def check_setting(where: str, name: str, value: Any) -> Any:
         if name == "sram.kv_bits" and checked not in KV_BITS:
             raise InputError(f"{where}: {checked} is not one of 4, 8, 16")
         return checked
+    if name in OPTIONS:
+        return check_option(where, name, value)
     if name not in WORDS:
         raise InputError(f"{where}: no such parameter{did_you_mean(name, SETTINGS)}")
     if name == "adapter" and value is None:

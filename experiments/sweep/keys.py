@@ -25,10 +25,12 @@ def program_version() -> str:
     """Version of the program, and a digest of the sources that decide a result."""
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
+    files = [root / "experiments/replay.py"]
     for package in ("models", "simulator", "kernels", "experiments/sweep"):
-        for file in sorted((root / package).rglob("*.py")):
-            digest.update(file.relative_to(root).as_posix().encode())
-            digest.update(file.read_bytes())
+        files += sorted((root / package).rglob("*.py"))
+    for file in files:
+        digest.update(file.relative_to(root).as_posix().encode())
+        digest.update(file.read_bytes())
     return f"{version('hardwire')}+{digest.hexdigest()[:12]}"
 
 

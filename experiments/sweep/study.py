@@ -14,8 +14,11 @@ import numpy as np
 from experiments.sweep.axis import Axis
 from experiments.sweep.constraint import Constraint
 from experiments.sweep.design import OBSTACLES, SETTINGS, Design, check_setting, evaluate, groups
+from experiments.sweep.fidelity import METRICS
+from experiments.sweep.fidelity_options import OPTIONS, read_options
+from experiments.sweep.fidelity_replay import card_chip, check_replays, replay_keys
 from experiments.sweep.keys import KEY, point_keys, program_version
-from experiments.sweep.metrics import CLOSED_FORM, HEADLINE, Better, Metric, check_metrics
+from experiments.sweep.metrics import HEADLINE, Better, Metric, check_metrics
 from models.catalogue import did_you_mean
 from models.errors import InputError
 from models.parameters import read_yaml
@@ -99,7 +102,9 @@ class Study:
         fidelity = data.get("fidelity", "closed-form")
         if fidelity not in FIDELITIES:
             raise InputError(f"{where}: fidelity: '{fidelity}' is none of {', '.join(FIDELITIES)}")
-        base = _read_base(data.get("base", {}), where)
+        replay = _read_replay(data.get("replay"), fidelity, where)
+        chip = card_chip(replay) if fidelity == "replay" else "hc1"
+        base = _read_base(data.get("base", {}), where, chip)
         axes_data = data.get("axes", {})
         if not isinstance(axes_data, Mapping) or not axes_data:
             raise InputError(f"{where}: axes: a mapping of parameters to values is expected")
@@ -137,8 +142,12 @@ class Study:
             metrics=metrics or tuple(known)[:4],
             constraints=constraints,
             objectives=_read_objectives(data.get("objectives", {}), known, where),
-            replay=_read_replay(data.get("replay"), fidelity, where),
+            replay=replay,
         )
+        if fidelity == "replay":
+            check_replays(study, where, data.get("base", {}))
+        elif any(name in OPTIONS for name in (*settings, *data.get("base", {}))):
+            raise InputError(f"{where}: options replay.… are for fidelity replay only")
         study._refuse_impossible(where)
         return study
 
@@ -179,6 +188,8 @@ class Study:
 
     def keys(self, settings: Mapping[str, np.ndarray]) -> np.ndarray:
         """Key of each point; see ``experiments.sweep.keys``."""
+        if self.fidelity == "replay":
+            return replay_keys(self, settings)
         points = len(next(iter(settings.values())))
         extra = ",".join(name for name in self.columns if name not in HEADLINE)
         context = {"version": program_version(), "fidelity": self.fidelity, "columns": extra}
@@ -269,17 +280,15 @@ class Study:
 
 def known_metrics(fidelity: str) -> dict[str, Metric]:
     """Metrics of a fidelity, by name."""
-    if fidelity == "closed-form":
-        return CLOSED_FORM
-    raise NotImplementedError(fidelity)
+    return METRICS[fidelity]
 
 
-def _read_base(data: Any, where: str) -> Design:
+def _read_base(data: Any, where: str, default: str) -> Design:
     """``base``: a chip, and settings over it."""
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: base: a mapping of settings is expected")
     settings = {str(key): value for key, value in data.items()}
-    chip = settings.pop("chip", "hc1")
+    chip = settings.pop("chip", default)
     if not isinstance(chip, str):
         raise InputError(f"{where}: base.chip: a name or a YAML file is expected")
     checked = {key: check_setting(f"{where}: base.{key}", key, v) for key, v in settings.items()}
@@ -328,10 +337,8 @@ def _read_objectives(data: Any, known: Mapping[str, Metric], where: str) -> dict
 
 def _read_replay(data: Any, fidelity: str, where: str) -> dict[str, Any]:
     """``replay``: options of that command."""
-    if data is None:
-        return {}
-    if fidelity != "replay":
+    if fidelity == "replay":
+        return read_options(data or {}, f"{where}: replay")
+    if data is not None:
         raise InputError(f"{where}: replay: is for fidelity replay only")
-    if not isinstance(data, Mapping):
-        raise InputError(f"{where}: replay: a mapping of options is expected")
-    return dict(data)
+    return {}

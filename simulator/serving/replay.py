@@ -61,8 +61,12 @@ def replay(
     InputError
         If the server cannot be set up so: slots or pinned adapters that leave no room, a power
         limit below rest.
+    ValueError
+        If a chip is given for a GPU server.
     """
     if isinstance(server, BatchServer):
+        if chip is not None:
+            raise ValueError(f"{server.name} is a GPU server: it has no hardwired chip")
         from simulator.serving.batch import simulate_batch  # noqa: PLC0415 - one kind per run
 
         return simulate_batch(
