@@ -26,8 +26,12 @@ def program_version() -> str:
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
     files = [root / "experiments/replay.py"]
-    for package in ("models", "simulator", "kernels", "experiments/sweep"):
-        files += sorted((root / package).rglob("*.py"))
+    for package in ("models", "simulator", "kernels"):
+        files += (root / package).rglob("*.py")
+    files += (root / "simulator").rglob("*.yaml")  # presets of workloads
+    for name in ("design", "keys", "fidelity*", "store"):
+        files += (root / "experiments/sweep").glob(f"{name}.py")
+    files.sort()
     for file in files:
         digest.update(file.relative_to(root).as_posix().encode())
         digest.update(file.read_bytes())

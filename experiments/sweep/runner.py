@@ -11,8 +11,8 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,17 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class Swept:
-    """A finished sweep. ``seconds`` is this run's; ``view`` its name for ``hardwire results``."""
+    """A sweep that ended, or that Ctrl-C cut off. ``seconds`` and ``counts`` are this run's.
+
+    ``folder`` is that of the study in the store.
+    """
 
     study: Study
     store: Path
     folder: Path
     counts: Counts
     seconds: float
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,16 @@ def sweep(
             counts += done
     if report is not None:
         report(counts)
-    results = _results(study, opened, left, size, scheduler, workers)
-    for chunk, computed in results:
-        counts += _commit(study, opened, folder, chunk, computed)
-        if report is not None:
-            report(counts)
-    return Swept(study, store, folder, counts, time.perf_counter() - begin)
+    interrupted = False
+    with closing(_results(study, opened, left, size, scheduler, workers)) as results:
+        try:
+            for chunk, computed in results:
+                counts += _commit(study, opened, folder, chunk, computed)
+                if report is not None:
+                    report(counts)
+        except KeyboardInterrupt:
+            interrupted = True
+    return Swept(study, store, folder, counts, time.perf_counter() - begin, interrupted)
 
 
 def _finished(path: Path) -> Counts | None:
@@ -153,7 +161,7 @@ def _results(
     size: int,
     scheduler: str | None,
     workers: int | None,
-) -> Iterator[tuple[Chunk, Computed | None]]:
+) -> Generator[tuple[Chunk, Computed | None]]:
     """Chunks with what was computed of them, in the order in which they are done."""
     version = program_version()
     light = dataclasses.replace(study)  # without what it has cached

@@ -1,0 +1,130 @@
+"""Questions to a store in SQL, answered by DuckDB, as pandas frames."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.extras import needs
+from experiments.sweep.store import check_version
+from models.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_POINTS = "points"
+
+
+def results(store: Path | str, sql: str | None = None) -> pd.DataFrame:
+    """Ask a store.
+
+    Parameters
+    ----------
+    store : folder that ``hardwire sweep`` has written.
+    sql : one SELECT over ``points`` and a view per study; by default the views, with their counts.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A study's view has the number, key and axis values of its points, whether each is
+        ``feasible`` and otherwise the ``reason``, and all metrics.
+
+    Raises
+    ------
+    InputError
+        If the folder is no store of this version of the program, or the query cannot be answered.
+    """
+    duckdb = needs("duckdb", "results")
+    folder = Path(store)
+    check_version(folder)
+    connection = duckdb.connect()
+    try:
+        views = _make_views(connection, folder)
+        if sql is None:
+            sql = " UNION ALL ".join(_count(*view) for view in views) or "SELECT 'empty' AS view"
+        _refuse_all_but_select(duckdb, sql)
+        found: pd.DataFrame = connection.execute(sql).df()
+        return found
+    except duckdb.Error as error:
+        raise InputError(f"results: {_first_line(error)}") from None
+    finally:
+        connection.close()
+
+
+def study_view(folder: Path) -> str:
+    """Name of the view of a study's folder."""
+    return _view_names(folder.parent)[folder.name]
+
+
+def _view_names(studies: Path) -> dict[str, str]:
+    """View by folder: the study's name, and part of the hash where several have that name."""
+    names: dict[str, str] = {}
+    newest = sorted(studies.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in newest if studies.is_dir() else ():
+        name, _, digest = path.name.rpartition("-")
+        view = re.sub(r"\W", "_", name)
+        taken = view in names.values() or view == _POINTS
+        names[path.name] = f"{view}_{digest[:6]}" if taken else view
+    return names
+
+
+def _make_views(connection: Any, folder: Path) -> list[tuple[str, str]]:
+    """``points``, and a view for each study that has chunks. Pairs of view and title."""
+    if not any((folder / "points").glob("*.parquet")):
+        raise InputError(f"--store {folder}: holds no points yet")
+    points = _quoted(folder / "points" / "*.parquet")
+    source = f"read_parquet({points}, union_by_name = true)"
+    connection.execute(
+        f"CREATE VIEW {_POINTS} AS SELECT lower(hex(key)) AS key, * EXCLUDE (key) FROM {source}"
+    )
+    made = [(_POINTS, "every point of every study, once")]
+    studies = folder / "studies"
+    for name, view in (_view_names(studies) if studies.is_dir() else {}).items():
+        if not any((studies / name).glob("chunk-*.parquet")):
+            continue
+        chunks = (
+            f"read_parquet({_quoted(studies / name / 'chunk-*.parquet')}, union_by_name = true)"
+        )
+        axes = {axis["name"] for axis in _described(studies / name)["axes"]}
+        stored = {row[0] for row in connection.execute(f"DESCRIBE {_POINTS}").fetchall()}
+        both = ["key", *(name for name in axes & stored)]
+        dropped = ", ".join(f'"{column}"' for column in both)
+        connection.execute(
+            f'CREATE VIEW "{view}" AS SELECT c.* EXCLUDE (key), lower(hex(c.key)) AS key, '
+            f"p.* EXCLUDE ({dropped}) FROM {chunks} c LEFT JOIN {source} p USING (key)"
+        )
+        made.append((view, _described(studies / name)["title"]))
+    return made
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _count(view: str, title: str) -> str:
+    feasible = "NULL" if view == _POINTS else "count(*) FILTER (WHERE feasible)"
+    words = title.replace("'", "''")
+    return (
+        f"SELECT '{view}' AS view, '{words}' AS title, count(*) AS points, "
+        f'{feasible} AS feasible FROM "{view}"'
+    )
+
+
+def _refuse_all_but_select(duckdb: Any, sql: str) -> None:
+    statements = duckdb.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise InputError("results: one SELECT is expected: a store is written by sweeps only")
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    hints = [line for line in lines[1:] if line.lower().startswith(("did you mean", "candidate"))]
+    return " ".join([text, *hints[:1]])
