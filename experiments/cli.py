@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments import cli_serving
+from experiments import (
+    cli_calibrate,
+    cli_report,
+    cli_search,
+    cli_sensitivity,
+    cli_serving,
+    cli_sweep,
+    cli_validate,
+)
 from models.errors import InputError
 
 if TYPE_CHECKING:
@@ -281,6 +289,12 @@ def print_rich(renderable: RenderableType) -> None:
 
 
 cli_serving.register(app)
+cli_sweep.register(app)
+cli_search.register(app)
+cli_sensitivity.register(app)
+cli_calibrate.register(app)
+cli_validate.register(app)
+cli_report.register(app)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The figure of a sweep: what is won along its widest axis, and its metrics against each other."""
+"""The figure of a sweep: what is won along its first long axis, and its metrics in pairs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from models.chip import DECLARED
 
 MOST_DOTS = 20_000
 MOST_LINES = 8
+ENOUGH = 6
 BINS = 40
 OUT = "#c9ced4"
 
@@ -54,14 +55,10 @@ def sweep_figure(study: Study, aims: Mapping[str, Better], points: pd.DataFrame)
 
 
 def _along(axes: Axes, study: Study, aim: str, side: Better, points: pd.DataFrame) -> None:
-    """Best feasible value of the aim for each value of the widest axis, a line per other value."""
-    across = max(study.axes, key=lambda axis: _width(axis, points))
-    few = [
-        axis
-        for axis in study.axes
-        if axis is not across and 2 <= points[axis.name].nunique() <= MOST_LINES
-    ]
-    by = max(few, key=lambda axis: _effect(points, axis.name, aim, side), default=None)
+    """Best feasible value of the aim along an axis, with a line for each value of the next one."""
+    across = _across(study, points)
+    few = (a for a in study.axes if a is not across and 2 <= points[a.name].nunique() <= MOST_LINES)
+    by = next(few, None)
     places = points[across.name]
     is_number = pd.api.types.is_numeric_dtype(places)
     if is_number and places.nunique() > 3 * BINS:
@@ -109,7 +106,9 @@ def _against(axes: Axes, study: Study, aims: Mapping[str, Better], points: pd.Da
         )
     axes.set_xlabel(fill(_label(study, second), 48))
     axes.set_ylabel(fill(_label(study, first), 40))
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(
+        frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), markerscale=2
+    )
     _thousands(axes.xaxis)
     _thousands(axes.yaxis)
 
@@ -126,17 +125,13 @@ def _spread(axes: Axes, study: Study, aim: str, points: pd.DataFrame) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
-def _width(axis: Axis, points: pd.DataFrame) -> tuple[bool, int]:
-    values = points[axis.name]
-    return pd.api.types.is_numeric_dtype(values), values.nunique()
-
-
-def _effect(points: pd.DataFrame, name: str, aim: str, side: Better) -> float:
-    """How far the best value moves along an axis: the axis that moves it most gets the lines."""
-    feasible = points[points["feasible"]]
-    grouped = feasible.groupby(name)[aim]
-    best = grouped.max() if side == "max" else grouped.min()
-    return float(best.max() - best.min()) if len(best) > 1 else 0.0
+def _across(study: Study, points: pd.DataFrame) -> Axis:
+    """The first numeric axis with enough values for a line, or else the longest axis."""
+    for axis in study.axes:
+        values = points[axis.name]
+        if pd.api.types.is_numeric_dtype(values) and values.nunique() >= ENOUGH:
+            return axis
+    return max(study.axes, key=lambda axis: points[axis.name].nunique())
 
 
 def _label(study: Study, name: str) -> str:

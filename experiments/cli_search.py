@@ -1,0 +1,118 @@
+"""The command ``search``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.cli_serving import INTERRUPTED, QUICK_S
+
+if TYPE_CHECKING:
+    from experiments.search import Report
+
+
+def search(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A ready study, or a file that ends in .yaml.")
+    ],
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trials in all, those of earlier runs included.")
+    ] = 2000,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Any Optuna storage; several machines may share it "
+            "[sqlite:///hardwire-search.sqlite3].",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same trials.")] = 0,
+    population: Annotated[int, typer.Option(min=4, help="Trials of a generation.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write front.csv, trials.csv, search.json, search.png."),
+    ] = None,
+) -> None:
+    """Search a study for its Pareto front: several objectives under constraints."""
+    from experiments.save import to_json  # noqa: PLC0415
+    from experiments.search import STORAGE  # noqa: PLC0415
+    from experiments.search import search as run  # noqa: PLC0415
+    from experiments.sweep import Study  # noqa: PLC0415
+
+    opened = Study.open(study)
+    with _progress(opened.name, trials, as_json) as report:
+        found = run(
+            opened,
+            trials=trials,
+            storage=storage or STORAGE,
+            seed=seed,
+            population=population,
+            report=report,
+        )
+    written = []
+    if save is not None:
+        from experiments.search_view import save_search  # noqa: PLC0415
+
+        written = save_search(found, save)
+    if as_json:
+        print(to_json(found.to_dict()))
+    else:
+        from experiments.cli import print_rich  # noqa: PLC0415 - it imports this module
+        from experiments.search_view import render  # noqa: PLC0415
+
+        print_rich(render(found))
+        if written:
+            typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
+    if found.interrupted:
+        print("hardwire: the same command continues this search", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(search)
+
+
+@contextmanager
+def _progress(name: str, trials: int, as_json: bool) -> Iterator[Report | None]:
+    """A bar on standard error, for people only: none in a pipe or beside ``--json``."""
+    if as_json or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bars = Progress(
+        TextColumn(name),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bars.add_task(name, total=trials, note="")
+
+    def report(done: int, feasible: int, new: int) -> None:
+        elapsed = bars.tasks[0].elapsed or 0.0
+        if elapsed > QUICK_S:
+            bars.start()
+        rate = f", {new / elapsed:,.0f} trials/s" if elapsed > 0 else ""
+        bars.update(task, completed=done, note=f"{feasible:,} feasible{rate}")
+
+    try:
+        yield report
+    finally:
+        bars.stop()
