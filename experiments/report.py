@@ -15,6 +15,7 @@ from experiments.report_data import CONFIGURATION, RANKS
 from experiments.report_page import Page
 from experiments.report_replay import compare_page, replay_page
 from experiments.report_run import run_page
+from experiments.report_sweep import sweep_page
 from models.errors import InputError
 from models.files import file_size, read_bytes
 
@@ -34,10 +35,15 @@ def _compare(folder: Path, data: Mapping[str, Any]) -> Page:
     return compare_page(data, _optional(folder / CONFIGURATION))
 
 
+def _sweep(folder: Path, data: Mapping[str, Any]) -> Page:
+    return sweep_page(data, folder, _optional(folder / CONFIGURATION))
+
+
 READERS: Mapping[str, tuple[str, Callable[[Path, Mapping[str, Any]], Page]]] = {
     "verdict.json": ("hardwire run", _run),
     "summary.json": ("hardwire replay", _replay),
     "compare.json": ("hardwire compare", _compare),
+    "sweep.json": ("hardwire sweep", _sweep),
 }
 """File that a folder is known by: the command that writes it, and what makes its page."""
 

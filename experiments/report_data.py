@@ -6,10 +6,11 @@ that a report never shows what the catalogue has become since.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from simulator.closed_form import predict
 from simulator.run import Result
 from simulator.serving.replay import open_server
 from simulator.uncertainty import PERCENTILES, draw_chips
+
+if TYPE_CHECKING:
+    from experiments.sweep import Study
 
 CONFIGURATION = "configuration.json"
 RANKS = "rank.json"
@@ -83,6 +87,33 @@ def replay_configuration(
         "model": model_configuration(next(iter(models.values()))),
         "servers": [server_configuration(server) for server in opened],
         "chips": [chip_configuration(chip) for chip in chips.values()],
+    }
+
+
+def study_configuration(study: Study) -> dict[str, Any]:
+    """The resolved configuration of ``hardwire sweep``: the base design, and what varies."""
+    base = study.base
+    values = base.resolved()
+    filed = {name: parameter.value for name, parameter in base.chip.parameters.items()}
+    changed = {name: values[name] for name, value in filed.items() if values[name] != value}
+    chip = dataclasses.replace(base.chip, overrides=changed, as_filed=base.chip.with_values(filed))
+    others = {k: v for k, v in values.items() if k.startswith(("workload.", "adapter."))}
+    return {
+        "hardwire": version("hardwire"),
+        "command": "sweep",
+        "options": {
+            "study": study.name,
+            "chip": base.chip.name,
+            "fidelity": study.fidelity,
+            "sampling": study.sampling,
+            "axes": [axis.name for axis in study.axes],
+            "constraints": [constraint.text for constraint in study.constraints],
+            "objectives": dict(study.objectives),
+            **others,
+            **study.replay,
+        },
+        "model": model_configuration(base.model),
+        "chips": [chip_configuration(chip)],
     }
 
 

@@ -155,7 +155,7 @@ def _folds(name: str) -> list[str]:
 
 
 def save_sweep(view: View, folder: Path) -> list[Path]:
-    """Write all points as Parquet, the summary as JSON, and a figure.
+    """Write all points as Parquet, summary and configuration as JSON, and a figure.
 
     Raises
     ------
@@ -163,9 +163,11 @@ def save_sweep(view: View, folder: Path) -> list[Path]:
         If the folder cannot be written.
     """
     from experiments.plots import save_figure  # noqa: PLC0415
+    from experiments.report_data import study_configuration  # noqa: PLC0415
     from experiments.sweep_plot import sweep_figure  # noqa: PLC0415
 
     points = results(view.swept.store, f'SELECT * FROM "{view.name}" ORDER BY number')
+    configuration = study_configuration(view.swept.study)
     figure = sweep_figure(view.swept.study, aims(view.swept), points)
     return write_all(
         folder,
@@ -173,5 +175,6 @@ def save_sweep(view: View, folder: Path) -> list[Path]:
             "points.parquet": points.to_parquet,
             "sweep.json": lambda path: path.write_text(to_json(view.to_dict()) + "\n"),
             "sweep.png": lambda path: save_figure(figure, path),
+            "configuration.json": lambda path: path.write_text(to_json(configuration) + "\n"),
         },
     )

@@ -481,7 +481,15 @@ def test_the_commands_show_what_is_there(
     text = printed("sweep", "lanes-area-rate", "--save", str(out))
     assert "2,565 computed, 0 reused, 0 failed; 114 feasible" in text
     assert "decode_tokens_per_s_user >= 17000     627" in text
-    assert sorted(p.name for p in out.iterdir()) == ["points.parquet", "sweep.json", "sweep.png"]
+    written = ["configuration.json", "points.parquet", "sweep.json", "sweep.png"]
+    assert sorted(path.name for path in out.iterdir()) == written
+    monkeypatch.setattr(sys, "argv", ["hardwire", "report", str(out)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    page = (out / "report.html").read_text()
+    assert "114 of 2,565 points are feasible" in page and "data:image/png" in page
+    assert "decode_tokens_per_s_user &gt;= 17000" in page and "broadcast" in page
+    capsys.readouterr()
     assert len(pd.read_parquet(out / "points.parquet")) == 2565
     said = json.loads(printed("sweep", "lanes-area-rate", "--json"))
     assert (said["computed"], said["reused"], said["failed"]) == (0, 2565, 0)
