@@ -120,7 +120,8 @@ class Bench:
     ) -> Row:
         """Numbers of one replay, with what the server costs per second."""
         adapters = AdapterSet.equal(len(load.adapters), self.model).adapters
-        log = replay(server, load, adapters, policy, chip=chip or self.chip)
+        hardwired = (chip or self.chip) if isinstance(server, Server) else None
+        log = replay(server, load, adapters, policy, chip=hardwired)
         row = summarize(load, log, slo, server=server.name)
         waited = (log.first_token_s - load.arrival_s)[-(-len(load) * 9 // 10) :]
         row["backlog"] = np.nanmedian(waited) / load.duration_s

@@ -56,6 +56,7 @@ def settings_of(study: Study, start: int = 0, stop: int | None = None) -> dict[s
     return study.settings(study.chunk(start, study.points if stop is None else stop))
 
 
+@pytest.mark.reference("arrays")
 @pytest.mark.benchmark(group="engine fidelity, 1024 + 1024 tokens, one core")
 @pytest.mark.parametrize("users", [1, 4, 16])
 @pytest.mark.parametrize("issue", ["serial", "pipelined"])
@@ -65,7 +66,8 @@ def test_engine_points(benchmark: BenchmarkFixture, issue: str, users: int) -> N
     evaluate(study, {name: values[:2] for name, values in settings.items()})  # compiles
     found = benchmark.pedantic(evaluate, args=(study, settings), rounds=3)
     assert np.isfinite(found["token_s"]).all()
-    benchmark.extra_info["points/s"] = round(study.points / benchmark.stats["min"])
+    if benchmark.stats is not None:
+        benchmark.extra_info["points/s"] = round(study.points / benchmark.stats["min"])
 
 
 def _replay(start: int) -> float:
@@ -83,6 +85,7 @@ def _timed(pool: ProcessPoolExecutor) -> tuple[float, float]:
     return time.perf_counter() - begin, cpu_s
 
 
+@pytest.mark.slow
 @pytest.mark.benchmark(group="replay fidelity, 2,000 requests on ten cards")
 def test_replay_on_two_workers(benchmark: BenchmarkFixture) -> None:
     """Parallel efficiency: the time of one worker over twice that of two, for the same points.
@@ -90,6 +93,8 @@ def test_replay_on_two_workers(benchmark: BenchmarkFixture) -> None:
     Other load on the machine takes from two workers more than from one; what their CPU time grows
     by, they take from each other.
     """
+    if benchmark.disabled:
+        pytest.skip("a benchmark of whole processes")
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, spawn) as one, ProcessPoolExecutor(2, spawn) as two:
         for pool in (one, two):  # import, and load what is compiled
