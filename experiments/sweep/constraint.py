@@ -72,7 +72,7 @@ class Constraint:
         for name in sorted(names):
             if name not in known:
                 raise InputError(
-                    f"{where}: '{text}': '{name}' is no metric or parameter"
+                    f"{where}: '{text}': '{name}' is no metric or number of the study"
                     f"{did_you_mean(name, known)}"
                 )
         return cls(text.strip(), frozenset(names), tree.left, comparison, tree.comparators[0])

@@ -13,13 +13,22 @@ import numpy as np
 
 from experiments.sweep.axis import Axis
 from experiments.sweep.constraint import Constraint
-from experiments.sweep.design import OBSTACLES, SETTINGS, Design, check_setting, evaluate, groups
+from experiments.sweep.design import (
+    DIMENSIONS,
+    NUMBERS,
+    OBSTACLES,
+    Design,
+    check_setting,
+    evaluate,
+    groups,
+)
 from experiments.sweep.fidelity import METRICS
-from experiments.sweep.fidelity_options import OPTIONS, read_options
+from experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS, read_options
 from experiments.sweep.fidelity_replay import card_chip, check_replays, replay_keys
 from experiments.sweep.keys import KEY, point_keys, program_version
 from experiments.sweep.metrics import HEADLINE, Better, Metric, check_metrics
 from models.catalogue import did_you_mean
+from models.chip import DECLARED
 from models.errors import InputError
 from models.parameters import read_yaml
 from simulator.serving.synthetic import stream
@@ -126,7 +135,9 @@ class Study:
         texts = data.get("constraints", [])
         if not isinstance(texts, list):
             raise InputError(f"{where}: constraints: a list of comparisons is expected")
-        names = {*known, *SETTINGS}
+        values = base.resolved()
+        names = {*known, *(n for n, value in values.items() if not isinstance(value, str))}
+        names |= {name for name in settings if is_number(name)}
         constraints = tuple(
             Constraint.parse(text, names, f"{where}: constraints") for text in texts
         )
@@ -276,6 +287,12 @@ class Study:
                         f"{where}: constraints: '{text}' never holds: axes.{axis.name} is "
                         f"{min(numbers):g} to {max(numbers):g}"
                     )
+
+
+def is_number(name: str) -> bool:
+    """Whether a setting is a number, which constraints can compare."""
+    numbers = {**DECLARED, **NUMBERS, **DIMENSIONS, **OPTION_SETTINGS}
+    return name in numbers and not numbers[name].choices
 
 
 def known_metrics(fidelity: str) -> dict[str, Metric]:
