@@ -73,6 +73,7 @@ def _figure(folder: Path) -> Block:
         return Block(text="The folder holds no sweep.png: save the sweep again to have it here.")
     encoded = base64.b64encode(read_bytes(path, count=file_size(path))).decode()
     words = escape("Best feasible value along an axis, and all points by two metrics")
-    return Block(
-        chart=f'<img alt="{words}" style="max-width:100%" src="data:image/png;base64,{encoded}">'
-    )
+    # Two panels abreast are too small to read on a phone: there the figure scrolls by itself.
+    look = "width:100%;min-width:640px"
+    image = f'<img alt="{words}" style="{look}" src="data:image/png;base64,{encoded}">'
+    return Block(chart=f'<div style="overflow-x:auto">{image}</div>')
