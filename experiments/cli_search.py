@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from experiments.cli_serving import INTERRUPTED, QUICK_S
-
-if TYPE_CHECKING:
-    from experiments.search import Report
+from experiments.cli_serving import INTERRUPTED
+from experiments.progress import progress_bar
 
 
 def search(
@@ -46,7 +42,12 @@ def search(
     from experiments.sweep import Study  # noqa: PLC0415
 
     opened = Study.open(study)
-    with _progress(opened.name, trials, as_json) as report:
+    with progress_bar(opened.name, trials, hidden=as_json) as bar:
+
+        def report(done: int, feasible: int, new: int) -> None:
+            if bar is not None:
+                bar.advance(done, new, f"{feasible:,} feasible")
+
         found = run(
             opened,
             trials=trials,
@@ -77,42 +78,3 @@ def search(
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
     app.command()(search)
-
-
-@contextmanager
-def _progress(name: str, trials: int, as_json: bool) -> Iterator[Report | None]:
-    """A bar on standard error, for people only: none in a pipe or beside ``--json``."""
-    if as_json or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bars = Progress(
-        TextColumn(name),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    task = bars.add_task(name, total=trials, note="")
-
-    def report(done: int, feasible: int, new: int) -> None:
-        elapsed = bars.tasks[0].elapsed or 0.0
-        if elapsed > QUICK_S:
-            bars.start()
-        rate = f", {new / elapsed:,.0f} trials/s" if elapsed > 0 else ""
-        bars.update(task, completed=done, note=f"{feasible:,} feasible{rate}")
-
-    try:
-        yield report
-    finally:
-        bars.stop()

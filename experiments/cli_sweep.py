@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli_serving import INTERRUPTED, QUICK_S
+from experiments.cli_serving import INTERRUPTED
+from experiments.progress import progress_bar
 
 if TYPE_CHECKING:
     from experiments.sweep.store import Counts
@@ -49,7 +48,12 @@ def sweep(
 
     needs("duckdb", "sweep")
     opened = Study.open(study)
-    with _progress(opened.name, opened.points, as_json) as report:
+    with progress_bar(opened.name, opened.points, hidden=as_json) as bar:
+
+        def report(counts: Counts) -> None:
+            if bar is not None:
+                bar.advance(counts.points, counts.computed, f"{counts.failed:,} failed")
+
         swept = run(opened, store, scheduler=scheduler, workers=workers, report=report)
     view = look(swept)
     written = save_sweep(view, save) if save is not None and swept.counts.points else []
@@ -120,42 +124,3 @@ def _cell(value: Any) -> str:
 
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return number(value) if is_number else str(value)
-
-
-@contextmanager
-def _progress(name: str, points: int, as_json: bool) -> Iterator[Callable[[Counts], None] | None]:
-    """A bar on standard error, for people only: none in a pipe or beside ``--json``."""
-    if as_json or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bars = Progress(
-        TextColumn(name),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    task = bars.add_task(name, total=points, note="")
-
-    def report(counts: Counts) -> None:
-        elapsed = bars.tasks[0].elapsed or 0.0
-        if elapsed > QUICK_S:
-            bars.start()
-        rate = f"{counts.computed / elapsed:,.0f}/s, " if elapsed > 0 else ""
-        bars.update(task, completed=counts.points, note=f"{rate}{counts.failed:,} failed")
-
-    try:
-        yield report
-    finally:
-        bars.stop()

@@ -81,7 +81,7 @@ def _front(found: Search) -> Table:
     objectives, axes = list(found.study.objectives), list(found.columns)
     names = short_names([*objectives, *axes])
     known = known_metrics(found.study.fidelity)
-    heads = [_folded(names[name], _unit(known.get(name), name)) for name in (*objectives, *axes)]
+    heads = [folded(names[name], _unit(known.get(name), name)) for name in (*objectives, *axes)]
     table = plain_table("Pareto front", *heads)
     for column in table.columns:
         column.justify, column.no_wrap = "right", False
@@ -115,7 +115,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _folded(name: str, unit: str) -> str:
+def folded(name: str, unit: str) -> str:
     """A column head of a few short lines."""
     lines = [""]
     for part in name.split("_"):

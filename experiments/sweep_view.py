@@ -12,7 +12,7 @@ from rich.text import Text
 
 from experiments.folder import write_all
 from experiments.save import to_json
-from experiments.search_view import number, short_names
+from experiments.search_view import folded, number, short_names
 from experiments.sweep.metrics import Better
 from experiments.sweep.results import results, study_view
 from experiments.sweep.runner import Swept
@@ -135,23 +135,10 @@ def _best(view: View) -> RenderableType:
     first, side = next(iter(aims(view.swept).items()))
     words = "highest" if side == "max" else "lowest"
     title = f"Feasible points with the {words} {first}"
-    table = plain_table(title, *("\n".join(_folds(short[name])) for name in names))
+    table = plain_table(title, *(folded(short[name], "") for name in names))
     for _, row in view.best.iterrows():
         table.add_row(*(Text(number(row[name])) for name in names))
     return table
-
-
-def _folds(name: str) -> list[str]:
-    """A column head in lines of a few letters."""
-    lines = [""]
-    for part in name.replace(".", "._").split("_"):
-        longer = f"{lines[-1]}_{part}" if lines[-1] else part
-        if len(longer) > 12 and lines[-1]:
-            lines[-1] += "_"
-            lines.append(part)
-        else:
-            lines[-1] = longer
-    return [line.replace("._", ".") for line in lines]
 
 
 def save_sweep(view: View, folder: Path) -> list[Path]:
