@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.adapter import Adapter
 from models.adapter_shape import AdapterShape
 from models.chip import DECLARED
 from models.errors import InputError
 from models.language_model import LanguageModel
+from models.parameters import is_log
 from simulator.posterior import Array, Measurement, predictive
 from simulator.posterior_chip import (
     CANDIDATES,
@@ -211,15 +211,7 @@ def calibrate(
 def _shape(text: str, model: LanguageModel) -> AdapterShape:
     if ":" not in text:
         raise InputError(f"--adapter {text}: give a shape such as r64:all-linear")
-    shape = AdapterShape.of_adapter(Adapter.from_shape(text, model), model)
-    assert shape is not None  # of every text that is a shape
-    return shape
-
-
-def value_of(chip: Any, name: str) -> Array:
-    """A parameter of a chip by its dotted name."""
-    section, _, field = name.partition(".")
-    return np.asarray(getattr(getattr(chip, section), field), dtype=float)
+    return AdapterShape.from_text(text, model)
 
 
 def percentiles(values: Any) -> list[float]:
@@ -242,7 +234,7 @@ def _parameters(inference: Inference, posterior: Posterior) -> list[ParameterRow
             found[f"{LANES} × clock"] = ("/ns", lanes * before, product, True)
     for name, values in inference.drawn.items():
         low, high = inference.chip.parameters[name].range or (0.0, 0.0)
-        log = low > 0 and high / low > 4
+        log = is_log(low, high)
         found[name] = (DECLARED[name].unit, values, values[posterior.chosen], log)
     rows = [_parameter(name, *data) for name, data in found.items()]
     return sorted(rows, key=lambda row: row.width - abs(row.shift))
@@ -308,9 +300,9 @@ def _ranked(posterior: Posterior) -> tuple[list[str], Array]:
     names = [
         name
         for name, parameter in posterior.chip.parameters.items()
-        if parameter.range is not None and np.ptp(value_of(posterior.chip, name)) > 0
+        if parameter.range is not None and np.ptp(posterior.chip.value(name)) > 0
     ]
-    return names, np.stack([_ranks(value_of(posterior.chip, name)) for name in names])
+    return names, np.stack([_ranks(posterior.chip.value(name)) for name in names])
 
 
 def _ranks(values: Array) -> NDArray[np.float64]:

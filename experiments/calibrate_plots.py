@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from experiments.calibrate import ParameterRow, Report, value_of
+from experiments.calibrate import ParameterRow, Report
 from experiments.calibrate_view import shown
 from experiments.plots import COLORS, INK, STYLE
 from models.chip import DECLARED
@@ -87,7 +87,7 @@ def corner_figure(report: Report) -> Figure:
                 if j > i:
                     axes.set_visible(False)
                     continue
-                x, y = (value_of(chip, name) for name in (across, below))
+                x, y = (chip.value(name) for name in (across, below))
                 if i == j:
                     _margin(axes, report, across, x)
                 else:

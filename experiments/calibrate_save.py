@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.calibrate import Report, value_of
+import numpy as np
+
+from experiments.calibrate import Report
 from experiments.folder import write_all
 from experiments.save import to_json
 from simulator.posterior_chip import CLOCK, VENDOR
@@ -21,7 +23,10 @@ def draws_frame(report: Report) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - slow to import
 
     posterior = report.posterior
-    columns = {name: value_of(posterior.chip, name) for name in (CLOCK, *report.inference.drawn)}
+    columns = {
+        name: np.asarray(posterior.chip.value(name), dtype=float)
+        for name in (CLOCK, *report.inference.drawn)
+    }
     clocks = {
         f"{CLOCK}, {point}": values
         for point, values in posterior.clocks_ghz.items()

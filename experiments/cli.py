@@ -18,11 +18,10 @@ from experiments import (
     cli_sweep,
     cli_validate,
 )
+from experiments.console import print_rich, say_saved
 from models.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from models.adapter import Adapter
     from models.language_model import LanguageModel
 
@@ -140,8 +139,7 @@ def run(
     from experiments.verdict import render  # noqa: PLC0415
 
     print_rich(render(result, executed, computed))
-    if written:
-        typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
+    say_saved(save, written)
 
 
 @app.command("list")
@@ -203,8 +201,7 @@ def formats(
     from experiments.formats_view import render  # noqa: PLC0415
 
     print_rich(render(report))
-    if written:
-        typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
+    say_saved(save, written)
 
 
 @adapter_app.command("inspect")
@@ -268,24 +265,9 @@ def _model(name: str | None, default: str) -> LanguageModel:
 
 
 def _adapter(text: str, model: LanguageModel) -> Adapter | None:
-    """An adapter from a path or a shape; a path that exists wins."""
-    from models.adapter import Adapter  # noqa: PLC0415
+    from models.adapter_shape import open_adapter  # noqa: PLC0415
 
-    if text.lower() == "none":
-        return None
-    shape_like = ":" in text and not Path(text).exists()
-    return Adapter.from_shape(text, model) if shape_like else Adapter.open(text, model)
-
-
-def print_rich(renderable: RenderableType) -> None:
-    """Print tables: as wide as the terminal, or 110 columns into a file or a pipe."""
-    from rich.console import Console  # noqa: PLC0415
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # A file or a pipe has no width of its own: do not fold tables at 80.
-        console = Console(highlight=False, width=110)
-    console.print(renderable)
+    return open_adapter(text, model)
 
 
 cli_serving.register(app)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from experiments.console import print_rich, say_saved
+
 
 def calibrate(
     chip: Annotated[str, typer.Argument(help="Catalogue name of a chip that was measured.")] = (
@@ -40,11 +42,9 @@ def calibrate(
         print(to_json(report.to_dict()))
         return
     from experiments.calibrate_view import render  # noqa: PLC0415
-    from experiments.cli import print_rich  # noqa: PLC0415 - it imports this module
 
     print_rich(render(report))
-    if written:
-        typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
+    say_saved(save, written)
 
 
 def register(app: typer.Typer) -> None:

@@ -10,7 +10,8 @@ import typer
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="What run, replay or compare wrote with --save.")
+        Path,
+        typer.Argument(metavar="DIR", help="What run, replay, compare or sweep wrote with --save."),
     ],
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="HTML file to write [DIR/report.html].")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from experiments.cli_serving import INTERRUPTED
+from experiments.console import print_rich, say_saved
 from experiments.progress import progress_bar
 
 
@@ -64,12 +65,10 @@ def search(
     if as_json:
         print(to_json(found.to_dict()))
     else:
-        from experiments.cli import print_rich  # noqa: PLC0415 - it imports this module
         from experiments.search_view import render  # noqa: PLC0415
 
         print_rich(render(found))
-        if written:
-            typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
+        say_saved(save, written)
     if found.interrupted:
         print("hardwire: the same command continues this search", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)

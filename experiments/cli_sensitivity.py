@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from experiments.console import print_rich, say_saved
+
 
 def sensitivity(
     chip: Annotated[str, typer.Argument(help="Catalogue name, or a chip's YAML file.")],
@@ -63,12 +65,10 @@ def sensitivity(
     if as_json:
         print(to_json(report.to_dict()))
         return
-    from experiments.cli import print_rich  # noqa: PLC0415 - it imports this module
     from experiments.sensitivity_view import render  # noqa: PLC0415
 
     print_rich(render(report))
-    if written:
-        typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
+    say_saved(save, written)
 
 
 def register(app: typer.Typer) -> None:

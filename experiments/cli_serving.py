@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiments.console import names, print_rich, say_saved
 from models.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.progress import Progress
 
 INTERRUPTED = 130
@@ -154,7 +154,7 @@ def replay(
     else:
         from experiments.replay_tables import render  # noqa: PLC0415
 
-        _show(render(done.summary, done.title, done.memory, done.words()))
+        print_rich(render(done.summary, done.title, done.memory, done.words()))
     _close(done.interrupted, save, written, as_json)
 
 
@@ -207,7 +207,7 @@ def compare(
     if as_json:
         print(to_json(comparison.to_dict()))
     else:
-        _show(comparing.render(comparison))
+        print_rich(comparing.render(comparison))
     _close(comparison.interrupted, save, written, as_json)
 
 
@@ -230,20 +230,14 @@ def _parsed(given: dict[str, Any]) -> dict[str, Any]:
     return {k: parsers[k](v) if k in parsers else v for k, v in given.items()}
 
 
-def _show(renderable: RenderableType) -> None:
-    from experiments.cli import print_rich  # noqa: PLC0415 - it imports this module
-
-    print_rich(renderable)
-
-
 def _close(interrupted: bool, folder: Path | None, written: list[Path], as_json: bool) -> None:
     """Say what was saved and, of an interrupted run, that it is what was complete."""
-    names = ", ".join(path.name for path in written)
-    if written and not as_json:
-        typer.echo(f"\nSaved in {folder}: {names}")
+    if not as_json:
+        say_saved(folder, written)
     if interrupted:
         if written:
-            print(f"hardwire: what was complete is saved in {folder}: {names}", file=sys.stderr)
+            saved = f"hardwire: what was complete is saved in {folder}: {names(written)}"
+            print(saved, file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
 
 

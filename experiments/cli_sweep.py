@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.cli_serving import INTERRUPTED
+from experiments.console import print_rich, say_saved
 from experiments.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def sweep(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")] = False,
     save: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write points.parquet, sweep.json and sweep.png."),
+        typer.Option(metavar="DIR", help="Write points, summary and configuration, and a figure."),
     ] = None,
 ) -> None:
     """Compute all points of a study, or those that its store lacks."""
@@ -60,12 +61,10 @@ def sweep(
     if as_json:
         print(to_json(view.to_dict()))
     else:
-        from experiments.cli import print_rich  # noqa: PLC0415 - it imports this module
         from experiments.sweep_view import render  # noqa: PLC0415
 
         print_rich(render(view))
-        if written:
-            typer.echo(f"\nSaved in {save}: {', '.join(path.name for path in written)}")
+        say_saved(save, written)
     if swept.interrupted:
         print("hardwire: the same command goes on where this one stopped", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
@@ -81,7 +80,6 @@ def results(
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
 ) -> None:
     """Ask a store of sweeps in SQL (DuckDB)."""
-    from experiments.cli import print_rich  # noqa: PLC0415 - it imports this module
     from experiments.sweep.results import results as ask  # noqa: PLC0415
 
     found = ask(store, sql)
@@ -90,37 +88,12 @@ def results(
     elif as_csv:
         print(found.to_csv(index=False), end="")
     else:
-        print_rich(_table(found))
+        from experiments.sweep_view import results_table  # noqa: PLC0415
+
+        print_rich(results_table(found))
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(sweep)
     app.command()(results)
-
-
-MOST_ROWS = 40
-
-
-def _table(found: Any) -> Any:
-    from rich.console import Group  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    from experiments.tables import QUIET, plain_table  # noqa: PLC0415
-
-    table = plain_table("", *(str(name) for name in found.columns))
-    shown = found.head(MOST_ROWS)
-    empty = shown.isna().to_numpy()
-    for row, blank in zip(shown.itertuples(index=False), empty, strict=True):
-        table.add_row(*(Text("" if b else _cell(v)) for v, b in zip(row, blank, strict=True)))
-    if len(found) <= MOST_ROWS:
-        return table
-    note = f"{MOST_ROWS} of {len(found):,} rows shown; --csv and --json give all."
-    return Group(table, Text(note, style=QUIET))
-
-
-def _cell(value: Any) -> str:
-    from experiments.search_view import number  # noqa: PLC0415
-
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number(value) if is_number else str(value)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from experiments.console import print_rich
 from models.errors import InputError
 
 
@@ -34,7 +35,6 @@ def validate(
         rows = [row.to_dict() for row in found.rows]
         print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
         return
-    from experiments.cli import print_rich  # noqa: PLC0415 - it imports this module
     from experiments.validation.view import render  # noqa: PLC0415
 
     print_rich(render(found))

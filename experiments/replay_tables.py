@@ -143,8 +143,9 @@ def _headline(data: Mapping[str, Any], title: str, setting: str) -> RenderableTy
     )
 
 
-def _load(data: Mapping[str, Any]) -> RenderableType:
-    table = plain_table("Load", "", "offered", "served", "served / offered")
+def load_rows(data: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Name, offered, served and their ratio, for the rates and the duration."""
+    rows = []
     for key, name in (
         ("requests_per_s", "Requests/s"),
         ("output_tokens_per_s", "Output tokens/s"),
@@ -152,13 +153,15 @@ def _load(data: Mapping[str, Any]) -> RenderableType:
     ):
         offered, served = data["offered"][key], data["served"][key]
         share = served / offered if offered and served is not None else None
-        table.add_row(name, number(offered, 4), number(served, 4), percent(share))
-    table.add_row(
-        "Duration",
-        seconds(data["offered"]["duration_s"]),
-        seconds(data["duration_s"]),
-        "",
-    )
+        rows.append((name, number(offered, 4), number(served, 4), percent(share)))
+    length, ended = data["offered"]["duration_s"], data["duration_s"]
+    return [*rows, ("Duration", seconds(length), seconds(ended), "")]
+
+
+def _load(data: Mapping[str, Any]) -> RenderableType:
+    table = plain_table("Load", "", "offered", "served", "served / offered")
+    for row in load_rows(data):
+        table.add_row(*row)
     goal = goals(data)
     style = "" if data["slo_met"] is None else GOOD if data["slo_met"] >= 0.99 else BAD
     met = percent(data["slo_met"])

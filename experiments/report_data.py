@@ -131,14 +131,13 @@ def chip_configuration(chip: Chip) -> dict[str, Any]:
     filed = chip.as_filed or chip
     entries = []
     for name, spec in DECLARED.items():
-        section, _, field = name.partition(".")
-        value = getattr(getattr(chip, section), field)
+        value = chip.value(name)
         parameter = filed.parameters.get(name) or chip.parameters.get(name)
         if parameter is None and name not in chip.overrides:
             continue
         entry = _entry(name, value, spec, parameter)
         if name in chip.overrides:
-            entry["filed"] = _plain(getattr(getattr(filed, section), field))
+            entry["filed"] = _plain(filed.value(name))
         entries.append(entry)
     calibration = None if chip.calibration is None else chip.calibration.model_dump(mode="json")
     return {

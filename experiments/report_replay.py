@@ -14,6 +14,7 @@ from experiments.replay_tables import (
     LEVELS,
     gib,
     goals,
+    load_rows,
     losses,
     number,
     percent,
@@ -132,17 +133,7 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
 
 
 def _load(data: Data) -> Section:
-    rows = []
-    for key, name in (
-        ("requests_per_s", "Requests/s"),
-        ("output_tokens_per_s", "Output tokens/s"),
-        ("prompt_tokens_per_s", "Prompt tokens/s"),
-    ):
-        offered, served = data["offered"][key], data["served"][key]
-        share = served / offered if offered and served is not None else None
-        rows.append((name, number(offered, 4), number(served, 4), percent(share)))
-    offered_s, done_s = data["offered"]["duration_s"], data["duration_s"]
-    rows.append(("Duration", seconds(offered_s), seconds(done_s), ""))
+    rows = load_rows(data)
     rows.append(("Goodput, requests/s", "", number(data["goodput"], 4), percent(data["slo_met"])))
     return Section("Load", [Block(table=Table(("", "offered", "served", "share"), rows))])
 

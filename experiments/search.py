@@ -224,13 +224,7 @@ def violations(
     Shape ``(points, 1 + constraints)``: 1 for a design that cannot run its load at all, otherwise
     0; then the relative excess over each constraint, at most 0 where it holds.
     """
-    base = study.base.resolved()
-
-    def value(name: str) -> Any:
-        if name in metrics:
-            return metrics[name]
-        return settings[name] if name in settings else base[name]
-
+    value = study.values(settings, metrics)
     found = [(metrics["obstacle"] != 0).astype(float)]
     for constraint in study.constraints:
         excess = np.broadcast_to(constraint.excess(value), found[0].shape).astype(float)

@@ -15,7 +15,6 @@ from matplotlib.ticker import MaxNLocator
 from experiments.plots import COLORS, INK, STYLE
 from experiments.search import Search
 from experiments.sweep.metrics import Metric
-from experiments.sweep.study import known_metrics
 
 MOST_OBJECTIVES = 4
 """Panels for the pairs of so many; further objectives are in the table."""
@@ -52,7 +51,7 @@ def front_figure(found: Search) -> Figure:
 def _pair(
     figure: Figure, axes: Axes, found: Search, pair: tuple[str, str], third: str | None
 ) -> None:
-    known = known_metrics(found.study.fidelity)
+    known = found.study.known_metrics
     x, y = (found.metrics[name] for name in pair)
     shown = found.feasible & np.isfinite(x) & np.isfinite(y)
     axes.scatter(x[shown], y[shown], s=9, color=OTHER, linewidths=0, label="feasible")
@@ -74,7 +73,7 @@ def _pair(
         bar.set_label(label(known[third]), fontsize=9)
         bar.locator = MaxNLocator(4)
         bar.outline.set_visible(False)
-        _thousands(bar.ax.xaxis)
+        thousands(bar.ax.xaxis)
     if not shown.any():
         axes.text(0.5, 0.5, "no feasible trial", transform=axes.transAxes, ha="center", color=INK)
     for name, axis, set_label, arrows in (
@@ -83,7 +82,7 @@ def _pair(
     ):
         arrow = arrows[found.study.objectives[name] == "min"]
         set_label(f"{fill(label(known[name]), 34)}\n{arrow} better")
-        _thousands(axis)
+        thousands(axis)
     axes.locator_params(nbins=6)
     if third is None:
         axes.legend(frameon=False, fontsize=8, loc="best", handletextpad=0.4)
@@ -105,10 +104,10 @@ def _history(axes: Axes, found: Search, name: str) -> None:
         numbers, best, color=COLORS["rom"], linewidth=2, drawstyle="steps-post", label="best so far"
     )
     axes.set_xlabel("trials")
-    metric = known_metrics(found.study.fidelity)[name]
+    metric = found.study.known_metrics[name]
     axes.set_ylabel(f"{fill(label(metric), 34)}\n{'↑' if upward else '↓'} better")
-    _thousands(axes.xaxis)
-    _thousands(axes.yaxis)
+    thousands(axes.xaxis)
+    thousands(axes.yaxis)
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -118,5 +117,6 @@ def label(metric: Metric) -> str:
     return f"{metric.meaning}{f', {unit}' if unit else ''}"
 
 
-def _thousands(axis: Any) -> None:
+def thousands(axis: Any) -> None:
+    """Numbers at the ticks with separators."""
     axis.set_major_formatter(lambda value, _: f"{value:,.6g}" if abs(value) < 1e7 else f"{value:g}")

@@ -17,7 +17,6 @@ from experiments.folder import write_all
 from experiments.save import to_json
 from experiments.search import Search, losses
 from experiments.sweep.metrics import Metric
-from experiments.sweep.study import known_metrics
 from experiments.tables import QUIET, count, plain_table, text_table
 
 MOST_ROWS = 20
@@ -80,7 +79,7 @@ def _front(found: Search) -> Table:
     shown = _thinned(len(front), best.tolist())
     objectives, axes = list(found.study.objectives), list(found.columns)
     names = short_names([*objectives, *axes])
-    known = known_metrics(found.study.fidelity)
+    known = found.study.known_metrics
     heads = [folded(names[name], _unit(known.get(name), name)) for name in (*objectives, *axes)]
     table = plain_table("Pareto front", *heads)
     for column in table.columns:

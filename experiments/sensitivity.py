@@ -21,7 +21,7 @@ from experiments.sweep.design import BLOCK, OBSTACLES, evaluate
 from experiments.sweep.metrics import CLOSED_FORM, check_metrics
 from models.chip import DECLARED, Chip
 from models.errors import InputError
-from models.parameters import Parameter
+from models.parameters import Parameter, is_log
 from simulator.uncertainty import calibrate
 
 SAMPLES = 1024
@@ -65,7 +65,7 @@ class Input:
             float(parameter.value),
             low,
             high,
-            log=low > 0 and high / low > 4,
+            log=is_log(low, high),
             integer=DECLARED[name].integer,
         )
 

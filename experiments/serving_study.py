@@ -37,7 +37,6 @@ from experiments.serving_bench import (
     shown,
 )
 from models.batch_server import Batching, BatchServer
-from models.chip import Chip
 from models.errors import InputError
 from models.parameters import draw, quantities
 from models.server import Machine, Server
@@ -310,7 +309,7 @@ def bands(bench: Bench, ratios: list[Row]) -> list[Row]:
         change: dict[str, list[float]] = {"capacity": [], "watt": [], "published": [], "usd": []}
         for i in range(s.draws):
             values = {
-                key: np.asarray(_value(chips, key))[i].item()
+                key: np.asarray(chips.value(key))[i].item()
                 for key, parameter in nominal.parameters.items()
                 if parameter.range is not None
             }
@@ -338,11 +337,6 @@ def bands(bench: Bench, ratios: list[Row]) -> list[Row]:
             if row["server"] == name and row["popularity"] == UNIFORM:
                 result.append(_band(row, change))
     return result
-
-
-def _value(chip: Chip, name: str) -> Any:
-    section, _, field = name.partition(".")
-    return getattr(getattr(chip, section), field)
 
 
 def _band(row: Row, change: dict[str, list[float]]) -> Row:

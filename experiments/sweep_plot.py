@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from textwrap import fill
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,13 +13,12 @@ from matplotlib.figure import Figure
 
 from experiments.plots import INK, STYLE
 from experiments.search import non_dominated
-from experiments.search_plot import label
+from experiments.search_plot import label, thousands
 from experiments.search_view import number
 from experiments.sweep.axis import Axis
-from experiments.sweep.design import DIMENSIONS, NUMBERS
+from experiments.sweep.design import NUMERIC
 from experiments.sweep.metrics import Better
-from experiments.sweep.study import Study, known_metrics
-from models.chip import DECLARED
+from experiments.sweep.study import Study
 
 MOST_DOTS = 20_000
 MOST_LINES = 8
@@ -82,7 +80,7 @@ def _along(axes: Axes, study: Study, aim: str, side: Better, points: pd.DataFram
         axes.legend(title=_short(by.name), frameon=False, fontsize=8, title_fontsize=8)
     axes.set_xlabel(_axis_label(across.name))
     axes.set_ylabel(f"best {fill(_label(study, aim), 40)}\namong feasible points")
-    _thousands(axes.yaxis)
+    thousands(axes.yaxis)
 
 
 def _against(axes: Axes, study: Study, aims: Mapping[str, Better], points: pd.DataFrame) -> None:
@@ -109,8 +107,8 @@ def _against(axes: Axes, study: Study, aims: Mapping[str, Better], points: pd.Da
     axes.legend(
         frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), markerscale=2
     )
-    _thousands(axes.xaxis)
-    _thousands(axes.yaxis)
+    thousands(axes.xaxis)
+    thousands(axes.yaxis)
 
 
 def _spread(axes: Axes, study: Study, aim: str, points: pd.DataFrame) -> None:
@@ -135,7 +133,7 @@ def _across(study: Study, points: pd.DataFrame) -> Axis:
 
 
 def _label(study: Study, name: str) -> str:
-    return label(known_metrics(study.fidelity)[name])
+    return label(study.known_metrics[name])
 
 
 def _short(name: str) -> str:
@@ -143,12 +141,8 @@ def _short(name: str) -> str:
 
 
 def _axis_label(name: str) -> str:
-    spec = DECLARED.get(name) or NUMBERS.get(name) or DIMENSIONS.get(name)
+    spec = NUMERIC.get(name)
     if spec is None:
         return name
     unit = f", {spec.unit.replace('mm2', 'mm²')}" if spec.unit else ""
     return f"{spec.meaning}{unit}"
-
-
-def _thousands(axis: Any) -> None:
-    axis.set_major_formatter(lambda value, _: f"{value:,.6g}" if abs(value) < 1e7 else f"{value:g}")

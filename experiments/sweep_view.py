@@ -16,10 +16,12 @@ from experiments.search_view import folded, number, short_names
 from experiments.sweep.metrics import Better
 from experiments.sweep.results import results, study_view
 from experiments.sweep.runner import Swept
-from experiments.sweep.study import known_metrics
 from experiments.tables import QUIET, count, plain_table
 
 BEST = 8
+MOST_ROWS = 40
+"""Rows that ``hardwire results`` prints."""
+
 MOST_METRICS = 5
 
 
@@ -63,8 +65,9 @@ class View:
 def aims(swept: Swept) -> dict[str, Better]:
     """Metrics that decide what is best, and the better side: objectives, or else the metrics."""
     study = swept.study
-    known = known_metrics(study.fidelity)
-    return dict(study.objectives) or {name: known[name].better for name in study.metrics}
+    return dict(study.objectives) or {
+        name: study.known_metrics[name].better for name in study.metrics
+    }
 
 
 def look(swept: Swept) -> View:
@@ -139,6 +142,24 @@ def _best(view: View) -> RenderableType:
     for _, row in view.best.iterrows():
         table.add_row(*(Text(number(row[name])) for name in names))
     return table
+
+
+def results_table(found: pd.DataFrame) -> RenderableType:
+    """The answer to a query: its first rows, missing values empty."""
+    table = plain_table("", *(str(name) for name in found.columns))
+    shown = found.head(MOST_ROWS)
+    empty = shown.isna().to_numpy()
+    for row, blank in zip(shown.itertuples(index=False), empty, strict=True):
+        table.add_row(*(Text("" if b else _cell(v)) for v, b in zip(row, blank, strict=True)))
+    if len(found) <= MOST_ROWS:
+        return table
+    note = f"{MOST_ROWS} of {len(found):,} rows shown; --csv and --json give all."
+    return Group(table, Text(note, style=QUIET))
+
+
+def _cell(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number(value) if is_number else str(value)
 
 
 def save_sweep(view: View, folder: Path) -> list[Path]:

@@ -327,7 +327,7 @@ class WhatIf:
         self._widgets: Any = widgets
         self._base = Design.open(chip)
         self._quiet = False
-        self._filed = {name: _value(self._base.chip, name) for name in CHIP_SLIDERS}
+        self._filed = {name: self._base.chip.value(name) for name in CHIP_SLIDERS}
         self.controls = self._make_controls()
         self._first = self.settings
         self._headline = widgets.HTML()
@@ -383,7 +383,7 @@ class WhatIf:
             low, high, step, integer = slider_range(chip, name)
             kind = widgets.IntSlider if integer else widgets.FloatSlider
             made[name] = kind(
-                value=_value(chip, name), min=low, max=high, step=step, description=label, **look
+                value=chip.value(name), min=low, max=high, step=step, description=label, **look
             )
         for name, (label, lowest, highest, value) in LOAD_SLIDERS.items():
             top = int(chip.lora.max_rank) if name == "adapter.rank" else highest
@@ -397,7 +397,7 @@ class WhatIf:
             ("sram.kv_bits", "Bits of KV cache", KV_BITS),
             ("adapter.format", "Adapter format", formats),
         ):
-            filed = formats[0] if name == "adapter.format" else _value(chip, name)
+            filed = formats[0] if name == "adapter.format" else chip.value(name)
             made[name] = widgets.Dropdown(options=options, value=filed, description=label, **look)
         return made
 
@@ -410,7 +410,7 @@ def slider_range(chip: Chip, name: str) -> tuple[float, float, float, bool]:
     between two.
     """
     spec, parameter = DECLARED[name], chip.parameters[name]
-    value = float(_value(chip, name))
+    value = float(chip.value(name))
     low, high = parameter.range or (value, value)
     low, high = max(low / WIDEN, spec.low), min(high * WIDEN, spec.high)
     rough = (high - low) / _STEPS
@@ -426,8 +426,3 @@ def slider_range(chip: Chip, name: str) -> tuple[float, float, float, bool]:
 def _same(filed: Any, value: Any) -> bool:
     """Whether a slider stands where it began, but for the rounding of a browser."""
     return filed is not None and math.isclose(filed, value, rel_tol=1e-9)
-
-
-def _value(chip: Chip, name: str) -> Any:
-    section, _, field = name.partition(".")
-    return getattr(getattr(chip, section), field)

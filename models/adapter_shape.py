@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,13 @@ class AdapterShape:
         return cls(rank, parse_targets(targets, "adapter.targets"), sram_format)
 
     @classmethod
+    def from_text(cls, text: str, model: LanguageModel) -> AdapterShape:
+        """``r16:all-linear:int8``; raises as ``Adapter.from_shape``."""
+        shape = cls.of_adapter(Adapter.from_shape(text, model), model)
+        assert shape is not None  # a shape is regular
+        return shape
+
+    @classmethod
     def of_adapter(cls, adapter: Adapter, model: LanguageModel) -> AdapterShape | None:
         """The shape of an adapter that has one rank on the same targets of every layer, or None."""
         if len(adapter.ranks) != 1 or len(adapter.modules) != model.layers * len(adapter.targets):
@@ -59,3 +67,17 @@ class AdapterShape:
     def max_rank(self) -> Any:
         """The rank, as ``Adapter.max_rank``."""
         return self.rank
+
+
+def open_adapter(text: str, model: LanguageModel) -> Adapter | None:
+    """The adapter that a user names: a path, a shape or ``none``. A path that exists wins.
+
+    Raises
+    ------
+    InputError
+        As ``Adapter.open`` and ``Adapter.from_shape``.
+    """
+    if text.lower() == "none":
+        return None
+    is_shape = ":" in text and not Path(text).exists()
+    return Adapter.from_shape(text, model) if is_shape else Adapter.open(text, model)

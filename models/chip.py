@@ -288,6 +288,11 @@ class Chip:
         if isinstance(self.sram.kv_bits, int) and self.sram.kv_bits not in KV_BITS:
             raise InputError(f"{where}: sram.kv_bits: {self.sram.kv_bits} is not one of 4, 8, 16")
 
+    def value(self, name: str) -> Any:
+        """A parameter's value by dotted name: a number, an array or a word."""
+        section, _, field = name.partition(".")
+        return getattr(getattr(self, section), field)
+
     def with_values(self, values: Mapping[str, Any]) -> Chip:
         """A copy with some parameters replaced, by dotted name; arrays are taken as they are."""
         sections: dict[str, dict[str, Any]] = {}

@@ -258,6 +258,11 @@ def read_section(
     return section(**values), parameters
 
 
+def is_log(low: float, high: float) -> bool:
+    """Whether a range is even on a logarithmic scale: it spans more than a factor of four."""
+    return low > 0 and high / low > 4
+
+
 def draw(parameter: Parameter, spec: Quantity, size: int, rng: np.random.Generator) -> np.ndarray:
     """Draw values of an uncertain parameter, shape ``(size,)``.
 
@@ -266,7 +271,7 @@ def draw(parameter: Parameter, spec: Quantity, size: int, rng: np.random.Generat
     """
     assert parameter.range is not None
     low, high = parameter.range
-    if low > 0 and high / low > 4:
+    if is_log(low, high):
         values = np.exp(rng.uniform(math.log(low), math.log(high), size))
     else:
         values = rng.uniform(low, high, size)

@@ -8,7 +8,6 @@ the same cycles from the same lines.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -213,14 +212,25 @@ def layer_kinds(
     adapter: Adapter | AdapterShape | None, model: LanguageModel
 ) -> list[tuple[Kind, int]]:
     """The kinds of layers by the ranks beside their matrices, and how many there are of each."""
+    kinds, of_layer = kind_of_layers(adapter, model)
+    return list(zip(kinds, np.bincount(of_layer, minlength=len(kinds)).tolist(), strict=True))
+
+
+def kind_of_layers(
+    adapter: Adapter | AdapterShape | None, model: LanguageModel
+) -> tuple[list[Kind], np.ndarray]:
+    """The kinds of layers, and the number of its kind for each layer, ``(layers,)`` int64."""
     matrices = layer_matrices(model)
     if adapter is None or isinstance(adapter, AdapterShape):
         rank, targets = (0, ()) if adapter is None else (adapter.rank, adapter.targets)
         groups = (tuple(rank if t in targets else 0 for t in m.targets) for m in matrices)
-        return [(tuple(groups), model.layers)]
-    layers = range(model.layers)
-    kinds = Counter(tuple(layer_ranks(adapter, m, layer) for m in matrices) for layer in layers)
-    return list(kinds.items())
+        return [tuple(groups)], np.zeros(model.layers, np.int64)
+    numbers: dict[Kind, int] = {}
+    of_layer = np.empty(model.layers, np.int64)
+    for layer in range(model.layers):
+        kind = tuple(layer_ranks(adapter, matrix, layer) for matrix in matrices)
+        of_layer[layer] = numbers.setdefault(kind, len(numbers))
+    return list(numbers), of_layer
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,13 @@ from models.adapter import Adapter
 from models.adapter_shape import AdapterShape
 from models.chip import Chip
 from models.language_model import LanguageModel
-from models.rom import layer_matrices
 from simulator.datapath import (
     OPERATIONS,
     adapter_format,
     build_program,
     first_stage,
     head_stages,
-    layer_ranks,
+    kind_of_layers,
     layer_stages,
     side_cycles,
 )
@@ -172,7 +171,7 @@ def compile_batch(
     ----------
     points : designs, where nothing in the chip or adapter is an array.
     """
-    kinds, layers = _layer_kinds(adapter, model)
+    kinds, layers = kind_of_layers(adapter, model)
     fmt = "" if adapter is None else adapter_format(chip, adapter)
     after = chip.lora.order == "sequential"
     parts: dict[str, Any] = dict.fromkeys(OPERATIONS, 0)
@@ -231,23 +230,6 @@ def compile_batch(
     )
 
 
-def _layer_kinds(
-    adapter: Adapter | AdapterShape | None, model: LanguageModel
-) -> tuple[list[tuple[tuple[Any, ...], ...]], Ints]:
-    """Ranks beside each matrix group for every kind of layer, and the kind of each layer."""
-    matrices = layer_matrices(model)
-    if adapter is None or isinstance(adapter, AdapterShape):
-        rank, targets = (0, ()) if adapter is None else (adapter.rank, adapter.targets)
-        groups = tuple(tuple(rank if t in targets else 0 for t in m.targets) for m in matrices)
-        return [groups], np.zeros(model.layers, np.int64)
-    numbers: dict[tuple[tuple[int, ...], ...], int] = {}
-    layers = np.empty(model.layers, np.int64)
-    for layer in range(model.layers):
-        kind = tuple(layer_ranks(adapter, matrix, layer) for matrix in matrices)
-        layers[layer] = numbers.setdefault(kind, len(numbers))
-    return list(numbers), layers
-
-
 def _fixed(program: BatchProgram) -> tuple[Ints, Ints]:
     """Cycles of a token that do not depend on context, and how many stages do, ``(P,)`` each."""
     layers, stages = len(program.kinds), program.attention.shape[1]
@@ -268,11 +250,7 @@ def _event_queue(
     """Cycles of the first and last output token of each user, by the ordinary engine."""
     from simulator.engine import simulate  # noqa: PLC0415 - numba only where it is needed
 
-    values = {
-        name: getattr(getattr(chip, section), field)
-        for name in chip.parameters
-        for section, _, field in [name.partition(".")]
-    }
+    values = {name: chip.value(name) for name in chip.parameters}
     chosen = {k: v[point].item() for k, v in values.items() if np.ndim(v) == 1}
     if isinstance(adapter, AdapterShape):
         rank = int(adapter.rank[point] if np.ndim(adapter.rank) else adapter.rank)

@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.sweep.design import DIMENSIONS, NUMBERS, SETTINGS, check_setting
-from experiments.sweep.fidelity_options import OPTION_SETTINGS
+from experiments.sweep.design import NUMERIC, SETTINGS, check_setting
 from models.catalogue import did_you_mean
 from models.chip import DECLARED, Chip
 from models.errors import InputError
-
-LOG_FACTOR = 4
-"""Ranges of a chip file that span more are drawn on a log scale, as its uncertainty is."""
+from models.parameters import is_log
 
 
 @dataclass(frozen=True)
@@ -95,14 +92,13 @@ class Axis:
         if parameter is None or parameter.range is None:
             raise InputError(f"{at}: {chip.name} states no range for it; give {{from: …, to: …}}")
         low, high = parameter.range
-        log = low > 0 and high / low > LOG_FACTOR
-        return cls(name, low=low, high=high, log=log, integer=DECLARED[name].integer)
+        integer = DECLARED[name].integer
+        return cls(name, low=low, high=high, log=is_log(low, high), integer=integer)
 
     @classmethod
     def _read_interval(cls, name: str, data: Mapping[str, Any], at: str) -> Axis:
-        numbers = {**DECLARED, **NUMBERS, **DIMENSIONS, **OPTION_SETTINGS}
-        spec = numbers.get(name)
-        if spec is None or spec.choices:
+        spec = NUMERIC.get(name)
+        if spec is None:
             raise InputError(f"{at}: takes a list of words, not an interval")
         known = {"from", "to", "points", "step", "scale"}
         for key in data:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.sweep.fidelity_options import OPTIONS, check_option
+from experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS, check_option
 from experiments.sweep.metrics import AREA_BLOCKS, CLOSED_FORM, HEADLINE
 from models import catalogue
 from models.adapter import SRAM_FORMATS, Adapter, parse_targets
-from models.adapter_shape import AdapterShape
+from models.adapter_shape import AdapterShape, open_adapter
 from models.catalogue import did_you_mean
 from models.chip import DECLARED, KV_BITS, Chip
 from models.errors import InputError
@@ -55,6 +55,13 @@ DIMENSIONS: dict[str, Quantity] = {
     for field in MODEL_FIELDS
 }
 
+NUMERIC: dict[str, Quantity] = {
+    name: spec
+    for name, spec in {**DECLARED, **NUMBERS, **DIMENSIONS, **OPTION_SETTINGS}.items()
+    if not spec.choices
+}
+"""Every setting that is a number."""
+
 SETTINGS: tuple[str, ...] = (*DECLARED, *NUMBERS, *DIMENSIONS, *WORDS, *OPTIONS)
 """Every name that an axis can have."""
 
@@ -72,8 +79,7 @@ OBSTACLES = (
 
 def varies_freely(name: str) -> bool:
     """Whether a setting can be an array within one call of the closed forms."""
-    spec = DECLARED.get(name)
-    return name in NUMBERS or (spec is not None and not spec.choices)
+    return name in NUMBERS or (name in DECLARED and name in NUMERIC)
 
 
 def check_setting(where: str, name: str, value: Any) -> Any:
@@ -84,7 +90,7 @@ def check_setting(where: str, name: str, value: Any) -> Any:
     InputError
         On an unknown setting, a wrong unit, a value out of range, or a word that is not allowed.
     """
-    spec = DECLARED.get(name) or NUMBERS.get(name) or DIMENSIONS.get(name)
+    spec = NUMERIC.get(name) or DECLARED.get(name)
     if spec is not None:
         checked = check_value(where, value, spec)
         if name == "sram.kv_bits" and checked not in KV_BITS:
@@ -164,7 +170,9 @@ class Design:
         if dims:
             model = dataclasses.replace(model, **dims)
         if "adapter" in settings:
-            adapter = open_adapter(settings["adapter"], model)
+            opened = open_adapter(settings["adapter"], model)
+            # A regular one as its shape, whose rank may vary.
+            adapter = opened and (AdapterShape.of_adapter(opened, model) or opened)
         shape = {k.removeprefix("adapter."): settings[k] for k in _SHAPE if k in settings}
         if shape:
             adapter = _reshaped(adapter, model, shape)
@@ -178,10 +186,7 @@ class Design:
     def resolved(self) -> dict[str, Any]:
         """Every setting that decides a result, by name: what identifies a point."""
         chip, model, adapter = self.chip, self.model, self.adapter
-        values: dict[str, Any] = {}
-        for name in DECLARED:
-            section, _, field = name.partition(".")
-            values[name] = getattr(getattr(chip, section), field)
+        values: dict[str, Any] = {name: chip.value(name) for name in DECLARED}
         values |= {f"model.{field}": getattr(model, field) for field in MODEL_FIELDS}
         values["model.tied_embeddings"] = float(model.tied_embeddings)
         values["model.max_position"] = model.max_position
@@ -203,17 +208,6 @@ class Design:
 
 
 _SHAPE = ("adapter.rank", "adapter.targets", "adapter.format")
-
-
-def open_adapter(text: str | None, model: LanguageModel) -> Adapter | AdapterShape | None:
-    """An adapter as ``hardwire run --adapter`` takes it; a regular one as its shape."""
-    if text is None or text.lower() == "none":
-        return None
-    from pathlib import Path  # noqa: PLC0415
-
-    is_shape = ":" in text and not Path(text).exists()
-    found = Adapter.from_shape(text, model) if is_shape else Adapter.open(text, model)
-    return AdapterShape.of_adapter(found, model) or found
 
 
 def _reshaped(

@@ -165,6 +165,7 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
     result = {name: np.full(points, np.nan) for name in study.columns}
     result["obstacle"] = np.zeros(points, np.int8)
     result["failure"] = np.full(points, "", object)
+    over = _set_over(study)
     loads: dict[tuple[Any, ...], tuple[Workload, AdapterSet]] = {}
 
     def load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]:
@@ -177,7 +178,7 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
         mine = {name: values[point] for name, values in settings.items()}
         try:
             prepared = prepare(_setup(study, mine), load)
-            prepared, chip = _with_chip(study, prepared, mine)
+            prepared, chip = _with_chip(over, prepared, mine)
             summary = run(prepared, chip=chip).summary
         except InputError as error:
             result["obstacle"][point] = REFUSED
@@ -198,6 +199,7 @@ def replay_keys(study: Study, settings: Mapping[str, np.ndarray]) -> np.ndarray:
     keys = np.empty(points, KEY)
     columns = ",".join(study.columns)
     context = {"version": program_version(), "fidelity": "replay", "columns": columns}
+    over = _set_over(study)
     presets = Path(synthetic.__file__).parent / "presets"
     for point in range(points):
         mine = {name: values[point] for name, values in settings.items()}
@@ -212,7 +214,7 @@ def replay_keys(study: Study, settings: Mapping[str, np.ndarray]) -> np.ndarray:
         if preset.is_file():
             found["file.preset"] = digest(preset)
         if isinstance(server, Server):
-            found |= _card_design(study, server, mine).resolved()
+            found |= _card_design(over, server, mine).resolved()
         else:  # whose points fail where chip settings stand beside it
             found |= {k: v for k, v in mine.items() if not k.startswith(PREFIX)}
         keys[point : point + 1] = point_keys({**context, **found}, 1)
@@ -243,15 +245,16 @@ def _refuse_gpu(server: Server | BatchServer, name: str) -> None:
         )
 
 
-def _card_design(study: Study, server: Server, settings: Mapping[str, Any]) -> Design:
-    """The server's chip, with what the study's base and a point set over it."""
-    filed = Chip.open(study.base.chip.name)
-    values: dict[str, Any] = {}
-    for name in DECLARED:
-        section, _, field = name.partition(".")
-        value = getattr(getattr(study.base.chip, section), field)
-        if value != getattr(getattr(filed, section), field):
-            values[name] = value
+def _set_over(study: Study) -> dict[str, Any]:
+    """What the study's base sets over the chip that it starts from."""
+    filed, base = Chip.open(card_chip(study.replay)), study.base.chip
+    values = {name: base.value(name) for name in DECLARED}
+    return {name: value for name, value in values.items() if value != filed.value(name)}
+
+
+def _card_design(over: Mapping[str, Any], server: Server, settings: Mapping[str, Any]) -> Design:
+    """The server's chip, with what the study's base (``_set_over``) and a point set over it."""
+    values = dict(over)
     if "process" in settings:
         values = {k: v for k, v in values.items() if not k.startswith("process.")}
     for name, value in settings.items():
@@ -264,7 +267,7 @@ def _card_design(study: Study, server: Server, settings: Mapping[str, Any]) -> D
 
 
 def _with_chip(
-    study: Study, prepared: Prepared, settings: Mapping[str, Any]
+    over: Mapping[str, Any], prepared: Prepared, settings: Mapping[str, Any]
 ) -> tuple[Prepared, Chip | None]:
     """What a point runs on: its server, and the chip on the cards of a hardwired one."""
     server = prepared.server
@@ -275,7 +278,7 @@ def _with_chip(
         return prepared, None
     if "datapath.issue" in stated:  # over the server's, which is over the chip's
         prepared = dataclasses.replace(prepared, server=dataclasses.replace(server, issue=None))
-    return prepared, _card_design(study, server, settings).chip
+    return prepared, _card_design(over, server, settings).chip
 
 
 def _numbers(summary: Mapping[str, Any], chip: Chip | None) -> dict[str, float]:

@@ -61,8 +61,7 @@ def study_view(folder: Path) -> str:
 def _view_names(studies: Path) -> dict[str, str]:
     """View by folder: the study's name, and part of the hash where several have that name."""
     names: dict[str, str] = {}
-    newest = sorted(studies.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in newest if studies.is_dir() else ():
+    for path in sorted(studies.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
         name, _, digest = path.name.rpartition("-")
         view = re.sub(r"\W", "_", name)
         taken = view in names.values() or view == _POINTS
@@ -80,6 +79,7 @@ def _make_views(connection: Any, folder: Path) -> list[tuple[str, str]]:
         f"CREATE VIEW {_POINTS} AS SELECT lower(hex(key)) AS key, * EXCLUDE (key) FROM {source}"
     )
     made = [(_POINTS, "every point of every study, once")]
+    stored = {row[0] for row in connection.execute(f"DESCRIBE {_POINTS}").fetchall()}
     studies = folder / "studies"
     for name, view in (_view_names(studies) if studies.is_dir() else {}).items():
         if not any((studies / name).glob("chunk-*.parquet")):
@@ -87,21 +87,15 @@ def _make_views(connection: Any, folder: Path) -> list[tuple[str, str]]:
         chunks = (
             f"read_parquet({_quoted(studies / name / 'chunk-*.parquet')}, union_by_name = true)"
         )
-        axes = {axis["name"] for axis in _described(studies / name)["axes"]}
-        stored = {row[0] for row in connection.execute(f"DESCRIBE {_POINTS}").fetchall()}
-        both = ["key", *(name for name in axes & stored)]
-        dropped = ", ".join(f'"{column}"' for column in both)
+        described = json.loads((studies / name / "study.json").read_text(encoding="utf-8"))
+        twice = ["key", *({axis["name"] for axis in described["axes"]} & stored)]
+        dropped = ", ".join(f'"{column}"' for column in twice)
         connection.execute(
             f'CREATE VIEW "{view}" AS SELECT c.* EXCLUDE (key), lower(hex(c.key)) AS key, '
             f"p.* EXCLUDE ({dropped}) FROM {chunks} c LEFT JOIN {source} p USING (key)"
         )
-        made.append((view, _described(studies / name)["title"]))
+        made.append((view, described["title"]))
     return made
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    return found
 
 
 def _count(view: str, title: str) -> str:

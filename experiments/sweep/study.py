@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,22 +13,13 @@ import numpy as np
 
 from experiments.sweep.axis import Axis
 from experiments.sweep.constraint import Constraint
-from experiments.sweep.design import (
-    DIMENSIONS,
-    NUMBERS,
-    OBSTACLES,
-    Design,
-    check_setting,
-    evaluate,
-    groups,
-)
+from experiments.sweep.design import NUMERIC, OBSTACLES, Design, check_setting, evaluate, groups
 from experiments.sweep.fidelity import METRICS
-from experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS, read_options
+from experiments.sweep.fidelity_options import OPTIONS, read_options
 from experiments.sweep.fidelity_replay import card_chip, check_replays, replay_keys
 from experiments.sweep.keys import KEY, point_keys, program_version
 from experiments.sweep.metrics import HEADLINE, Better, Metric, check_metrics
 from models.catalogue import did_you_mean
-from models.chip import DECLARED
 from models.errors import InputError
 from models.parameters import read_yaml
 from simulator.serving.synthetic import stream
@@ -117,7 +108,7 @@ class Study:
         axes_data = data.get("axes", {})
         if not isinstance(axes_data, Mapping) or not axes_data:
             raise InputError(f"{where}: axes: a mapping of parameters to values is expected")
-        known = known_metrics(fidelity)
+        known = METRICS[fidelity]
         axes = tuple(
             Axis.read(str(key), value, base.chip, where) for key, value in axes_data.items()
         )
@@ -137,7 +128,7 @@ class Study:
             raise InputError(f"{where}: constraints: a list of comparisons is expected")
         values = base.resolved()
         names = {*known, *(n for n, value in values.items() if not isinstance(value, str))}
-        names |= {name for name in settings if is_number(name)}
+        names |= settings & NUMERIC.keys()
         constraints = tuple(
             Constraint.parse(text, names, f"{where}: constraints") for text in texts
         )
@@ -169,10 +160,15 @@ class Study:
             math.prod(len(a.values) for a in self.axes) if self.sampling == "grid" else self.count
         )
 
+    @property
+    def known_metrics(self) -> dict[str, Metric]:
+        """Metrics of the study's fidelity, by name."""
+        return METRICS[self.fidelity]
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Metrics that are stored: the headline ones, and those that the study names."""
-        known = known_metrics(self.fidelity)
+        known = self.known_metrics
         named = {*self.metrics, *self.objectives}
         for constraint in self.constraints:
             named |= constraint.names
@@ -224,6 +220,16 @@ class Study:
         """
         reasons = (*OBSTACLES, *(constraint.text for constraint in self.constraints))
         code = metrics["obstacle"].astype(np.int16)
+        value = self.values(settings, metrics)
+        for number, constraint in enumerate(self.constraints, len(OBSTACLES)):
+            failed = (code == 0) & ~np.asarray(constraint.holds(value))
+            code[failed] = number
+        return code, reasons
+
+    def values(
+        self, settings: Mapping[str, Any], metrics: Mapping[str, np.ndarray]
+    ) -> Callable[[str], Any]:
+        """What a constraint's names stand for: a metric, a setting of the points, or the base's."""
         base = self.base.resolved()
 
         def value(name: str) -> Any:
@@ -231,10 +237,7 @@ class Study:
                 return metrics[name]
             return settings[name] if name in settings else base[name]
 
-        for number, constraint in enumerate(self.constraints, len(OBSTACLES)):
-            failed = (code == 0) & ~np.asarray(constraint.holds(value))
-            code[failed] = number
-        return code, reasons
+        return value
 
     def evaluate(self, settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Metrics of points in closed form: what ``experiments.sweep.design.evaluate`` returns."""
@@ -287,17 +290,6 @@ class Study:
                         f"{where}: constraints: '{text}' never holds: axes.{axis.name} is "
                         f"{min(numbers):g} to {max(numbers):g}"
                     )
-
-
-def is_number(name: str) -> bool:
-    """Whether a setting is a number, which constraints can compare."""
-    numbers = {**DECLARED, **NUMBERS, **DIMENSIONS, **OPTION_SETTINGS}
-    return name in numbers and not numbers[name].choices
-
-
-def known_metrics(fidelity: str) -> dict[str, Metric]:
-    """Metrics of a fidelity, by name."""
-    return METRICS[fidelity]
 
 
 def _read_base(data: Any, where: str, default: str) -> Design:

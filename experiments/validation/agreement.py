@@ -28,13 +28,13 @@ from simulator.serving.hardwired import simulate_cards
 from simulator.serving.policy import CHOICES, Policy
 from simulator.serving.synthetic import stream
 from simulator.serving.workload import BASE, Workload
+from simulator.uncertainty import SEED
 from simulator.workload import Requests
 
 DESIGNS = 1000
 LOADS = 20
 """Random loads of each kind of server; token by token takes a tenth of a second each."""
 
-SEED = 20260219
 PROMPTS, OUTPUTS = (8, 160), (2, 80)
 STEP_LIMIT, TTFT_LIMIT = 1e-3, 1e-2
 """What the closed form promises for chips of the catalogue: of a decode step, and of TTFT."""

@@ -19,9 +19,7 @@ from models.parameters import draw
 from models.process import Process
 from simulator.closed_form import Prediction, predict
 from simulator.serving.synthetic import stream
-from simulator.uncertainty import DRAWS, draw_chips
-
-SEED = 20260219
+from simulator.uncertainty import DRAWS, SEED, draw_chips
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,8 @@ class Bench:
     def predictions(self, conditions: dict[str, Any]) -> tuple[Prediction, Prediction]:
         """The closed forms on the chip that the conditions name, and on its draws."""
         name = str(conditions["chip"])
-        adapter = _shape(conditions.get("adapter"))
+        text = conditions.get("adapter")
+        adapter = AdapterShape.from_text(text, self.model(name)) if text else None
 
         def answer(chip: Chip) -> Prediction:
             return predict(
@@ -126,11 +125,3 @@ class Bench:
             )
 
         return answer(self.chip(name)), answer(self.drawn(name))
-
-
-def _shape(text: Any) -> AdapterShape | None:
-    """``r16:all-linear`` as a shape."""
-    if text is None:
-        return None
-    rank, targets = str(text).split(":")
-    return AdapterShape.of(targets, int(rank.removeprefix("r")))
