@@ -30,7 +30,7 @@ bench-all: $(DEV)
 
 # The model's predictions against tests/golden_metrics.json.
 golden: $(DEV)
-	$(BIN)/python -m experiments.golden $(GOLDEN_ARGS)
+	$(BIN)/python -m experiments.guard.golden $(GOLDEN_ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check --fix .

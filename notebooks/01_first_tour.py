@@ -24,8 +24,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from experiments.plots import COLORS, STYLE
-from experiments.verdict import OPERATION_NAMES
+from experiments.run.plot import COLORS, STYLE
+from experiments.run.view import OPERATION_NAMES
 from models import Adapter, Chip, LanguageModel
 from simulator import predict, run
 

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from experiments.plots import COLORS, STYLE
+from experiments.run.plot import COLORS, STYLE
 from experiments.sweep import Design, evaluate
 from models import Adapter, Chip, LanguageModel
 from simulator import draw_chips, free_rank, predict, swap_latency

@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from experiments.plots import COLORS, STYLE
+from experiments.run.plot import COLORS, STYLE
 from models import Chip, LanguageModel
 from simulator import draw_chips, predict, run
 

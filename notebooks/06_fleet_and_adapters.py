@@ -23,14 +23,14 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from experiments.plots import COLORS, STYLE
+from experiments.run.plot import COLORS, STYLE
 from models import LanguageModel
-from simulator.serving.adapters import AdapterSet
+from simulator.serving.load.adapters import AdapterSet
+from simulator.serving.load.popularity import Uniform, assign_adapters
+from simulator.serving.load.synthetic import make_workload
 from simulator.serving.metrics import Slo, summarize
-from simulator.serving.policy import Policy
-from simulator.serving.popularity import Uniform, assign_adapters
+from simulator.serving.policies.policy import Policy
 from simulator.serving.replay import open_server, replay
-from simulator.serving.synthetic import make_workload
 
 plt.rcParams.update(STYLE)
 model = LanguageModel.open("llama-3.1-8b")

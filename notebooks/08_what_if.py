@@ -24,7 +24,7 @@
 # %%
 from IPython.display import display
 
-from experiments.whatif import WhatIf
+from experiments.run.whatif import WhatIf
 from models import Chip, LanguageModel
 from simulator import predict
 

@@ -11,12 +11,12 @@ The names here are the Python interface::
     result.base.decode_tokens_per_s_user
 """
 
+from simulator.belief.draws import draw_chips
 from simulator.closed_form import Prediction, free_rank, predict
 from simulator.datapath import TokenProgram, build_program
-from simulator.run import Result, run
+from simulator.requests import AdapterLoad, Requests, Timeline
+from simulator.single import Result, run
 from simulator.swap import SwapLatency, swap_latency
-from simulator.uncertainty import draw_chips
-from simulator.workload import AdapterLoad, Requests, Timeline
 
 __all__ = [
     "AdapterLoad",

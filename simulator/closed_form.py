@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from models.adapter import Adapter
-from models.adapter_shape import AdapterShape
+from models.adapter.adapter import Adapter
+from models.adapter.shape import AdapterShape
 from models.area import area, transistors
 from models.chip import Chip
 from models.cost import die_cost_usd, usd_per_million_tokens

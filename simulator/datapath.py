@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from kernels.lowrank import Work, phase_work
-from models.adapter import Adapter
-from models.adapter_shape import AdapterShape
+from kernels.lowrank.lowrank import Work, phase_work
+from models.adapter.adapter import Adapter
+from models.adapter.shape import AdapterShape
 from models.chip import Chip
 from models.language_model import LanguageModel
 from models.rom import RomMatrix, head_matrix, layer_matrices

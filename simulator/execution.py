@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.decoder import Batch, Decoder, ResidentAdapter
-from kernels.kv_cache import Sequence as KVSequence
-from kernels.sampling import Sampler
-from simulator import engine
+from kernels.decoder.decoder import Batch, Decoder, ResidentAdapter
+from kernels.decoder.kv_cache import Sequence as KVSequence
+from kernels.decoder.sampling import Sampler
 from simulator.datapath import TokenProgram
-from simulator.workload import AdapterLoad, Requests, Timeline
+from simulator.engines import compiled as engine
+from simulator.requests import AdapterLoad, Requests, Timeline
 
 # What happens to values, in the order that it has within a cycle: a token may enter a layer in the
 # cycle that completes its slice, and be issued in the cycle that ends the token before it.

@@ -16,14 +16,14 @@ import numpy as np
 from experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS, check_option
 from experiments.sweep.metrics import AREA_BLOCKS, CLOSED_FORM, HEADLINE
 from models import catalogue
-from models.adapter import SRAM_FORMATS, Adapter, parse_targets
-from models.adapter_shape import AdapterShape, open_adapter
+from models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets
+from models.adapter.shape import AdapterShape, open_adapter
 from models.catalogue import did_you_mean
 from models.chip import DECLARED, KV_BITS, Chip
 from models.errors import InputError
 from models.language_model import LanguageModel
-from models.memory import sram_budget
 from models.parameters import Quantity, check_value
+from models.sram import sram_budget
 from simulator.closed_form import free_rank, predict
 from simulator.datapath import adapter_bytes, adapter_format, shape_bytes
 

@@ -73,7 +73,7 @@ def _engine(
     base: Design, settings: Mapping[str, np.ndarray], columns: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
     """Metrics of points whose times the compiled engine measures."""
-    from simulator.engine_batch import batch_rates  # noqa: PLC0415 - numba only where needed
+    from simulator.engines.designs import batch_rates  # noqa: PLC0415 - numba only where needed
 
     wanted = {*columns, *_THROTTLES}
     stated = tuple(name for name in CLOSED_FORM if name in wanted and not _is_measured(name))

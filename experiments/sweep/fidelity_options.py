@@ -57,7 +57,7 @@ def check_option(where: str, name: str, value: Any) -> Any:
 
 
 def read_options(data: Any, where: str) -> dict[str, Any]:
-    """The ``replay`` section of a study: options as typed for ``experiments.replay.Setup``.
+    """The ``replay`` section of a study: options as typed for ``experiments.replay.replay.Setup``.
 
     Names may be written with ``-`` or ``_``; a server is ``hc1x10`` where none is named.
 
@@ -86,7 +86,7 @@ def typed(options: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         If ``slo`` or ``adapter_rates`` is text that cannot be read.
     """
-    from experiments.replay import parse_rates, parse_slo  # noqa: PLC0415 - of replays only
+    from experiments.replay.replay import parse_rates, parse_slo  # noqa: PLC0415 - of replays only
 
     found = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
     if type(found.get("adapters")) is int:

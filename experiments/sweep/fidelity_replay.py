@@ -21,12 +21,12 @@ from models.language_model import LanguageModel
 from models.server import Server
 
 if TYPE_CHECKING:
-    from experiments.replay import Prepared, Setup
+    from experiments.replay.replay import Prepared, Setup
     from experiments.sweep.axis import Axis
     from experiments.sweep.study import Study
-    from models.batch_server import BatchServer
-    from simulator.serving.adapters import AdapterSet
-    from simulator.serving.workload import Workload
+    from models.gpu_server import BatchServer
+    from simulator.serving.load.adapters import AdapterSet
+    from simulator.serving.load.workload import Workload
 
 REFUSED = OBSTACLES.index("the replay cannot be set up so")
 """Obstacle of a point whose replay raises ``InputError``."""
@@ -159,7 +159,7 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
 
     Points that differ in policy or chip alone share one workload.
     """
-    from experiments.replay import LOAD_FIELDS, make_load, prepare, run  # noqa: PLC0415
+    from experiments.replay.replay import LOAD_FIELDS, make_load, prepare, run  # noqa: PLC0415
 
     points = len(next(iter(settings.values())))
     result = {name: np.full(points, np.nan) for name in study.columns}
@@ -191,8 +191,8 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
 
 def replay_keys(study: Study, settings: Mapping[str, np.ndarray]) -> np.ndarray:
     """Keys of points: all options, server and chip as resolved, and the files that they name."""
-    from experiments.replay import digest  # noqa: PLC0415 - of replays only
-    from simulator.serving import synthetic  # noqa: PLC0415 - of replays only
+    from experiments.replay.replay import digest  # noqa: PLC0415 - of replays only
+    from simulator.serving.load import synthetic  # noqa: PLC0415 - of replays only
     from simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
 
     points = len(next(iter(settings.values())))
@@ -223,7 +223,7 @@ def replay_keys(study: Study, settings: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _setup(study: Study, settings: Mapping[str, Any], where: str = "") -> Setup:
     """The options of a point: the section, and what the axes set over it."""
-    from experiments.replay import Setup  # noqa: PLC0415 - of replays only
+    from experiments.replay.replay import Setup  # noqa: PLC0415 - of replays only
 
     options = {k.removeprefix(PREFIX): v for k, v in settings.items() if k.startswith(PREFIX)}
     both = {**study.replay, **typed(options)}

@@ -25,7 +25,7 @@ def program_version() -> str:
     """Version of the program, and a digest of the sources that decide a result."""
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
-    files = [root / "experiments/replay.py"]
+    files = [root / "experiments/replay/replay.py"]
     for package in ("models", "simulator", "kernels"):
         files += (root / package).rglob("*.py")
     files += (root / "simulator").rglob("*.yaml")  # presets of workloads

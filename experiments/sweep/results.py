@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.extras import needs
+from experiments.shared.extras import needs
 from experiments.sweep.store import check_version
 from models.errors import InputError
 

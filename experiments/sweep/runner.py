@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.extras import needs
+from experiments.shared.extras import needs
 from experiments.sweep.compute import Computed, compute
 from experiments.sweep.design import OBSTACLES
 from experiments.sweep.keys import program_version

@@ -22,7 +22,7 @@ from experiments.sweep.metrics import HEADLINE, Better, Metric, check_metrics
 from models.catalogue import did_you_mean
 from models.errors import InputError
 from models.parameters import read_yaml
-from simulator.serving.synthetic import stream
+from simulator.serving.load.synthetic import stream
 
 Fidelity = Literal["closed-form", "engine", "replay"]
 FIDELITIES: tuple[Fidelity, ...] = ("closed-form", "engine", "replay")

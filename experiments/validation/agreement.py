@@ -14,22 +14,23 @@ from typing import Any
 import numpy as np
 
 from models import catalogue
-from models.adapter import Adapter
-from models.adapter_shape import AdapterShape
-from models.batch_server import BatchServer
+from models.adapter.adapter import Adapter
+from models.adapter.shape import AdapterShape
 from models.chip import DECLARED, Chip
+from models.gpu_server import BatchServer
 from models.language_model import LanguageModel
 from models.server import Server
-from simulator import engine, reference
+from simulator.belief.draws import SEED
 from simulator.closed_form import predict
 from simulator.datapath import TokenProgram, build_program
-from simulator.serving.batch import simulate_batch
-from simulator.serving.hardwired import simulate_cards
-from simulator.serving.policy import CHOICES, Policy
-from simulator.serving.synthetic import stream
-from simulator.serving.workload import BASE, Workload
-from simulator.uncertainty import SEED
-from simulator.workload import Requests
+from simulator.engines import compiled as engine
+from simulator.engines import reference
+from simulator.requests import Requests
+from simulator.serving.cards.server import simulate_cards
+from simulator.serving.gpu.server import simulate_batch
+from simulator.serving.load.synthetic import stream
+from simulator.serving.load.workload import BASE, Workload
+from simulator.serving.policies.policy import CHOICES, Policy
 
 DESIGNS = 1000
 LOADS = 20

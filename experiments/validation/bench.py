@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.adapter_shape import AdapterShape
-from models.batch_server import BatchServer
+from models.adapter.shape import AdapterShape
 from models.chip import DECLARED, Chip
+from models.gpu_server import BatchServer
 from models.language_model import LanguageModel
 from models.parameters import draw
 from models.process import Process
+from simulator.belief.draws import DRAWS, SEED, draw_chips
 from simulator.closed_form import Prediction, predict
-from simulator.serving.synthetic import stream
-from simulator.uncertainty import DRAWS, SEED, draw_chips
+from simulator.serving.load.synthetic import stream
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from experiments.validation.bench import Bench, Predicted
-from models.adapter import Adapter
-from models.memory import sram_budget
+from models.adapter.adapter import Adapter
 from models.published import PublishedRow
 from models.server import Server
+from models.sram import sram_budget
+from simulator.belief.draws import interval
 from simulator.closed_form import predict
 from simulator.datapath import adapter_bytes
 from simulator.swap import swap_latency
-from simulator.uncertainty import interval
 
 MILLISECOND = 1e-3
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import vllm_validation
+from experiments.validation import vllm_runs as vllm_validation
 from experiments.validation.bench import Bench, Predicted
-from models.adapter import Adapter
+from models.adapter.adapter import Adapter
 from models.language_model import LanguageModel
 from models.published import PublishedRow, published
-from simulator.serving.batch import simulate_batch
-from simulator.serving.workload import BASE, Workload
-from simulator.uncertainty import DRAWS
+from simulator.belief.draws import DRAWS
+from simulator.serving.gpu.server import simulate_batch
+from simulator.serving.load.workload import BASE, Workload
 
 REQUESTS = 8192
 """All at once, so many that the begin and the end of a run hardly count."""

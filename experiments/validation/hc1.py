@@ -9,13 +9,13 @@ import numpy as np
 
 from experiments.validation.bench import Bench, Predicted
 from models.chip import Chip
-from models.memory import sram_budget
 from models.published import PublishedRow, published
 from models.server import Server
+from models.sram import sram_budget
 from simulator.closed_form import Prediction, predict
 from simulator.datapath import build_program
-from simulator.engine import simulate
-from simulator.workload import Requests
+from simulator.engines.compiled import simulate
+from simulator.requests import Requests
 
 
 def _of_prediction(

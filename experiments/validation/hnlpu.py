@@ -10,7 +10,7 @@ from experiments.validation.bench import Bench, Predicted
 from experiments.validation.technology import DIES, compiler, spread
 from models.cost import mask_units
 from models.published import PublishedRow
-from simulator.uncertainty import DRAWS
+from simulator.belief.draws import DRAWS
 
 TWO_PORT_CELL = 1.3
 TWO_PORT_CELL_RANGE = (1.2, 1.5)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from experiments.plots import COLORS, INK, STYLE
+from experiments.run.plot import COLORS, INK, STYLE
 from experiments.validation.rows import Row
 from experiments.validation.view import TITLES
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from experiments.validation.bench import Bench, Predicted
-from models.adapter_shape import AdapterShape
+from models.adapter.shape import AdapterShape
 from models.area import BYTES_PER_MIB, area, rom_weights
 from models.chip import Chip
-from models.memory import sram_budget
 from models.published import PublishedRow
+from models.sram import sram_budget
 from simulator.closed_form import Prediction
 from simulator.datapath import shape_bytes
 

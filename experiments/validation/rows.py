@@ -15,7 +15,7 @@ from experiments.validation import claims, gpu, hc1, hnlpu, roma, technology
 from experiments.validation.agreement import Agreement, agreements
 from experiments.validation.bench import Bench, Predicted
 from models.published import Factor, PublishedRow, published
-from simulator.uncertainty import DRAWS, interval
+from simulator.belief.draws import DRAWS, interval
 
 PREDICTORS: dict[str, dict[str, Callable[[Bench, PublishedRow], Predicted]]] = {
     "hc1": hc1.PREDICTORS,

@@ -13,7 +13,7 @@ from models.cost import gross_dies, murphy_yield
 from models.macro import Macro, fit_macro
 from models.process import Process
 from models.published import PublishedRow, published
-from simulator.uncertainty import DRAWS
+from simulator.belief.draws import DRAWS
 
 STRUCTURE = 0.07
 """Standard error of the macro model, assumed: two points leave no residual to take it from, and a

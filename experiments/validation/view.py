@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from experiments.tables import QUIET, plain_table, span
+from experiments.shared.tables import QUIET, plain_table, span
 from experiments.validation.rows import Row, Validation
 
 TITLES = {

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.serving.load.workload import Workload
 from simulator.serving.log import Occupancy, ServingLog, Status
-from simulator.serving.workload import Workload
 
 PERCENTILES = (50, 90, 99)
 REFUSALS = (Status.TOO_LONG, Status.ADAPTER_TOO_BIG)

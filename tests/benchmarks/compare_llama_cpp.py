@@ -21,8 +21,8 @@ import numba
 import numpy as np
 from test_rom_bench import read
 
-from kernels.decoder import Decoder
-from kernels.kv_cache import Sequence
+from kernels.decoder.decoder import Decoder
+from kernels.decoder.kv_cache import Sequence
 from models.language_model import LanguageModel
 
 MODEL = "llama-3.1-8b"

@@ -21,9 +21,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from experiments.folder import write_all
-from experiments.golden import table
-from experiments.tables import si
+from experiments.guard.golden import table
+from experiments.shared.folder import write_all
+from experiments.shared.tables import si
 from models.errors import InputError
 from models.files import reason
 

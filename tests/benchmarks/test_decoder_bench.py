@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from test_rom_bench import read, seconds
 
-from kernels.decoder import Decoder
-from kernels.kv_cache import Sequence
+from kernels.decoder.decoder import Decoder
+from kernels.decoder.kv_cache import Sequence
 from models.language_model import LanguageModel
 
 LAYERS, VOCAB, ROUNDS = 2, 128256, 30

@@ -13,10 +13,12 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from models import Adapter, Chip, LanguageModel
-from simulator import build_program, engine, reference
+from simulator import build_program
 from simulator.closed_form import decode_token_s
 from simulator.datapath import TokenProgram
-from simulator.workload import Requests
+from simulator.engines import compiled as engine
+from simulator.engines import reference
+from simulator.requests import Requests
 
 USERS, TOKENS = 32, 200
 MILLION = 1_000_000

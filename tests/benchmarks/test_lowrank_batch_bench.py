@@ -15,7 +15,7 @@ from test_lowrank_bench import interleaved
 from test_lowrank_bench import numpy_formulations as for_one_token
 
 from kernels import FORMATS, LowRankImage
-from kernels.lowrank_batch import LowRankBatch
+from kernels.lowrank.batch import LowRankBatch
 
 N, RANK = 4096, 16
 SCALE = np.float32(0.01)

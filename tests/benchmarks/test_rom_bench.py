@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 
-from kernels.rom import BITS, Mix, RomMatrix
+from kernels.rom.rom import BITS, Mix, RomMatrix
 
 OUT, IN, MATRICES, ROUNDS = 28672, 4096, 4, 40
 

@@ -20,10 +20,10 @@ TRACE /= "AzureLLMInferenceTrace_conv_2023.csv"
 REPLAY = """
 import json, resource, sys, time
 from models import Adapter, LanguageModel
-from simulator.serving.policy import Policy
-from simulator.serving.popularity import assign_adapters, parse_popularity
+from simulator.serving.policies.policy import Policy
+from simulator.serving.load.popularity import assign_adapters, parse_popularity
 from simulator.serving.replay import open_server, replay
-from simulator.serving.synthetic import make_workload
+from simulator.serving.load.synthetic import make_workload
 
 source, server_name, requests, repeats = sys.argv[1:]
 server = open_server(server_name)

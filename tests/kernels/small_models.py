@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models.adapter_files import encode, safetensors_header
+from models.adapter.files import encode, safetensors_header
 from models.language_model import TARGETS, LanguageModel, module_path
 
 DIMENSIONS: dict[str, Any] = {
@@ -120,7 +120,7 @@ def write_adapter(folder: Path, name: str, model: LanguageModel) -> Path:
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none"} | ADAPTERS[name]
     config |= {"base_model_name_or_path": model.name, "inference_mode": True}
     (folder / "adapter_config.json").write_text(json.dumps(config))
-    from models.adapter import Adapter
+    from models.adapter.adapter import Adapter
 
     tensors = {}
     for seed, module in enumerate(Adapter.from_config(config, model).modules):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models import Adapter, Chip, LanguageModel
 from simulator.datapath import TokenProgram, build_program
-from simulator.workload import LOAD_MODES, AdapterLoad, Requests
+from simulator.requests import LOAD_MODES, AdapterLoad, Requests
 
 HC1 = Chip.open("hc1")
 

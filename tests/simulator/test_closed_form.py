@@ -25,9 +25,9 @@ from simulator.closed_form import (
     token_cycles,
 )
 from simulator.datapath import build_program
-from simulator.engine import simulate
-from simulator.run import run
-from simulator.workload import Requests
+from simulator.engines.compiled import simulate
+from simulator.requests import Requests
+from simulator.single import run
 
 CHIPS = ("hc1", "hc1-demo", "roma")
 HC1 = Chip.open("hc1")

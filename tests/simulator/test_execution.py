@@ -8,15 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import HC1, chips, language_models
 
-from kernels.decoder import Decoder, ResidentAdapter
-from kernels.kv_cache import Sequence
-from kernels.lowrank import LowRankImage
-from kernels.sampling import Sampler
+from kernels.decoder.decoder import Decoder, ResidentAdapter
+from kernels.decoder.kv_cache import Sequence
+from kernels.decoder.sampling import Sampler
+from kernels.lowrank.lowrank import LowRankImage
 from models import Adapter, LanguageModel
-from simulator import engine, execution
+from simulator import execution
 from simulator.datapath import TokenProgram, build_program
+from simulator.engines import compiled as engine
 from simulator.execution import execute
-from simulator.workload import LOAD_MODES, AdapterLoad, Requests
+from simulator.requests import LOAD_MODES, AdapterLoad, Requests
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.replay import Setup, prepare, run
+from experiments.replay.replay import Setup, prepare, run
 from experiments.sweep import Study
 from experiments.sweep.design import OBSTACLES
 from experiments.sweep.fidelity import METRICS, evaluate
@@ -18,7 +18,7 @@ from experiments.sweep.metrics import CLOSED_FORM
 from models import Adapter, Chip, LanguageModel
 from models.errors import InputError
 from models.server import Server
-from simulator.run import run as run_chip
+from simulator.single import run as run_chip
 
 HC1 = Chip.open("hc1")
 LOAD = {"source": "sharegpt", "requests": 60, "rate": 50, "adapters": 6}

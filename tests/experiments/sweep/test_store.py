@@ -23,7 +23,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import cli
+from experiments.cli import app as cli
 from experiments.sweep import Study, results, runner, sweep
 from experiments.sweep import compute as computing
 from experiments.sweep.keys import KEY
@@ -213,7 +213,7 @@ def command(study: Path, store: Path, *more: str) -> list[str]:
 # The command line with chunks so small that a sweep of a few seconds has many.
 RUN = """
 import sys
-from experiments import cli
+from experiments.cli import app as cli
 from experiments.sweep import runner
 runner.CHUNK = {"closed-form": 400, "engine": 40, "replay": 2}
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from models import Adapter, Chip, LanguageModel
 from models.server import Server
-from simulator.serving.card import Card
-from simulator.serving.hardwired import simulate_cards
+from simulator.serving.cards.card import Card
+from simulator.serving.cards.server import simulate_cards
+from simulator.serving.load.workload import BASE, Prefixes, Workload
 from simulator.serving.log import ServingLog, Status
-from simulator.serving.policy import CHOICES, Policy
-from simulator.serving.residency import hit_rate
-from simulator.serving.workload import BASE, Prefixes, Workload
+from simulator.serving.policies.policy import CHOICES, Policy
+from simulator.serving.policies.residency import hit_rate
 
 MODEL = LanguageModel.open("llama-3.1-8b")
 SHAPES = [

@@ -19,9 +19,9 @@ from serving_logs import (
     made_workload,
 )
 
+from simulator.serving.load.workload import BASE, Workload
 from simulator.serving.log import Occupancy, Status
 from simulator.serving.metrics import Slo, summarize
-from simulator.serving.workload import BASE, Workload
 
 PROMISED = set(
     "server requests completed refused generated_tokens prompt_tokens duration_s "  # noqa: SIM905

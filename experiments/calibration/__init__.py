@@ -1,0 +1,1 @@
+"""`hardwire calibrate`: what measurements say of what is not published."""

@@ -1,0 +1,60 @@
+"""A calibration on disk: all files or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.calibration.calibrate import Report
+from experiments.run.save import to_json
+from experiments.shared.folder import write_all
+from simulator.belief.chip import CLOCK, VENDOR
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def draws_frame(report: Report) -> pd.DataFrame:
+    """The draws from the posterior, a row each: every uncertain parameter by its dotted name, and
+    the clocks of the other operating points as ``datapath.clock_ghz, demo``."""
+    import pandas as pd  # noqa: PLC0415 - slow to import
+
+    posterior = report.posterior
+    columns = {
+        name: np.asarray(posterior.chip.value(name), dtype=float)
+        for name in (CLOCK, *report.inference.drawn)
+    }
+    clocks = {
+        f"{CLOCK}, {point}": values
+        for point, values in posterior.clocks_ghz.items()
+        if point != VENDOR
+    }
+    return pd.DataFrame({**columns, **clocks})
+
+
+def save_calibration(report: Report, folder: Path) -> list[Path]:
+    """Write report, draws and figures to ``folder``, which is made if need be.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+    from experiments.calibration import plot as plots  # noqa: PLC0415 - matplotlib is slow
+    from experiments.run.plot import save_figure  # noqa: PLC0415
+
+    def text(path: Path) -> None:
+        path.write_text(to_json(report.to_dict()) + "\n", encoding="utf-8")
+
+    writers: dict[str, Callable[[Path], Any]] = {
+        "calibration.json": text,
+        "posterior.parquet": lambda path: draws_frame(report).to_parquet(path, index=False),
+        "parameters.png": lambda path: save_figure(plots.parameter_figure(report), path),
+        "corner.png": lambda path: save_figure(plots.corner_figure(report), path),
+        "predictions.png": lambda path: save_figure(plots.prediction_figure(report), path),
+        "left-out.png": lambda path: save_figure(plots.left_out_figure(report), path),
+    }
+    return write_all(folder, writers)

@@ -1,0 +1,52 @@
+"""The command ``calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.cli.console import print_rich, say_saved
+
+
+def calibrate(
+    chip: Annotated[str, typer.Argument(help="Catalogue name of a chip that was measured.")] = (
+        "hc1"
+    ),
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Shape whose cost is predicted; may be repeated [r16 and r64:all-linear]."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same draws.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")] = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write JSON, the draws as Parquet, figures.")
+    ] = None,
+) -> None:
+    """Infer a chip's unpublished parameters from all that was measured of it."""
+    from experiments.calibration.calibrate import ADAPTERS  # noqa: PLC0415
+    from experiments.calibration.calibrate import calibrate as infer  # noqa: PLC0415
+    from experiments.run.save import to_json  # noqa: PLC0415
+    from simulator.belief.draws import SEED  # noqa: PLC0415
+
+    report = infer(chip, adapter or ADAPTERS, seed=SEED if seed is None else seed)
+    written = []
+    if save is not None:
+        from experiments.calibration.save import save_calibration  # noqa: PLC0415
+
+        written = save_calibration(report, save)
+    if as_json:
+        print(to_json(report.to_dict()))
+        return
+    from experiments.calibration.view import render  # noqa: PLC0415
+
+    print_rich(render(report))
+    say_saved(save, written)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(calibrate)

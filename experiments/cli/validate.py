@@ -1,0 +1,45 @@
+"""The command ``validate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.cli.console import print_rich
+from models.errors import InputError
+
+
+def validate(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of the measured serving runs [rows over them are left out]."
+        ),
+    ] = None,
+    slow: Annotated[
+        bool, typer.Option("--all", help="Also the rows that take minutes (with --data).")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, SI units.")] = False,
+) -> None:
+    """Run every published figure that the models can predict, and say how far off they are."""
+    from experiments.validation.bench import Bench  # noqa: PLC0415
+    from experiments.validation.rows import validate as run  # noqa: PLC0415
+
+    if data is not None and not data.is_dir():
+        raise InputError(f"--data {data}: is no folder")
+    found = run(Bench(data=data, slow=slow))
+    if as_json:
+        rows = [row.to_dict() for row in found.rows]
+        print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    from experiments.validation.view import render  # noqa: PLC0415
+
+    print_rich(render(found))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(validate)

@@ -1,0 +1,1 @@
+"""`hardwire formats`: what each number format does to the output."""

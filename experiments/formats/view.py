@@ -1,0 +1,153 @@
+"""The tables and the CSV file of a report on number formats."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.text import Text
+
+from experiments.shared.folder import write_all
+from experiments.shared.tables import QUIET, plain_table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from experiments.formats.divergence import Divergence
+from experiments.formats.measure import FormatReport
+
+
+def render(report: FormatReport) -> RenderableType:
+    """The report for a terminal, from 80 columns on."""
+    exact = report.base[0]
+    weights = _by_bits(
+        "Weights, KV cache in float32",
+        [
+            (row.weights, row.weight_bits, row.product_sqnr_db, row.error)
+            for row in report.base
+            if row.kv_bits == exact.kv_bits and row.weights != exact.weights
+        ],
+    )
+    cache = _by_bits(
+        "KV cache, weights in float32",
+        [
+            (f"{row.kv_bits}-bit", row.kv_stored_bits, None, row.error)
+            for row in report.base
+            if row.weights == exact.weights and row.kv_bits != exact.kv_bits
+        ],
+    )
+    name = report.adapter or "Adapters"
+    products = {(row.fmt, row.rank): decibels(row.product_sqnr_db) for row in report.adapters}
+    logits = {(row.fmt, row.rank): decibels(row.error.logits_sqnr_db) for row in report.adapters}
+    divergences = {(row.fmt, row.rank): nats(row.error.kl_nats) for row in report.adapters}
+    return Group(
+        Text(title(report), style="bold"),
+        Text(_premises(report), style=QUIET),
+        "",
+        weights,
+        "",
+        cache,
+        "",
+        _both(report),
+        "",
+        _by_rank(f"{name}: SQNR of the product (dB) by rank", report, products),
+        "",
+        _by_rank(f"{name}: SQNR of logits (dB) by rank", report, logits),
+        "",
+        _by_rank(f"{name}: mean KL (nats) by rank", report, divergences),
+    )
+
+
+def title(report: FormatReport) -> str:
+    """Name of the model, its weights and the text."""
+    source = "random weights" if report.random_weights else "its own weights"
+    return f"{report.model} · {source} · {report.tokens:,} random tokens · seed {report.seed}"
+
+
+def decibels(value: float) -> str:
+    return f"{value:.1f}".replace("inf", "∞")
+
+
+def nats(value: float) -> str:
+    """Two significant digits, and 0 only where it is 0."""
+    return f"{value:.2g}" if value else "0"
+
+
+def save_formats(report: FormatReport, folder: Path) -> list[Path]:
+    """Write formats.csv and formats.png to ``folder``, both or none.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+    from experiments.formats import plot as formats_plot  # noqa: PLC0415
+    from experiments.run import plot as plots  # noqa: PLC0415
+
+    return write_all(
+        folder,
+        {
+            "formats.csv": lambda path: write_csv(report, path),
+            "formats.png": lambda path: plots.save_figure(
+                formats_plot.formats_figure(report), path
+            ),
+        },
+    )
+
+
+def write_csv(report: FormatReport, path: Path) -> None:
+    """One line per measurement, six significant digits; a field that does not apply is empty."""
+    rows = report.rows()
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def _premises(report: FormatReport) -> str:
+    who = "The adapter adds" if report.adapter else "Random adapters add"
+    return (
+        f"Against float32, whose next token has an entropy of {report.entropy_nats:.2f} nats.\n"
+        f"{who} {report.adapter_strength:.0%} to the norm of a linear layer's output."
+    )
+
+
+def _by_bits(name: str, rows: list[tuple[str, float, float | None, Divergence]]) -> Table:
+    with_products = any(product is not None for _, _, product, _ in rows)
+    columns = ["stored bits", "products dB"] if with_products else ["stored bits"]
+    table = plain_table(name, "", *columns, "logits dB", "KL nats", "KL p99", "same token")
+    for label, bits, product, error in rows:
+        table.add_row(
+            label,
+            f"{bits:.2f}",
+            *([decibels(product)] if product is not None else []),
+            decibels(error.logits_sqnr_db),
+            nats(error.kl_nats),
+            nats(error.kl_p99_nats),
+            f"{error.same_top:.0%}",
+        )
+    return table
+
+
+def _both(report: FormatReport) -> Table:
+    """Mean KL of each format of the weights with each of the KV cache."""
+    caches = list(dict.fromkeys(row.kv_bits for row in report.base))
+    names = [f"{bits}-bit KV" if bits < 32 else "float32 KV" for bits in caches]
+    table = plain_table("Weights and KV cache together, mean KL (nats)", "", *names)
+    for weights in dict.fromkeys(row.weights for row in report.base):
+        found = [nats(row.error.kl_nats) for row in report.base if row.weights == weights]
+        table.add_row(weights, *found)
+    return table
+
+
+def _by_rank(name: str, report: FormatReport, cells: dict[tuple[str, int], str]) -> Table:
+    ranks = list(dict.fromkeys(row.rank for row in report.adapters))
+    table = plain_table(name, "", "stored bits", *(f"r{rank}" for rank in ranks))
+    for fmt in dict.fromkeys(row.fmt for row in report.adapters):
+        bits = max(row.stored_bits for row in report.adapters if row.fmt == fmt)
+        table.add_row(fmt, f"{bits:.2f}", *(cells[fmt, rank] for rank in ranks))
+    return table

@@ -1,0 +1,189 @@
+"""The written pages of the manual: docs/chips.md, of all parameters, from the declarations and
+the YAML files, and docs/validation.md with its figure from the committed table.
+
+``python -m experiments.guard.pages`` rewrites them; with ``--check`` it only says
+whether one is out of date, and exits with 1 if so. The figure is not compared: other versions of
+Matplotlib draw other bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from experiments.validation import page as validation_page
+from experiments.validation.committed import read_table
+from models import catalogue
+from models.chip import DECLARED, SECTIONS, Chip
+from models.gpu_server import Batching, BatchServer
+from models.parameters import Parameter, Quantity, quantities, read_section, read_yaml
+from models.process import Process
+from models.server import Machine, Server
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+INTRODUCTION = """\
+# Chips, processes and servers
+
+<!-- Written by `python -m experiments.guard.pages` from models/; change the YAML files instead. -->
+
+Every parameter of every file in the catalogue, as the models use it. Its kind says where it comes
+from:
+
+- **published**: quoted from the source;
+- **derived**: arithmetic on published numbers;
+- **assumed**: not published; the source gives the reason for the value and its range;
+- **calibrated**: fitted to the one measurement that the chip's calibration names.
+
+The intervals of a verdict come from the ranges. Any parameter of a chip or of its process can be
+set for one run, within the allowed values: `hardwire run --set sram.capacity_mib=512`, or
+`--set process.sram_pj_per_byte=0.8`.
+"""
+
+COLUMNS = ("Parameter", "Value", "Unit", "Kind", "Range", "Meaning", "Source")
+
+
+def render() -> dict[str, str]:
+    """The pages as Markdown, by file name."""
+    return {"chips.md": chips(), "validation.md": validation_page.render(read_table())}
+
+
+def chips() -> str:
+    """The page of parameters as Markdown."""
+    parts = [INTRODUCTION]
+    parts += [_chip(name) for name in catalogue.names("chip")]
+    parts.append("## Processes\n")
+    parts += [_process(name) for name in catalogue.names("process")]
+    parts.append("## Servers\n")
+    parts += [_server(name) for name in catalogue.names("server")]
+    parts += ["## Allowed values\n", _allowed()]
+    return "\n".join(parts)
+
+
+def _chip(name: str) -> str:
+    chip = Chip.open(name)
+    stated = read_yaml(catalogue.resolve("chip", name))
+    lines = [f"## `{name}`: {chip.title}", ""]
+    lines += [f"Model `{chip.model}`, process [`{chip.process_name}`](#{chip.process_name}).", ""]
+    if parent := stated.get("extends"):
+        lines += [f"Extends `{parent}`: what is not listed here is as there.", ""]
+    if chip.calibration is not None:
+        fit = chip.calibration
+        lines += [
+            f"Calibrated: `{fit.parameter}`, so that the mean decode step is "
+            f"{fit.value * 1e6:.4g} µs ± {fit.relative_error:.1%} at {fit.prompt} prompt and "
+            f"{fit.output} output tokens. {_sentence(fit.source)}",
+            "",
+        ]
+    for section in SECTIONS:
+        here = {
+            key: chip.parameters[f"{section}.{key}"]
+            for key in quantities(SECTIONS[section])
+            if key in stated.get(section, {})
+        }
+        if here and section != "process":
+            lines += [f"### {name}: {section}", "", *_table(here, SECTIONS[section]), ""]
+    return "\n".join(lines)
+
+
+def _process(name: str) -> str:
+    path = catalogue.resolve("process", name)
+    data = read_yaml(path)
+    title = data.pop("title")
+    _, parameters = read_section(path.name, "", data, Process)
+    lines = [f"### {name}", "", _sentence(title), "", *_table(parameters, Process), ""]
+    return "\n".join(lines)
+
+
+def _server(name: str) -> str:
+    if read_yaml(catalogue.resolve("server", name)).get("kind") == "batch":
+        gpus = BatchServer.open(name)
+        about = f"{_sentence(gpus.title)} Model `{gpus.model.name}`."
+        table = _table(gpus.parameters, Batching)
+    else:
+        server = Server.open(name)
+        about = f"{_sentence(server.title)} Chip `{server.chip}`."
+        if server.issue is not None:
+            about += f" Issue `{server.issue}`."
+        table = _table(server.parameters, Machine)
+    lines = [f"### {name}", "", about, "", *table, ""]
+    return "\n".join(lines)
+
+
+def _allowed() -> str:
+    rows = ([f"`{name}`", spec.meaning, spec.allowed()] for name, spec in DECLARED.items())
+    return "\n".join([*_markdown(("Parameter", "Meaning", "Allowed"), rows), ""])
+
+
+def _table(parameters: Mapping[str, Parameter], section: type) -> list[str]:
+    declared: dict[str, Quantity] = quantities(section)
+    rows = []
+    for name, parameter in parameters.items():
+        limits = parameter.range
+        rows.append(
+            [
+                f"`{name}`",
+                _number(parameter.value),
+                declared[name].unit,
+                parameter.kind,
+                "" if limits is None else f"{_number(limits[0])} to {_number(limits[1])}",
+                declared[name].meaning,
+                parameter.source,
+            ]
+        )
+    return _markdown(COLUMNS, rows)
+
+
+def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    table = [columns, ["---"] * len(columns), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+
+
+def _number(value: float | int | str) -> str:
+    return value if isinstance(value, str) else f"{value:.10g}"
+
+
+def _sentence(text: str) -> str:
+    """The text with a capital letter and a full stop; names in lower case stay as they are."""
+    first = text.split(maxsplit=1)[0]
+    start = text if "." in first else text[0].upper() + text[1:]
+    return start if start.endswith(".") else f"{start}."
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path = DOCS) -> int:
+    """Write the pages into ``folder``, or with ``--check`` compare them; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.guard.pages", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit with 1 if one is out of date")
+    check = parser.parse_args(arguments).check
+    pages = {folder / name: text for name, text in render().items()}
+    stale = [
+        page
+        for page, text in pages.items()
+        if not page.is_file() or page.read_bytes() != text.encode()
+    ]
+    for page in stale if check else []:
+        print(f"{page.name} is out of date: run python -m experiments.guard.pages", file=sys.stderr)
+    if check:
+        return 1 if stale else 0
+    for page in stale:
+        page.parent.mkdir(exist_ok=True)
+        page.write_bytes(pages[page].encode())
+        print(f"{page.name} is written")
+    _draw(folder)
+    if not stale:
+        print(f"{', '.join(page.name for page in pages)}: up to date")
+    return 0
+
+
+def _draw(folder: Path) -> None:
+    from experiments.validation.plot import validation_figure  # noqa: PLC0415 - slow to import
+
+    images = folder / "images"
+    images.mkdir(exist_ok=True)
+    validation_figure(read_table().rows).savefig(images / validation_page.FIGURE, dpi=110)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""`hardwire replay` and `hardwire compare`: a load on one server, or on several."""

@@ -1,0 +1,499 @@
+"""One replay: from the options, given or saved in a file, to a log and its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.adapter.adapter import Adapter
+from models.catalogue import did_you_mean
+from models.chip import Chip
+from models.errors import InputError
+from models.files import complaint, file_size, reason
+from models.gpu_server import BatchServer
+from models.language_model import LanguageModel
+from models.parameters import read_yaml
+from models.server import Server
+from simulator.serving.load.adapters import AdapterSet
+from simulator.serving.load.popularity import Uniform, assign_adapters, parse_popularity
+from simulator.serving.load.synthetic import make_tenants, make_workload, preset_names
+from simulator.serving.load.workload import Workload
+from simulator.serving.log import ServingLog, Status
+from simulator.serving.metrics import Slo, summarize
+from simulator.serving.policies import policy
+from simulator.serving.policies.policy import Policy
+from simulator.serving.replay import open_server, replay
+
+DEFAULT_RANK = 16
+POLICY_FIELDS = (
+    "residency", "swap", "schedule", "routing", "prefetch", "admission", "preemption",
+    "prefix_reuse", "power_limit",
+)  # fmt: skip
+"""Options of hardwired servers only: a GPU server has vLLM's or TensorRT-LLM's own scheduler."""
+
+LOAD_FIELDS = (
+    "source", "adapters", "rank", "popularity", "adapter_rates", "arrivals", "rate", "duration",
+    "requests", "seed",
+)  # fmt: skip
+"""Options that decide the requests and what adapters they want, with the server's model."""
+
+_FILES = "files"
+_VERSION = "hardwire"
+_GOALS = ("ttft", "tpot")
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1)]
+T = TypeVar("T")
+Loader = Callable[["Setup", LanguageModel], tuple[Workload, AdapterSet]]
+
+
+class Setup(BaseModel):
+    """Everything that decides the bytes of a replay, by the names of the options.
+
+    None leaves a choice to the source, the catalogue, the server or ``Policy``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    server: str
+    adapters: str | None = None
+    rank: _Count | None = None
+    popularity: str | None = None
+    adapter_rates: tuple[_Positive, ...] | None = None
+    arrivals: str | None = None
+    rate: _Positive | None = None
+    duration: _Positive | None = None
+    requests: _Count | None = None
+    until: _Positive | None = None
+    slots: _Count | None = None
+    residency: policy.Residency | None = None
+    swap: policy.Swap | None = None
+    schedule: policy.Schedule | None = None
+    routing: policy.Routing | None = None
+    prefetch: Annotated[int, Field(ge=0)] | None = None
+    admission: policy.Admission | None = None
+    preemption: policy.Preemption | None = None
+    prefix_reuse: bool | None = None
+    power_limit: _Positive | None = None
+    slo: dict[Literal["ttft", "tpot"], _Positive] | None = None
+    strict: bool = False
+    seed: Annotated[int, Field(ge=0)] = 0
+    engine: Literal["compiled", "reference"] = "compiled"
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], where: Callable[[str], str]) -> Setup:
+        """Check values; ``where`` turns a field and what is wrong with it into a sentence.
+
+        Raises
+        ------
+        InputError
+            On the first unknown, missing or wrong value.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InputError(where(complaint(error))) from None
+
+    @classmethod
+    def from_options(cls, values: Mapping[str, Any]) -> Setup:
+        """Options as the command line has them, with underscores; those not given are None."""
+
+        def where(problem: str) -> str:
+            field, _, words = problem.partition(": ")
+            if field == "source":
+                return "SOURCE: name a preset or a trace file, or give --config"
+            name, _, item = field.partition(".")
+            return f"--{name.replace('_', '-')}{f' {item}' if item else ''}: {words}"
+
+        return cls.of({k: v for k, v in values.items() if v is not None}, where)
+
+    @property
+    def goals(self) -> Slo:
+        """The SLO."""
+        goals = self.slo or {}
+        return Slo(ttft_s=goals.get("ttft"), tpot_s=goals.get("tpot"))
+
+    def only(self, server: str) -> Setup:
+        """The same for another server, without the choices that it does not have."""
+        changes: dict[str, Any] = {"server": server}
+        if isinstance(open_server(server), BatchServer):
+            changes |= dict.fromkeys(POLICY_FIELDS)
+        return self.model_copy(update=changes)
+
+    def files(self) -> dict[str, Path]:
+        """Files of the user that decide the result, by field."""
+        found = {}
+        for field in ("source", "server", "adapters"):
+            text = getattr(self, field)
+            is_name = field == "source" and text in preset_names()
+            if text and not is_name and Path(text).is_file():
+                found[field] = Path(text)
+        return found
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a replay needs. ``setup`` has every choice of the policy filled in."""
+
+    setup: Setup
+    server: Server | BatchServer
+    workload: Workload
+    adapters: tuple[Adapter, ...]
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A replay and its numbers.
+
+    Attributes
+    ----------
+    title, memory : of the server; what its memory for KV and adapters is called.
+    ranks : of the adapters.
+    summary : what ``simulator.serving.metrics.summarize`` gives.
+    wall_s : seconds that the simulation took, which no saved file holds.
+    """
+
+    setup: Setup
+    title: str
+    memory: str
+    workload: Workload
+    ranks: frozenset[int]
+    log: ServingLog
+    summary: dict[str, Any]
+    wall_s: float
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C cut it off."""
+        return self.summary["interrupted"] is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of ``--json``."""
+        return {**self.summary, "wall_s": self.wall_s}
+
+    def words(self) -> list[str]:
+        """What was run, for headlines."""
+        setup, count = self.setup, len(self.workload)
+        length = self.workload.duration_s
+        span = f"{length / 60:,.0f} min" if length >= 600 else f"{length:,.3g} s"
+        words = [f"{self.workload.name}: {count:,} request{'s' * (count != 1)} in {span}"]
+        adapters = len(self.workload.adapters)
+        if adapters:
+            low, high = min(self.ranks), max(self.ranks)
+            rank = f"rank {low}" if low == high else f"ranks {low} to {high}"
+            words.append(f"{adapters:,} adapter{'s' * (adapters != 1)} of {rank}")
+            if setup.popularity:
+                words.append(setup.popularity)
+        words += [
+            str(getattr(setup, name))
+            for name in ("residency", "swap", "schedule", "routing")
+            if getattr(setup, name)
+        ]
+        if setup.slots:
+            words.append(f"{setup.slots} slots")
+        return [*words, f"seed {setup.seed}"]
+
+
+def prepare(setup: Setup, load: Loader | None = None) -> Prepared:
+    """Open the server, make the workload and give its requests their adapters.
+
+    Parameters
+    ----------
+    load : instead of ``make_load``, such as one that keeps the loads that it made.
+
+    Raises
+    ------
+    InputError
+        On a source, server, adapter or choice that cannot be used, or that go not together.
+    """
+    server = open_server(setup.server)
+    if isinstance(server, BatchServer):
+        for name in POLICY_FIELDS:
+            if getattr(setup, name) is not None:
+                raise InputError(
+                    f"--{name.replace('_', '-')}: is of hardwired servers; {server.name} is a GPU "
+                    "server with a scheduler of its own"
+                )
+        model = server.model
+    else:
+        model = LanguageModel.open(Chip.open(server.chip).model)
+    workload, offered = (load or make_load)(setup, model)
+    given = {
+        name: getattr(setup, name)
+        for name in (*POLICY_FIELDS[:-1], "slots")
+        if getattr(setup, name) is not None
+    }
+    chosen = Policy(
+        **given,
+        pinned=offered.pinned,
+        ttft_goal_s=setup.goals.ttft_s or Policy.ttft_goal_s,
+        power_limit_w=setup.power_limit,
+    )
+    if isinstance(server, Server):
+        filled = {name: getattr(chosen, name) for name in POLICY_FIELDS[:-1]}
+        setup = setup.model_copy(update=filled)
+    return Prepared(setup, server, workload, offered.adapters, chosen)
+
+
+def run(
+    prepared: Prepared,
+    progress: Callable[[float], None] | None = None,
+    *,
+    chip: Chip | None = None,
+) -> Replay:
+    """Replay what was prepared.
+
+    Parameters
+    ----------
+    chip : on the cards of a hardwired server, instead of the server's own.
+    progress : called now and then with the simulated seconds; if it fails it is called no more.
+
+    Raises
+    ------
+    InputError
+        If the server cannot be set up so (out of memory), or with ``strict`` and a request that it
+        can never serve.
+    """
+    setup, workload, server = prepared.setup, prepared.workload, prepared.server
+    begin = time.perf_counter()
+    log = replay(
+        server,
+        workload,
+        prepared.adapters,
+        prepared.policy,
+        chip=chip,
+        seed=setup.seed,
+        engine=setup.engine,
+        until_s=setup.until,
+        progress=None if progress is None else _harmless(progress),
+    )
+    wall_s = time.perf_counter() - begin
+    log = _with_interrupt(log, setup)
+    summary = summarize(workload, log, setup.goals, server=server.name)
+    memory = "GPU memory" if isinstance(server, BatchServer) else "SRAM"
+    # Adapters of one shape are one object, whose rank is looked up once.
+    ranks = frozenset(one.max_rank for one in {id(a): a for a in prepared.adapters}.values())
+    return Replay(setup, server.title, memory, workload, ranks, log, summary, wall_s)
+
+
+def refuse_what_is_never_served(done: Replay) -> None:
+    """With ``strict``: name the first request that the server can never serve.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    status, workload = done.log.status, done.workload
+    refused = np.flatnonzero((status == Status.TOO_LONG) | (status == Status.ADAPTER_TOO_BIG))
+    if not done.setup.strict or len(refused) == 0:
+        return
+    request = int(refused[0])
+    number = int(workload.adapter[request])
+    adapter = f"adapter {workload.adapters[number]}" if number >= 0 else "no adapter"
+    tokens = f"{workload.prompt[request]:,} + {workload.output[request]:,} tokens"
+    why = (
+        "is longer than the context, or than the memory beside the adapter"
+        if status[request] == Status.TOO_LONG
+        else "wants an adapter that can never be loaded"
+    )
+    raise InputError(
+        f"--strict: {workload.name}: request {request + 1} ({tokens}, {adapter}) {why} on "
+        f"{done.summary['server']}; {len(refused):,} of {len(workload):,} requests can never be "
+        "served"
+    )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options in a saved ``config.yaml``, which runs the same again.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a file that it names has changed since.
+    """
+    data = read_yaml(path)
+    data.pop(_VERSION, None)
+    files = data.pop(_FILES, {})
+    if not isinstance(files, dict):
+        raise InputError(f"{path}: {_FILES}: must be a mapping of options to digests")
+    checked = Setup.of(data, lambda problem: f"{path}: {problem}")
+    for field, file in checked.files().items():
+        if field in files and digest(file) != files[field]:
+            raise InputError(f"{path}: {field}: {file} has changed since the run was saved")
+    for field in files:
+        if field not in checked.files():
+            missing = data.get(field, f"what {field} names")
+            raise InputError(f"{path}: {field}: {missing} does not exist any more")
+    return data
+
+
+def config_text(setup: Setup) -> str:
+    """The text of ``config.yaml``: all options as resolved, and digests of the user's files."""
+    values = setup.model_dump(mode="json", exclude_none=True)
+    files = setup.files()
+    for field, path in files.items():
+        values[field] = str(path.absolute())
+    if files:
+        values[_FILES] = {field: digest(path) for field, path in files.items()}
+    head = "# hardwire replay --config FILE runs this again, to the same bytes.\n"
+    body = {_VERSION: version("hardwire"), **values}
+    return head + yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    file_size(path)
+    try:
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)})") from None
+
+
+def parse_slo(text: str) -> dict[str, float]:
+    """``ttft=0.2,tpot=0.02`` as a mapping, in seconds.
+
+    Raises
+    ------
+    InputError
+        On an unknown name, one given twice, or no number.
+    """
+    goals: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, number = (piece.strip() for piece in part.partition("="))
+        if not equals or name not in _GOALS:
+            raise InputError(
+                f"--slo {text}: must be written ttft=SECONDS,tpot=SECONDS"
+                f"{did_you_mean(name, _GOALS) if name and name not in _GOALS else ''}"
+            )
+        if name in goals:
+            raise InputError(f"--slo {text}: {name} is given twice")
+        goals[name] = _float(number, f"--slo {text}: {name}", "seconds")
+    return goals
+
+
+def parse_rates(text: str) -> list[float]:
+    """``1.6,0.8,0.4`` as numbers.
+
+    Raises
+    ------
+    InputError
+        If one is no number.
+    """
+    return [_float(part, f"--adapter-rates {text}", "requests/s") for part in text.split(",")]
+
+
+def _float(text: str, where: str, unit: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{where}: {text.strip()!r} is no number of {unit}") from None
+
+
+def make_load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]:
+    """The requests of a replay and the adapters on offer: what ``LOAD_FIELDS`` decide.
+
+    Raises
+    ------
+    InputError
+        On a source or adapters that cannot be used, or that go not together.
+    """
+    rank = setup.rank or DEFAULT_RANK
+    offered = None if setup.adapters is None else AdapterSet.open(setup.adapters, model, rank)
+    if setup.rank is not None and offered is not None and not _is_count(setup.adapters):
+        raise InputError("--rank: the catalogue file states the shape of each adapter")
+    if setup.adapter_rates is not None:
+        return _tenants(setup, offered)
+    made = make_workload(
+        setup.source,
+        rate=setup.rate,
+        duration=setup.duration,
+        requests=setup.requests,
+        arrivals=setup.arrivals or "source",
+        seed=setup.seed,
+    )
+    if made.adapters and setup.popularity is None:  # the trace says who wants which
+        if offered is None or (_is_count(setup.adapters) and len(offered) > 0):
+            offered = _named(made, offered, model, rank)
+        # No adapters are adapters off: everybody gets the base model.
+        return (offered.bind(made) if offered else assign_adapters(made, (), Uniform())), offered
+    if offered is None:
+        if setup.popularity is not None:
+            raise InputError("--popularity: needs --adapters, a number or a catalogue file")
+        offered = AdapterSet.equal(0, model, rank)
+    asked = offered.popularity() if setup.popularity is None else parse_popularity(setup.popularity)
+    return assign_adapters(made, offered.names, asked, setup.seed), offered
+
+
+def _is_count(text: str | None) -> bool:
+    return text is not None and text.strip().lstrip("-").isdigit()
+
+
+def _named(
+    made: Workload, offered: AdapterSet | None, model: LanguageModel, rank: int
+) -> AdapterSet:
+    """Equal adapters under the names that a trace uses."""
+    if offered is not None and set(made.adapters) <= set(offered.names):
+        return offered
+    if offered is not None and len(offered) < len(made.adapters):
+        raise InputError(
+            f"--adapters {len(offered)}: {made.name} names {len(made.adapters)} adapters"
+        )
+    equal = AdapterSet.equal(len(made.adapters), model, rank)
+    return dataclasses.replace(equal, names=made.adapters)
+
+
+def _tenants(setup: Setup, offered: AdapterSet | None) -> tuple[Workload, AdapterSet]:
+    assert setup.adapter_rates is not None
+    for name in ("rate", "requests", "popularity", "arrivals"):
+        if getattr(setup, name) is not None:
+            raise InputError(f"--adapter-rates: state the load, as --{name} would")
+    if setup.duration is None:
+        raise InputError("--adapter-rates: needs --duration")
+    if not offered:
+        raise InputError("--adapter-rates: needs --adapters, a number or a catalogue file")
+    if setup.source not in preset_names():
+        raise InputError(
+            f"--adapter-rates: takes lengths from a preset ({', '.join(preset_names())}), not "
+            f"from {setup.source}"
+        )
+    made = make_tenants(
+        offered.names, setup.adapter_rates, setup.duration, lengths=setup.source, seed=setup.seed
+    )
+    return dataclasses.replace(made, name=setup.source), offered
+
+
+def _harmless(progress: Callable[[float], None]) -> Callable[[float], None]:
+    """A progress call that cannot fail a run: after its first error it is silent."""
+    broken = False
+
+    def report(simulated_s: float) -> None:
+        nonlocal broken
+        if not broken:
+            try:
+                progress(simulated_s)
+            except Exception:  # whatever a display can do wrong
+                broken = True
+
+    return report
+
+
+def _with_interrupt(log: ServingLog, setup: Setup) -> ServingLog:
+    """Say that a log was interrupted where its server does not: nothing else leaves work undone."""
+    cut = setup.until is None and bool((log.status == Status.UNFINISHED).any())
+    if not cut or "interrupted" in log.definitions:
+        return log
+    words = {**log.definitions, "interrupted": f"at {log.end_s:.1f} s of the simulated time"}
+    return dataclasses.replace(log, definitions=words)

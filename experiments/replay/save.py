@@ -1,0 +1,145 @@
+"""A replay on disk: requests, adapter loads, memory, numbers, how to run it again, and a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.replay.replay import Replay, config_text
+from experiments.run.save import to_json
+from experiments.shared.folder import write_all
+from simulator.serving.log import Status
+from simulator.serving.metrics import Latency
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILES = (
+    "requests.parquet",
+    "adapters.parquet",
+    "memory.parquet",
+    "summary.json",
+    "config.yaml",
+    "configuration.json",
+    "trace.json.gz",
+)
+
+
+def save(done: Replay, folder: Path) -> list[Path]:
+    """Write the files of a replay to ``folder``, all or none; same options, same bytes.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+    from experiments.replay.trace import write_trace  # noqa: PLC0415 - most runs save nothing
+    from experiments.report.data import replay_configuration  # noqa: PLC0415
+
+    def text(words: str) -> Callable[[Path], Any]:
+        return lambda path: path.write_text(words, encoding="utf-8")
+
+    server = str(done.summary["server"])
+    options = done.setup.model_dump(mode="json", exclude_none=True)
+    configuration = replay_configuration("replay", options, [done.setup.server])
+    writers: dict[str, Callable[[Path], Any]] = {
+        "requests.parquet": _parquet(requests_frame(done)),
+        "adapters.parquet": _parquet(adapters_frame(done)),
+        "memory.parquet": _parquet(memory_frame(done)),
+        "summary.json": text(to_json(done.summary) + "\n"),
+        "config.yaml": text(config_text(done.setup)),
+        "configuration.json": text(to_json(configuration) + "\n"),
+        "trace.json.gz": lambda path: write_trace(done.workload, done.log, path, server),
+    }
+    return write_all(folder, writers)
+
+
+def requests_frame(done: Replay) -> pd.DataFrame:
+    """One row per request, in order of arrival: what it asked, how it ended, and when.
+
+    Columns are in ``docs/serving.md``; times in seconds from the workload's begin, missing where
+    there is none.
+    """
+    import pandas as pd  # noqa: PLC0415 - half a second that only saving needs
+
+    workload, log = done.workload, done.log
+    latency = Latency.of(workload, log)
+    hit = pd.array(np.maximum(log.adapter_hit, 0).astype(bool), dtype="boolean")
+    hit[log.adapter_hit < 0] = pd.NA
+    return pd.DataFrame(
+        {
+            "request": np.arange(len(workload), dtype=np.int32),
+            "arrival_s": workload.arrival_s,
+            "prompt": workload.prompt,
+            "output": workload.output,
+            "adapter": _words(workload.adapter, workload.adapters),
+            "status": _words(log.status, [status.name.lower() for status in Status]),
+            "unit": _words(log.unit, log.units),
+            "start_s": log.start_s,
+            "first_token_s": log.first_token_s,
+            "finish_s": log.finish_s,
+            "ttft_s": latency.ttft_s,
+            "tpot_s": latency.tpot_s,
+            "e2e_s": latency.e2e_s,
+            "generated": log.generated,
+            "adapter_hit": hit,
+            "swap_wait_s": log.swap_wait_s,
+            "preemptions": log.preemptions,
+            "reused_tokens": log.reused_tokens,
+        }
+    )
+
+
+def adapters_frame(done: Replay) -> pd.DataFrame:
+    """Loads and evictions of adapters in order of begin, those of one kind together."""
+    import pandas as pd  # noqa: PLC0415
+
+    log, names = done.log, done.workload.adapters
+    kinds = [spans.kind for spans in log.spans]
+    many = [len(spans.begin_s) for spans in log.spans]
+
+    def column(field: str, dtype: Any) -> NDArray[Any]:
+        parts = [getattr(spans, field) for spans in log.spans]
+        return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype)
+
+    return pd.DataFrame(
+        {
+            "kind": _words(np.repeat(np.arange(len(kinds)), many), kinds),
+            "unit": _words(column("unit", np.int32), log.units),
+            "adapter": _words(column("adapter", np.int32), names),
+            "begin_s": column("begin_s", np.float64),
+            "end_s": column("end_s", np.float64),
+            "bytes": column("bytes", np.int64),
+        }
+    )
+
+
+def memory_frame(done: Replay) -> pd.DataFrame:
+    """Memory in use at its changes."""
+    import pandas as pd  # noqa: PLC0415
+
+    used = done.log.occupancy
+    return pd.DataFrame(
+        {
+            "unit": _words(used.unit, done.log.units),
+            "time_s": used.time_s,
+            "kv_bytes": used.kv_bytes,
+            "adapter_bytes": used.adapter_bytes,
+        }
+    )
+
+
+def _words(codes: NDArray[Any], names: Sequence[str]) -> Any:
+    """Names by number, −1 being none: a number per row in memory and on disk."""
+    import pandas as pd  # noqa: PLC0415
+
+    text: Any = pd.Series(list(names), dtype=object)  # also where there are no names
+    return pd.Categorical.from_codes(np.asarray(codes), categories=text)
+
+
+def _parquet(frame: pd.DataFrame) -> Callable[[Path], Any]:
+    return lambda path: frame.to_parquet(path, index=False)

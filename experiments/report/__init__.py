@@ -1,0 +1,1 @@
+"""`hardwire report`: one HTML page of what --save wrote."""

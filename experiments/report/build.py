@@ -1,0 +1,142 @@
+"""A saved folder as one HTML file: no script, no network, readable on a phone and in print."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.report.charts import CSS
+from experiments.report.data import CONFIGURATION, RANKS
+from experiments.report.page import Page
+from experiments.report.replay import compare_page, replay_page
+from experiments.report.run import run_page
+from experiments.report.sweep import sweep_page
+from experiments.shared.extras import needs
+from models.errors import InputError
+from models.files import file_size, read_bytes
+
+REPORT = "report.html"
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+def _run(folder: Path, data: Mapping[str, Any]) -> Page:
+    return run_page(data, _optional(folder / RANKS), _optional(folder / CONFIGURATION))
+
+
+def _replay(folder: Path, data: Mapping[str, Any]) -> Page:
+    return replay_page(data, folder, _optional(folder / CONFIGURATION))
+
+
+def _compare(folder: Path, data: Mapping[str, Any]) -> Page:
+    return compare_page(data, _optional(folder / CONFIGURATION))
+
+
+def _sweep(folder: Path, data: Mapping[str, Any]) -> Page:
+    return sweep_page(data, folder, _optional(folder / CONFIGURATION))
+
+
+READERS: Mapping[str, tuple[str, Callable[[Path, Mapping[str, Any]], Page]]] = {
+    "verdict.json": ("hardwire run", _run),
+    "summary.json": ("hardwire replay", _replay),
+    "compare.json": ("hardwire compare", _compare),
+    "sweep.json": ("hardwire sweep", _sweep),
+}
+"""File that a folder is known by: the command that writes it, and what makes its page."""
+
+
+def read_page(folder: Path) -> Page:
+    """The report of a folder that ``--save`` wrote, as a page to render.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, nothing of ours in it, or a file that cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    found = [name for name in READERS if (folder / name).is_file()]
+    if not found:
+        commands = ", ".join(f"{command} --save" for command, _ in READERS.values())
+        raise InputError(f"{folder}: holds nothing to report on (written by {commands})")
+    if len(found) > 1:
+        raise InputError(f"{folder}: holds {' and '.join(found)}: save each into its own folder")
+    command, reader = READERS[found[0]]
+    data = _read(folder / found[0])
+    try:
+        return reader(folder, data)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(
+            f"{folder / found[0]}: is not what {command} --save writes today ({what}): save again"
+        ) from None
+
+
+def render(page: Page) -> str:
+    """The page as HTML.
+
+    Raises
+    ------
+    InputError
+        If jinja2 is not installed.
+    """
+    jinja2 = needs("jinja2", "the report")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text: str = environment.get_template("report.html.j2").render(page=page, css=CSS)
+    return text
+
+
+def write_report(folder: Path, output: Path | None = None) -> Path:
+    """Write the report of a folder, into it unless a file is named; it appears whole or not at all.
+
+    Raises
+    ------
+    InputError
+        As ``read_page``, or if the file cannot be written.
+    """
+    target = folder / REPORT if output is None else output
+    text = render(read_page(folder))
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".hardwire-", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(name, 0o644)
+            os.replace(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from None
+    return target
+
+
+def _optional(path: Path) -> dict[str, Any] | None:
+    return _read(path) if path.is_file() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is not JSON, or not an object.
+    """
+    try:
+        data = json.loads(read_bytes(path, count=file_size(path)).decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise InputError(f"{path}: not valid JSON{where}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: a JSON object is expected")
+    return data

@@ -1,0 +1,335 @@
+"""The reports of ``hardwire replay`` and ``hardwire compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.replay.view import (
+    LARGE_BYTES,
+    LATENCIES,
+    LEVELS,
+    gib,
+    goals,
+    load_rows,
+    losses,
+    number,
+    percent,
+    seconds,
+)
+from experiments.report.charts import BLUE, GREEN, ORANGE, PALETTE, VIOLET, Bar, Line, bars, plot
+from experiments.report.page import (
+    Block,
+    Page,
+    Section,
+    Table,
+    calibration_text,
+    configuration_section,
+    provenance_section,
+)
+from experiments.shared.tables import count, mib, si
+
+Data = Mapping[str, Any]
+
+GOOD_SHARE = 0.99
+CURVE_POINTS = 120
+NO_INTERVAL = (
+    "The numbers of a replay are those of the chips and servers as filed: one value of each "
+    "parameter, one seed. Their ranges are stated below; hardwire run gives intervals of the chip "
+    "alone."
+)
+
+
+def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
+    """The page of a replay, with curves from the tables in its folder.
+
+    Parameters
+    ----------
+    data : ``summary.json``.
+    folder : holds ``requests.parquet`` and ``memory.parquet``.
+    configuration : ``configuration.json``, or None.
+    """
+    served = f"{count(data['completed'])} of {count(data['requests'])} requests served"
+    all_served = data["completed"] == data["requests"]
+    goal = goals(data)
+    met = data["slo_met"]
+    verdict = f"{number(data['output_tokens_per_s'], 4)} output tokens/s: {served}"
+    if goal:
+        verdict += f", {percent(met)} within the SLO"
+    lines = [f"{data['server']} under {data['workload']}"]
+    if goal:
+        lines.append(goal)
+    sections = [
+        _load(data),
+        _latency(data, folder),
+        *([_adapters(data)] if data["adapters"] else []),
+        _units(data),
+        _memory(data, folder),
+        _energy(data),
+        _definitions([(word, meaning) for word, meaning in data["definitions"].items()]),
+        _uncertainty(configuration),
+        configuration_section(configuration),
+        provenance_section(configuration),
+    ]
+    good = all_served if met is None else met >= GOOD_SHARE
+    return Page(
+        title=f"hardwire replay · {data['server']}",
+        verdict=verdict,
+        good=good,
+        lines=lines,
+        sections=sections,
+        warnings=losses(data),
+    )
+
+
+def compare_page(data: Data, configuration: Data | None) -> Page:
+    """The page of a comparison; ``data`` is ``compare.json``."""
+    done: Sequence[Data] = data["servers"]
+    names = [one["server"] for one in done]
+    colors = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+    verdict = "No server ran"
+    warnings = [f"{name} did not run: {why}" for name, why in data["did_not_run"].items()]
+    sections: list[Section] = []
+    lines: list[str] = []
+    if done:
+        cheapest = [one for one in done if one["usd_per_million_tokens"] is not None]
+        first = done[0]
+        goal = goals(first)
+        by_goodput = max(done, key=lambda one: one["goodput"] or 0.0)
+        verdict = f"{by_goodput['server']}: {number(by_goodput['goodput'], 4)} requests/s "
+        verdict += "within the SLO, the most" if goal else "completed, the most"
+        if len(done) > 1 and len({number(one["goodput"], 4) for one in done}) == 1:
+            verdict = f"All {len(done)} servers: {number(first['goodput'], 4)} good requests/s"
+        if cheapest:
+            least = min(cheapest, key=lambda one: one["usd_per_million_tokens"])
+            lines.append(
+                f"Least cost per token: {least['server']}, "
+                f"{number(least['usd_per_million_tokens'])} USD per million output tokens"
+            )
+        lines.insert(0, f"{count(first['requests'])} requests of {first['workload']}")
+        if first["adapters"]:
+            lines[0] += f", {count(first['adapters'])} adapters"
+        if goal:
+            lines.append(goal)
+        for one in done:
+            warnings += [f"{one['server']}: {sentence}" for sentence in losses(one)]
+        sections = [_bars_section(done, colors), _numbers(done), _compared_definitions(done)]
+    return Page(
+        title="hardwire compare",
+        verdict=verdict,
+        good=None if done else False,
+        lines=lines,
+        sections=[
+            *sections,
+            _uncertainty(configuration),
+            configuration_section(configuration),
+            provenance_section(configuration),
+        ],
+        warnings=warnings,
+    )
+
+
+def _load(data: Data) -> Section:
+    rows = load_rows(data)
+    rows.append(("Goodput, requests/s", "", number(data["goodput"], 4), percent(data["slo_met"])))
+    return Section("Load", [Block(table=Table(("", "offered", "served", "share"), rows))])
+
+
+def _latency(data: Data, folder: Path) -> Section:
+    rows = [
+        (name, *(seconds(data[key][level]) for level in LEVELS)) for key, name in LATENCIES.items()
+    ]
+    blocks = [Block(table=Table(("", *LEVELS), rows))]
+    colors = dict(zip(LATENCIES, (BLUE, GREEN, ORANGE), strict=True))
+    lines = []
+    frame = _frame(folder / "requests.parquet", list(LATENCIES))
+    for key, name in LATENCIES.items():
+        values = np.sort(frame[key][np.isfinite(frame[key])])
+        if len(values):
+            share = np.linspace(0, 1, CURVE_POINTS)
+            x = 1e3 * np.quantile(values, share)
+            lines.append(Line(name, x, 100 * share, colors[key]))
+    if lines:
+        chart = plot(
+            lines, x_label="ms, logarithmic", y_label="% of requests", log_x=True,
+            alt="Share of the requests with at most so long a latency",
+        )  # fmt: skip
+        blocks.append(Block(caption="Share of the requests within so long", chart=chart))
+    return Section("Latency of completed requests", blocks)
+
+
+def _adapters(data: Data) -> Section:
+    each = data["swap_wait_s"] / data["requests"] if data["requests"] else None
+    rows = [
+        ("Adapters", count(data["adapters"])),
+        ("Hit rate", percent(data["adapter_hit_rate"])),
+        ("Swaps", count(data["swaps"])),
+        ("Waiting for swaps", f"{seconds(data['swap_wait_s'])}, {seconds(each)} a request, "
+         f"{percent(data['swap_wait_share'])} of end-to-end time"),
+    ]  # fmt: skip
+    return Section("Adapters", [Block(table=Table(("", ""), rows, wide=True))])
+
+
+def _units(data: Data) -> Section:
+    rows = [
+        Bar(
+            name.replace("_", " ").capitalize(),
+            share["mean"] or 0.0,
+            f"{percent(share['mean'])}, busiest {percent(share['max'])}",
+        )
+        for name, share in data["utilization"].items()
+    ]
+    caption = f"Mean of {data['units']} units" if data["units"] > 1 else ""
+    return Section("Utilization", [Block(caption=caption, chart=bars(rows, limit=1.0))])
+
+
+def _memory(data: Data, folder: Path) -> Section:
+    sram = data["sram"]
+    size: Callable[[float], str] = gib if sram["capacity_bytes"] >= LARGE_BYTES else mib
+    rows = []
+    for part, name in (("kv_", "KV cache"), ("adapter_", "Adapters"), ("", "Both")):
+        mean, peak = sram[f"mean_{part}bytes"], sram[f"peak_{part}bytes"]
+        share = peak / sram["capacity_bytes"] if sram["capacity_bytes"] else None
+        rows.append((name, "–" if mean is None else size(mean), size(peak), percent(share)))
+    rows.append(("Capacity", "", size(sram["capacity_bytes"]), ""))
+    blocks = [Block(table=Table(("of one unit", "mean", "peak", "peak share"), rows))]
+    frame = _frame(folder / "memory.parquet", ["unit", "time_s", "kv_bytes", "adapter_bytes"])
+    if len(frame["time_s"]):
+        # The first unit stands for all: they serve the same load.
+        first = frame["unit"] == frame["unit"][0]
+        time, unit = frame["time_s"][first], str(frame["unit"][0])
+        lines = [
+            Line(name, *_steps(time, 100 * frame[key][first] / sram["capacity_bytes"]), color)
+            for key, name, color in (
+                ("adapter_bytes", "Adapters", ORANGE), ("kv_bytes", "KV cache", BLUE),
+            )
+        ]  # fmt: skip
+        chart = plot(
+            lines, x_label=f"s, {unit}", y_label="% of the capacity", limit=100,
+            alt="Memory in use over time",
+        )  # fmt: skip
+        blocks.append(Block(caption=f"Most in use on {unit} in each interval", chart=chart))
+    return Section("Memory", blocks)
+
+
+def _steps(time: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The highest value in each of some equal intervals of time."""
+    edges = np.linspace(time[0], time[-1] or 1.0, CURVE_POINTS + 1)
+    bins = np.clip(np.searchsorted(edges, time, side="right") - 1, 0, CURVE_POINTS - 1)
+    top = np.full(CURVE_POINTS, -np.inf)
+    np.maximum.at(top, bins, value)
+    for i in range(CURVE_POINTS):  # where nothing changed, what was last
+        if not np.isfinite(top[i]):
+            before = np.searchsorted(time, edges[i], side="right") - 1
+            top[i] = value[max(before, 0)]
+    return (edges[:-1] + edges[1:]) / 2, top
+
+
+def _energy(data: Data) -> Section:
+    total = sum(data["energy_by_j"].values()) or 1.0
+    rows = [
+        Bar(name.capitalize(), value, f"{value / total:.1%}", VIOLET)
+        for name, value in sorted(data["energy_by_j"].items(), key=lambda item: -item[1])
+        if value > 0
+    ]
+    each = data["energy_j_per_token"]
+    facts = [
+        ("Energy per output token", "–" if each is None else si(each, "J")),
+        ("Power on average", f"{number(data['power_w'], 4)} W"),
+        ("USD per million output tokens", number(data["usd_per_million_tokens"])),
+        ("USD for the run", number(data["usd"])),
+    ]
+    blocks = [Block(table=Table(("", ""), facts))]
+    if rows:
+        blocks.append(Block(caption=f"Where {number(total)} J went", chart=bars(rows)))
+    return Section("Energy and cost of the server", blocks)
+
+
+def _definitions(words: Sequence[tuple[str, str]]) -> Section:
+    return Section("Definitions", [Block(table=Table(("Word", "Meaning"), words, wide=True))])
+
+
+def _compared_definitions(done: Sequence[Data]) -> Section:
+    words: dict[str, dict[str, list[str]]] = {}
+    for one in done:
+        for word, meaning in one["definitions"].items():
+            words.setdefault(word, {}).setdefault(meaning, []).append(one["server"])
+    rows = [
+        (word, meaning if len(servers) == len(done) else f"{', '.join(servers)}: {meaning}")
+        for word, meanings in words.items()
+        for meaning, servers in meanings.items()
+    ]
+    return _definitions(rows)
+
+
+def _uncertainty(configuration: Data | None) -> Section:
+    blocks = [Block(text=NO_INTERVAL)]
+    if configuration is not None and calibration_text(configuration):
+        blocks.append(Block(text=calibration_text(configuration)))
+    return Section("Uncertainty", blocks)
+
+
+def _joule(value: float | None) -> str:
+    return number(value) if value is None else si(value, "J")
+
+
+_COMPARED: tuple[tuple[str, tuple[str, ...], Callable[[Any], str]], ...] = (
+    ("Goodput, requests/s", ("goodput",), lambda v: number(v, 4)),
+    ("Output tokens/s, served", ("output_tokens_per_s",), lambda v: number(v, 4)),
+    ("Time to first token, p99", ("ttft_s", "p99"), seconds),
+    ("Time per output token, p99", ("tpot_s", "p99"), seconds),
+    ("Energy per output token", ("energy_j_per_token",), _joule),
+    ("USD per million output tokens", ("usd_per_million_tokens",), number),
+)
+_NUMBERS = (
+    ("Met the SLO", ("slo_met",), percent),
+    ("TTFT, p50", ("ttft_s", "p50"), seconds),
+    ("TPOT, p50", ("tpot_s", "p50"), seconds),
+    ("End to end, p50", ("e2e_s", "p50"), seconds),
+    ("End to end, p99", ("e2e_s", "p99"), seconds),
+    ("Adapter hit rate", ("adapter_hit_rate",), percent),
+    ("Swaps", ("swaps",), count),
+    ("Waiting for swaps", ("swap_wait_s",), seconds),
+    ("Compute busy", ("utilization", "compute", "mean"), percent),
+    ("Power, W", ("power_w",), lambda v: number(v, 4)),
+)
+
+
+def _of(data: Data, path: Sequence[str]) -> Any:
+    item: Any = data
+    for key in path:
+        item = item[key]
+    return item
+
+
+def _bars_section(done: Sequence[Data], colors: Mapping[str, str]) -> Section:
+    blocks = []
+    for title, path, show in _COMPARED:
+        rows = []
+        for one in done:
+            value = _of(one, path)
+            rows.append(Bar(one["server"], value or 0.0, show(value), colors[one["server"]]))
+        blocks.append(Block(caption=title, chart=bars(rows)))
+    return Section("Side by side", blocks)
+
+
+def _numbers(done: Sequence[Data]) -> Section:
+    columns = ("", *(one["server"] for one in done))
+    rows = [(title, *(show(_of(one, path)) for one in done)) for title, path, show in _NUMBERS]
+    return Section("More numbers", [Block(table=Table(columns, rows))])
+
+
+def _frame(path: Path, columns: list[str]) -> dict[str, np.ndarray]:
+    """Columns of a Parquet file as arrays; empty ones where there is no such file."""
+    if not path.is_file():
+        return {column: np.empty(0) for column in columns}
+    import pandas as pd  # noqa: PLC0415 - half a second that only these reports need
+
+    frame = pd.read_parquet(path, columns=columns)
+    return {
+        column: np.asarray(frame[column].astype(object if column == "unit" else float))
+        for column in columns
+    }

@@ -1,0 +1,285 @@
+"""The report of ``hardwire run``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.report.charts import (
+    BLUE,
+    GREY,
+    OPERATION_COLORS,
+    ORANGE,
+    Bar,
+    Line,
+    bars,
+    plot,
+    spans,
+    stack,
+)
+from experiments.report.page import (
+    Block,
+    Page,
+    Section,
+    Table,
+    calibration_text,
+    configuration_section,
+    provenance_section,
+)
+from experiments.run.view import BLOCK_NAMES, OPERATION_NAMES
+from experiments.shared.tables import count, mib, si, span
+from models.language_model import TARGETS
+
+Data = Mapping[str, Any]
+
+SMALLEST_MM2 = 0.05
+_NONE_MEANS_NONE = ("adapter", "adapter_detail")
+FREE = 5e-5
+
+
+def run_page(data: Data, curve: Data | None, configuration: Data | None) -> Page:
+    """The page of a run.
+
+    Parameters
+    ----------
+    data : ``verdict.json``.
+    curve : ``rank.json``, or None where the folder has none.
+    configuration : ``configuration.json``, or None.
+    """
+    data = {k: v if k in _NONE_MEANS_NONE else _restored(v) for k, v in data.items()}
+    rate, target = data["decode_tokens_per_s_user"], data["target_tokens_per_s"]
+    who = "for one user" if data["users"] == 1 else f"per user of {data['users']}"
+    gap = rate / target - 1
+    side = "above" if gap >= 0 else "short of"
+    low, high = data["interval"]["decode_tokens_per_s_user"]
+    inside = ", inside the interval" if low <= target <= high else ""
+    lines = [
+        f"{data['model']}, {count(data['prompt'])} + {count(data['output'])} tokens, "
+        f"{data['users']} user{'s' * (data['users'] > 1)}, {data['issue']} issue, "
+        f"{data['engine']} engine"
+    ]
+    if configuration is not None:
+        lines.insert(0, configuration["chips"][0]["title"])
+    if data["settings"]:
+        lines.append("set: " + " ".join(f"{k}={v}" for k, v in data["settings"].items()))
+    warnings = _warnings(data)
+    sections = [_rates(data), _time(data)]
+    if data["adapter_detail"] is not None:
+        sections.append(_adapter(data))
+    if curve is not None:
+        sections.append(_ranks(data, curve))
+    sections += [_memory(data), _area(data), _power(data), _uncertainty(data, configuration)]
+    return Page(
+        title=f"hardwire · {data['chip']}",
+        verdict=f"{count(rate)} tokens/s {who}: {abs(gap):.1%} {side} {count(target)}{inside}",
+        good=None if warnings and data["target_met"] else data["target_met"],
+        lines=lines,
+        sections=[
+            *sections,
+            configuration_section(configuration),
+            provenance_section(configuration),
+        ],
+        warnings=warnings,
+    )
+
+
+def _restored(value: Any) -> Any:
+    """A value of the file; null, which JSON has for infinite, is infinite again."""
+    if isinstance(value, dict):
+        return {key: _restored(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
+    return math.inf if value is None else value
+
+
+def _warnings(data: Data) -> list[str]:
+    said = []
+    total, die = data["area_mm2"]["total"], data["die_mm2"]
+    if total > die:
+        said.append(f"The blocks take {total - die:.1f} mm² more than the die of {die:g} mm².")
+    for key, what in (("prefill_power_throttle", "prefill"), ("power_throttle", "decode")):
+        if data[key] < 1:
+            said.append(f"The card's power limit holds {what} at {data[key]:.0%} of its rate.")
+    return said
+
+
+_RATES = (
+    ("Decode, one user, tokens/s", "decode_tokens_per_s_user", count),
+    ("Decode, chip, tokens/s", "decode_tokens_per_s_chip", count),
+    ("Time per token", "token_s", lambda v: si(v, "s", 4)),
+    ("Time to first token", "ttft_s", lambda v: si(v, "s", 4)),
+    ("Prefill, tokens/s", "prefill_tokens_per_s", count),
+)
+
+
+def _rates(data: Data) -> Section:
+    detail = data["adapter_detail"]
+    columns = ["", "base", "90 % interval", *(["with adapter"] if detail else [])]
+    rows = []
+    for name, key, show in _RATES:
+        row = [name, show(data[key]), span(data["interval"][key], show)]
+        if detail:
+            row.append(show(detail[key]) if key in detail else "")
+        rows.append(row)
+    return Section("Rates", [Block(table=Table(columns, rows))])
+
+
+def _time(data: Data) -> Section:
+    blocks = []
+    cases = [("Base", data)]
+    if data["adapter_detail"]:
+        cases.append((f"With {data['adapter']}", data["adapter_detail"]))
+    for name, case in cases:
+        parts = [
+            Bar(
+                OPERATION_NAMES[operation], value,
+                f"{value * 1e6:.2f} µs, {value / case['token_s']:.1%}",
+                OPERATION_COLORS[operation],
+            )
+            for operation, value in case["breakdown_s"].items()
+            if value or operation not in ("waiting", "power_cap")
+        ]  # fmt: skip
+        caption = f"{name}: {case['token_s'] * 1e6:.2f} µs"
+        blocks.append(Block(caption=caption, chart=bars(parts)))
+    blocks.append(
+        Block(
+            text=f"Critical unit: {data['critical_unit']}, busy "
+            f"{si(data['critical_unit_s'], 's')} a token, the shortest interval at which pipelined "
+            "issue could start tokens."
+        )
+    )
+    return Section("Where a token's time goes", blocks)
+
+
+def _adapter(data: Data) -> Section:
+    detail, interval = data["adapter_detail"], data["interval"]
+    change = detail["decode_tokens_per_s_user"] / data["decode_tokens_per_s_user"] - 1
+    cost = "at no cost" if abs(change) < FREE else f"{change:+.1%}"
+    free = interval["adapter_free_rank"]
+    rows = [
+        ("Size", f"{count(detail['parameters'])} parameters, {mib(detail['bytes'])} in SRAM as "
+         f"{detail['sram_format']}"),
+        ("Decode with it", f"{count(detail['decode_tokens_per_s_user'])} tokens/s, {cost} "
+         f"({span(interval['adapter_decode_tokens_per_s_user'], count)})"),
+        ("Free rank", f"up to {detail['free_rank']} on the same targets ({free[0]:.0f} … "
+         f"{free[1]:.0f})"),
+    ]  # fmt: skip
+    swaps = {"cold": "from disk", "warm": "from host memory", "streamed": "by layer",
+             "resident": "already in SRAM"}  # fmt: skip
+    for key, where in swaps.items():
+        seconds = detail["swap_s"][key]
+        tokens = seconds / data["token_s"]
+        lost = f" = {tokens:.1f} tokens" if tokens >= FREE * 1000 else ""
+        rows.append((f"Swap, {key}", f"{si(seconds, 's')} {where}{lost}"))
+    return Section(f"Adapter {data['adapter']}", [Block(table=Table(("", ""), rows, wide=True))])
+
+
+def _ranks(data: Data, curve: Data) -> Section:
+    ranks, key = curve["rank"], "decode_tokens_per_s_user"
+    detail = data["adapter_detail"]
+    lines = [
+        Line("with adapter, 90 % interval", ranks, curve[key], BLUE, curve["low"], curve["high"]),
+        Line("base alone", [ranks[0], ranks[-1]], [data[key]] * 2, GREY),
+    ]
+    point = (curve["adapter_rank"], detail[key]) if detail else None
+    everywhere = curve["targets"] in ("all-linear", "+".join(TARGETS))
+    targets = "all linear layers" if everywhere else curve["targets"].replace("+", ", ")
+    chart = plot(
+        lines,
+        x_label=f"rank, {targets}, {curve['format']}", y_label="tokens/s, one user",
+        point=point, limit=data["target_tokens_per_s"], x_range=(0, ranks[-1]),
+        alt="Decode rate against the rank of an adapter, with its interval",
+    )  # fmt: skip
+    note = f"Dashed: {count(data['target_tokens_per_s'])} tokens/s."
+    note += " The point is the adapter of this run." if point else ""
+    return Section("Rate against rank", [Block(chart=chart), Block(text=note)])
+
+
+def _memory(data: Data) -> Section:
+    sram = data["sram"]
+    parts = [
+        Bar("KV cache", sram["kv_bytes"], mib(sram["kv_bytes"]), BLUE),
+        Bar("Adapters", sram["adapter_bytes"], mib(sram["adapter_bytes"]), ORANGE),
+        Bar("Free", sram["free_bytes"], mib(sram["free_bytes"]), "#e0e0e0"),
+    ]
+    for_whom = "one user" if data["users"] == 1 else f"{data['users']} users"
+    text = (
+        f"{mib(sram['capacity_bytes'])} fit {count(sram['max_users'])} users of "
+        f"{count(data['prompt'] + data['output'])} tokens, or {count(sram['max_context_tokens'])} "
+        f"tokens of context for {for_whom}."
+    )
+    return Section("SRAM", [Block(chart=stack(parts, sram["capacity_bytes"])), Block(text=text)])
+
+
+def _area(data: Data) -> Section:
+    blocks, die = data["area_mm2"], data["die_mm2"]
+    rows = [
+        Bar(
+            BLOCK_NAMES.get(name, name.capitalize()), value, f"{value:.1f} mm², {value / die:.1%}",
+            BLUE,
+        )
+        for name, value in sorted(blocks.items(), key=lambda item: -item[1])
+        if name != "total" and value >= SMALLEST_MM2
+    ]  # fmt: skip
+    caption = f"{blocks['total']:.1f} mm² of blocks on a die of {die:g} mm²"
+    return Section("Area", [Block(caption=caption, chart=bars(rows))])
+
+
+def _power(data: Data) -> Section:
+    rows = [
+        ("Card power", f"{data['power_w']:.0f} W", _span(data, "power_w", 1, "W", ".0f")),
+        ("Energy a token", si(data["energy_j_per_token"], "J"),
+         _span(data, "energy_j_per_token", 1e3, "mJ", ".2f")),
+        ("Die cost", f"{data['die_cost_usd']:.0f} USD",
+         _span(data, "die_cost_usd", 1, "USD", ".0f")),
+        ("USD per million tokens", f"{data['usd_per_million_tokens']:.4f}",
+         _span(data, "usd_per_million_tokens", 1, "", ".4f")),
+        ("Transistors of the blocks", f"{data['transistors'] / 1e9:.1f}e9",
+         _span(data, "transistors", 1e-9, "e9", ".0f")),
+    ]  # fmt: skip
+    return Section("Power and cost", [Block(table=Table(("", "as filed", "90 % interval"), rows))])
+
+
+def _span(data: Data, key: str, factor: float, unit: str, form: str) -> str:
+    joined = unit if unit.startswith("e") else f" {unit}".rstrip()
+    return span(data["interval"][key], lambda v: f"{v * factor:{form}}{joined}")
+
+
+_INTERVALS = (
+    ("Decode, one user", "decode_tokens_per_s_user"),
+    ("Decode with adapter", "adapter_decode_tokens_per_s_user"),
+    ("Time to first token", "ttft_s"),
+    ("Area", "area_mm2"),
+    ("Transistors", "transistors"),
+    ("Card power", "power_w"),
+    ("Energy a token", "energy_j_per_token"),
+    ("Die cost", "die_cost_usd"),
+    ("USD per million tokens", "usd_per_million_tokens"),
+)
+
+
+def _uncertainty(data: Data, configuration: Data | None) -> Section:
+    detail = data["adapter_detail"] or {}
+    point = {
+        **{key: data[key] for _, key in _INTERVALS if key in data},
+        "area_mm2": data["area_mm2"]["total"],
+        "adapter_decode_tokens_per_s_user": detail.get("decode_tokens_per_s_user"),
+    }
+    rows = []
+    for name, key in _INTERVALS:
+        if key not in data["interval"] or not math.isfinite(point.get(key) or math.inf):
+            continue
+        low, high = (bound / point[key] for bound in data["interval"][key])
+        said = f"{low - 1:+.0%} … {high - 1:+.0%}".replace("inf%", "∞")
+        rows.append(Bar(name, 1.0, said, BLUE, (low, high)))
+    text = (
+        "90 % intervals, from the 5th to the 95th percentile over draws of all parameters that "
+        "have a range, against the prediction (the dashed line), on a logarithmic scale. They hold "
+        "if the structure of the model and the ranges are right. A parameter that was set is not "
+        "drawn."
+    )
+    blocks = [Block(chart=spans(rows)), Block(text=text)]
+    if configuration is not None and calibration_text(configuration):
+        blocks.append(Block(text=calibration_text(configuration)))
+    return Section("Uncertainty", blocks)

@@ -1,0 +1,1 @@
+"""`hardwire run`: one chip, with and without an adapter."""

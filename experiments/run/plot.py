@@ -1,0 +1,148 @@
+"""The two plots of a run: where a token's time goes, and the rate against the adapter's rank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.report.data import rank_curve
+from experiments.run.view import OPERATION_NAMES
+from models.language_model import TARGETS
+from simulator.single import TARGET_TOKENS_PER_S, Result
+
+COLORS = {
+    "rom": "#1f5a92",
+    "attention": "#e08214",
+    "lora": "#b2182b",
+    "norms_activations": "#5aae61",
+    "lm_head_sampling": "#8073ac",
+    "waiting": "#bdbdbd",
+    "power_cap": "#525252",
+}
+"""Distinguishable with colour-blind vision and in grey: dark and light alternate."""
+
+INK = "#333333"
+STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def breakdown_figure(result: Result) -> Figure:
+    """Stacked bars of microseconds per token by operation, base and with adapter."""
+    rows = [("base", result.base)]
+    if result.adapter is not None:
+        rows.append((f"with {result.adapter.adapter.name}", result.adapter.rates))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 1.6 + 0.55 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        longest = max(rates.token_s for _, rates in rows) * 1e6
+        left = np.zeros(len(rows))
+        for operation, name in OPERATION_NAMES.items():
+            values = np.array([rates.breakdown_s[operation] * 1e6 for _, rates in rows])
+            if not values.any():
+                continue
+            axes.barh(
+                range(len(rows)), values, left=left, height=0.6, label=name,
+                color=COLORS[operation], edgecolor="white", linewidth=0.8,
+            )  # fmt: skip
+            for row, value in enumerate(values):
+                if value > 0.045 * longest:
+                    axes.text(
+                        left[row] + value / 2, row, f"{value:.1f}", ha="center", va="center",
+                        color="white", fontsize=9,
+                    )  # fmt: skip
+            left += values
+        target = 1e6 / TARGET_TOKENS_PER_S
+        axes.axvline(target, color=INK, linestyle="--", linewidth=1)
+        axes.annotate(
+            f"{TARGET_TOKENS_PER_S:,} tokens/s",
+            (target, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+            textcoords="offset points", ha="center", va="bottom", fontsize=9,
+        )  # fmt: skip
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.invert_yaxis()
+        axes.set_xlim(0, max(longest, target) * 1.06)
+        axes.set_xlabel("µs per token")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+        axes.set_title(_title(result), loc="left", fontsize=11, pad=18)
+    return figure
+
+
+def rank_figure(result: Result) -> Figure:
+    """Decode rate of one user against the rank of an adapter, with its 90 % interval.
+
+    Ranks run to the chip's ``lora.max_rank``, on the adapter's targets (all linear layers where
+    the run had no adapter), in its SRAM format.
+    """
+    chip = result.chip
+    report = result.adapter
+    targets = "+".join(report.adapter.targets) if report else "all-linear"
+    fmt = report.sram_format if report else str(chip.lora.format)
+    top = int(chip.lora.max_rank)
+    curve = rank_curve(result)
+    ranks, nominal, low, high = (
+        curve["rank"],
+        curve["decode_tokens_per_s_user"],
+        curve["low"],
+        curve["high"],
+    )
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.fill_between(
+            ranks, low, high, color=COLORS["rom"], alpha=0.18, linewidth=0, label="90 % interval"
+        )
+        axes.plot(ranks, nominal, color=COLORS["rom"], linewidth=2, label="with adapter")
+        base = result.base.decode_tokens_per_s_user
+        axes.axhline(base, color=INK, linewidth=1, linestyle=":", label="base alone")
+        axes.axhline(
+            TARGET_TOKENS_PER_S, color=INK, linewidth=1, linestyle="--",
+            label=f"{TARGET_TOKENS_PER_S:,} tokens/s",
+        )  # fmt: skip
+        if report is not None:
+            free = report.free_rank
+            if free:
+                axes.axvline(free, color=COLORS["norms_activations"], linewidth=1.2)
+                axes.annotate(
+                    f" free up to rank {free}", (free, 0.04), xycoords=("data", "axes fraction"),
+                    color=INK, fontsize=9,
+                )  # fmt: skip
+            axes.plot(
+                report.adapter.max_rank, report.rates.decode_tokens_per_s_user, "o",
+                color=COLORS["lora"], label=report.adapter.name,
+            )  # fmt: skip
+        axes.set_xlim(0, top)
+        axes.set_ylim(0, max(*high, TARGET_TOKENS_PER_S) * 1.08)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        everywhere = report is None or set(report.adapter.targets) == set(TARGETS)
+        axes.set_xlabel(f"rank, {'all linear layers' if everywhere else targets}, {fmt}")
+        axes.set_ylabel("tokens/s, one user")
+        axes.set_title(_title(result), loc="left", fontsize=11)
+        axes.legend(frameon=False, loc="lower left", fontsize=9)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, without the date and version that would change its bytes."""
+    figure.savefig(path, dpi=160, metadata={"Software": None})
+
+
+def _title(result: Result) -> str:
+    users = "1 user" if result.users == 1 else f"{result.users} users"
+    return (
+        f"{result.chip.name} · {result.model.name} · {result.prompt:,} + {result.output:,} tokens"
+        f" · {users} · {result.chip.datapath.issue}"
+    )

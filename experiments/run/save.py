@@ -1,0 +1,67 @@
+"""Results on disk: all files of a run or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.shared.folder import write_all
+from simulator.single import Result, tokens_frame
+
+FILES = (
+    "verdict.json",
+    "configuration.json",
+    "breakdown.png",
+    "rank.png",
+    "rank.json",
+    "tokens.parquet",
+    "trace.json.gz",
+)
+
+
+def to_json(data: dict[str, Any]) -> str:
+    """JSON text; infinities, which JSON has not, become null."""
+    return json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
+
+
+def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
+    """Write verdict, configuration, plots, token times and trace to ``folder``.
+
+    The folder is made if need be. Everything is first written beside it and then renamed file by
+    file, so that a full disk or an interrupt leaves an earlier result as it was.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+    # Here, because matplotlib and pandas take longer to import than most runs take.
+    from experiments.report.data import rank_curve, run_configuration  # noqa: PLC0415
+    from experiments.run.plot import breakdown_figure, rank_figure, save_figure  # noqa: PLC0415
+    from experiments.run.trace import write_trace  # noqa: PLC0415
+
+    def text(values: dict[str, Any]) -> Callable[[Path], Any]:
+        return lambda path: path.write_text(to_json(values) + "\n", encoding="utf-8")
+
+    writers: dict[str, Callable[[Path], Any]] = {
+        "verdict.json": text(data),
+        "configuration.json": text(run_configuration(result)),
+        "breakdown.png": lambda path: save_figure(breakdown_figure(result), path),
+        "rank.png": lambda path: save_figure(rank_figure(result), path),
+        "rank.json": text(rank_curve(result)),
+        "tokens.parquet": lambda path: tokens_frame(result).to_parquet(path, index=False),
+        "trace.json.gz": lambda path: write_trace(result, path),
+    }
+    return write_all(folder, {name: writers[name] for name in FILES})

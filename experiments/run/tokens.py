@@ -1,0 +1,123 @@
+"""Run model and clock together on a model's real weights: tokens, their times, their adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kernels.decoder.decoder import Decoder
+from models.adapter.adapter import Adapter
+from models.chip import Chip
+from models.language_model import LanguageModel
+from simulator.datapath import adapter_format, build_program
+from simulator.execution import execute
+from simulator.requests import AdapterLoad, Requests
+
+SEED = 1
+MOST_THREADS = 2
+
+
+@dataclass(frozen=True)
+class UserTokens:
+    """Output tokens of one user, when they were there (seconds), and with what."""
+
+    tokens: list[int]
+    first_token_s: float
+    last_token_s: float
+    adapter_version: int
+
+
+@dataclass(frozen=True)
+class ValueRun:
+    """A run that computed its tokens.
+
+    ``load_s`` is when the adapter's last slice was in SRAM; it streams in from cycle 0 on while the
+    first tokens follow it through the layers. None without an adapter.
+    """
+
+    weights: str
+    kv_bits: int
+    users: list[UserTokens]
+    load_s: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "weights": self.weights,
+            "kv_bits": self.kv_bits,
+            "load_s": self.load_s,
+            "users": [dict(vars(user)) for user in self.users],
+        }
+
+
+def weights_folder(path: str | None) -> Path | None:
+    """The folder that ``--model`` names, if it holds safetensors beside its config."""
+    folder = Path(path) if path is not None else None
+    return folder if folder is not None and any(folder.glob("*.safetensors")) else None
+
+
+def decoder_threads() -> int:
+    """Threads of a decoder's products: two, or fewer where numba has fewer."""
+    import numba  # noqa: PLC0415
+
+    return min(MOST_THREADS, int(numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
+def rom_format(chip: Chip) -> str:
+    """The narrowest packed weight format that holds the chip's bits per weight.
+
+    3, 4 or 6 bits, or the mix of 3 and 6 bits with 3.5 per cell. Beyond 6 bits, the widest.
+    """
+    bits = float(chip.rom.bits_per_weight)
+    return "rom3" if bits <= 3 else "rom3+6" if bits <= 3.5 else "rom4" if bits <= 4 else "rom6"
+
+
+def execute_run(
+    chip: Chip,
+    model: LanguageModel,
+    folder: Path,
+    adapter: Adapter | None,
+    *,
+    prompt: int,
+    output: int,
+    users: int,
+) -> ValueRun:
+    """Decode greedily from random prompts in the chip's formats, on the chip's clock.
+
+    The power limit is not applied to these times. The adapter streams into SRAM from cycle 0 on.
+
+    Raises
+    ------
+    InputError
+        If the model's weights are missing, damaged or of another shape.
+    """
+    weights = rom_format(chip)
+    decoder = Decoder.load(
+        folder, weights, kv_bits=int(chip.sram.kv_bits), threads=decoder_threads()
+    )
+    adapters, images, loads = [], [], []
+    if adapter is not None:
+        adapters = [adapter]
+        images = [decoder.add_adapter(adapter.name, adapter, adapter_format(chip, adapter))]
+        loads = [AdapterLoad(adapter=1, start=0, mode="streamed")]
+    program = build_program(chip, model, adapters)
+    requests = Requests.uniform(users, prompt, output, len(adapters))
+    random = np.random.default_rng(SEED)
+    prompts = [random.integers(0, model.vocab, prompt).tolist() for _ in range(users)]
+    run = execute(program, requests, loads, decoder, images, prompts)
+    found = []
+    for user in range(users):
+        times = run.timeline.output_times(requests, user) / program.clock_hz
+        found.append(
+            UserTokens(
+                tokens=run.tokens[user].tolist(),
+                first_token_s=float(times[0]),
+                last_token_s=float(times[-1]),
+                adapter_version=int(run.versions[run.timeline.first[user]]),
+            )
+        )
+    load_s = float(run.timeline.load_done[0]) / program.clock_hz if loads else None
+    return ValueRun(weights=weights, kv_bits=int(chip.sram.kv_bits), users=found, load_s=load_s)

@@ -1,0 +1,105 @@
+"""Some tokens by unit, as a trace that Perfetto and chrome://tracing open."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simulator.datapath import TokenProgram, build_program
+from simulator.engines.compiled import simulate
+from simulator.requests import Requests
+from simulator.single import Result
+
+DECODE_TOKENS = 4
+MAX_USERS = 4
+MAX_PROMPT = 4096
+
+
+def trace_events(result: Result) -> dict[str, Any]:
+    """The last prompt token and the first decode tokens of up to four users, in Trace Event Format.
+
+    One process per layer, one thread per unit; times in microseconds. Prompts are cut to 4,096
+    tokens, which bounds the memory of the recording at half a gigabyte.
+    """
+    adapters = [] if result.adapter is None else [result.adapter.adapter]
+    program = build_program(result.chip, result.model, adapters)
+    prompt = min(result.prompt, MAX_PROMPT)
+    users = min(result.users, MAX_USERS)
+    requests = Requests.uniform(users, prompt, DECODE_TOKENS, len(adapters))
+    times = simulate(program, requests, record=True)
+    assert times.start is not None and times.end is not None
+    shown = np.concatenate(
+        [np.arange(times.first[u] + prompt - 1, times.first[u + 1]) for u in range(users)]
+    )
+    origin = int(times.issued[shown].min())
+    micro = 1e6 / program.clock_hz
+    events = _tracks(program)
+    place = _places(program)
+    for token in shown:
+        user = int(np.searchsorted(times.first, token, side="right")) - 1
+        index = int(token - times.first[user])
+        name = f"user {user} token {index + 1}"
+        for stage in range(program.stages):
+            for branch, unit in enumerate((program.main_unit[stage], program.side_unit[stage])):
+                begin = int(times.start[token, stage, branch])
+                if begin < 0:
+                    continue
+                layer, thread = place[int(unit)]
+                events.append(
+                    {
+                        "ph": "X",
+                        "name": name,
+                        "cat": program.operations[stage] if branch == 0 else "lora",
+                        "pid": layer,
+                        "tid": thread,
+                        "ts": round((begin - origin) * micro, 6),
+                        "dur": round((int(times.end[token, stage, branch]) - begin) * micro, 6),
+                        "args": {"stage": program.stage_names[stage], "context": index + 1},
+                    }
+                )
+    return {
+        "displayTimeUnit": "ns",
+        "otherData": {"chip": result.chip.name, "model": result.model.name, "prompt": prompt},
+        "traceEvents": events,
+    }
+
+
+def write_trace(result: Result, path: Path) -> None:
+    """Write ``trace_events`` as gzip, the same bytes for the same run."""
+    text = json.dumps(trace_events(result), separators=(",", ":")).encode()
+    path.write_bytes(gzip.compress(text, mtime=0))
+
+
+def _places(program: TokenProgram) -> list[tuple[int, int]]:
+    """Process and thread of each unit: process 1 for what no layer owns, then one per layer."""
+    places = []
+    for number, unit in enumerate(program.units):
+        _, _, layer = unit.rpartition(" ")
+        places.append((2 + int(layer) if layer.isdigit() else 1, number + 1))
+    return places
+
+
+def _tracks(program: TokenProgram) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    named: set[int] = set()
+    for unit, (process, thread) in zip(program.units, _places(program), strict=True):
+        if process not in named:
+            named.add(process)
+            name = f"layer {process - 2}" if process > 1 else "chip"
+            events.append(
+                {"ph": "M", "name": "process_name", "pid": process, "args": {"name": name}}
+            )
+            events.append(
+                {"ph": "M", "name": "process_sort_index", "pid": process,
+                 "args": {"sort_index": process}}
+            )  # fmt: skip
+        for key, args in (
+            ("thread_name", {"name": unit.rpartition(" ")[0] if process > 1 else unit}),
+            ("thread_sort_index", {"sort_index": thread}),
+        ):
+            events.append({"ph": "M", "name": key, "pid": process, "tid": thread, "args": args})
+    return events

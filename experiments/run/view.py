@@ -1,0 +1,306 @@
+"""The verdict of a run as an architect reads it: a few tables for the terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.text import Text
+
+from experiments.shared.tables import QUIET, bar, count, mib, plain_table, si, span, text_table
+from simulator.single import TARGET_TOKENS_PER_S, Rates, Result
+
+if TYPE_CHECKING:
+    from experiments.run.kernels import Execution
+    from experiments.run.tokens import ValueRun
+
+OPERATION_NAMES = {
+    "rom": "ROM matrices",
+    "attention": "Attention",
+    "lora": "LoRA",
+    "norms_activations": "Norms, activations",
+    "lm_head_sampling": "LM head, sampling",
+    "waiting": "Waiting for the chip",
+    "power_cap": "Power cap",
+}
+BLOCK_NAMES = {"rom": "ROM", "sram": "SRAM", "lora": "LoRA side paths", "io": "I/O"}
+MAX_USERS_SHOWN = 4
+MAX_TOKENS_SHOWN = 10
+GOOD, BAD = "green", "red"
+
+
+def render(
+    result: Result, execution: Execution | None = None, computed: ValueRun | None = None
+) -> RenderableType:
+    """All tables of a run, one under the other."""
+    parts: list[RenderableType] = [_headline(result), _rates(result), _breakdown(result)]
+    if result.adapter is not None:
+        parts.append(_adapter(result))
+    if execution is not None:
+        parts.append(_execution(execution))
+    if computed is not None:
+        parts.append(_computed(computed))
+    parts += [_sram(result), _silicon(result)]
+    return Group(*parts)
+
+
+def _headline(result: Result) -> RenderableType:
+    rate = result.base.decode_tokens_per_s_user
+    low, high = result.interval["decode_tokens_per_s_user"]
+    gap = rate / TARGET_TOKENS_PER_S - 1
+    text = Text()
+    text.append(f"{count(rate)} tokens/s", style="bold")
+    text.append(f" per user of {result.users}: " if result.users > 1 else " for one user: ")
+    share = f"{abs(gap):.1%}"
+    if result.target_met:
+        text.append(f"{share} above", style=f"bold {GOOD}")
+    else:
+        text.append(f"{share} short of", style=f"bold {BAD}")
+    text.append(f" {count(TARGET_TOKENS_PER_S)}")
+    if low <= TARGET_TOKENS_PER_S <= high:
+        text.append(", inside the interval", style=QUIET)
+    text.append(f"\n{result.chip.title}", style="")
+    settings = " ".join(f"{key}={value}" for key, value in result.chip.overrides.items())
+    text.append(
+        f"\n{result.model.name}, {count(result.prompt)} + {count(result.output)} tokens, "
+        f"{result.users} user{'s' * (result.users > 1)}, {result.chip.datapath.issue} issue, "
+        f"{result.engine} engine",
+        style=QUIET,
+    )
+    if settings:
+        text.append(f"\nset: {settings}", style="yellow")
+    return Panel(text, title=f"hardwire · {result.chip.name}", title_align="left", expand=False)
+
+
+def _rates(result: Result) -> RenderableType:
+    with_adapter = result.adapter
+    columns = ["90 % interval", "of target"]
+    if with_adapter is not None:
+        columns.append("with adapter")
+    table = plain_table("Rates", "", "base", *columns)
+
+    def row(name: str, key: str, show: Any, higher: bool | None = None) -> None:
+        value = getattr(result.base, key)
+        cells = [name, show(value), span(result.interval[key], show)]
+        share = ""
+        if higher is not None:
+            ratio = value / TARGET_TOKENS_PER_S if higher else value * TARGET_TOKENS_PER_S
+            good = ratio >= 1 if higher else ratio <= 1
+            share = f"[{GOOD if good else BAD}]{ratio:.1%}[/]"
+        cells.append(share)
+        if with_adapter is not None:
+            cells.append(show(getattr(with_adapter.rates, key)))
+        table.add_row(*cells)
+
+    row("Decode, one user, tok/s", "decode_tokens_per_s_user", count, True)
+    row("Decode, chip, tok/s", "decode_tokens_per_s_chip", count, True)
+    row("Time per token", "token_s", lambda v: si(v, "s", 4), False)
+    row("Time to first token", "ttft_s", lambda v: si(v, "s", 4))
+    row("Prefill, tok/s", "prefill_tokens_per_s", count)
+    return Group("", table)
+
+
+def _breakdown(result: Result) -> RenderableType:
+    rates = [result.base]
+    columns = ["base"]
+    if result.adapter is not None:
+        rates.append(result.adapter.rates)
+        columns.append("with adapter")
+    table = plain_table("Where a token's time goes", "", *columns, "share")
+    table.add_column("", justify="left", no_wrap=True)
+    for operation, name in OPERATION_NAMES.items():
+        values = [r.breakdown_s[operation] for r in rates]
+        if operation in ("waiting", "power_cap") and not any(values):
+            continue
+        share = values[-1] / rates[-1].token_s
+        cells = [f"{value * 1e6:.2f} µs" for value in values]
+        table.add_row(name, *cells, f"{share:.1%}", bar(share))
+    cells = [f"[bold]{r.token_s * 1e6:.2f} µs[/]" for r in rates]
+    table.add_row("[bold]Token[/]", *cells, "")
+    busiest = max(result.base.breakdown_s, key=lambda op: result.base.breakdown_s[op])
+    hz = result.chip.datapath.clock_ghz * 1e9
+    note = Text(
+        f"Limited by: {OPERATION_NAMES[busiest]}. Critical unit: {result.critical_unit}, busy "
+        f"{si(result.critical_cycles / hz, 's')} a token,\nthe shortest interval at which "
+        "pipelined issue could start tokens.",
+        style=QUIET,
+    )
+    return Group("", table, note)
+
+
+def _loss(base: Rates, loaded: Rates) -> str:
+    change = loaded.decode_tokens_per_s_user / base.decode_tokens_per_s_user - 1
+    return "at no cost" if abs(change) < 5e-5 else f"{change:+.1%}"
+
+
+def _adapter(result: Result) -> RenderableType:
+    report = result.adapter
+    assert report is not None
+    adapter, swap = report.adapter, report.swap
+    low, high = result.interval["adapter_decode_tokens_per_s_user"]
+    free_low, free_high = result.interval["adapter_free_rank"]
+    table = text_table(f"Adapter {adapter.name}", "", "")
+    table.add_row(
+        "Size",
+        f"{count(adapter.parameters)} parameters, {mib(report.bytes)} in SRAM as "
+        f"{report.sram_format}",
+    )
+    table.add_row(
+        "Decode with it",
+        f"{count(report.rates.decode_tokens_per_s_user)} tok/s, {_loss(result.base, report.rates)}"
+        f" ({count(low)} … {count(high)})",
+    )
+    table.add_row(
+        "Free rank",
+        f"up to {report.free_rank} on the same targets ({free_low:.0f} … {free_high:.0f})",
+    )
+    for name, seconds, where in (
+        ("Swap, cold", swap.cold, "from disk"),
+        ("Swap, warm", swap.warm, "from host memory"),
+        ("Swap, streamed", swap.streamed, "from host memory, by layer"),
+        ("Swap, resident", swap.resident, "already in SRAM"),
+    ):
+        tokens = seconds / result.base.token_s
+        cost = f" = {tokens:.1f} tokens" if tokens >= 0.05 else ""
+        table.add_row(name, f"{si(seconds, 's')} {where}{cost}")
+    return Group("", table)
+
+
+def _execution(execution: Execution) -> RenderableType:
+    table = text_table("Adapter executed on its real weights", "", "")
+    by_target = {name: value for name, value in execution.sqnr_db.items() if name != "all"}
+    worst, best = (
+        min(by_target, key=by_target.__getitem__),
+        max(by_target, key=by_target.__getitem__),
+    )
+    table.add_row(
+        "Numeric error",
+        f"{execution.sram_format} against float64: SQNR {execution.sqnr_db['all']:.1f} dB, worst "
+        f"module {execution.max_relative_error:.2%}",
+    )
+    table.add_row(
+        "SQNR by target",
+        f"{by_target[worst]:.1f} ({worst}) to {by_target[best]:.1f} dB ({best})",
+    )
+    verdict = f"[{GOOD}]equal[/]" if execution.agrees else f"[bold {BAD}]NOT equal[/]"
+    table.add_row(
+        "Counted in kernels",
+        f"{count(execution.counted.macs)} MACs, {count(execution.counted.bytes)} bytes",
+    )
+    table.add_row(
+        "Charged by timing",
+        f"{count(execution.charged.macs)} MACs, {count(execution.charged.bytes)} bytes: {verdict}",
+    )
+    return Group("", table)
+
+
+def _computed(run: ValueRun) -> RenderableType:
+    table = text_table("Tokens computed on the clock", "", "")
+    table.add_row("Formats", f"weights {run.weights}, KV cache {run.kv_bits} bits")
+    if run.load_s is not None:
+        table.add_row("Adapter", f"streams in from 0, last slice at {si(run.load_s, 's')}")
+    for number, user in enumerate(run.users[:MAX_USERS_SHOWN]):
+        shown = " ".join(map(str, user.tokens[:MAX_TOKENS_SHOWN]))
+        more = " …" if len(user.tokens) > MAX_TOKENS_SHOWN else ""
+        table.add_row(
+            f"User {number}",
+            f"{shown}{more}\nfrom {si(user.first_token_s, 's')} to {si(user.last_token_s, 's')}, "
+            f"adapter version {user.adapter_version}",
+        )
+    return Group("", table)
+
+
+def _sram(result: Result) -> RenderableType:
+    sram = result.sram
+    table = plain_table("SRAM", "", "", "share")
+    table.add_column("", justify="left", no_wrap=True)
+    for name, value in (
+        ("KV cache", sram.kv_bytes),
+        ("Adapters", sram.adapter_bytes),
+        ("Free", sram.free_bytes),
+    ):
+        share = value / sram.capacity_bytes
+        table.add_row(name, mib(value), f"{share:.1%}", bar(share))
+    table.add_row("[bold]Capacity[/]", f"[bold]{mib(sram.capacity_bytes)}[/]", "")
+    context = result.prompt + result.output
+    note = Text(
+        f"Fits {count(sram.max_users)} users of {count(context)} tokens, or "
+        f"{count(sram.max_context_tokens)} tokens of context for "
+        f"{'one user' if result.users == 1 else f'{result.users} users'}.",
+        style=QUIET,
+    )
+    return Group("", table, note)
+
+
+def _silicon(result: Result) -> RenderableType:
+    prediction, chip = result.prediction, result.chip
+    die = chip.die.area_mm2
+    table = plain_table("Area", "", "mm²", "of die")
+    table.add_column("", justify="left", no_wrap=True)
+    for block, value in sorted(prediction.area_mm2.items(), key=lambda item: -item[1]):
+        if block != "total" and value >= 0.05:
+            share = value / die
+            table.add_row(
+                BLOCK_NAMES.get(block, block.capitalize()),
+                f"{value:.1f}",
+                f"{share:.1%}",
+                bar(share),
+            )
+    total = prediction.area_mm2["total"]
+    fits = total <= die
+    style = GOOD if fits else BAD
+    note = f"of {die:g} mm²" if fits else f"does not fit, {total - die:.1f} mm² too large"
+    table.add_row(
+        "[bold]Total[/]",
+        f"[bold]{total:.1f}[/]",
+        f"[{style}]{total / die:.1%}[/]",
+        f"[{style}]{note}[/]",
+    )
+    facts = plain_table("Silicon, power and cost", "", "", "90 % interval", "")
+    facts.columns[-1].justify = "left"
+
+    def row(name: str, value: str, interval: str = "", note: str = "") -> None:
+        facts.add_row(name, value, interval, f"[{QUIET}]{note}[/]" if note else "")
+
+    spans = result.interval
+    transistors = float(prediction.transistors["total"])
+    published = chip.die.transistors
+    note = f"published {published / 1e9:.0f}e9; blocks only" if math.isfinite(published) else ""
+    row(
+        "Transistors",
+        f"{transistors / 1e9:.1f}e9",
+        span(spans["transistors"], lambda v: f"{v / 1e9:.0f}e9"),
+        note,
+    )
+    caps = [
+        f"{what} at {float(report.throttle):.0%}"
+        for what, report in (
+            ("prefill", prediction.prefill_power),
+            ("decode", prediction.power),
+        )
+        if float(report.throttle) < 1
+    ]
+    row(
+        "Card power",
+        f"{prediction.power_w:.0f} W",
+        span(spans["power_w"], lambda v: f"{v:.0f} W"),
+        f"limit {chip.power.limit_w:g} W" + (f": {', '.join(caps)}" if caps else ""),
+    )
+    row(
+        "Energy a token", si(float(prediction.energy_j_per_token), "J"),
+        span(spans["energy_j_per_token"], lambda v: f"{v * 1e3:.2f} mJ"), "card",
+    )  # fmt: skip
+    row(
+        "Die cost",
+        f"{prediction.die_cost_usd:.0f} USD",
+        span(spans["die_cost_usd"], lambda v: f"{v:.0f} USD"),
+        "good die, Murphy yield",
+    )
+    row(
+        "USD per M tokens", f"{prediction.usd_per_million_tokens:.4f}",
+        span(spans["usd_per_million_tokens"], lambda v: f"{v:.4f}"),
+        "card and electricity",
+    )  # fmt: skip
+    return Group("", table, "", facts)

@@ -1,0 +1,1 @@
+"""`hardwire search`: the best designs of a study."""

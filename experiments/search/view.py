@@ -1,0 +1,176 @@
+"""A search as tables for the terminal, and its files."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from experiments.run.save import to_json
+from experiments.search.search import Search, losses
+from experiments.shared.folder import write_all
+from experiments.shared.tables import QUIET, count, plain_table, text_table
+from experiments.sweep.metrics import Metric
+
+MOST_ROWS = 20
+FILES = ("front.csv", "trials.csv", "search.json", "search.png")
+
+
+def render(found: Search) -> RenderableType:
+    """The front, why trials fall out, and where the trials are."""
+    parts: list[RenderableType] = [_headline(found)]
+    if len(found.front):
+        table = _front(found)
+        parts += ["", table]
+        if len(found.front) > table.row_count:
+            note = f"{table.row_count} of {count(len(found.front))} shown; --save writes all."
+            parts.append(Text(note, style=QUIET))
+    failures = found.failures()
+    if failures:
+        table = plain_table("Why trials are infeasible, first reason", "", "trials", "share")
+        for reason, number in failures.items():
+            table.add_row(Text(reason), count(number), f"{number / found.trials:.1%}")
+        parts += ["", table]
+    facts = text_table("", "", "")
+    facts.add_row("Storage", Text(found.storage))
+    facts.add_row("Optuna study", found.name)
+    parts += ["", facts]
+    return Group(*parts)
+
+
+def _headline(found: Search) -> RenderableType:
+    text = Text(found.study.title, style="bold")
+    sides = ", ".join(f"{side} {name}" for name, side in found.study.objectives.items())
+    earlier = f" ({count(found.before)} of earlier runs)" if found.before else ""
+    feasible = int(found.feasible.sum())
+    text.append(f"\n{sides}", style="default")
+    text.append(f"\n{count(found.trials)} trials{earlier}, {count(feasible)} feasible, ")
+    if feasible:
+        designs = "design" if len(found.front) == 1 else "designs"
+        text.append(f"{count(len(found.front))} {designs} on the Pareto front")
+    else:
+        text.append("no feasible design found", style="red")
+    new = found.trials - found.before
+    text.append(f"\n{found.seconds:.1f} s", style=QUIET)
+    if new:
+        text.append(f", {count(new / max(found.seconds, 1e-9))} trials/s", style=QUIET)
+    if found.interrupted:
+        text.append(", interrupted", style="yellow")
+    return text
+
+
+def _front(found: Search) -> Table:
+    """Designs along the front, the best of each objective among them, in bold.
+
+    Of designs with the same objectives only the one that was found first.
+    """
+    front = found.front
+    _, first = np.unique(losses(found.study, found.metrics)[front], axis=0, return_index=True)
+    front = front[np.sort(first)]
+    loss = losses(found.study, found.metrics)[front]
+    best = loss.argmin(axis=0)
+    shown = _thinned(len(front), best.tolist())
+    objectives, axes = list(found.study.objectives), list(found.columns)
+    names = short_names([*objectives, *axes])
+    known = found.study.known_metrics
+    heads = [folded(names[name], _unit(known.get(name), name)) for name in (*objectives, *axes)]
+    table = plain_table("Pareto front", *heads)
+    for column in table.columns:
+        column.justify, column.no_wrap = "right", False
+    for place in shown:
+        row = found.row(int(front[place]))
+        cells = [
+            f"[bold green]{number(row[name])}[/]" if best[position] == place else number(row[name])
+            for position, name in enumerate(objectives)
+        ]
+        table.add_row(*cells, *(number(row[name]) for name in axes))
+    return table
+
+
+def _thinned(length: int, kept: Iterable[int]) -> list[int]:
+    """At most ``MOST_ROWS`` places, evenly spread, with some that must stay."""
+    must = set(kept)
+    spread = np.linspace(0, length - 1, min(length, MOST_ROWS)).round().astype(int).tolist()
+    others = [place for place in spread if place not in must]
+    room = min(length, MOST_ROWS) - len(must)
+    chosen = np.linspace(0, len(others) - 1, min(room, len(others))).round().astype(int)
+    return sorted(must | {others[place] for place in chosen})
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """The last part of dotted names where that is enough to tell them apart."""
+    lasts = Counter(name.rpartition(".")[2] for name in names)
+    found = {}
+    for name in names:
+        last = name.rpartition(".")[2]
+        found[name] = last if lasts[last] == 1 and last not in ("total", "area_mm2") else name
+    return found
+
+
+def folded(name: str, unit: str) -> str:
+    """A column head of a few short lines."""
+    lines = [""]
+    for part in name.split("_"):
+        longer = f"{lines[-1]}_{part}" if lines[-1] else part
+        if len(longer) > 12 and lines[-1]:
+            lines[-1] += "_"
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return "\n".join([*lines, f"[{unit}]".replace("[", "\\[")] if unit else lines)
+
+
+def _unit(metric: Metric | None, name: str) -> str:
+    unit = metric.unit if metric is not None else ""
+    # Where the name says the unit, saying it again only makes the column wider.
+    return "" if unit.replace("/", "_") in name or unit == "tokens/s" else unit
+
+
+def number(value: Any) -> str:
+    """A value of an axis or a metric in at most five digits."""
+    if isinstance(value, str):
+        return value
+    if value == 0 or not np.isfinite(value):
+        return f"{value:g}"
+    if abs(value) >= 1000 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def save_search(found: Search, folder: Path) -> list[Path]:
+    """Write the front and all trials as CSV, the summary as JSON, and a figure.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    # Here, because matplotlib takes longer to import than most of what is printed.
+    from experiments.run.plot import save_figure  # noqa: PLC0415
+    from experiments.search.plot import front_figure  # noqa: PLC0415
+
+    writers = {
+        "front.csv": lambda path: _write_csv(found, found.front, path),
+        "trials.csv": lambda path: _write_csv(found, np.arange(found.trials), path),
+        "search.json": lambda path: path.write_text(to_json(found.to_dict()) + "\n", "utf-8"),
+        "search.png": lambda path: save_figure(front_figure(found), path),
+    }
+    return write_all(folder, {name: writers[name] for name in FILES})
+
+
+def _write_csv(found: Search, trials: np.ndarray, path: Path) -> None:
+    names = [*found.columns, *found.study.columns]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", *names, "infeasible"])
+        for trial in trials.tolist():
+            row = found.row(trial)
+            reason = found.reasons[found.code[trial]]
+            writer.writerow([trial, *(row[name] for name in names), reason])

@@ -1,0 +1,1 @@
+"""`hardwire sensitivity`: which parameters a metric hangs on."""

@@ -1,0 +1,1 @@
+"""What the rooms share: files into folders, tables, packages of extras."""

@@ -1,0 +1,1 @@
+"""Ready studies: YAML for sweeps and searches, and the study of serving."""

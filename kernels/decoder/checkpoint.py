@@ -1,0 +1,182 @@
+"""Weights of a language model, one tensor at a time: a Hugging Face folder, or random numbers.
+
+Both sources have the same two methods, `read` for a small tensor and `blocks` for a matrix of any
+size, so that nothing that packs a model ever holds more of it in float32 than one block.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.adapter.files import (
+    PICKLE_SUFFIXES,
+    StoredTensor,
+    read_safetensors,
+    refuse_pickle,
+    shown,
+)
+from models.errors import InputError
+from models.files import read_json_object, reason
+from models.language_model import LanguageModel
+
+BLOCK_BYTES = 64 * 2**20
+"""Largest block of rows that `blocks` yields, in bytes of float32, unless one row takes more."""
+
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+class Weights(Protocol):
+    """A source of a model's tensors."""
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """Return a whole tensor in float32."""
+
+    def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """Yield consecutive blocks of a matrix's rows, (rows, in_features) float32."""
+
+
+def rows_per_block(row_length: int) -> int:
+    """Rows of float32 that `BLOCK_BYTES` hold, at least 1."""
+    return max(1, BLOCK_BYTES // (4 * row_length))
+
+
+class Checkpoint:
+    """The safetensors of a Hugging Face model folder, in one file or in shards.
+
+    Parameters
+    ----------
+    folder
+        Holds model.safetensors, or model.safetensors.index.json and the files that it names.
+    model
+        Every tensor of `model.tensors()` must be there with its shape. Where embeddings are tied,
+        a stored LM head is ignored, as transformers does; so are the rotary frequencies that old
+        checkpoints carry.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, damaged, a pickle or no safetensors file, or a tensor is missing,
+        unknown or of another shape. Values are checked when they are read.
+    """
+
+    def __init__(self, folder: Path, model: LanguageModel) -> None:
+        found: dict[str, StoredTensor] = {}
+        for path in _files(folder):
+            for name, tensor in read_safetensors(path).items():
+                if name in found:
+                    raise InputError(f"{path}: {shown(name)}: is also in {found[name].path.name}")
+                found[name] = tensor
+        expected = model.tensors()
+        for name, shape in expected.items():
+            if name not in found:
+                raise InputError(f"{folder}: {name}: this tensor of {model.name} is missing")
+            if found[name].shape != shape:
+                raise InputError(
+                    f"{found[name].path}: {name}: shape must be {shape} for {model.name}, not "
+                    f"{found[name].shape}"
+                )
+        for name, tensor in found.items():
+            tied_head = name == "lm_head.weight" and model.tied_embeddings
+            if name not in expected and not tied_head and not name.endswith("rotary_emb.inv_freq"):
+                raise InputError(f"{tensor.path}: {shown(name)}: is no tensor of {model.name}")
+        self._tensors = found
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """Return a whole tensor.
+
+        Raises
+        ------
+        InputError
+            If it holds an infinity or NaN, or the file has changed since it was opened.
+        """
+        return _read(self._tensors[name])
+
+    def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """Yield consecutive blocks of rows, as `Weights.blocks`; raises as `read`."""
+        whole = self._tensors[name]
+        count, length = whole.shape
+        row_bytes, step = whole.size // count, rows_per_block(length)
+        for begin in range(0, count, step):
+            rows = min(step, count - begin)
+            place = whole.offset + begin * row_bytes
+            yield _read(
+                dataclasses.replace(
+                    whole, shape=(rows, length), offset=place, size=rows * row_bytes
+                )
+            )
+
+
+class RandomWeights:
+    """Weights of a model's shapes from a seed, each tensor from its own random stream.
+
+    Matrices are normal with standard deviation 0.02, as transformers initialises them, biases
+    likewise; norm gains are normal around 1 with standard deviation 0.1, so that leaving one out
+    shows.
+    """
+
+    def __init__(self, model: LanguageModel, seed: int) -> None:
+        self._shapes = model.tensors()
+        self._seed = seed
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """Return a whole tensor."""
+        values = self._normal(self._stream(name), self._shapes[name])
+        if "norm" in name:
+            return values * np.float32(5) + np.float32(1)
+        return values
+
+    def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """Yield consecutive blocks of rows, as `Weights.blocks`; together the same as `read`."""
+        rng = self._stream(name)
+        count, length = self._shapes[name]
+        step = rows_per_block(length)
+        for begin in range(0, count, step):
+            yield self._normal(rng, (min(step, count - begin), length))
+
+    def _stream(self, name: str) -> np.random.Generator:
+        return np.random.Generator(np.random.SFC64([self._seed, *name.encode()]))
+
+    @staticmethod
+    def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        values = rng.standard_normal(math.prod(shape), dtype=np.float32)
+        values *= np.float32(0.02)
+        return values.reshape(shape)
+
+
+def _read(tensor: StoredTensor) -> NDArray[np.float32]:
+    tensor.check_finite()
+    return tensor.read()
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        present = {entry.name for entry in folder.iterdir()}
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({reason(error)})") from error
+    if _WEIGHTS in present:
+        return [folder / _WEIGHTS]
+    if _INDEX not in present:
+        for name in sorted(present):
+            if name.endswith(PICKLE_SUFFIXES):
+                refuse_pickle(folder / name)
+        raise InputError(f"{folder}: holds neither {_WEIGHTS} nor {_INDEX}")
+    index = folder / _INDEX
+    names = read_json_object(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise InputError(f"{index}: weight_map: must be an object that gives each tensor's file")
+    shards = set()
+    for tensor, name in names.items():
+        if not isinstance(name, str) or Path(name).name != name or not name:
+            raise InputError(
+                f"{index}: weight_map.{shown(tensor)}: must be a file of the same folder, "
+                f"not {name!r:.60}"
+            )
+        shards.add(name)
+    return [folder / name for name in sorted(shards)]

@@ -1,0 +1,498 @@
+"""A whole decoder-only language model: prefill and decode, in float32 or in the chip's formats.
+
+The path of a token is that of Hugging Face's Llama, Mistral, Qwen2 and Qwen3. Each of its steps
+computes a token from that token's own values alone, in a fixed order, so logits do not depend, to
+the last bit, on the batch, on how a prompt is cut, on the number of threads, or on what other
+adapters are resident.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kernels.decoder.attention import attend
+from kernels.decoder.base_weights import BaseWeights
+from kernels.decoder.checkpoint import Checkpoint, RandomWeights, Weights
+from kernels.decoder.kv_cache import PAGE_TOKENS, KVCache
+from kernels.decoder.kv_cache import Sequence as KVSequence
+from kernels.decoder.rope import LLAMA_3_1_ROPE, Rope, rotate
+from kernels.decoder.sampling import Sampler
+from kernels.lowrank.batch import LowRankBatch
+from kernels.lowrank.lowrank import LowRankImage
+from models.adapter.adapter import Adapter
+from models.errors import InputError
+from models.files import read_json_object
+from models.language_model import TARGETS, LanguageModel, module_path
+
+_BASE = 0  # owner of the KV pages of tokens without an adapter
+_PREFILL_TOKENS = 256  # of a prompt together, which bounds the memory of their activations
+
+
+@dataclass(frozen=True, eq=False)
+class ResidentAdapter:
+    """An adapter's images, one per linear layer that it changes.
+
+    `version` counts the adapters that a decoder has taken in, so that an adapter that comes back
+    under its old name is another one to the KV cache.
+    """
+
+    name: str
+    version: int
+    images: dict[tuple[int, str], LowRankImage]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Tokens on their way through the layers; made by `Decoder.begin`.
+
+    Attributes
+    ----------
+    adapters
+        Each token's adapter, None for the base alone.
+    owners
+        (tokens,) versions of the adapters, 0 for the base.
+    positions, pages, slots
+        (tokens,) place of each token in its sequence and in the KV cache.
+    tables
+        (tokens, pages) pages of each token's sequence.
+    cos, sin
+        (tokens, head_dim / 2) of the rotary embedding.
+    """
+
+    adapters: tuple[ResidentAdapter | None, ...]
+    owners: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    pages: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    tables: NDArray[np.int64]
+    cos: NDArray[np.float32]
+    sin: NDArray[np.float32]
+
+
+class Decoder:
+    """A language model that runs; made by `Decoder.load` or `Decoder.random`.
+
+    Attributes
+    ----------
+    model
+    rope
+        Rotary embedding.
+    eps
+        Of RMSNorm.
+    base
+        The model's weights.
+    cache
+        KV cache of all sequences.
+    adapters
+        Resident adapters by name.
+    threads
+        Threads of the matrix products; results do not depend on them.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        source: Weights,
+        *,
+        weights: str,
+        kv_bits: int,
+        rope: Rope,
+        eps: float,
+        threads: int,
+    ) -> None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        self.model, self.rope, self.eps, self.threads = model, rope, eps, threads
+        self.cache = KVCache(model.layers, model.kv_heads, model.head_dim, kv_bits)
+        self.adapters: dict[str, ResidentAdapter] = {}
+        self._versions = itertools.count(1)
+        self.base = BaseWeights.pack(model, source, weights)
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, weights: str = "float32", *, kv_bits: int = 32, threads: int = 1
+    ) -> Decoder:
+        """Read a Hugging Face model: config.json and safetensors, whole or in shards.
+
+        Tensors are read and packed one after the other, so that never more than a block of one is
+        in float32 (besides what stays in float32).
+
+        Parameters
+        ----------
+        folder
+        weights
+            Format of the matrices, one of `kernels.decoder.base_weights.WEIGHT_FORMATS`.
+        kv_bits
+            Bits of a KV cache element: 32 (float32), 16 (float16), 8 or 4.
+        threads
+            Threads of the matrix products.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, damaged, not finite, or describes another kind of model.
+        ValueError
+            If another argument is out of range.
+        """
+        folder = Path(folder)
+        model = LanguageModel.from_config(folder)
+        path = folder / "config.json"
+        config = read_json_object(path)
+        rope = Rope.from_config(config, str(path))
+        eps = config.get("rms_norm_eps", 1e-6)
+        if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
+            raise InputError(f"{path}: rms_norm_eps: must be between 0 and 1, not {eps!r:.40}")
+        source = Checkpoint(folder, model)
+        return cls(
+            model, source, weights=weights, kv_bits=kv_bits, rope=rope, eps=eps, threads=threads
+        )
+
+    @classmethod
+    def random(
+        cls,
+        model: LanguageModel,
+        seed: int = 0,
+        weights: str = "float32",
+        *,
+        kv_bits: int = 32,
+        rope: Rope = LLAMA_3_1_ROPE,
+        eps: float = 1e-5,
+        threads: int = 1,
+    ) -> Decoder:
+        """Make a model of the same shapes with random weights, through the same packing.
+
+        Parameters are those of `load`, and those of the model that its dimensions do not tell.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range.
+        """
+        source = RandomWeights(model, seed)
+        return cls(
+            model, source, weights=weights, kv_bits=kv_bits, rope=rope, eps=eps, threads=threads
+        )
+
+    def add_adapter(
+        self, name: str, source: Adapter | str | Path, fmt: str = "float32"
+    ) -> ResidentAdapter:
+        """Make an adapter resident under a name, in place of one that has the name.
+
+        Parameters
+        ----------
+        name
+        source
+            An opened adapter, a PEFT folder or a GGUF adapter file.
+        fmt
+            Format of the images, one of `kernels.FORMATS`.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be used or is for another base; nothing has changed then.
+        ValueError
+            If the format is unknown or cannot hold a weight.
+        """
+        resident = self._open_adapter(name, source, fmt)
+        self.adapters[name] = resident
+        return resident
+
+    def remove_adapter(self, name: str) -> None:
+        """Evict an adapter; tokens that are in a batch with it keep it to their end.
+
+        Raises
+        ------
+        ValueError
+            If it is not resident.
+        """
+        del self.adapters[self._resident(name).name]
+
+    def begin(
+        self,
+        token_ids: ArrayLike,
+        sequences: Sequence[KVSequence],
+        adapters: Sequence[str | ResidentAdapter | None],
+    ) -> tuple[Batch, NDArray[np.float32]]:
+        """Give tokens a place in the KV cache and embed them.
+
+        Parameters
+        ----------
+        token_ids
+            (tokens,) integers.
+        sequences
+            Each token's sequence. Tokens of one sequence follow one another in the batch's order.
+        adapters
+            Each token's adapter: its name, the adapter itself, or None for the base alone.
+
+        Returns
+        -------
+        The batch, and its activations (tokens, hidden) to take through `layer` 0 to the last.
+
+        Raises
+        ------
+        ValueError
+            If a token is not of the vocabulary, an adapter is not resident, a sequence belongs to
+            another adapter or version, or would outgrow the model; nothing has changed then.
+        """
+        ids = np.asarray(token_ids)
+        if ids.ndim != 1 or len(ids) == 0 or not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError("token_ids must be a list of at least 1 integer")
+        if ids.min() < 0 or ids.max() >= self.model.vocab:
+            raise ValueError(f"token_ids must be from 0 to {self.model.vocab - 1}")
+        if not len(ids) == len(sequences) == len(adapters):
+            raise ValueError("every token needs a sequence and an adapter or None")
+        chosen = tuple(self._resident(a) if isinstance(a, str) else a for a in adapters)
+        owners = [adapter.version if adapter else _BASE for adapter in chosen]
+        self._check_sequences(sequences, owners)
+        positions = np.array(
+            [self.cache.extend(s, 1, owner) for s, owner in zip(sequences, owners, strict=True)],
+            np.int64,
+        )
+        tables = np.zeros((len(ids), max(len(s.pages) for s in sequences)), np.int64)
+        for row, sequence in zip(tables, sequences, strict=True):
+            row[: len(sequence.pages)] = sequence.pages
+        pages = tables[np.arange(len(ids)), positions // PAGE_TOKENS]
+        cos, sin = self.rope.rotations(positions, self.model.head_dim)
+        batch = Batch(
+            chosen,
+            np.array(owners, np.int64),
+            positions,
+            pages,
+            positions % PAGE_TOKENS,
+            tables,
+            cos,
+            sin,
+        )
+        return batch, self.base.embedding[ids].astype(np.float32)
+
+    def layer(self, index: int, x: NDArray[np.float32], batch: Batch) -> NDArray[np.float32]:
+        """Take activations (tokens, hidden) through one decoder layer.
+
+        A token of a sequence can enter a layer once those before it have.
+
+        Raises
+        ------
+        ValueError
+            If a KV page that a token would read is no longer its adapter's.
+        """
+        model, layer = self.model, self.base.layers[index]
+        normed = self._rms_norm(x, layer.input_norm)
+        q, k, v = (
+            self._linear(index, target, normed, batch).reshape(len(x), -1, model.head_dim)
+            for target in TARGETS[:3]
+        )
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q, k = self._rms_norm(q, layer.q_norm), self._rms_norm(k, layer.k_norm)
+        rotate(q, batch.cos, batch.sin)
+        rotate(k, batch.cos, batch.sin)
+        self.cache.write(index, batch.pages, batch.slots, k, v)
+        mixed = attend(q, self.cache, index, batch.tables, batch.positions + 1, batch.owners)
+        x = x + self._linear(index, "o_proj", mixed.reshape(len(x), -1), batch)
+        normed = self._rms_norm(x, layer.post_norm)
+        gate = self._linear(index, "gate_proj", normed, batch)
+        self._silu_mul(gate, self._linear(index, "up_proj", normed, batch))
+        return x + self._linear(index, "down_proj", gate, batch)
+
+    def head(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (tokens, vocab) from what the last layer gives, (tokens, hidden)."""
+        return self.base.head.apply(self._rms_norm(x, self.base.norm), self.threads)
+
+    def step(
+        self,
+        token_ids: ArrayLike,
+        sequences: Sequence[KVSequence],
+        adapters: Sequence[str | ResidentAdapter | None],
+    ) -> NDArray[np.float32]:
+        """Take a batch of tokens through the whole model: logits (tokens, vocab).
+
+        Parameters and errors are those of `begin`.
+        """
+        return self.head(self._hidden(token_ids, sequences, adapters))
+
+    def logits(
+        self, token_ids: ArrayLike, adapter: str | Path | Adapter | None = None
+    ) -> NDArray[np.float32]:
+        """Logits after each token of a text.
+
+        Parameters
+        ----------
+        token_ids
+            (tokens,) integers.
+        adapter
+            Name of a resident adapter, or a PEFT folder, a GGUF file or an opened adapter, used in
+            float32 for this call only; None for the base alone.
+
+        Returns
+        -------
+        (tokens, vocab) float32.
+
+        Raises
+        ------
+        InputError
+            If an adapter file cannot be used.
+        ValueError
+            As `begin`.
+        """
+        ids = np.asarray(token_ids)
+        resident, sequence = self._choose(adapter), KVSequence()
+        try:
+            return np.concatenate([self.head(x) for x in self._prefill(ids, sequence, resident)])
+        finally:
+            self.cache.release(sequence)
+
+    def generate(
+        self,
+        token_ids: ArrayLike,
+        count: int,
+        adapter: str | Path | Adapter | None = None,
+        *,
+        top_k: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[int]:
+        """Continue a text by `count` tokens; greedily unless a temperature is given.
+
+        Parameters
+        ----------
+        token_ids, adapter
+            As in `logits`.
+        count
+            At least 0.
+        top_k, temperature, seed
+            As in `kernels.decoder.sampling.Sampler`.
+
+        Returns
+        -------
+        The new tokens.
+
+        Raises
+        ------
+        InputError, ValueError
+            As `logits`, or if a sampling argument is out of range.
+        """
+        if count < 0:
+            raise ValueError(f"count must be 0 or more, not {count}")
+        sampler = Sampler(top_k, temperature, seed)
+        resident, sequence = self._choose(adapter), KVSequence()
+        tokens: list[int] = []
+        try:
+            for x in self._prefill(np.asarray(token_ids), sequence, resident):
+                last = x[-1:]
+            while len(tokens) < count:
+                if tokens:
+                    last = self._hidden(tokens[-1:], [sequence], [resident])
+                tokens.append(sampler.draw(self.head(last)[0]))
+        finally:
+            self.cache.release(sequence)
+        return tokens
+
+    def _prefill(
+        self, ids: NDArray[np.int64], sequence: KVSequence, adapter: ResidentAdapter | None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield what the last layer gives for each part of a text, which `sequence` then holds."""
+        for begin in range(0, max(1, ids.size), _PREFILL_TOKENS):
+            part = ids[begin : begin + _PREFILL_TOKENS]
+            yield self._hidden(part, [sequence] * len(part), [adapter] * len(part))
+
+    def _hidden(
+        self,
+        token_ids: ArrayLike,
+        sequences: Sequence[KVSequence],
+        adapters: Sequence[str | ResidentAdapter | None],
+    ) -> NDArray[np.float32]:
+        batch, x = self.begin(token_ids, sequences, adapters)
+        for index in range(self.model.layers):
+            x = self.layer(index, x, batch)
+        return x
+
+    def _linear(
+        self, layer: int, target: str, x: NDArray[np.float32], batch: Batch
+    ) -> NDArray[np.float32]:
+        y = self.base.layers[layer].matrices[target].apply(x, self.threads)
+        bias = self.base.layers[layer].biases.get(target)
+        if bias is not None:
+            y += bias
+        images = [a.images.get((layer, target)) if a else None for a in batch.adapters]
+        present = list(dict.fromkeys(image for image in images if image is not None))
+        if len(images) == 1 and present:
+            present[0].apply(x[0], y[0])
+        elif present:
+            index = {image: number for number, image in enumerate(present)}
+            chosen = np.array([index[image] if image else -1 for image in images], np.int64)
+            LowRankBatch(present).apply(x, y, chosen, self.threads)
+        return y
+
+    def _rms_norm(self, x: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
+        from kernels.decoder.decoder_jit import rms_norm  # noqa: PLC0415
+
+        rows = x.reshape(-1, x.shape[-1])
+        out = np.empty_like(rows)
+        rms_norm(rows, gain, self.eps, out)
+        return out.reshape(x.shape)
+
+    @staticmethod
+    def _silu_mul(gate: NDArray[np.float32], up: NDArray[np.float32]) -> None:
+        from kernels.decoder.decoder_jit import silu_mul  # noqa: PLC0415
+
+        silu_mul(gate.reshape(-1), up.reshape(-1))
+
+    def _resident(self, name: str) -> ResidentAdapter:
+        if name not in self.adapters:
+            known = ", ".join(sorted(self.adapters)) or "none"
+            raise ValueError(
+                f"adapter {name!r} is not resident: it was evicted or never loaded "
+                f"(resident: {known})"
+            )
+        return self.adapters[name]
+
+    def _choose(self, adapter: str | Path | Adapter | None) -> ResidentAdapter | None:
+        if adapter is None:
+            return None
+        if isinstance(adapter, str) and adapter in self.adapters:
+            return self.adapters[adapter]
+        return self._open_adapter(str(adapter), adapter, "float32")
+
+    def _open_adapter(self, name: str, source: Adapter | str | Path, fmt: str) -> ResidentAdapter:
+        adapter = source if isinstance(source, Adapter) else Adapter.open(source, self.model)
+        images = {}
+        for module in adapter.modules:
+            shape = self.model.linear_shape(module.target)
+            if (module.out_features, module.in_features) != shape or (
+                module.layer >= self.model.layers
+            ):
+                path = module_path(module.layer, module.target)
+                raise InputError(
+                    f"{adapter.name}: {path}: is {module.out_features} x {module.in_features}, "
+                    f"which is no linear layer of {self.model.name}"
+                )
+            a, b = adapter.weights(module.layer, module.target)
+            images[module.layer, module.target] = LowRankImage.pack(a, b, module.scale, fmt)
+        return ResidentAdapter(name, next(self._versions), images)
+
+    def _check_sequences(self, sequences: Sequence[KVSequence], owners: Sequence[int]) -> None:
+        lengths: dict[int, int] = {}
+        firsts: dict[int, int] = {}
+        for sequence, owner in zip(sequences, owners, strict=True):
+            key = id(sequence)
+            length = lengths[key] = lengths.get(key, sequence.length) + 1
+            if length > self.model.max_position:
+                raise ValueError(
+                    f"a sequence of {length} tokens exceeds the {self.model.max_position} "
+                    f"positions of {self.model.name}"
+                )
+            first = firsts.setdefault(key, owner if sequence.owner is None else sequence.owner)
+            if first != owner:
+                raise ValueError(
+                    f"KV pages of {_owner_name(first)} cannot be read by a token of "
+                    f"{_owner_name(owner)}"
+                )
+
+
+def _owner_name(owner: int) -> str:
+    return "the base alone" if owner == _BASE else f"adapter version {owner}"

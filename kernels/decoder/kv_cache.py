@@ -1,0 +1,236 @@
+"""The KV cache: keys and values in pages of 32 tokens, at 32, 16, 8 or 4 bits, each page owned.
+
+A page holds one layer's share for 32 consecutive tokens of one sequence, the same page number in
+every layer. Keys lie with the 32 tokens side by side for each element, so that a page's scores are
+32 sums next to each other; values lie token by token. At 8 and 4 bits, 32 consecutive elements of a
+head's key or value share one float16 scale, as in an adapter's image (`kernels.lowrank.formats`).
+
+An adapter changes keys and values, so a page belongs to the adapter, and the version of it, that
+wrote it, and cannot be read with another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.lowrank.formats import BLOCK, LARGEST_CODE
+
+PAGE_TOKENS = BLOCK
+KV_BITS = (32, 16, 8, 4)
+_LARGEST_HALF = np.float32(65504)
+_FREE = -1
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One user's tokens in a cache: its pages in order, and how many tokens have a place there.
+
+    `owner` is the one whose pages they are, None before the first token.
+    """
+
+    pages: list[int] = field(default_factory=list)
+    length: int = 0
+    owner: int | None = None
+
+
+class KVCache:
+    """Pages of all layers; their number grows as sequences do.
+
+    Parameters
+    ----------
+    layers, kv_heads, head_dim
+        Shape of one token's keys, and of its values.
+    bits
+        Bits of an element, one of `KV_BITS`: float32, float16, int8 or int4. What exceeds float16
+        at 16 bits is stored as the largest float16, as a saturating converter does.
+
+    Raises
+    ------
+    ValueError
+        If the bits are none of these.
+    """
+
+    def __init__(self, layers: int, kv_heads: int, head_dim: int, bits: int) -> None:
+        if bits not in KV_BITS:
+            raise ValueError(f"kv_bits must be one of {', '.join(map(str, KV_BITS))}, not {bits}")
+        self.layers, self.kv_heads, self.head_dim, self.bits = layers, kv_heads, head_dim, bits
+        self.groups = -(-head_dim // BLOCK)
+        self._dtype = {32: np.float32, 16: np.uint16, 8: np.int8, 4: np.uint8}[bits]
+        per_element = 2 if bits == 4 else 1
+        self._key_shape = (kv_heads, head_dim, PAGE_TOKENS // per_element)
+        self._value_shape = (kv_heads, PAGE_TOKENS, self.groups * BLOCK // per_element)
+        self._scale_shape = (kv_heads, self.groups, PAGE_TOKENS)
+        self.owners = np.full(0, _FREE, np.int64)
+        self._free: list[int] = []
+        self._keys = [self._new(self._key_shape) for _ in range(layers)]
+        self._values = [self._new(self._value_shape) for _ in range(layers)]
+        self._key_scales: list[NDArray[np.uint16]] = []
+        self._value_scales: list[NDArray[np.uint16]] = []
+        if bits in (4, 8):
+            self._key_scales = [self._new(self._scale_shape, np.uint16) for _ in range(layers)]
+            self._value_scales = [self._new(self._scale_shape, np.uint16) for _ in range(layers)]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pages, free ones included."""
+        arrays = (*self._keys, *self._values, *self._key_scales, *self._value_scales)
+        return sum(array.nbytes for array in arrays)
+
+    @property
+    def pages_in_use(self) -> int:
+        """Pages that belong to a sequence."""
+        return len(self.owners) - len(self._free)
+
+    def extend(self, sequence: Sequence, count: int, owner: int) -> int:
+        """Give `count` more tokens of a sequence a place; return the position of the first.
+
+        Raises
+        ------
+        ValueError
+            If the sequence's pages belong to another owner.
+        """
+        if sequence.owner not in (None, owner):
+            raise ValueError(
+                f"a sequence whose KV pages belong to owner {sequence.owner} cannot be continued "
+                f"by owner {owner}"
+            )
+        first = sequence.length
+        while len(sequence.pages) * PAGE_TOKENS < first + count:
+            if not self._free:
+                self._grow()
+            page = self._free.pop()
+            self.owners[page] = owner
+            sequence.pages.append(page)
+        sequence.length, sequence.owner = first + count, owner
+        return first
+
+    def release(self, sequence: Sequence) -> None:
+        """Free a sequence's pages and empty it."""
+        self.owners[sequence.pages] = _FREE
+        self._free.extend(reversed(sequence.pages))
+        sequence.pages, sequence.length, sequence.owner = [], 0, None
+
+    def write(
+        self,
+        layer: int,
+        pages: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        keys: NDArray[np.float32],
+        values: NDArray[np.float32],
+    ) -> None:
+        """Store keys and values of tokens, rounded to the cache's format.
+
+        Parameters
+        ----------
+        layer
+        pages, slots
+            (tokens,) page of each token and its place there; no two tokens share both.
+        keys, values
+            (tokens, kv heads, head_dim) float32.
+        """
+        stored_keys: NDArray[Any] = keys
+        stored_values: NDArray[Any] = values
+        if self._key_scales:
+            top = LARGEST_CODE[f"int{self.bits}"]
+            stored_keys, key_scales = _quantize(keys, top)
+            stored_values, value_scales = _quantize(values, top)
+            self._key_scales[layer][pages, :, :, slots] = key_scales
+            self._value_scales[layer][pages, :, :, slots] = value_scales
+        elif self.bits == 16:
+            stored_keys, stored_values = _halves(keys), _halves(values)
+        if self.bits != 4:
+            self._keys[layer][pages, :, :, slots] = stored_keys
+            self._values[layer][pages, :, slots, : self.head_dim] = stored_values
+            return
+        codes: NDArray[np.uint8] = stored_values.view(np.uint8)
+        pairs = codes[..., 0::2] & 0xF | codes[..., 1::2] << 4
+        self._values[layer][pages, :, slots, : self.head_dim // 2] = pairs
+        # Two tokens share a byte of the keys: all even slots first, so that no write is lost.
+        codes, packed = stored_keys.view(np.uint8) & np.uint8(0xF), self._keys[layer]
+        for parity, kept in ((0, 0xF0), (1, 0x0F)):
+            chosen = slots % 2 == parity
+            place = pages[chosen], slice(None), slice(None), slots[chosen] // 2
+            packed[place] = packed[place] & kept | codes[chosen] << 4 * parity
+
+    def arrays(
+        self, layer: int
+    ) -> tuple[NDArray[Any], NDArray[np.uint16] | None, NDArray[Any], NDArray[np.uint16] | None]:
+        """Keys, their scales or None, values, and their scales or None of one layer's pages.
+
+        Keys (pages, kv heads, head_dim, 32 tokens) and values (pages, kv heads, 32 tokens, head_dim
+        rounded up to a multiple of 32), two int4 codes per element, the earlier in the low half;
+        scales as float16 bits (pages, kv heads, groups of 32 elements, 32 tokens).
+        """
+        key_scales = self._key_scales[layer] if self._key_scales else None
+        value_scales = self._value_scales[layer] if self._value_scales else None
+        return self._keys[layer], key_scales, self._values[layer], value_scales
+
+    def restored(
+        self, layer: int, sequence: Sequence
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Keys and values of a sequence as they are stored, each (tokens, kv heads, head_dim)."""
+        keys, key_scales, values, value_scales = self.arrays(layer)
+        k = _restore(keys[sequence.pages], self.bits).transpose(0, 3, 1, 2)
+        v = _restore(values[sequence.pages], self.bits).transpose(0, 2, 1, 3)
+        if key_scales is not None and value_scales is not None:
+            k = k * _spread(key_scales[sequence.pages], self.head_dim)
+            v = v[..., : self.head_dim] * _spread(value_scales[sequence.pages], self.head_dim)
+        shape = (-1, self.kv_heads, self.head_dim)
+        k = k.reshape(shape)[: sequence.length]
+        return k, v[..., : self.head_dim].reshape(shape)[: sequence.length]
+
+    def _new(self, shape: tuple[int, ...], dtype: Any = None) -> NDArray[Any]:
+        return np.zeros((len(self.owners), *shape), dtype or self._dtype)
+
+    def _grow(self) -> None:
+        count = len(self.owners)
+        more = max(4, count)
+        self.owners = np.concatenate([self.owners, np.full(more, _FREE, np.int64)])
+        self._free.extend(reversed(range(count, count + more)))
+        for arrays in (self._keys, self._values, self._key_scales, self._value_scales):
+            for layer, old in enumerate(arrays):
+                arrays[layer] = np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)])
+
+
+def _halves(x: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """float16 bits, saturated."""
+    return np.clip(x, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16).view(np.uint16)
+
+
+def _quantize(x: NDArray[np.float32], top: int) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+    """Codes (tokens, kv heads, head_dim) and scales (tokens, kv heads, groups) as float16 bits."""
+    dim = x.shape[2]
+    groups = -(-dim // BLOCK)
+    padded = np.zeros((*x.shape[:2], groups, BLOCK), np.float32)
+    padded.reshape(*x.shape[:2], -1)[..., :dim] = x
+    largest = np.abs(padded).max(axis=3)
+    scales = np.minimum(largest / np.float32(top), _LARGEST_HALF).astype(np.float16)
+    # As in an adapter's image: the next float16 up where rounding left the scale too small.
+    short = scales.astype(np.float32) * np.float32(top + 0.5) < largest
+    short &= scales < np.float16(_LARGEST_HALF)
+    scales = np.where(short, np.nextafter(scales, np.float16(np.inf)), scales)
+    steps = scales.astype(np.float32)
+    steps[largest == 0] = 1
+    codes = np.clip(np.rint(padded / steps[..., None]), -top, top)
+    codes = codes.reshape(*x.shape[:2], -1)[..., :dim].astype(np.int8)
+    return codes, scales.view(np.uint16)
+
+
+def _restore(stored: NDArray[Any], bits: int) -> NDArray[np.float32]:
+    """Stored elements as float32, without their scales."""
+    if bits == 16:
+        stored = stored.view(np.float16)
+    elif bits == 4:
+        halves = np.stack([stored << 4, stored & 0xF0], axis=-1)
+        stored = (halves.view(np.int8) >> 4).reshape(*stored.shape[:-1], -1)
+    return stored.astype(np.float32)
+
+
+def _spread(scales: NDArray[np.uint16], dim: int) -> NDArray[np.float32]:
+    """Scales of pages as (pages, tokens, kv heads, head_dim)."""
+    values = scales.view(np.float16).astype(np.float32).transpose(0, 3, 1, 2)
+    return values.repeat(BLOCK, axis=3)[..., :dim]

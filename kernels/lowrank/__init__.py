@@ -1,0 +1,1 @@
+"""Low-rank products: one token, and batches."""

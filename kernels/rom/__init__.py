@@ -1,0 +1,1 @@
+"""Packed ROM matrices."""

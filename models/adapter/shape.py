@@ -1,0 +1,83 @@
+"""An adapter of equal modules in every layer, whose rank may be an array: for sweeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets
+from models.language_model import TARGETS, LanguageModel
+
+
+@dataclass(frozen=True)
+class AdapterShape:
+    """LoRA modules of one rank on the same targets of every layer.
+
+    The closed forms take it in place of an ``Adapter``; unlike one it needs no list of modules,
+    and its rank may be an array with one element per design.
+
+    Attributes
+    ----------
+    rank : int or integer array, at least 1.
+    targets : in the order of ``models.language_model.TARGETS``.
+    sram_format : one of ``SRAM_FORMATS``, or None to leave it to the chip.
+    """
+
+    rank: Any
+    targets: tuple[str, ...]
+    sram_format: str | None = None
+
+    def __post_init__(self) -> None:
+        if np.any(np.less(self.rank, 1)):
+            raise ValueError("the rank of an adapter is at least 1")
+        if not self.targets or any(target not in TARGETS for target in self.targets):
+            raise ValueError(f"targets must be some of {', '.join(TARGETS)}")
+        if self.sram_format is not None and self.sram_format not in SRAM_FORMATS:
+            raise ValueError(f"the format must be one of {', '.join(SRAM_FORMATS)}")
+
+    @classmethod
+    def of(cls, targets: str, rank: Any, sram_format: str | None = None) -> AdapterShape:
+        """A shape on targets as a user writes them, such as ``all-linear``.
+
+        Raises
+        ------
+        InputError
+            If a target is unknown.
+        """
+        return cls(rank, parse_targets(targets, "adapter.targets"), sram_format)
+
+    @classmethod
+    def from_text(cls, text: str, model: LanguageModel) -> AdapterShape:
+        """``r16:all-linear:int8``; raises as ``Adapter.from_shape``."""
+        shape = cls.of_adapter(Adapter.from_shape(text, model), model)
+        assert shape is not None  # a shape is regular
+        return shape
+
+    @classmethod
+    def of_adapter(cls, adapter: Adapter, model: LanguageModel) -> AdapterShape | None:
+        """The shape of an adapter that has one rank on the same targets of every layer, or None."""
+        if len(adapter.ranks) != 1 or len(adapter.modules) != model.layers * len(adapter.targets):
+            return None
+        return cls(adapter.max_rank, adapter.targets, adapter.sram_format)
+
+    @property
+    def max_rank(self) -> Any:
+        """The rank, as ``Adapter.max_rank``."""
+        return self.rank
+
+
+def open_adapter(text: str, model: LanguageModel) -> Adapter | None:
+    """The adapter that a user names: a path, a shape or ``none``. A path that exists wins.
+
+    Raises
+    ------
+    InputError
+        As ``Adapter.open`` and ``Adapter.from_shape``.
+    """
+    if text.lower() == "none":
+        return None
+    is_shape = ":" in text and not Path(text).exists()
+    return Adapter.from_shape(text, model) if is_shape else Adapter.open(text, model)

@@ -1,0 +1,1 @@
+"""What is not known of a chip: draws from its ranges, and what measurements leave of them."""

@@ -1,0 +1,316 @@
+"""The unpublished parameters of HC1, given all that was published of it and measured on it.
+
+The measurements are rows of ``models/published/hc1.yaml``. One chip is behind all of them; its
+clock may differ between what the vendor quotes, the public demo since September 2026 and the demo
+before, so that each of these operating points has a clock of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.area import area, transistors
+from models.chip import DECLARED, Chip
+from models.energy import power
+from models.errors import InputError
+from models.language_model import LanguageModel
+from models.parameters import draw
+from models.published import PublishedRow, published
+from models.sram import sram_budget
+from simulator.belief.draws import SEED
+from simulator.belief.posterior import Array, Kind, Measurement, Modelled, Weighed, resample, weigh
+from simulator.closed_form import decode_context, token_activity, token_cycles
+
+CANDIDATES = 1 << 16
+"""Candidates from the ranges: how many hold up is the effective sample size."""
+SIZE = 4000
+"""Draws from the posterior."""
+BLOCK = 8192
+"""Candidates at a time: their arrays stay in cache."""
+MIN_ESS = 400
+"""Below this the 5th and 95th percentiles themselves are not well known."""
+
+CLOCK = "datapath.clock_ghz"
+VENDOR, DEMO, EARLIER = "vendor", "demo", "earlier demo"
+"""Operating points of the one chip."""
+
+NEEDED = {"decode_tokens_per_s", "ttft_s", "die_area_mm2", "card_power_w"}
+"""Metrics without which a posterior would be the ranges under another name."""
+
+CALIBRATED_BY = {"hc1-demo": "hc1"}
+"""Operating points of a measured chip that have a chip file of their own."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a metric of the published rows is measured against the model.
+
+    ``discrepancy`` is the standard deviation, in logarithms, of what a right set of parameters
+    would still leave between model and chip. It is a judgement made before any comparison with the
+    row itself; ``source`` says on what.
+    """
+
+    kind: Kind
+    discrepancy: float
+    source: str
+    shared: bool = False
+
+
+READINGS = {
+    "decode_tokens_per_s": Reading("time", 0.0, "a common factor of all times is in the clock"),
+    "reported_tokens_per_s": Reading("time", 0.0, "a common factor of all times is in the clock"),
+    "ttft_s": Reading(
+        "time",
+        0.10,
+        "prompts of 18 to 22 tokens cannot tell a fixed cost, or some overlap of prompt tokens, "
+        "from a cost per token; two tokens' time in twenty; one unknown for all samples",
+        shared=True,
+    ),
+    "die_area_mm2": Reading(
+        "at most",
+        0.04,
+        "logic, about a fifth of the die, is counted by hand from its arithmetic: 20 %",
+    ),
+    "transistors": Reading("at most", 0.04, "as the die's area; periphery is in no block"),
+    "context_tokens": Reading("at least", 0.0, "tokens are counted"),
+    "card_power_w": Reading(
+        "level",
+        0.25,
+        "between the 14 % by which an independent model of this card differs from ours as filed, "
+        "and the 2.4 times by which ours misses the power of ROMA",
+    ),
+}
+"""Metrics that tell something of the parameters. Others repeat these: the server's rate is ten
+times the card's, the server's power was said in the same breath as the card's, the mean step and
+the mean prefill are means of the samples."""
+
+
+def measurements(chip: str) -> tuple[Measurement, ...]:
+    """The published rows of a chip that can be compared with the model, as measurements.
+
+    Raises
+    ------
+    InputError
+        If nothing, or not enough, is published of the chip.
+    """
+    if chip in CALIBRATED_BY:
+        raise InputError(
+            f"{chip}: is {CALIBRATED_BY[chip]} at another clock and calibrated with it: "
+            f"hardwire calibrate {CALIBRATED_BY[chip]}"
+        )
+    rows = published(chip)
+    if not {row.metric for row in rows} >= NEEDED:
+        raise InputError(
+            f"{chip}: cannot be calibrated: this takes published {', '.join(sorted(NEEDED))} "
+            "of a chip (there is hc1)"
+        )
+    found = [_measurement(row, rows) for row in rows if row.metric in READINGS]
+    return tuple(found)
+
+
+def _measurement(row: PublishedRow, rows: Sequence[PublishedRow]) -> Measurement:
+    reading = READINGS[row.metric]
+    assert row.value is not None
+    value, unit = row.value, row.unit
+    if row.metric == "decode_tokens_per_s":
+        value, unit = 1 / value, "s"
+    elif row.metric == "reported_tokens_per_s":
+        tokens = float(row.conditions["output"])
+        value, unit = tokens / ((tokens - 1) * value), "s"
+    return Measurement(
+        id=row.id,
+        metric=row.metric,
+        kind=reading.kind,
+        value=value,
+        unit=unit,
+        error=(row.sigma or 0.0) / row.value,
+        discrepancy=reading.discrepancy,
+        discrepancy_source=reading.source,
+        shared=reading.shared,
+        point=_point(row, rows) if reading.kind in ("time", "level") else "",
+    )
+
+
+def _point(row: PublishedRow, rows: Sequence[PublishedRow]) -> str:
+    """The operating point of a row: the demo changed its speed once."""
+    if row.conditions["chip"] not in CALIBRATED_BY:
+        return VENDOR
+    since = next(str(r.conditions["since"]) for r in rows if "since" in r.conditions)
+    return DEMO if str(row.conditions["date"]) >= since else EARLIER
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """One chip after its measurements.
+
+    Attributes
+    ----------
+    chip : its uncertain parameters are arrays, shape ``(size,)``, at the vendor's clock;
+        ``predict(posterior.chip, …)`` carries them into any prediction.
+    chosen : (size,) which candidates these are; repeats where the effective sample size is small.
+    clocks_ghz : by operating point, (size,).
+    weighed : all candidates.
+    """
+
+    chip: Chip
+    chosen: NDArray[np.int64]
+    clocks_ghz: dict[str, Array]
+    weighed: Weighed
+
+    @property
+    def ess(self) -> float:
+        return self.weighed.ess
+
+    def at(self, point: str) -> Chip:
+        """The chip at the clock of another operating point."""
+        return self.chip.with_values({CLOCK: self.clocks_ghz[point]})
+
+
+class Inference:
+    """Candidates of one chip and what the model says of every measurement of it.
+
+    Made once; ``posterior`` then asks what any choice of measurements leaves of the candidates.
+
+    Parameters
+    ----------
+    name : a chip of the catalogue with published measurements.
+    candidates : drawn from the ranges, as ``simulator.belief.draws`` draws them.
+
+    Raises
+    ------
+    InputError
+        If not enough is published of the chip.
+    """
+
+    def __init__(self, name: str, *, candidates: int = CANDIDATES, seed: int = SEED) -> None:
+        self.measurements = measurements(name)
+        self.chip = Chip.open(name)
+        self.model = LanguageModel.by_name(self.chip.model)
+        self.seed = seed
+        self.drawn = {
+            key: draw(parameter, DECLARED[key], candidates, self.stream(key))
+            for key, parameter in self.chip.parameters.items()
+            if parameter.range is not None and key != CLOCK and len(set(parameter.range)) == 2
+        }
+        self.rows = {row.id: row for row in published(name)}
+        self.modelled = self._modelled(candidates)
+
+    def stream(self, name: str) -> np.random.Generator:
+        """A random stream of its own for each consumer, by name."""
+        return np.random.default_rng([self.seed, *name.encode()])
+
+    def posterior(
+        self, used: Sequence[Measurement] | None = None, *, size: int = SIZE
+    ) -> Posterior:
+        """The chip given some measurements, by default all.
+
+        Raises
+        ------
+        InputError
+            If no candidate agrees with them.
+        """
+        chosen_measurements = self.measurements if used is None else used
+        try:
+            weighed = weigh(self.modelled, chosen_measurements, self.stream)
+        except ValueError as error:
+            raise InputError(f"{self.chip.name}: {error}") from None
+        chosen = resample(weighed.weights, size, self.stream("resample"))
+        clocks = {point: values[chosen] for point, values in weighed.clocks_ghz.items()}
+        values = {key: array[chosen] for key, array in self.drawn.items()}
+        chip = self.chip.with_values({**values, CLOCK: clocks[VENDOR]})
+        return Posterior(chip, chosen, clocks, weighed)
+
+    def _chips(self, size: int, clock: Array | None = None) -> Any:
+        for start in range(0, size, BLOCK):
+            part = slice(start, start + BLOCK)
+            values = {key: array[part] for key, array in self.drawn.items()}
+            if clock is not None:
+                values[CLOCK] = clock[part]
+            yield part, self.chip.with_values(values)
+
+    def _modelled(self, size: int) -> Modelled:
+        times = [m for m in self.measurements if m.kind == "time"]
+        log_s = {m.id: np.empty(size) for m in times}
+        self._step_cycles = {
+            m.id: np.empty(size) for m in self.measurements if m.metric == "card_power_w"
+        }
+        fixed = {
+            m.id: np.empty(size)
+            for m in self.measurements
+            if m.kind != "time" and m.metric != "card_power_w"
+        }
+        for part, chip in self._chips(size):
+            step = _Steps(chip, self.model)
+            for m in times:
+                log_s[m.id][part] = np.log(step.of(self.rows[m.id]) * 1e-9)
+            for key, cycles in self._step_cycles.items():
+                cycles[part] = step.of(self.rows[key])
+            for key, values in fixed.items():
+                values[part] = _level(self.rows[key], chip, self.model)
+        low, high = self.chip.parameters[CLOCK].range or (np.nan, np.nan)
+        bounds = {VENDOR: (low, high)}
+        for other, name in CALIBRATED_BY.items():
+            if name == self.chip.name:
+                own = Chip.open(other).parameters[CLOCK].range
+                assert own is not None
+                bounds |= {DEMO: own, EARLIER: own}
+        return Modelled(size, log_s, fixed, self._clocked, bounds)
+
+    def _clocked(self, clocks_ghz: Mapping[str, Array]) -> dict[str, Array]:
+        """Card power, at the vendor's clock."""
+        found = {}
+        for key, cycles in self._step_cycles.items():
+            context = _mean_context(self.rows[key])
+            watts = np.empty(len(cycles))
+            for part, chip in self._chips(len(watts), clocks_ghz[VENDOR]):
+                activity = token_activity(chip, self.model, context, None)
+                rate = chip.datapath.clock_ghz * 1e9 / cycles[part]
+                watts[part] = power(chip, self.model, activity, rate).card_w
+            found[key] = watts
+        return found
+
+
+def _mean_context(row: PublishedRow) -> float:
+    return float(decode_context(int(row.conditions["prompt"]), int(row.conditions["output"])))
+
+
+class _Steps:
+    """Cycles of decode steps and prompts: a step's cycles are linear in its context."""
+
+    def __init__(self, chip: Chip, model: LanguageModel) -> None:
+        near, far = (token_cycles(chip, model, context) for context in (1, 1001))
+        self.head = near["lm_head_sampling"]
+        self.start: Any = sum(near.values())
+        self.slope: Any = (far["attention"] - near["attention"]) / 1000
+
+    def decode(self, context: Any) -> Any:
+        return self.start + self.slope * (context - 1)
+
+    def of(self, row: PublishedRow) -> Any:
+        """Cycles of the time that a row is about: the mean decode step, or to the first token."""
+        if row.metric != "ttft_s":
+            return self.decode(_mean_context(row))
+        prompt = int(row.conditions["prompt"])
+        return prompt * (self.decode((prompt + 1) / 2) - self.head) + self.head
+
+
+def _level(row: PublishedRow, chip: Chip, model: LanguageModel) -> Any:
+    if row.metric == "die_area_mm2":
+        return area(chip, model)["total"]
+    if row.metric == "transistors":
+        return transistors(chip, model)["total"]
+    return sram_budget(chip, model, users=1, context_tokens=1).max_context_tokens
+
+
+def with_discrepancy(used: Sequence[Measurement], metric: str, factor: float) -> list[Measurement]:
+    """The measurements with the discrepancy of one metric multiplied."""
+    return [
+        dataclasses.replace(m, discrepancy=m.discrepancy * factor) if m.metric == metric else m
+        for m in used
+    ]

@@ -1,0 +1,145 @@
+"""What the unpublished parameters leave open: draws from their ranges, tied by the calibration.
+
+Each draw takes every parameter that has a range from that range, then solves the calibrated one
+so that the draw reproduces the measurement it was fitted to, itself drawn within its error. Draws
+that would need the calibrated parameter outside its range are rejected. What-if settings of a user
+are applied afterwards: they change a chip, not what is believed of the measured one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from models.adapter.adapter import Adapter
+from models.chip import DECLARED, Calibration, Chip
+from models.errors import InputError
+from models.language_model import LanguageModel
+from models.parameters import draw
+from simulator.closed_form import decode_token_s
+
+DRAWS = 2000
+SEED = 20260219
+PERCENTILES = (5, 95)
+MIN_ACCEPTED = 100
+CANDIDATES = (2, 16)
+"""Candidates per draw that are tried: mostly half are kept, and else more are worth the time."""
+BISECTIONS = 40
+"""Halvings of the calibrated parameter's range: to a 10^-12th of it."""
+
+
+def calibrate(chip: Chip, target_s: Any | None = None) -> tuple[Any, Any]:
+    """Solve the calibrated parameter for the measured decode step.
+
+    Parameters
+    ----------
+    chip : its other parameters may be arrays.
+    target_s : measured seconds per token, by default the calibration's value.
+
+    Returns
+    -------
+    value, solved : the parameter, and where a value inside its range reproduces the step.
+
+    Notes
+    -----
+    Bisection over the parameter's range; decode time is monotone in every rate-like parameter.
+    """
+    calibration = chip.calibration
+    assert calibration is not None
+    parameter = chip.parameters[calibration.parameter]
+    assert parameter.range is not None
+    target: Any = np.asarray(calibration.value if target_s is None else target_s)
+    model = LanguageModel.by_name(chip.model)
+    loaded = calibration.adapter
+    adapter = Adapter.from_shape(loaded, model) if loaded else None
+
+    def step(value: Any) -> Any:
+        return decode_token_s(
+            chip.with_values({calibration.parameter: value}),
+            model,
+            calibration.prompt,
+            calibration.output,
+            adapter,
+        )
+
+    slow, fast = (np.full_like(target, bound, dtype=float) for bound in parameter.range)
+    if np.all(step(slow) < step(fast)):
+        slow, fast = fast, slow
+    solved = (step(slow) >= target) & (step(fast) <= target)
+    slow, fast = np.broadcast_arrays(slow, fast, solved)[:2]
+    for _ in range(BISECTIONS):
+        middle = (slow + fast) / 2
+        too_slow = step(middle) > target
+        slow, fast = np.where(too_slow, middle, slow), np.where(too_slow, fast, middle)
+    return ((slow + fast) / 2)[()], solved[()]
+
+
+def draw_chips(chip: Chip, size: int = DRAWS, seed: int = SEED) -> Chip:
+    """One ``Chip`` whose uncertain parameters are arrays of shape ``(size,)``, or fewer.
+
+    The same seed gives the same draws; each parameter has a stream of its own, so that a new
+    parameter never shifts the draws of another. Fewer than ``size`` come back where few candidates
+    reproduce the calibration.
+
+    Raises
+    ------
+    InputError
+        If fewer than 100 of ``16 · size`` candidates reproduce the calibration.
+    """
+    measured = chip.as_filed or chip
+    if chip.calibration is None:
+        drawn = _candidates(measured, size, seed)
+    else:
+        drawn = _reproducing(measured, chip.calibration, size, seed)
+    length = len(next(iter(drawn.values())))
+    overrides = {name: _like(value, length) for name, value in chip.overrides.items()}
+    return dataclasses.replace(
+        measured.with_values({**drawn, **overrides}), overrides=chip.overrides
+    )
+
+
+def _candidates(chip: Chip, size: int, seed: int) -> dict[str, np.ndarray]:
+    return {
+        name: draw(parameter, DECLARED[name], size, _stream(seed, name))
+        for name, parameter in chip.parameters.items()
+        if parameter.range is not None and parameter.kind != "calibrated"
+    }
+
+
+def _reproducing(
+    chip: Chip, calibration: Calibration, size: int, seed: int
+) -> dict[str, np.ndarray]:
+    """The first ``size`` candidates that reproduce the measurement, its own error drawn too."""
+    for factor in CANDIDATES:
+        drawn = _candidates(chip, factor * size, seed)
+        error = _stream(seed, "measurement").standard_normal(factor * size)
+        target = calibration.value * (1 + calibration.relative_error * error)
+        value, solved = calibrate(chip.with_values(drawn), target)
+        kept = np.flatnonzero(solved)[:size]
+        if len(kept) == size:
+            break
+    if len(kept) < MIN_ACCEPTED:
+        raise InputError(
+            f"{chip.name}: calibration: only {len(kept)} of {factor * size} draws from the ranges "
+            f"reproduce the measurement of {calibration.parameter}"
+        )
+    drawn[calibration.parameter] = value
+    return {name: values[kept] for name, values in drawn.items()}
+
+
+def interval(values: Any) -> list[float]:
+    """The 5th and 95th percentile of some draws."""
+    # Order statistics, not interpolation: some draws may be infinite.
+    array = np.asarray(values, dtype=float)
+    return [float(x) for x in np.percentile(array, PERCENTILES, method="inverted_cdf")]
+
+
+def _like(value: Any, length: int) -> Any:
+    return value if isinstance(value, str) else np.full(length, value)
+
+
+def _stream(seed: int, name: str) -> np.random.Generator:
+    """A random stream of its own for each consumer, by name."""
+    return np.random.default_rng([seed, *name.encode()])

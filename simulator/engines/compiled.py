@@ -1,0 +1,165 @@
+"""The compiled engine: the same rules as the reference, in numba, at speed.
+
+Three passes, each exact for what it takes; ``simulate`` picks the cheapest:
+
+``serial``
+    One token in flight and no loads: a token's time is a function of context and adapter alone,
+    and users take turns. One step per token.
+``max_plus``
+    Tokens keep their order at every unit (layers are distinct hardware, or issue is serial) and
+    nothing loads: one walk over the units per token, in order of issue, with
+    ``start = max(ready, unit_free)``. One step per visit.
+``event_queue``
+    Everything else: units that layers share under pipelined issue, and adapter loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from simulator.datapath import TokenProgram
+from simulator.engines import compiled_jit as jit
+from simulator.requests import LOAD_MODES, AdapterLoad, Requests, Timeline, schedule_bursts
+
+PASSES = ("serial", "max_plus", "event_queue")
+
+
+def cheapest_pass(program: TokenProgram, loads: Sequence[AdapterLoad], record: bool) -> str:
+    """The name of the fastest pass that is exact for this run."""
+    if loads or not (program.serial or program.distinct):
+        return "event_queue"
+    return "serial" if program.serial and not record else "max_plus"
+
+
+def simulate(
+    program: TokenProgram,
+    requests: Requests,
+    loads: Sequence[AdapterLoad] = (),
+    record: bool = False,
+    engine_pass: str | None = None,
+) -> Timeline:
+    """Run the token program in compiled code; timestamps equal the reference's.
+
+    Parameters
+    ----------
+    record : keep start and end of every visit, 32 bytes per stage and token.
+    engine_pass : force one of ``PASSES``, for tests and benchmarks.
+
+    Raises
+    ------
+    ValueError
+        If a forced pass is not exact for this run.
+    """
+    chosen = engine_pass or cheapest_pass(program, loads, record)
+    cheapest = cheapest_pass(program, loads, record)
+    if PASSES.index(chosen) < PASSES.index(cheapest):
+        raise ValueError(f"the {chosen} pass is not exact here, {cheapest} is")
+    first = np.concatenate([[0], np.cumsum(requests.tokens)]).astype(np.int64)
+    tokens, stages = int(first[-1]), program.stages
+    issued = np.full(tokens, -1, dtype=np.int64)
+    done = np.full(tokens, -1, dtype=np.int64)
+    shape = (tokens, stages, 2) if record else (0, 0, 2)
+    start = np.full(shape, -1, dtype=np.int64)
+    end = np.full(shape, -1, dtype=np.int64)
+    bursts = schedule_bursts(program, loads)
+    slice_done = np.full(bursts.remaining.shape, -1, dtype=np.int64)
+    load_done = np.full(len(loads), -1, dtype=np.int64)
+    burst_start = np.full(len(bursts.arrival), -1, dtype=np.int64)
+    asked = (requests.arrival, requests.prompt, requests.tokens, requests.adapter, first)
+    if chosen == "serial":
+        body, whole = token_cycles(program, int(requests.tokens.max()))
+        jit.serial(*asked, body, whole, issued, done)
+    elif chosen == "max_plus":
+        jit.max_plus(
+            *asked,
+            program.main_cycles,
+            program.side_cycles,
+            program.rates,
+            _attention_slot(program),
+            program.side_unit >= 0,
+            program.body_stages,
+            program.serial,
+            record,
+            issued,
+            done,
+            start,
+            end,
+        )
+    else:
+        adapter_load = np.full(len(program.adapters) + 1, -1, dtype=np.int32)
+        for number, load in enumerate(loads):
+            adapter_load[load.adapter] = number
+        jit.event_queue(
+            *asked,
+            program.main_unit,
+            program.side_unit,
+            program.main_cycles,
+            program.side_cycles,
+            program.rates,
+            program.layer,
+            program.body_stages,
+            program.serial,
+            len(program.units),
+            adapter_load,
+            np.array([load.start for load in loads], dtype=np.int64),
+            np.array([LOAD_MODES.index(load.mode) for load in loads], dtype=np.int64),
+            bursts.arrival,
+            bursts.cycles,
+            bursts.port,
+            bursts.load,
+            bursts.layer,
+            bursts.remaining.copy(),
+            record,
+            issued,
+            done,
+            start,
+            end,
+            slice_done,
+            load_done,
+            burst_start,
+        )
+    return Timeline(
+        first=first,
+        issued=issued,
+        done=done,
+        start=start if record else None,
+        end=end if record else None,
+        slice_done=slice_done,
+        load_done=load_done,
+        burst_start=burst_start,
+    )
+
+
+def token_cycles(program: TokenProgram, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles of a token by adapter and context, ``(A, longest + 1)``: without and with the head.
+
+    Only the stages of attention depend on context, so the others are summed once.
+    """
+    context = np.arange(longest + 1, dtype=np.int64)
+    grows = program.rates[:, 0] > 0
+    tables = []
+    for stages in (program.body_stages, program.stages):
+        within = np.arange(program.stages) < stages
+        fixed = np.maximum(program.main_cycles, program.side_cycles)[:, within & ~grows].sum(axis=1)
+        table = np.repeat(fixed[:, None], longest + 1, axis=1)
+        kinds, counts = np.unique(
+            np.hstack([program.rates, program.main_cycles.T])[within & grows],
+            axis=0,
+            return_counts=True,
+        )
+        for row, count in zip(kinds, counts, strict=True):
+            num1, den1, num2, den2 = row[:4]
+            grown = np.maximum(-(-context * num1 // den1), -(-context * num2 // den2))
+            table += count * (row[4:, None] + grown[None, :])
+        tables.append(table)
+    return tables[0], tables[1]
+
+
+def _attention_slot(program: TokenProgram) -> np.ndarray:
+    """Which distinct context rate a stage has, ``(S,)``: 0 for none. Rates are few, stages many."""
+    _, slot = np.unique(program.rates, axis=0, return_inverse=True)
+    none = np.flatnonzero(program.rates[:, 0] == 0)[0]
+    slot = slot.reshape(-1)
+    return ((slot - slot[none]) % (np.max(slot) + 1)).astype(np.uint32)

@@ -1,0 +1,263 @@
+"""The compiled engine for many designs at once: the same cycles, without a program for each.
+
+What an engine needs of a design is a few numbers, for its layers are of few kinds: the stage
+formulas of ``simulator.datapath`` give them as arrays over designs. A kernel then runs every
+design's load to the last cycle, as ``simulator.engines.compiled`` would:
+
+Serial issue
+    One token is in flight and users take turns. The sum over contexts of ``⌈c · p / q⌉`` has a
+    closed form (a floor sum), so that a design costs the same for any number of tokens.
+Pipelined issue, distinct layers
+    Tokens keep their order at every unit. A chain of units whose cycles are the same for every
+    token acts as one unit with the cycles of its slowest, and a delay of all others: with
+    ``E_j = max(A_j, E_{j-1}) + c`` twice over, in either order, token ``j`` leaves at
+    ``max_i (A_i + (j - i) max(c, d)) + c + d``. So a layer is two units: all that is between two
+    attentions, and attention. Once users' decode tokens never meet at a unit, the rest is a sum.
+Pipelined issue, shared layers
+    Tokens overtake; the event queue of ``simulator.engines.compiled`` runs design after design.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.adapter.adapter import Adapter
+from models.adapter.shape import AdapterShape
+from models.chip import Chip
+from models.language_model import LanguageModel
+from simulator.datapath import (
+    OPERATIONS,
+    adapter_format,
+    build_program,
+    first_stage,
+    head_stages,
+    kind_of_layers,
+    layer_stages,
+    side_cycles,
+)
+from simulator.requests import Requests
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BatchRates:
+    """``simulator.single.Rates`` of P designs: every value has shape ``(P,)``."""
+
+    decode_tokens_per_s_user: Floats
+    decode_tokens_per_s_chip: Floats
+    token_s: Floats
+    ttft_s: Floats
+    prefill_tokens_per_s: Floats
+    breakdown_s: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class BatchProgram:
+    """Cycles of P designs with layers of K kinds: what decides their times.
+
+    ``pre`` is what comes before attention in a layer, ``post`` what comes behind it: the slowest
+    stage and the sum of the stages, where a stage with a side path takes the longer of the two.
+
+    Attributes
+    ----------
+    kinds : (layers,) int64, kind of each layer.
+    embedding, head_max, head_sum : (P,)
+    pre_max, pre_sum, post_max, post_sum : (P, K)
+    attention : (P, 1 or 2), fixed cycles of each attention stage, the slowest first.
+    rate : (P, 2), numerator and denominator of the cycles of an attention stage per context token.
+    parts : fixed cycles by operation, (P,) each.
+    """
+
+    kinds: Ints
+    embedding: Ints
+    head_max: Ints
+    head_sum: Ints
+    pre_max: Ints
+    pre_sum: Ints
+    post_max: Ints
+    post_sum: Ints
+    attention: Ints
+    rate: Ints
+    parts: dict[str, Ints]
+
+
+def batch_rates(
+    chip: Chip,
+    model: LanguageModel,
+    adapter: Adapter | AdapterShape | None = None,
+    *,
+    prompt: Any,
+    output: Any,
+    users: Any,
+    power_throttle: Any,
+    prefill_throttle: Any,
+) -> BatchRates:
+    """Simulate and measure P designs, each as ``simulator.single.run`` would.
+
+    Parameters
+    ----------
+    chip : numbers may be arrays ``(P,)``; words (issue, layers, …) are the same for all.
+    adapter : the one that all users decode with; the rank of a shape may be an array.
+    prompt, output, users : of the load, int or ``(P,)``; ``output`` at least 2.
+    power_throttle, prefill_throttle : what the power limit leaves of the rates (see
+        ``simulator.closed_form.predict``), above 0.
+
+    Raises
+    ------
+    ValueError
+        On a load that is none.
+    """
+    from simulator.engines import designs_jit as jit  # noqa: PLC0415 - numba only where it is needed
+
+    given = [np.asarray(value, np.int64) for value in (prompt, output, users)]
+    rates = [
+        np.asarray(value, np.float64)
+        for value in (chip.datapath.clock_ghz * 1e9, power_throttle, prefill_throttle)
+    ]
+    program = compile_batch(chip, model, adapter, np.broadcast(*given, *rates).size)
+    points = len(program.embedding)
+    prompts, outputs, count = (np.ascontiguousarray(np.broadcast_to(g, points)) for g in given)
+    hz, decode, prefill = (np.ascontiguousarray(np.broadcast_to(r, points)) for r in rates)
+    if (prompts < 1).any() or (outputs < 2).any() or (count < 1).any():
+        raise ValueError("a load needs prompt >= 1, output >= 2 and users >= 1")
+    place = np.concatenate([[0], np.cumsum(count)])
+    first = np.empty(place[-1], np.int64)
+    last = np.empty(place[-1], np.int64)
+    load = (prompts, outputs, place)
+    if chip.datapath.issue == "serial":
+        jit.serial(*_fixed(program), program.rate, *load, first, last)
+    elif chip.datapath.layers == "distinct":
+        jit.pipelined(
+            program.kinds, program.embedding, program.head_max, program.head_sum, program.pre_max,
+            program.pre_sum, program.post_max, program.post_sum, program.attention, program.rate,
+            *load, first, last,
+        )  # fmt: skip
+    else:
+        row = 0 if adapter is None else 1
+        for point, (users_of, asked, made) in enumerate(
+            zip(count.tolist(), prompts.tolist(), outputs.tolist(), strict=True)
+        ):
+            requests = Requests.uniform(users_of, asked, made, row)
+            mine = slice(place[point], place[point + 1])
+            first[mine], last[mine] = _event_queue(chip, model, adapter, point, requests)
+    rate_user, rate_chip, ttft, latest, grown = (np.empty(points) for _ in range(5))
+    jit.measure(
+        *load, first, last, hz, decode, prefill, program.rate, rate_user, rate_chip, ttft, latest,
+        grown,
+    )  # fmt: skip
+    token_s = 1 / rate_user
+    breakdown = {name: cycles / hz for name, cycles in program.parts.items()}
+    attentions = len(program.kinds) * program.attention.shape[1]
+    breakdown["attention"] = breakdown["attention"] + attentions * grown / hz
+    capped = token_s * (1 - decode)
+    waited = token_s - capped - sum(breakdown.values())
+    breakdown["waiting"] = np.where(waited > 1e-12 * token_s, waited, 0.0)
+    breakdown["power_cap"] = capped
+    return BatchRates(rate_user, rate_chip, token_s, ttft, count * prompts / latest, breakdown)
+
+
+def compile_batch(
+    chip: Chip, model: LanguageModel, adapter: Adapter | AdapterShape | None, points: int = 1
+) -> BatchProgram:
+    """The numbers of ``simulator.datapath.build_program`` for arrays of designs.
+
+    Parameters
+    ----------
+    points : designs, where nothing in the chip or adapter is an array.
+    """
+    kinds, layers = kind_of_layers(adapter, model)
+    fmt = "" if adapter is None else adapter_format(chip, adapter)
+    after = chip.lora.order == "sequential"
+    parts: dict[str, Any] = dict.fromkeys(OPERATIONS, 0)
+    parts["rom"] = embedding = first_stage(chip).cycles
+    spans: dict[str, list[Any]] = {"pre_max": [], "pre_sum": [], "post_max": [], "post_sum": []}
+    stages = layer_stages(chip, model)
+    attention = [stage for stage in stages if stage.operation == "attention"]
+    for kind, ranks_of in enumerate(kinds):
+        times = int((layers == kind).sum())
+        ranks = iter(ranks_of)
+        slowest: Any = 0
+        total: Any = 0
+        for stage in stages:
+            parts[stage.operation] = parts[stage.operation] + times * stage.cycles
+            if stage in attention:
+                if stage is attention[0]:
+                    spans["pre_max"].append(slowest)
+                    spans["pre_sum"].append(total)
+                    slowest = total = 0
+                continue
+            cycles = stage.cycles
+            if stage.matrix is not None:
+                side = side_cycles(chip, model, stage.matrix, next(ranks), fmt)
+                beside = side if after else np.maximum(side - cycles, 0)
+                parts["lora"] = parts["lora"] + times * beside
+                if after:
+                    slowest, total = np.maximum(slowest, side), total + side
+                else:
+                    cycles = np.maximum(cycles, side)
+            slowest, total = np.maximum(slowest, cycles), total + cycles
+        spans["post_max"].append(slowest)
+        spans["post_sum"].append(total)
+    head = [stage.cycles for stage in head_stages(chip, model)]
+    parts["lm_head_sampling"] = sum(head)
+    rates = attention[0].rates
+    found = np.broadcast(
+        *parts.values(), *(v for vs in spans.values() for v in vs), *(x for r in rates for x in r),
+        *head, *(stage.cycles for stage in attention), np.empty(points),
+    ).shape  # fmt: skip
+
+    def whole(value: Any) -> Ints:
+        return np.ascontiguousarray(np.broadcast_to(np.asarray(value).astype(np.int64), found))
+
+    # ⌈a⌉ and ⌈b⌉: the greater is that of the greater; of the two rates one decides everywhere.
+    (n1, d1), (n2, d2) = ((whole(n), whole(d)) for n, d in rates)
+    reads = n1 * d2 >= n2 * d1
+    return BatchProgram(
+        kinds=layers,
+        embedding=whole(embedding),
+        head_max=whole(np.max(np.stack([whole(c) for c in head]), axis=0)),
+        head_sum=whole(sum(head)),
+        **{name: np.stack([whole(v) for v in values], axis=1) for name, values in spans.items()},
+        attention=np.stack([whole(stage.cycles) for stage in attention], axis=1),
+        rate=np.stack([np.where(reads, n1, n2), np.where(reads, d1, d2)], axis=1),
+        parts={name: whole(value) for name, value in parts.items()},
+    )
+
+
+def _fixed(program: BatchProgram) -> tuple[Ints, Ints]:
+    """Cycles of a token that do not depend on context, and how many stages do, ``(P,)`` each."""
+    layers, stages = len(program.kinds), program.attention.shape[1]
+    times = np.bincount(program.kinds, minlength=program.pre_sum.shape[1])
+    body = program.embedding + (program.pre_sum + program.post_sum) @ times
+    body += layers * program.attention.sum(axis=1)
+    growing = np.full(len(body), layers * stages, np.int64)
+    return np.stack([body, program.head_sum], axis=1), growing
+
+
+def _event_queue(
+    chip: Chip,
+    model: LanguageModel,
+    adapter: Adapter | AdapterShape | None,
+    point: int,
+    requests: Requests,
+) -> tuple[Ints, Ints]:
+    """Cycles of the first and last output token of each user, by the ordinary engine."""
+    from simulator.engines.compiled import simulate  # noqa: PLC0415 - numba only where it is needed
+
+    values = {name: chip.value(name) for name in chip.parameters}
+    chosen = {k: v[point].item() for k, v in values.items() if np.ndim(v) == 1}
+    if isinstance(adapter, AdapterShape):
+        rank = int(adapter.rank[point] if np.ndim(adapter.rank) else adapter.rank)
+        fmt = adapter_format(chip, adapter)
+        adapter = Adapter.from_shape(f"r{rank}:{'+'.join(adapter.targets)}:{fmt}", model)
+    program = build_program(chip.with_values(chosen), model, [] if adapter is None else [adapter])
+    done = simulate(program, requests).done
+    tokens = requests.tokens[0]
+    ends = done.reshape(-1, tokens)
+    return ends[:, requests.prompt[0] - 1], ends[:, -1]

@@ -1,0 +1,215 @@
+"""The reference engine: SimPy, written for reading. One process per request, token and visit.
+
+Rules that both engines obey, in integer cycles:
+
+- A unit serves one visit at a time, first come first served; requests of the same cycle are
+  served SRAM bursts first, then by (user, token).
+- All that happens in a cycle happens before any unit is granted in that cycle.
+- A stage with a side unit ends when both branches have ended.
+- Serial issue: one token in flight on the chip. Pipelined: a user's next prompt token is offered
+  when the one before has left the first unit. A decode token is always offered when the token
+  before it has been sampled.
+- ``streamed`` load: a token of that adapter enters a layer when the layer's slice is written.
+  ``double_buffered``: it is offered when all slices are. ``blocking``: so is every token that is
+  offered after the load began.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import numpy as np
+import simpy
+
+from simulator.datapath import TokenProgram, ceil_div
+from simulator.requests import AdapterLoad, Requests, Timeline, schedule_bursts
+
+LATE = 2
+"""SimPy event priority after NORMAL (1): grants wait until the cycle's other events are done."""
+
+BURST_KEY = -1
+"""User number of SRAM bursts in a tie: before every user."""
+
+Process = Generator[simpy.Event, Any, Any]
+
+
+class Unit:
+    """A unit of the datapath with its queue."""
+
+    def __init__(self, env: simpy.Environment) -> None:
+        self.env = env
+        self.free = True
+        self.granting = False
+        self.waiting: list[tuple[int, tuple[int, int], simpy.Event]] = []
+
+    def request(self, key: tuple[int, int]) -> simpy.Event:
+        """An event that fires when the unit is this visit's; ``key`` breaks ties of a cycle."""
+        granted = self.env.event()
+        heapq.heappush(self.waiting, (int(self.env.now), key, granted))
+        self._arbitrate()
+        return granted
+
+    def release(self) -> None:
+        self.free = True
+        self._arbitrate()
+
+    def _arbitrate(self) -> None:
+        if self.free and self.waiting and not self.granting:
+            self.granting = True
+            decision = simpy.Event(self.env)
+            decision._ok, decision._value = True, None
+            assert decision.callbacks is not None
+            decision.callbacks.append(self._grant)
+            self.env.schedule(decision, priority=LATE)  # type: ignore[arg-type]
+
+    def _grant(self, _: simpy.Event) -> None:
+        self.granting = False
+        self.free = False
+        heapq.heappop(self.waiting)[2].succeed()
+
+
+class _Run:
+    def __init__(
+        self,
+        program: TokenProgram,
+        requests: Requests,
+        loads: Sequence[AdapterLoad],
+        record: bool,
+    ) -> None:
+        self.program, self.requests, self.loads = program, requests, loads
+        self.env = simpy.Environment()
+        self.units = [Unit(self.env) for _ in program.units]
+        self.chip = Unit(self.env)  # held by the token in flight under serial issue
+        self.bursts = schedule_bursts(program, loads)
+        self.first = np.concatenate([[0], np.cumsum(requests.tokens)]).astype(np.int64)
+        tokens, stages = int(self.first[-1]), program.stages
+        self.issued = np.full(tokens, -1, dtype=np.int64)
+        self.done = np.full(tokens, -1, dtype=np.int64)
+        shape = (tokens, stages, 2) if record else (0, 0, 2)
+        self.start = np.full(shape, -1, dtype=np.int64)
+        self.end = np.full(shape, -1, dtype=np.int64)
+        self.record = record
+        self.remaining = self.bursts.remaining.copy()
+        self.slice_done = np.full(self.remaining.shape, -1, dtype=np.int64)
+        self.load_done = np.full(len(loads), -1, dtype=np.int64)
+        self.burst_start = np.full(len(self.bursts.arrival), -1, dtype=np.int64)
+        self.slice_events = [[self.env.event() for _ in row] for row in self.remaining]
+        self.load_events = [self.env.event() for _ in loads]
+        self.load_of = {load.adapter: number for number, load in enumerate(loads)}
+
+    # --- adapter loads ------------------------------------------------------------------------
+
+    def dma(self) -> Process:
+        for number, arrival in enumerate(self.bursts.arrival):
+            yield self.env.timeout(int(arrival) - int(self.env.now))
+            self.env.process(self.burst(number))
+
+    def burst(self, number: int) -> Process:
+        unit = self.units[self.bursts.port[number]]
+        yield unit.request((BURST_KEY, number))
+        self.burst_start[number] = self.env.now
+        yield self.env.timeout(int(self.bursts.cycles[number]))
+        unit.release()
+        load, layer = self.bursts.load[number], self.bursts.layer[number]
+        self.remaining[load, layer] -= 1
+        if self.remaining[load, layer] == 0:
+            self.slice_done[load, layer] = self.env.now
+            self.slice_events[load][layer].succeed()
+            if not self.remaining[load].any():
+                self.load_done[load] = self.env.now
+                self.load_events[load].succeed()
+
+    def awaited_load(self, adapter: int) -> simpy.Event | None:
+        """A load that an offer made now must wait for."""
+        for number, load in enumerate(self.loads):
+            if self.load_done[number] >= 0:
+                continue
+            own = load.adapter == adapter and load.mode != "streamed"
+            stalled = load.mode == "blocking" and self.env.now >= load.start
+            if own or stalled:
+                return self.load_events[number]
+        return None
+
+    # --- tokens -------------------------------------------------------------------------------
+
+    def user(self, number: int) -> Process:
+        requests = self.requests
+        adapter = int(requests.adapter[number])
+        yield self.env.timeout(int(requests.arrival[number]))
+        for index in range(int(requests.tokens[number])):
+            while (event := self.awaited_load(adapter)) is not None:
+                yield event
+            entered = self.env.event()
+            token = self.env.process(self.token(number, index, adapter, entered))
+            inside_prompt = index < requests.prompt[number] - 1
+            yield entered if inside_prompt and not self.program.serial else token
+
+    def token(self, user: int, index: int, adapter: int, entered: simpy.Event) -> Process:
+        program = self.program
+        key = (user, index)
+        number = int(self.first[user]) + index
+        if program.serial:
+            yield self.chip.request(key)
+        last_of_prompt = index >= self.requests.prompt[user] - 1
+        stages = program.stages if last_of_prompt else program.body_stages
+        for stage in range(stages):
+            layer = int(program.layer[stage])
+            if layer >= 0 and adapter in self.load_of:
+                yield from self.slice_of(self.load_of[adapter], layer)
+            num1, den1, num2, den2 = (int(x) for x in program.rates[stage])
+            context = index + 1
+            grown = max(ceil_div(context * num1, den1), ceil_div(context * num2, den2))
+            cycles = int(program.main_cycles[adapter, stage]) + grown
+            branches = [self.visit(number, key, stage, 0, program.main_unit[stage], cycles)]
+            if program.side_unit[stage] >= 0:
+                side = int(program.side_cycles[adapter, stage])
+                branches.append(self.visit(number, key, stage, 1, program.side_unit[stage], side))
+            yield self.env.all_of([self.env.process(branch) for branch in branches])
+            if stage == 0:
+                entered.succeed()
+        self.done[number] = self.env.now
+        if program.serial:
+            self.chip.release()
+
+    def slice_of(self, load: int, layer: int) -> Process:
+        if self.loads[load].mode == "streamed" and self.remaining[load, layer]:
+            yield self.slice_events[load][layer]
+
+    def visit(
+        self, token: int, key: tuple[int, int], stage: int, branch: int, unit: int, cycles: int
+    ) -> Process:
+        yield self.units[unit].request(key)
+        if stage == 0:
+            self.issued[token] = self.env.now
+        if self.record:
+            self.start[token, stage, branch] = self.env.now
+        yield self.env.timeout(cycles)
+        if self.record:
+            self.end[token, stage, branch] = self.env.now
+        self.units[unit].release()
+
+
+def simulate(
+    program: TokenProgram,
+    requests: Requests,
+    loads: Sequence[AdapterLoad] = (),
+    record: bool = False,
+) -> Timeline:
+    """Run the token program event by event. See the module's rules; exact, and slow."""
+    run = _Run(program, requests, loads, record)
+    for user in range(requests.users):
+        run.env.process(run.user(user))
+    run.env.process(run.dma())
+    run.env.run()
+    return Timeline(
+        first=run.first,
+        issued=run.issued,
+        done=run.done,
+        start=run.start if record else None,
+        end=run.end if record else None,
+        slice_done=run.slice_done,
+        load_done=run.load_done,
+        burst_start=run.burst_start,
+    )

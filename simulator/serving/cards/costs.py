@@ -1,0 +1,176 @@
+"""Cycles and energy of a token by adapter and context, as tables that serving sums up.
+
+With serial issue a token's time is a function of context and adapter alone, so that a whole
+request is a difference of two cumulative sums. With pipelined issue a token also has an initiation
+interval: the cycles that it takes of the unit that is busiest with it. A power limit makes the
+interval longer where the energy of a token, spread over it, would exceed what the limit leaves
+for dynamic power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.lowrank.formats import Count
+from models.adapter.adapter import Adapter
+from models.chip import Chip
+from models.energy import Activity, static_power, token_energy
+from models.errors import InputError
+from models.language_model import LanguageModel
+from simulator.datapath import TokenProgram, adapter_work, build_program
+from simulator.engines.compiled import token_cycles
+
+
+@dataclass(frozen=True)
+class TokenCosts:
+    """Tables by row (0 for the base alone, then one per kind of adapter) and context.
+
+    The context of a token is the tokens that it attends to, itself included; column 0 is unused.
+    ``body`` is a prompt token before the last, ``whole`` one that is sampled from.
+
+    Attributes
+    ----------
+    row : (adapters + 1,) list of int, the row of adapter ``a`` at ``a + 1``; of the base at 0.
+    body, whole : (R, C + 1) int64, cycles from first to last unit.
+    body_interval, whole_interval : (R, C + 1) int64, cycles until the next token can follow.
+    body_sum, whole_sum : (R, C + 1) int64, cumulative sums of ``body`` and ``whole``.
+    body_j, whole_j : (R, C + 1) float64, dynamic energy of the token in joules.
+    idle_w : power of a card that computes nothing.
+    budget_w : what the power limit leaves for dynamic power of the chip.
+    regulator_efficiency : of the card; dynamic energy at the plug is this much more.
+    serial : whether a token must end before the next can start.
+    program : what the reference engine walks.
+    """
+
+    row: list[int]
+    body: NDArray[np.int64]
+    whole: NDArray[np.int64]
+    body_interval: NDArray[np.int64]
+    whole_interval: NDArray[np.int64]
+    body_sum: NDArray[np.int64]
+    whole_sum: NDArray[np.int64]
+    body_j: NDArray[np.float64]
+    whole_j: NDArray[np.float64]
+    idle_w: float
+    budget_w: float
+    regulator_efficiency: float
+    serial: bool
+    clock_hz: float
+    program: TokenProgram
+
+
+def token_costs(
+    chip: Chip,
+    model: LanguageModel,
+    adapters: Sequence[Adapter],
+    *,
+    longest: int,
+    issue: str | None = None,
+    limit_w: float | None = None,
+) -> TokenCosts:
+    """Tabulate tokens of contexts 1 to ``longest``.
+
+    Parameters
+    ----------
+    adapters : one per adapter of the workload; equal objects share a row.
+    issue : overrides the chip's.
+    limit_w : power limit of the card, if below the chip's own.
+
+    Raises
+    ------
+    InputError
+        If the limit is below what the card takes at rest.
+    """
+    kinds = list({id(adapter): adapter for adapter in adapters}.values())
+    place = {id(adapter): number for number, adapter in enumerate(kinds, start=1)}
+    program = build_program(chip, model, kinds, issue)
+    static_w = float(static_power(chip, model))
+    efficiency = float(chip.power.regulator_efficiency)
+    idle_w = static_w / efficiency + float(chip.power.board_w)
+    limit = min(float(chip.power.limit_w), np.inf if limit_w is None else limit_w)
+    budget_w = (limit - idle_w) * efficiency
+    if budget_w <= 0:
+        raise InputError(
+            f"{chip.name}: a power limit of {limit:.0f} W per card is below the {idle_w:.1f} W "
+            "that it takes before it computes a token"
+        )
+    body, whole = token_cycles(program, longest)
+    tables = []
+    for cycles, interval, sampled in (
+        (body, _intervals(program, longest, program.body_stages), False),
+        (whole, _intervals(program, longest, program.stages), True),
+    ):
+        joules = _energy(chip, model, kinds, longest, sampled)
+        capped = np.ceil(joules / budget_w * program.clock_hz).astype(np.int64)
+        latency = np.maximum(cycles, capped)
+        gap = latency if program.serial else np.maximum(interval, capped)
+        for table in (latency, gap, joules):
+            table[:, 0] = 0
+        tables.append((latency, gap, np.cumsum(latency, axis=1), joules))
+    (body, body_gap, body_sum, body_j), (whole, whole_gap, whole_sum, whole_j) = tables
+    return TokenCosts(
+        row=[0, *(place[id(adapter)] for adapter in adapters)],
+        body=body,
+        whole=whole,
+        body_interval=body_gap,
+        whole_interval=whole_gap,
+        body_sum=body_sum,
+        whole_sum=whole_sum,
+        body_j=body_j,
+        whole_j=whole_j,
+        idle_w=idle_w,
+        budget_w=budget_w,
+        regulator_efficiency=efficiency,
+        serial=program.serial,
+        clock_hz=program.clock_hz,
+        program=program,
+    )
+
+
+def _energy(
+    chip: Chip, model: LanguageModel, adapters: Sequence[Adapter], longest: int, sampled: bool
+) -> NDArray[np.float64]:
+    """Dynamic energy of a token in joules, (adapters + 1, longest + 1)."""
+    context = np.arange(longest + 1)
+    rows = []
+    for adapter in (None, *adapters):
+        macs: Count = 0
+        bytes_: Count = 0
+        if adapter is not None:
+            work = adapter_work(chip, model, adapter)
+            macs, bytes_ = work.macs, work.bytes
+        blocks = token_energy(chip, model, Activity(context, macs, bytes_, sampled))
+        rows.append(np.broadcast_to(sum(blocks.values()), context.shape))
+    return np.array(rows, dtype=np.float64)
+
+
+def _intervals(program: TokenProgram, longest: int, stages: int) -> NDArray[np.int64]:
+    """Cycles of the busiest unit, (adapters + 1, longest + 1), by a token's first ``stages``."""
+    context = np.arange(longest + 1, dtype=np.int64)
+    units, rows = len(program.units), len(program.main_cycles)
+    fixed = np.zeros((rows, units), dtype=np.int64)
+    kinds, kind_of = np.unique(program.rates, axis=0, return_inverse=True)
+    growth = np.zeros((units, len(kinds)), dtype=np.int64)
+    beside = program.side_unit[:stages] >= 0
+    for row in range(rows):
+        np.add.at(fixed[row], program.main_unit[:stages], program.main_cycles[row, :stages])
+        np.add.at(
+            fixed[row],
+            program.side_unit[:stages][beside],
+            program.side_cycles[row, :stages][beside],
+        )
+    np.add.at(growth, (program.main_unit[:stages], kind_of.reshape(-1)[:stages]), 1)
+    growth[:, kinds[:, 0] == 0] = 0
+    grown = np.stack(
+        [np.maximum(-(-context * n1 // d1), -(-context * n2 // d2)) for n1, d1, n2, d2 in kinds]
+    )
+    busiest = np.zeros((rows, longest + 1), dtype=np.int64)
+    # Units are hundreds, and alike but for a few: the same growth and fixed cycles once is enough.
+    for unit in np.unique(np.hstack([growth, fixed.T]), axis=0):
+        cycles = unit[len(kinds) :, None] + (unit[: len(kinds)] @ grown)[None, :]
+        busiest = np.maximum(busiest, cycles)
+    return busiest

@@ -1,0 +1,375 @@
+"""A server of hardwired chips under a workload: cards, links and host memory on one SimPy clock.
+
+The clock counts cycles of the chip. SimPy carries what decides: arrivals, routing, letting in,
+loading adapters, ends. What lies between is computed by compiled code, so that a run costs by its
+requests and not by its tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from models.adapter.adapter import Adapter
+from models.area import BYTES_PER_MIB
+from models.chip import Chip
+from models.cost import capex_usd_per_s, energy_usd_per_j
+from models.errors import InputError
+from models.language_model import LanguageModel
+from models.server import Server
+from simulator.datapath import adapter_bytes
+from simulator.serving.cards import rounds
+from simulator.serving.cards.card import Card, Plant
+from simulator.serving.cards.costs import token_costs
+from simulator.serving.cards.link import HostMemory, Line
+from simulator.serving.cards.record import Record
+from simulator.serving.load.synthetic import stream
+from simulator.serving.load.workload import BASE, Workload
+from simulator.serving.log import Occupancy, ServingLog, Spans, Status
+from simulator.serving.policies.policy import Policy
+from simulator.serving.policies.prefix import Key
+from simulator.serving.policies.queueing import make_queues
+from simulator.serving.policies.residency import Future, make_residency
+from simulator.serving.policies.routing import make_router
+from simulator.swap import swap_latency
+
+PAGE_TOKENS = 16
+"""Tokens of a KV page, as in the decoder's KV cache and in vLLM's blocks."""
+
+_ARRIVALS_BETWEEN_PROGRESS = 256
+
+
+class _Server:
+    """The moving parts of one run."""
+
+    def __init__(
+        self,
+        server: Server,
+        chip: Chip,
+        model: LanguageModel,
+        workload: Workload,
+        adapters: Sequence[Adapter],
+        policy: Policy,
+        seed: int,
+        engine: Literal["compiled", "reference"],
+    ) -> None:
+        self.server, self.chip, self.model = server, chip, model
+        self.workload, self.policy = workload, policy
+        machine = server.machine
+        page_bytes = PAGE_TOKENS * model.kv_elements_per_token * int(chip.sram.kv_bits) // 8
+        capacity = int(chip.sram.capacity_mib * BYTES_PER_MIB)
+        kinds = {id(adapter): adapter for adapter in adapters}
+        size_of = {key: adapter_bytes(chip, adapter) for key, adapter in kinds.items()}
+        sizes = [size_of[id(adapter)] for adapter in adapters]
+        usable = [adapter.max_rank <= chip.lora.max_rank for adapter in adapters]
+        pinned = _pinned(policy, workload)
+        slot_bytes = 0
+        if policy.slots is not None:
+            slot_bytes = max((s for s, ok in zip(sizes, usable, strict=True) if ok), default=0)
+            if len(pinned) > policy.slots:
+                raise InputError(f"pinned: {len(pinned)} adapters are more than the slots")
+        fixed = policy.slots * slot_bytes if policy.slots else sum(sizes[a] for a in pinned)
+        if fixed + page_bytes > capacity:
+            what = f"{policy.slots} adapter slots" if policy.slots else "pinned adapters"
+            raise InputError(
+                f"{server.name}: {what} of {fixed / BYTES_PER_MIB:.1f} MiB leave no room for KV in "
+                f"{chip.sram.capacity_mib:g} MiB of SRAM"
+            )
+        self.capacity, self.page_bytes = capacity, page_bytes
+        self.status = self._refusals(sizes, usable, fixed, set(pinned))
+        longest = min(model.max_position, capacity // page_bytes * PAGE_TOKENS)
+        limit_w = float(policy.power_limit_w or machine.limit_w)
+        self.costs = costs = token_costs(
+            chip,
+            model,
+            adapters,
+            longest=longest,
+            issue=server.issue,
+            limit_w=(limit_w - server.host_w) / server.cards,
+        )
+        swaps = {
+            key: swap_latency(chip, model, adapter)
+            for key, adapter in kinds.items()
+            if adapter.max_rank <= chip.lora.max_rank
+        }
+        hertz = costs.clock_hz
+        switch = int(chip.lora.switch_cycles)
+        bytes_per_s = float(chip.link.bandwidth_gb_per_s) * 1e9
+
+        def swap_ticks(mode: str) -> list[int]:
+            ticks = {key: round(getattr(s, mode) * hertz) - switch for key, s in swaps.items()}
+            return [ticks.get(id(adapter), 0) for adapter in adapters]
+
+        disk = [
+            round(hertz * (chip.link.disk_latency_us * 1e-6 + s / (chip.link.disk_gb_per_s * 1e9)))
+            for s in sizes
+        ]
+        self.env = simpy.Environment()
+        self.record = Record(len(workload))
+        self.arrival = np.ceil(workload.arrival_s * hertz).astype(np.int64)
+        estimate = self._estimates(seed)
+        self.estimate: list[int] = estimate.tolist()
+        self.link_of = [Line() for _ in range(1 if machine.links == "shared" else server.cards)]
+        self.host = HostMemory(
+            int(machine.host_memory_gib * 2**30), sizes, disk, warm=policy.host_warm
+        )
+        advance = rounds.compiled if engine == "compiled" else rounds.reference
+        plant = Plant(
+            env=self.env,
+            costs=costs,
+            advance=advance(costs, PAGE_TOKENS),
+            policy=policy,
+            page_tokens=PAGE_TOKENS,
+            page_bytes=page_bytes,
+            capacity=capacity,
+            slot_bytes=slot_bytes,
+            users=int(machine.users_per_card),
+            sizes=sizes,
+            transfer=[int(np.ceil(s / bytes_per_s * hertz)) for s in sizes],
+            load=swap_ticks("warm"),
+            stream=swap_ticks("streamed"),
+            switch=switch,
+            page_transfer=int(np.ceil(page_bytes / bytes_per_s * hertz)),
+            prompt=workload.prompt.tolist(),
+            output=workload.output.tolist(),
+            adapter=workload.adapter.tolist(),
+            prefix_keys=partial(_prefix_keys, workload),
+            record=self.record,
+        )
+        self.router = make_router(policy.routing, server.cards, spill=round(policy.spill_s * hertz))
+        served = self.status == Status.UNFINISHED
+        future = Future(np.where(served, workload.adapter, BASE))
+        whole = policy.admission == "whole" or plant.users == 1
+        queues = make_queues(
+            policy.schedule,
+            server.cards,
+            arrival=self.arrival,
+            adapter=workload.adapter,
+            estimate=estimate,
+            deadline=self.arrival + round(policy.ttft_goal_s * hertz),
+            fairness=round(policy.fairness_s * hertz),
+            need=None if policy.prefix_reuse else workload.prompt + whole * (workload.output - 1),
+        )
+        self.cards = [
+            Card(
+                number,
+                plant,
+                queues[number],
+                make_residency(policy.residency, sizes=sizes, load_time=plant.load, future=future),
+                self.link_of[number % len(self.link_of)],
+                self.host,
+                pinned,
+                partial(self._ended, number),
+            )
+            for number in range(server.cards)
+        ]
+
+    def _refusals(
+        self, sizes: list[int], usable: list[bool], fixed: int, pinned: set[int]
+    ) -> NDArray[np.int8]:
+        """What can never be served, by request; the others count as unfinished so far."""
+        workload = self.workload
+        status = np.full(len(workload), Status.UNFINISHED, dtype=np.int8)
+        tokens = workload.prompt + workload.output
+        pages = -(-(tokens - 1) // PAGE_TOKENS)
+        free = np.array([*(self.capacity - fixed - s for s in sizes), self.capacity - fixed])
+        if self.policy.slots:
+            free[:] = self.capacity - fixed
+        for adapter in pinned:
+            free[adapter] = self.capacity - fixed
+        status[pages * self.page_bytes > free[workload.adapter]] = Status.TOO_LONG
+        status[tokens > self.model.max_position] = Status.TOO_LONG
+        never = np.array([not ok or free[a] < self.page_bytes for a, ok in enumerate(usable)], bool)
+        wanted = workload.adapter >= 0
+        status[wanted] = np.where(
+            never[workload.adapter[wanted]], Status.ADAPTER_TOO_BIG, status[wanted]
+        )
+        return status
+
+    def _estimates(self, seed: int) -> NDArray[np.int64]:
+        """Ticks that a request is expected to take, with the policy's error in its output."""
+        costs, workload = self.costs, self.workload
+        longest = costs.body.shape[1] - 1
+        output = workload.output.astype(float)
+        if self.policy.estimate_error:
+            rng = stream(seed, "estimates")
+            output *= rng.lognormal(0.0, self.policy.estimate_error, len(output))
+        row = np.array(costs.row)[workload.adapter + 1]
+        prompt = np.minimum(workload.prompt, longest)
+        last = np.minimum(prompt + np.maximum(np.rint(output), 1).astype(np.int64) - 1, longest)
+        decode = costs.whole_sum[row, last] - costs.whole_sum[row, prompt - 1]
+        ticks: NDArray[np.int64] = costs.body_sum[row, prompt - 1] + decode
+        return ticks
+
+    def run(self, until_s: float | None, progress: Callable[[float], None] | None) -> str | None:
+        """Run to the end; words for what cut it off, or None."""
+        env, hertz = self.env, self.costs.clock_hz
+        env.process(self._arrivals(progress))
+        try:
+            env.run(until=None if until_s is None else max(1, round(until_s * hertz)))
+        except KeyboardInterrupt:
+            return f"at {env.now / hertz:.1f} s of the simulated time"
+        return None
+
+    def _arrivals(
+        self, progress: Callable[[float], None] | None
+    ) -> Generator[simpy.Event, Any, None]:
+        env, cards, router = self.env, self.cards, self.router
+        adapter, estimate = self.workload.adapter.tolist(), self.estimate
+        served = np.flatnonzero(self.status == Status.UNFINISHED)
+        route, timeout = router.route, env.timeout
+        for count, (request, tick) in enumerate(
+            zip(served.tolist(), self.arrival[served].tolist(), strict=True)
+        ):
+            if tick > env.now:
+                yield timeout(tick - env.now)
+            cards[route(request, adapter[request], estimate[request])].submit(request)
+            if progress is not None and count % _ARRIVALS_BETWEEN_PROGRESS == 0:
+                progress(env.now / self.costs.clock_hz)
+
+    def _ended(self, card: int, request: int) -> None:
+        self.status[request] = Status.COMPLETED
+        self.router.done(card, self.estimate[request])
+
+    def log(self, interrupted: str | None) -> ServingLog:
+        """What happened, in seconds."""
+        record, costs, workload = self.record, self.costs, self.workload
+        hertz = costs.clock_hz
+
+        def seconds(ticks: Any) -> NDArray[np.float64]:
+            values = np.asarray(ticks, dtype=np.int64)
+            return np.where(values < 0, np.nan, values / hertz)
+
+        done = self.status == Status.COMPLETED
+        finish = seconds(record.finish)
+        refused = (self.status == Status.TOO_LONG) | (self.status == Status.ADAPTER_TOO_BIG)
+        finish[refused] = workload.arrival_s[refused]
+        end_s = float(np.nanmax(finish, initial=float(workload.duration_s)))
+        if not done.all() and not refused[~done].all():  # cut off
+            end_s = max(self.env.now / hertz, float(np.max(finish[done], initial=0.0)))
+        elif done.any():
+            end_s = float(np.nanmax(finish))
+        memory = np.array(record.memory, dtype=np.int64).reshape(-1, 4)
+        energy = self._energy(done, end_s)
+        machine = self.server.machine
+        loads = [(c, a, b / hertz, e / hertz, n) for c, a, b, e, n in record.loads]
+        out = [(c, a, t / hertz, t / hertz, 0) for c, a, t in record.evictions]
+        definitions = {
+            "start": "let in by its card: its prefill begins, or waits for its adapter only",
+            "hit": "its adapter was complete in SRAM when the request was let in",
+            "swap": "a load of an adapter into SRAM",
+        }
+        if interrupted is not None:
+            definitions["interrupted"] = interrupted
+        return ServingLog(
+            status=self.status,
+            unit=np.array(record.card, dtype=np.int32),
+            start_s=seconds(record.start),
+            first_token_s=seconds(record.first),
+            finish_s=finish,
+            generated=np.array(record.generated, dtype=np.int64),
+            adapter_hit=np.array(record.hit, dtype=np.int8),
+            swap_wait_s=np.array(record.swap_wait, dtype=np.int64) / hertz,
+            preemptions=np.array(record.preemptions, dtype=np.int32),
+            reused_tokens=np.array(record.reused, dtype=np.int64),
+            units=tuple(f"card {card.number}" for card in self.cards),
+            busy_s={
+                "compute": np.array([card.busy for card in self.cards]) / hertz,
+                "link": np.array([line.busy for line in self.link_of]) / hertz,
+                "disk": np.array([self.host.disk.busy]) / hertz,
+            },
+            capacity_bytes=self.capacity,
+            spans=(Spans.of("adapter load", loads), Spans.of("evict", out)),
+            occupancy=Occupancy(
+                memory[:, 0].astype(np.int32),
+                memory[:, 1] / hertz,
+                memory[:, 2] * self.page_bytes,
+                memory[:, 3],
+            ),
+            end_s=end_s,
+            energy_j=sum(energy.values()),
+            energy_by_j=energy,
+            capex_usd_per_s=capex_usd_per_s(machine.price_usd, machine.lifetime_years),
+            energy_usd_per_j=energy_usd_per_j(machine.electricity_usd_per_kwh, machine.pue),
+            swaps=len(record.loads),
+            definitions=definitions,
+        )
+
+    def _energy(self, done: NDArray[np.bool_], end_s: float) -> dict[str, float]:
+        """Joules of the server from 0 to ``end_s``: of ended requests' tokens, and at rest."""
+        costs, workload, server = self.costs, self.workload, self.server
+        row = np.array(costs.row)[workload.adapter[done] + 1]
+        prompt, output = workload.prompt[done], workload.output[done]
+        body, whole = np.cumsum(costs.body_j, axis=1), np.cumsum(costs.whole_j, axis=1)
+        first = np.array(self.record.reused, dtype=np.int64)[done]
+        prefill = body[row, prompt - 1] - body[row, np.minimum(first, prompt - 1)]
+        decode = whole[row, prompt + output - 1] - whole[row, prompt - 1]
+        again = 0.0
+        if self.record.recomputed_tokens:
+            again = self.record.recomputed_tokens * float(costs.body_j[0, 1:].mean())
+        efficiency = costs.regulator_efficiency
+        return {
+            "prefill": float(prefill.sum()) / efficiency,
+            "decode": float(decode.sum()) / efficiency,
+            "recomputation": again / efficiency,
+            "cards at rest": costs.idle_w * server.cards * end_s,
+            "host": server.host_w * end_s,
+        }
+
+
+def _pinned(policy: Policy, workload: Workload) -> tuple[int, ...]:
+    known = {name: number for number, name in enumerate(workload.adapters)}
+    for name in policy.pinned:
+        if name not in known:
+            raise InputError(f"pinned: {name!r} is no adapter of the workload")
+    return tuple(sorted(known[name] for name in policy.pinned))
+
+
+def _prefix_keys(workload: Workload, request: int) -> tuple[Key, ...]:
+    prefixes = workload.prefixes
+    if prefixes is None:
+        return ()
+    begin, end = prefixes.first[request], prefixes.first[request + 1]
+    adapter = int(workload.adapter[request])
+    return tuple((adapter, block) for block in prefixes.hashes[begin:end].tolist())
+
+
+def simulate_cards(
+    server: Server,
+    workload: Workload,
+    adapters: Sequence[Adapter],
+    policy: Policy,
+    *,
+    chip: Chip | None = None,
+    seed: int = 0,
+    engine: Literal["compiled", "reference"] = "compiled",
+    until_s: float | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> ServingLog:
+    """Replay a workload on a server of hardwired chips.
+
+    Parameters
+    ----------
+    adapters : one per name in ``workload.adapters``.
+    chip : on the cards, instead of the server's own.
+    seed : of the errors of expected output lengths.
+    engine : ``reference`` walks every token in plain Python; for checking.
+    until_s : stop there; what has not ended by then is unfinished.
+    progress : called now and then with the simulated seconds.
+
+    Raises
+    ------
+    InputError
+        If slots or pinned adapters leave no room, or the power limit is below what rest takes.
+    """
+    if len(adapters) != len(workload.adapters):
+        raise ValueError("every adapter of the workload needs its shape")
+    chip = chip or Chip.open(server.chip)
+    model = LanguageModel.open(chip.model)
+    run = _Server(server, chip, model, workload, adapters, policy, seed, engine)
+    return run.log(run.run(until_s, progress))

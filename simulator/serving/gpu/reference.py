@@ -1,0 +1,221 @@
+"""Continuous batching step by step, written for reading: the oracle of the compiled engine.
+
+The rules are those of vLLM's V1 scheduler (0.8.5): running requests first, then waiting ones in
+order, a token budget that cuts long prompts into pieces, KV in blocks, preemption of the request
+that was let in last, and adapter slots that only requests of adapters in the batch may share.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from models.gpu_server import StepTime
+
+
+@dataclass
+class Job:
+    """A request in the server. Times in nanoseconds, None where not yet."""
+
+    number: int
+    arrival: int
+    prompt: int
+    output: int
+    adapter: int  # -1 for the base model
+    computed: int = 0  # tokens whose KV is in memory
+    target: int = 0  # tokens that were known when it was let in last
+    blocks: int = 0
+    take: int = 0  # tokens that it computes in this step
+    generated: int = 0
+    start: int | None = None
+    first: int | None = None
+    finish: int | None = None
+    hit: int = -1
+    wait: int = 0
+    preemptions: int = 0
+
+    @property
+    def known(self) -> int:
+        """Tokens of the prompt and of the output so far."""
+        return self.prompt + self.generated
+
+
+@dataclass
+class Slots:
+    """Adapters in GPU slots and in host memory, least recently used out first."""
+
+    count: int
+    host: dict[int, int]  # adapter in host memory -> step in which it was last loaded
+    last_used: dict[int, int] = field(default_factory=dict)  # adapter in a slot -> step
+
+    def load(self, adapter: int, running: set[int], step: int) -> bool:
+        """Put an adapter into a slot; whether it had to be read from disk first."""
+        if len(self.last_used) == self.count:
+            idle = (a for a in self.last_used if a not in running)
+            del self.last_used[min(idle, key=lambda a: (self.last_used[a], a))]
+        self.last_used[adapter] = step
+        from_disk = adapter not in self.host
+        if from_disk:
+            idle = (a for a in self.host if a not in self.last_used)
+            victim = min(idle, key=lambda a: (self.host[a], a), default=None)
+            if victim is not None:
+                del self.host[victim]
+        self.host[adapter] = step
+        return from_disk
+
+
+@dataclass
+class Outcome:
+    """What a run leaves beside its jobs: times in ns, memory in blocks."""
+
+    end: int
+    busy: int
+    loads: list[tuple[int, int, int]]  # adapter, begin, end
+    used: list[tuple[int, int]]  # time and blocks in use, one entry per step
+
+
+def run(
+    jobs: list[Job],
+    time: StepTime,
+    *,
+    slots: int,
+    host: list[int],
+    blocks: int,
+    block_tokens: int,
+    max_seqs: int,
+    max_tokens: int,
+    until: int | None,
+    whole: bool = False,
+) -> Outcome:
+    """Serve all jobs, in order of arrival, or stop at ``until``.
+
+    Parameters
+    ----------
+    jobs : in order of arrival; what happens to them is written into them.
+    time : coefficients of a step's time, ps.
+    slots : adapter slots, 0 for LoRA disabled.
+    host : adapters that are in host memory at the begin.
+    blocks, block_tokens : KV memory.
+    max_seqs, max_tokens : requests and tokens in a step.
+    until : ns, or None for no limit.
+    whole : a request is let in with the blocks of its whole output, and never preempted.
+    """
+    coming, waiting, running = deque(jobs), deque[Job](), list[Job]()
+    memory = Slots(slots, dict.fromkeys(host, -1))
+    loads: list[tuple[int, int, int]] = []
+    used: list[tuple[int, int]] = []
+    free, now, busy, step = blocks, 0, 0, 0
+
+    while True:
+        while coming and coming[0].arrival <= now:
+            waiting.append(coming.popleft())
+        if not running and not waiting:
+            if not coming or (until is not None and coming[0].arrival >= until):
+                break
+            now = coming[0].arrival
+            continue
+        if until is not None and now >= until:
+            break
+
+        # Running requests first: one token each, or the next piece of a prompt.
+        budget, context, prompt_tokens, decoding = max_tokens, 0, 0, list[Job]()
+        preempted = False
+        place = 0
+        while place < len(running):
+            job = running[place]
+            job.take = min(job.known - job.computed, budget)
+            need = max(-(-(job.computed + job.take) // block_tokens) - job.blocks, 0)
+            while need > free:
+                victim = running.pop()
+                free += victim.blocks
+                victim.blocks = victim.computed = 0
+                victim.preemptions += 1
+                waiting.appendleft(victim)
+                if victim.adapter >= 0:
+                    memory.last_used[victim.adapter] = step
+                preempted = True
+                if victim is job:
+                    break
+            if place == len(running):
+                break
+            free -= need
+            job.blocks += need
+            budget -= job.take
+            if job.computed >= job.target:
+                decoding.append(job)
+                context += job.computed + 1
+            else:
+                prompt_tokens += job.take
+            place += 1
+
+        # Then waiting ones, in order, past those whose adapter finds no slot.
+        in_batch = {job.adapter for job in running if job.adapter >= 0}
+        let_in, load_ps = 0, 0
+        skipped = deque[Job]()
+        while not preempted and waiting and budget > 0 and len(running) < max_seqs:
+            job = waiting[0]
+            is_new = job.adapter >= 0 and job.adapter not in in_batch
+            if slots > 0 and is_new and len(in_batch) == slots:
+                skipped.append(waiting.popleft())
+                continue
+            take = min(job.known, budget)
+            need = -(-(job.prompt + job.output if whole else take) // block_tokens)
+            if need > free:
+                break
+            running.append(waiting.popleft())
+            free -= need
+            job.blocks, job.take, job.target = need, take, job.known
+            budget -= take
+            prompt_tokens += take
+            let_in += 1
+            hit = -1
+            if job.adapter >= 0:
+                hit = int(job.adapter in memory.last_used)
+                if not hit:
+                    begin = load_ps
+                    load_ps += time.load
+                    if memory.load(job.adapter, in_batch, step):
+                        load_ps += time.disk_load
+                    loads.append((job.adapter, now + begin // 1000, now + load_ps // 1000))
+                    job.wait += loads[-1][2] - loads[-1][1]
+                in_batch.add(job.adapter)
+            if job.start is None:
+                job.start, job.hit = now, hit
+        waiting.extendleft(reversed(skipped))
+
+        used.append((now, blocks - free))
+        step_ps = (
+            time.step
+            + time.sequence * len(decoding)
+            + time.kv_token * context
+            + time.prefill_token * prompt_tokens
+            + time.request * let_in
+            + time.distinct * len(in_batch)
+            + time.lora_sequence * sum(job.adapter >= 0 for job in decoding)
+            + load_ps
+        )
+        end = now + max((step_ps + 500) // 1000, 1)
+        if until is not None and end > until:
+            busy += until - now
+            now = until
+            break
+        busy += end - now
+        now = end
+
+        # Every request whose known tokens are all computed has a new one.
+        for job in list(running):
+            job.computed += job.take
+            if job.computed < job.known:
+                continue
+            job.generated += 1
+            if job.first is None:
+                job.first = end
+            if job.generated == job.output:
+                job.finish = end
+                running.remove(job)
+                free += job.blocks
+                job.blocks = 0
+                if job.adapter >= 0:
+                    memory.last_used[job.adapter] = step
+        step += 1
+    return Outcome(now, busy, loads, used)

@@ -1,0 +1,342 @@
+"""The compiled engine of continuous batching: whole numbers in, whole nanoseconds out.
+
+State lies in three tables of int64, so that a run can stop after any step and go on later. The
+rules are those of `simulator.serving.gpu.reference`; only the waiting queue is kept otherwise:
+one list in global order and one per adapter, so that letting a request in costs at most one look
+at each adapter of the running requests, however long the queue is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+NONE = -1
+NEVER = np.iinfo(np.int64).max
+
+# Columns of the requests' table, one row per request in order of arrival.
+(
+    ARRIVAL, PROMPT, OUTPUT, ADAPTER, COMPUTED, TARGET, BLOCKS, TAKE, GENERATED, START, FIRST,
+    FINISH, HIT, WAIT, PREEMPTIONS, ORDER, NEXT, PREVIOUS, QUEUE_NEXT,
+) = range(19)  # fmt: skip
+REQUEST_COLUMNS = 19
+
+# Columns of the adapters' table; row 0 stands for the base model, row a + 1 for adapter a.
+HEAD, TAIL, RUNNING, RESIDENT, LAST_USED, IN_HOST, HOST_USED, PLACE = range(8)
+ADAPTER_COLUMNS = 8
+
+# Entries of the state.
+(
+    NOW, ARRIVED, COUNT, WAITING, FIRST_WAITING, LAST_WAITING, FREE, FRONT, ACTIVE, SLOTS_USED,
+    STEP, LOADS, STRIDE, SAMPLES, PEAK, PEAK_TIME, BUSY, DONE,
+) = range(18)  # fmt: skip
+STATE_ENTRIES = 18
+
+# Entries of the configuration; the times are picoseconds.
+(
+    BLOCK, MAX_SEQS, MAX_TOKENS, SLOTS, KV_BLOCKS, UNTIL, T_STEP, T_SEQUENCE, T_KV, T_PREFILL,
+    T_REQUEST, T_DISTINCT, T_LORA, T_LOAD, T_DISK, WHOLE,
+) = range(16)  # fmt: skip
+CONFIG_ENTRIES = 16
+
+
+@nb.njit(cache=True)
+def _push_back(requests: Any, adapters: Any, state: Any, r: int) -> None:
+    last = state[LAST_WAITING]
+    requests[r, ORDER] = r
+    requests[r, PREVIOUS], requests[r, NEXT] = last, NONE
+    if last == NONE:
+        state[FIRST_WAITING] = r
+    else:
+        requests[last, NEXT] = r
+    state[LAST_WAITING] = r
+    queue = requests[r, ADAPTER] + 1
+    requests[r, QUEUE_NEXT] = NONE
+    if adapters[queue, HEAD] == NONE:
+        adapters[queue, HEAD] = r
+    else:
+        requests[adapters[queue, TAIL], QUEUE_NEXT] = r
+    adapters[queue, TAIL] = r
+    state[WAITING] += 1
+
+
+@nb.njit(cache=True)
+def _push_front(requests: Any, adapters: Any, state: Any, r: int) -> None:
+    first = state[FIRST_WAITING]
+    state[FRONT] -= 1
+    requests[r, ORDER] = state[FRONT]
+    requests[r, PREVIOUS], requests[r, NEXT] = NONE, first
+    if first == NONE:
+        state[LAST_WAITING] = r
+    else:
+        requests[first, PREVIOUS] = r
+    state[FIRST_WAITING] = r
+    queue = requests[r, ADAPTER] + 1
+    requests[r, QUEUE_NEXT] = adapters[queue, HEAD]
+    if adapters[queue, HEAD] == NONE:
+        adapters[queue, TAIL] = r
+    adapters[queue, HEAD] = r
+    state[WAITING] += 1
+
+
+@nb.njit(cache=True)
+def _take_out(requests: Any, adapters: Any, state: Any, r: int) -> None:
+    """Remove a request, the first of its adapter's queue, from both lists."""
+    before, after = requests[r, PREVIOUS], requests[r, NEXT]
+    if before == NONE:
+        state[FIRST_WAITING] = after
+    else:
+        requests[before, NEXT] = after
+    if after == NONE:
+        state[LAST_WAITING] = before
+    else:
+        requests[after, PREVIOUS] = before
+    adapters[requests[r, ADAPTER] + 1, HEAD] = requests[r, QUEUE_NEXT]
+    state[WAITING] -= 1
+
+
+@nb.njit(cache=True)
+def _next_waiting(requests: Any, adapters: Any, state: Any, active: Any, slots: int) -> int:
+    """First waiting request whose adapter may run now, or NONE."""
+    if slots == 0 or state[ACTIVE] < slots:
+        return int(state[FIRST_WAITING])
+    best = adapters[0, HEAD]
+    for i in range(state[ACTIVE]):
+        head = adapters[active[i], HEAD]
+        if head != NONE and (best == NONE or requests[head, ORDER] < requests[best, ORDER]):
+            best = head
+    return int(best)
+
+
+@nb.njit(cache=True)
+def _stop_running(requests: Any, adapters: Any, state: Any, active: Any, r: int) -> None:
+    """Give back blocks and adapter of a request that leaves the batch."""
+    state[FREE] += requests[r, BLOCKS]
+    requests[r, BLOCKS] = 0
+    row = requests[r, ADAPTER] + 1
+    if row == 0:
+        return
+    adapters[row, RUNNING] -= 1
+    adapters[row, LAST_USED] = state[STEP]
+    if adapters[row, RUNNING] == 0:
+        state[ACTIVE] -= 1
+        last = active[state[ACTIVE]]
+        active[adapters[row, PLACE]] = last
+        adapters[last, PLACE] = adapters[row, PLACE]
+
+
+@nb.njit(cache=True)
+def _load(adapters: Any, state: Any, resident: Any, row: int, slots: int) -> bool:
+    """Put an adapter into a slot; whether it had to be read from disk first."""
+    if state[SLOTS_USED] < slots:
+        place = state[SLOTS_USED]
+        state[SLOTS_USED] += 1
+    else:
+        place = NONE
+        for i in range(slots):
+            if adapters[resident[i], RUNNING] > 0:
+                continue
+            if (
+                place == NONE
+                or adapters[resident[i], LAST_USED] < adapters[resident[place], LAST_USED]
+                or (
+                    adapters[resident[i], LAST_USED] == adapters[resident[place], LAST_USED]
+                    and resident[i] < resident[place]
+                )
+            ):
+                place = i
+        adapters[resident[place], RESIDENT] = 0
+    resident[place] = row
+    adapters[row, RESIDENT] = 1
+    from_disk = adapters[row, IN_HOST] == 0
+    if from_disk:
+        victim = NONE
+        for other in range(1, len(adapters)):
+            if (
+                adapters[other, IN_HOST] == 1
+                and adapters[other, RESIDENT] == 0
+                and (victim == NONE or adapters[other, HOST_USED] < adapters[victim, HOST_USED])
+            ):
+                victim = other
+        if victim != NONE:
+            adapters[victim, IN_HOST] = 0
+        adapters[row, IN_HOST] = 1
+    adapters[row, HOST_USED] = state[STEP]
+    return bool(from_disk)
+
+
+@nb.njit(cache=True)
+def _sample(state: Any, samples: Any, used: int) -> None:
+    """Keep every stride-th step; a full buffer drops every second one and doubles the stride."""
+    if used > state[PEAK]:
+        state[PEAK], state[PEAK_TIME] = used, state[NOW]
+    if state[STEP] % state[STRIDE] != 0:
+        return
+    if state[SAMPLES] == len(samples):
+        half = (len(samples) + 1) // 2
+        for i in range(half):
+            samples[i, 0], samples[i, 1] = samples[2 * i, 0], samples[2 * i, 1]
+        state[SAMPLES] = half
+        state[STRIDE] *= 2
+        if state[STEP] % state[STRIDE] != 0:
+            return
+    samples[state[SAMPLES], 0], samples[state[SAMPLES], 1] = state[NOW], used
+    state[SAMPLES] += 1
+
+
+@nb.njit(cache=True, nogil=True)
+def run_steps(
+    requests: Any, adapters: Any, state: Any, config: Any,
+    running: Any, active: Any, resident: Any, loads: Any, samples: Any, steps: int,
+) -> None:  # fmt: skip
+    """Do up to ``steps`` steps; ``state[DONE]`` says whether all is over.
+
+    Parameters
+    ----------
+    requests : (N, 19), adapters : (A + 1, 8), state : (18,), config : (16,), int64
+    running : (max_seqs,), requests in the batch in the order in which they were let in.
+    active : (slots,), rows of the adapters of running requests.
+    resident : (slots,), rows of the adapters in slots.
+    loads : (L, 3), adapter, begin and end in ns; the run stops where one step could overfill it.
+    samples : (M, 2), time and KV blocks in use.
+    """
+    count, block, slots = len(requests), config[BLOCK], config[SLOTS]
+    for _ in range(steps):
+        if state[COUNT] == 0 and state[WAITING] == 0:
+            if state[ARRIVED] == count:
+                state[DONE] = 1
+                return
+            arrival = requests[state[ARRIVED], ARRIVAL]
+            if arrival >= config[UNTIL]:
+                state[DONE] = 1
+                return
+            state[NOW] = max(state[NOW], arrival)
+        while state[ARRIVED] < count and requests[state[ARRIVED], ARRIVAL] <= state[NOW]:
+            _push_back(requests, adapters, state, state[ARRIVED])
+            state[ARRIVED] += 1
+        if state[NOW] >= config[UNTIL]:
+            state[DONE] = 1
+            return
+        if len(loads) - state[LOADS] < config[MAX_SEQS]:
+            return
+
+        # Running requests first: one token each, or the next piece of a prompt.
+        budget = config[MAX_TOKENS]
+        decoding, lora_decoding, context, prompt_tokens, let_in = 0, 0, 0, 0, 0
+        preempted = False
+        i = 0
+        while i < state[COUNT]:
+            r = running[i]
+            left = requests[r, PROMPT] + requests[r, GENERATED] - requests[r, COMPUTED]
+            take = min(left, budget)
+            blocks = max(-(-(requests[r, COMPUTED] + take) // block), requests[r, BLOCKS])
+            need = blocks - requests[r, BLOCKS]
+            while need > state[FREE]:
+                state[COUNT] -= 1
+                victim = running[state[COUNT]]
+                _stop_running(requests, adapters, state, active, victim)
+                requests[victim, COMPUTED] = 0
+                requests[victim, PREEMPTIONS] += 1
+                _push_front(requests, adapters, state, victim)
+                preempted = True
+                if victim == r:
+                    break
+            if i == state[COUNT]:
+                break
+            state[FREE] -= need
+            requests[r, BLOCKS] = blocks
+            requests[r, TAKE] = take
+            budget -= take
+            if requests[r, COMPUTED] >= requests[r, TARGET]:
+                decoding += 1
+                context += requests[r, COMPUTED] + 1
+                lora_decoding += requests[r, ADAPTER] >= 0
+            else:
+                prompt_tokens += take
+            i += 1
+
+        # Then waiting ones, in order, past those whose adapter finds no slot.
+        load_ps = np.int64(0)
+        while (
+            not preempted and state[WAITING] > 0 and budget > 0 and state[COUNT] < config[MAX_SEQS]
+        ):
+            r = _next_waiting(requests, adapters, state, active, slots)
+            if r == NONE:
+                break
+            target = requests[r, PROMPT] + requests[r, GENERATED]
+            take = min(target, budget)
+            held = requests[r, PROMPT] + requests[r, OUTPUT] if config[WHOLE] else take
+            need = -(-held // block)
+            if need > state[FREE]:
+                break
+            _take_out(requests, adapters, state, r)
+            state[FREE] -= need
+            requests[r, BLOCKS], requests[r, TAKE], requests[r, TARGET] = need, take, target
+            budget -= take
+            prompt_tokens += take
+            let_in += 1
+            running[state[COUNT]] = r
+            state[COUNT] += 1
+            row = requests[r, ADAPTER] + 1
+            hit = NONE
+            if row > 0:
+                hit = adapters[row, RESIDENT]
+                if hit == 0:
+                    begin = load_ps
+                    load_ps += config[T_LOAD]
+                    if _load(adapters, state, resident, row, slots):
+                        load_ps += config[T_DISK]
+                    entry = state[LOADS]
+                    loads[entry, 0] = row - 1
+                    loads[entry, 1] = state[NOW] + begin // 1000
+                    loads[entry, 2] = state[NOW] + load_ps // 1000
+                    requests[r, WAIT] += loads[entry, 2] - loads[entry, 1]
+                    state[LOADS] += 1
+                if adapters[row, RUNNING] == 0:
+                    active[state[ACTIVE]] = row
+                    adapters[row, PLACE] = state[ACTIVE]
+                    state[ACTIVE] += 1
+                adapters[row, RUNNING] += 1
+            if requests[r, START] == NONE:
+                requests[r, START] = state[NOW]
+                requests[r, HIT] = hit
+
+        _sample(state, samples, config[KV_BLOCKS] - state[FREE])
+        step_ps = (
+            config[T_STEP]
+            + config[T_SEQUENCE] * decoding
+            + config[T_KV] * context
+            + config[T_PREFILL] * prompt_tokens
+            + config[T_REQUEST] * let_in
+            + config[T_DISTINCT] * state[ACTIVE]
+            + config[T_LORA] * lora_decoding
+            + load_ps
+        )
+        end = state[NOW] + max((step_ps + 500) // 1000, 1)
+        if end > config[UNTIL]:
+            state[BUSY] += config[UNTIL] - state[NOW]
+            state[NOW] = config[UNTIL]
+            state[DONE] = 1
+            return
+        state[BUSY] += end - state[NOW]
+        state[NOW] = end
+
+        # Every request whose known tokens are all computed has a new one.
+        kept = 0
+        for i in range(state[COUNT]):
+            r = running[i]
+            requests[r, COMPUTED] += requests[r, TAKE]
+            if requests[r, COMPUTED] == requests[r, PROMPT] + requests[r, GENERATED]:
+                requests[r, GENERATED] += 1
+                if requests[r, FIRST] == NONE:
+                    requests[r, FIRST] = end
+                if requests[r, GENERATED] == requests[r, OUTPUT]:
+                    requests[r, FINISH] = end
+                    _stop_running(requests, adapters, state, active, r)
+                    continue
+            running[kept] = r
+            kept += 1
+        state[COUNT] = kept
+        state[STEP] += 1

@@ -1,0 +1,1 @@
+"""What a server is offered: requests, adapters, their popularity, traces and presets."""

@@ -1,0 +1,1 @@
+"""What a server decides: queues, residency, routing, prefixes."""

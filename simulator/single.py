@@ -1,0 +1,395 @@
+"""One question to the simulator: this chip, this model, this adapter, this load. And its answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from models.adapter.adapter import Adapter
+from models.area import BYTES_PER_MIB
+from models.chip import Chip
+from models.errors import InputError
+from models.language_model import LanguageModel
+from models.sram import SramBudget, sram_budget
+from simulator.belief.draws import draw_chips, interval
+from simulator.closed_form import (
+    Prediction,
+    decode_context,
+    free_rank,
+    initiation_cycles,
+    predict,
+)
+from simulator.datapath import (
+    OPERATIONS,
+    TokenProgram,
+    adapter_bytes,
+    adapter_format,
+    build_program,
+)
+from simulator.requests import Requests, Timeline
+from simulator.swap import SwapLatency, swap_latency
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Engine = Literal["compiled", "reference"]
+
+TARGET_TOKENS_PER_S = 17_000
+"""The vendor's round figure for HC1, tokens/s for one user."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """``users`` equal requests that arrive together; lengths in tokens."""
+
+    prompt: int
+    output: int
+    users: int
+
+    def predict(
+        self, chip: Chip, model: LanguageModel, adapter: Adapter | None = None
+    ) -> Prediction:
+        """The closed forms' answer for this load."""
+        return predict(
+            chip, model, adapter=adapter, prompt=self.prompt, output=self.output, users=self.users
+        )
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates and times of one simulated run, in seconds and tokens per second.
+
+    ``breakdown_s`` divides ``token_s`` by operation; ``waiting`` is time behind other users'
+    tokens, ``power_cap`` what the card's power limit adds.
+    """
+
+    decode_tokens_per_s_user: float
+    decode_tokens_per_s_chip: float
+    token_s: float
+    ttft_s: float
+    prefill_tokens_per_s: float
+    breakdown_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class AdapterReport:
+    """An adapter on the chip: size, rate with it, what is free, swap latency."""
+
+    adapter: Adapter
+    sram_format: str
+    bytes: int
+    rates: Rates
+    prediction: Prediction
+    free_rank: int
+    swap: SwapLatency
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one question. ``to_dict`` gives it as plain JSON-able values in SI units."""
+
+    chip: Chip
+    model: LanguageModel
+    prompt: int
+    output: int
+    users: int
+    engine: Engine
+    base: Rates
+    prediction: Prediction
+    adapter: AdapterReport | None
+    sram: SramBudget
+    critical_unit: str
+    critical_cycles: float
+    interval: dict[str, list[float]]
+
+    @property
+    def target_met(self) -> bool:
+        return self.base.decode_tokens_per_s_user >= TARGET_TOKENS_PER_S
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as one object of plain values, in SI units."""
+        prediction, base = self.prediction, self.base
+        detail = None
+        if self.adapter is not None:
+            report = self.adapter
+            detail = {
+                "parameters": report.adapter.parameters,
+                "sram_format": report.sram_format,
+                "bytes": report.bytes,
+                "decode_tokens_per_s_user": report.rates.decode_tokens_per_s_user,
+                "decode_tokens_per_s_chip": report.rates.decode_tokens_per_s_chip,
+                "token_s": report.rates.token_s,
+                "ttft_s": report.rates.ttft_s,
+                "breakdown_s": report.rates.breakdown_s,
+                "power_w": float(report.prediction.power_w),
+                "energy_j_per_token": float(report.prediction.energy_j_per_token),
+                "free_rank": report.free_rank,
+                "swap_s": dataclasses.asdict(report.swap),
+            }
+        return {
+            "chip": self.chip.name,
+            "model": self.model.name,
+            "adapter": self.adapter.adapter.name if self.adapter else None,
+            "issue": self.chip.datapath.issue,
+            "engine": self.engine,
+            "prompt": self.prompt,
+            "output": self.output,
+            "users": self.users,
+            "settings": dict(self.chip.overrides),
+            "target_tokens_per_s": TARGET_TOKENS_PER_S,
+            "target_met": self.target_met,
+            "decode_tokens_per_s_user": base.decode_tokens_per_s_user,
+            "decode_tokens_per_s_chip": base.decode_tokens_per_s_chip,
+            "token_s": base.token_s,
+            "ttft_s": base.ttft_s,
+            "prefill_tokens_per_s": base.prefill_tokens_per_s,
+            "interval": self.interval,
+            "breakdown_s": base.breakdown_s,
+            "critical_unit": self.critical_unit,
+            "critical_unit_s": self.critical_cycles / (self.chip.datapath.clock_ghz * 1e9),
+            "adapter_detail": detail,
+            "sram": {key: _plain(value) for key, value in dataclasses.asdict(self.sram).items()},
+            "area_mm2": {key: float(value) for key, value in prediction.area_mm2.items()},
+            "die_mm2": self.chip.die.area_mm2,
+            "transistors": float(prediction.transistors["total"]),
+            "power_w": float(prediction.power_w),
+            "energy_j_per_token": float(prediction.energy_j_per_token),
+            "power_throttle": float(prediction.power.throttle),
+            "prefill_power_throttle": float(prediction.prefill_power.throttle),
+            "die_cost_usd": float(prediction.die_cost_usd),
+            "usd_per_million_tokens": float(prediction.usd_per_million_tokens),
+        }
+
+
+def _plain(value: Any) -> int | float:
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+def run(
+    chip: Chip,
+    model: LanguageModel,
+    adapter: Adapter | None = None,
+    *,
+    prompt: int = 1024,
+    output: int = 1024,
+    users: int = 1,
+    engine: Engine = "compiled",
+) -> Result:
+    """Simulate ``users`` equal requests, without and then with ``adapter``.
+
+    Parameters
+    ----------
+    prompt, output : tokens of each request; ``output`` at least 2, so that there is a decode step.
+
+    Raises
+    ------
+    InputError
+        If the KV cache and the adapter do not fit the SRAM, the adapter's rank exceeds the
+        chip's, or the request exceeds the model's context.
+    """
+    budget = check_fit(chip, model, adapter, prompt=prompt, output=output, users=users)
+    adapters = [] if adapter is None else [adapter]
+    program = build_program(chip, model, adapters)
+    load = Load(prompt, output, users)
+    prediction = load.predict(chip, model)
+    if not prediction.power.throttle:
+        idle_w = prediction.power.static_w / chip.power.regulator_efficiency + chip.power.board_w
+        raise InputError(
+            f"{chip.name}: power.limit_w: {chip.power.limit_w:g} W is below the {idle_w:.1f} W "
+            "that the card takes before it decodes a token"
+        )
+    base = _rates(program, 0, engine, prediction, load)
+    report = None
+    if adapter is not None:
+        with_adapter = load.predict(chip, model, adapter)
+        fmt = adapter_format(chip, adapter)
+        report = AdapterReport(
+            adapter=adapter,
+            sram_format=fmt,
+            bytes=adapter_bytes(chip, adapter),
+            rates=_rates(program, 1, engine, with_adapter, load),
+            prediction=with_adapter,
+            free_rank=int(free_rank(chip, model, adapter.targets, fmt)),
+            swap=swap_latency(chip, model, adapter),
+        )
+    cycles, unit = initiation_cycles(chip, model, decode_context(prompt, output), adapter)
+    return Result(
+        chip=chip,
+        model=model,
+        prompt=prompt,
+        output=output,
+        users=users,
+        engine=engine,
+        base=base,
+        prediction=prediction,
+        adapter=report,
+        sram=budget,
+        critical_unit=unit,
+        critical_cycles=float(cycles),
+        interval=intervals(chip, model, adapter, load),
+    )
+
+
+def check_fit(
+    chip: Chip,
+    model: LanguageModel,
+    adapter: Adapter | None,
+    *,
+    prompt: int,
+    output: int,
+    users: int,
+) -> SramBudget:
+    """The SRAM budget of a run, or one sentence on why it cannot be."""
+    context = prompt + output
+    if context > model.max_position:
+        raise InputError(
+            f"--prompt and --output: {context} tokens exceed the {model.max_position} positions "
+            f"of {model.name}"
+        )
+    size = 0
+    if adapter is not None:
+        obstacle = adapter_obstacle(chip, model, adapter)
+        if obstacle is not None:
+            raise InputError(f"{adapter.name}: {obstacle}")
+        size = adapter_bytes(chip, adapter)
+    budget = sram_budget(chip, model, users=users, context_tokens=context, adapter_bytes=size)
+    if budget.free_bytes < 0:
+        beside = f" beside an adapter of {size / BYTES_PER_MIB:.1f} MiB" if size else ""
+        raise InputError(
+            f"{chip.name}: sram.capacity_mib: {users} × {context} tokens of KV cache{beside} lack "
+            f"{-budget.free_bytes / BYTES_PER_MIB:.1f} MiB of {chip.sram.capacity_mib:g}; what "
+            f"fits is {int(budget.max_context_tokens)} tokens for {users} user(s), "
+            f"{int(budget.max_users)} user(s) of this length, or "
+            f"{np.ceil((budget.kv_bytes + size) / BYTES_PER_MIB):.0f} MiB"
+        )
+    return budget
+
+
+def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str | None:
+    """Why an adapter cannot be used on a chip at all, or None."""
+    if adapter.max_rank > chip.lora.max_rank:
+        return (
+            f"rank {adapter.max_rank} exceeds what {chip.name} takes "
+            f"(lora.max_rank: 1 to {chip.lora.max_rank})"
+        )
+    size = adapter_bytes(chip, adapter)
+    budget = sram_budget(chip, model, users=1, context_tokens=1, adapter_bytes=size)
+    if budget.free_bytes < 0:
+        return (
+            f"{size / BYTES_PER_MIB:.1f} MiB and one token of KV cache lack "
+            f"{-budget.free_bytes / BYTES_PER_MIB:.1f} MiB of SRAM (sram.capacity_mib: "
+            f"{chip.sram.capacity_mib:g})"
+        )
+    return None
+
+
+def timeline(program: TokenProgram, requests: Requests, engine: Engine) -> Timeline:
+    """Run the token program on the engine asked for."""
+    if engine == "reference":
+        from simulator.engines import reference  # noqa: PLC0415 - SimPy only where it is asked for
+
+        return reference.simulate(program, requests)
+    from simulator.engines import compiled  # noqa: PLC0415 - numba only where it is needed
+
+    return compiled.simulate(program, requests)
+
+
+def _rates(
+    program: TokenProgram,
+    adapter: int,
+    engine: Engine,
+    prediction: Prediction,
+    load: Load,
+) -> Rates:
+    """Simulate and measure. Times are stretched by what the power limit leaves of the rates."""
+    prompt, output, users = load.prompt, load.output, load.users
+    requests = Requests.uniform(users, prompt, output, adapter)
+    times = timeline(program, requests, engine)
+    throttle = float(prediction.power.throttle)
+    outputs = np.stack([times.output_times(requests, user) for user in range(users)])
+    first_s = outputs[:, 0] / (program.clock_hz * float(prediction.prefill_power.throttle))
+    rates = (output - 1) / (outputs[:, -1] - outputs[:, 0]) * program.clock_hz * throttle
+    token_s = 1 / float(rates.mean())
+    main, side = program.mean_cycles(adapter, np.arange(prompt + 1, prompt + output))
+    breakdown = dict.fromkeys(OPERATIONS, 0.0)
+    for operation, cycles, beside in zip(program.operations, main, side, strict=True):
+        breakdown[operation] += float(cycles) / program.clock_hz
+        breakdown["lora"] += max(float(beside - cycles), 0.0) / program.clock_hz
+    capped = token_s * (1 - throttle)
+    waited = token_s - capped - sum(breakdown.values())
+    breakdown["waiting"] = waited if waited > 1e-12 * token_s else 0.0
+    breakdown["power_cap"] = capped
+    return Rates(
+        decode_tokens_per_s_user=float(rates.mean()),
+        decode_tokens_per_s_chip=float(rates.sum()),
+        token_s=token_s,
+        ttft_s=float(first_s.mean()),
+        prefill_tokens_per_s=users * prompt / float(np.max(first_s)),
+        breakdown_s=breakdown,
+    )
+
+
+def tokens_frame(result: Result) -> pd.DataFrame:
+    """Times of every token of the run (with the adapter, where there is one), in seconds.
+
+    Columns ``user, token, phase, issued_s, done_s``; tokens count from 1, prompt included.
+    """
+    import pandas as pd  # noqa: PLC0415 - slow to import, and most runs print no frame
+
+    adapters = [] if result.adapter is None else [result.adapter.adapter]
+    program = build_program(result.chip, result.model, adapters)
+    requests = Requests.uniform(result.users, result.prompt, result.output, len(adapters))
+    times = timeline(program, requests, result.engine)
+    prediction = result.prediction if result.adapter is None else result.adapter.prediction
+    prefill_hz = program.clock_hz * float(prediction.prefill_power.throttle)
+    decode_hz = program.clock_hz * float(prediction.power.throttle)
+    # The power limit slows prefill and decode by different factors; the last first token parts
+    # them.
+    parting = times.done[times.first[:-1] + requests.prompt - 1].max()
+
+    def seconds(cycles: np.ndarray) -> np.ndarray:
+        late = np.maximum(cycles - parting, 0)
+        return (cycles - late) / prefill_hz + late / decode_hz
+
+    token = np.tile(np.arange(1, requests.tokens[0] + 1), result.users)
+    return pd.DataFrame(
+        {
+            "user": np.repeat(np.arange(result.users), requests.tokens),
+            "token": token,
+            "phase": np.where(token <= result.prompt, "prefill", "decode"),
+            "issued_s": seconds(times.issued),
+            "done_s": seconds(times.done),
+        }
+    )
+
+
+def intervals(
+    chip: Chip, model: LanguageModel, adapter: Adapter | None, load: Load
+) -> dict[str, list[float]]:
+    """5th and 95th percentile of every prediction over the draws of ``simulator.belief.draws``."""
+    drawn = draw_chips(chip)
+    found = load.predict(drawn, model)
+    values: dict[str, Any] = {
+        "decode_tokens_per_s_user": found.decode_tokens_per_s_user,
+        "decode_tokens_per_s_chip": found.decode_tokens_per_s_chip,
+        "token_s": found.token_s,
+        "ttft_s": found.ttft_s,
+        "prefill_tokens_per_s": found.prefill_tokens_per_s,
+        "area_mm2": found.area_mm2["total"],
+        "transistors": found.transistors["total"],
+        "power_w": found.power_w,
+        "energy_j_per_token": found.energy_j_per_token,
+        "die_cost_usd": found.die_cost_usd,
+        "usd_per_million_tokens": found.usd_per_million_tokens,
+    }
+    if adapter is not None:
+        loaded = load.predict(drawn, model, adapter)
+        values["adapter_decode_tokens_per_s_user"] = loaded.decode_tokens_per_s_user
+        values["adapter_free_rank"] = free_rank(
+            drawn, model, adapter.targets, adapter_format(chip, adapter)
+        )
+    return {key: interval(value) for key, value in values.items()}

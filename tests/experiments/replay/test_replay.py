@@ -1,0 +1,479 @@
+"""``hardwire replay`` and ``hardwire compare`` as a user meets them: answers, files, bad input."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from serving_logs import made_log, made_workload
+from shell import Shell
+
+from experiments.replay import compare as comparing
+from experiments.replay import replay as replaying
+from experiments.replay.save import FILES
+from experiments.replay.trace import MOST_EVENTS, write_trace
+from simulator.serving.load.workload import Workload
+from simulator.serving.log import ServingLog
+
+PROMISED = {
+    "server", "requests", "completed", "refused", "generated_tokens", "prompt_tokens",
+    "duration_s", "wall_s", "output_tokens_per_s", "ttft_s", "tpot_s", "e2e_s", "goodput", "swaps",
+    "adapter_hit_rate", "swap_wait_s", "peak_sram_bytes", "energy_j_per_token",
+    "usd_per_million_tokens",
+}  # fmt: skip
+SHORT = ["--requests", "60", "--adapters", "5"]
+CONV = ["replay", "azure-conv"]
+
+
+@pytest.fixture
+def hardwire(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capsys)
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """Three requests: of an adapter, of the base alone, and of another adapter."""
+    path = tmp_path / "trace.csv"
+    path.write_text(
+        "arrival_s,prompt_tokens,output_tokens,adapter\n0,100,10,math\n0.5,50,1,\n1,200,20,law\n"
+    )
+    return path
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Path:
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(
+        "adapters:\n"
+        "- {name: math, shape: r16:all-linear, pinned: true}\n"
+        "- {name: law, shape: r8:qv, weight: 3}\n"
+    )
+    return path
+
+
+def answer(hardwire: Shell, *arguments: object) -> dict[str, Any]:
+    status, out, err = hardwire(*arguments, "--json")
+    assert (status, err) == (0, "")
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+@pytest.mark.parametrize("server", ["hc1x10", "hc1x10-pipelined", "vllm-h100"])
+def test_replay_prints_its_tables(hardwire: Shell, server: str) -> None:
+    status, out, err = hardwire(*CONV, *SHORT, "--server", server, "--slo", "ttft=0.2,tpot=0.02")
+    assert (status, err) == (0, "")
+    memory = "GPU memory" if server == "vllm-h100" else "SRAM of one card"
+    for words in (
+        "all 60 requests served", "5 adapters of rank 16", "offered", "Output tokens/s", "Goodput",
+        "TTFT ≤ 200 ms, TPOT ≤ 20.0 ms", "End to end", "p99", "Hit rate", "Swaps",
+        "Waiting for swaps", "Utilization", "Compute", memory, "Energy a token",
+        "USD per M tokens", "Definitions", "first output token − arrival",
+    ):  # fmt: skip
+        assert words in out, words
+
+
+@pytest.mark.parametrize("server", ["hc1x10", "vllm-h100"])
+def test_json_has_the_promised_keys(hardwire: Shell, server: str) -> None:
+    data = answer(hardwire, *CONV, *SHORT, "--server", server)
+    assert data.keys() >= PROMISED and data["server"] == server
+    for key in ("ttft_s", "tpot_s", "e2e_s"):
+        assert data[key].keys() == {"mean", "p50", "p90", "p99"}
+        assert 0 < data[key]["p50"] <= data[key]["p99"]
+    assert data["requests"] == data["completed"] == 60
+    assert data["swaps"] > 0 and data["wall_s"] > 0
+    again = answer(hardwire, *CONV, *SHORT, "--server", server)
+    assert {**again, "wall_s": 0} == {**data, "wall_s": 0}
+    other = answer(hardwire, *CONV, *SHORT, "--server", server, "--seed", 1)
+    assert other["generated_tokens"] != data["generated_tokens"]
+
+
+def test_engines_give_the_same_answer(hardwire: Shell) -> None:
+    for server in ("hc1x10", "vllm-h100"):
+        load = [*CONV, "--requests", "12", "--adapters", "3", "--server", server]
+        answers = [answer(hardwire, *load, "--engine", e) for e in ("compiled", "reference")]
+        assert {**answers[0], "wall_s": 0} == {**answers[1], "wall_s": 0}
+
+
+def test_no_adapters_are_adapters_off(hardwire: Shell, trace: Path) -> None:
+    load = [*CONV, "--requests", "20"]
+    off, none = answer(hardwire, *load), answer(hardwire, *load, "--adapters", "0")
+    assert {**off, "wall_s": 0} == {**none, "wall_s": 0}
+    assert off["adapter_hit_rate"] is None and off["swaps"] == 0
+    assert "Hit rate" not in hardwire(*load)[1]
+    assert answer(hardwire, "replay", trace, "--adapters", "0")["swaps"] == 0
+
+
+def test_options_reach_the_server(hardwire: Shell) -> None:
+    load = [*CONV, "--requests", "400", "--adapters", "64", "--rate", "60"]
+    base = answer(hardwire, *load)
+    slow = answer(hardwire, *load[:-2])  # the trace's own 5.53 requests/s
+    ratio = base["offered"]["requests_per_s"] / slow["offered"]["requests_per_s"]
+    assert ratio == pytest.approx(60 / 5.53, rel=1e-3)
+    assert answer(hardwire, *load, "--slots", "2")["adapter_hit_rate"] < base["adapter_hit_rate"]
+    # Smaller adapters: more of them stay.
+    assert answer(hardwire, *load, "--rank", "4")["adapter_hit_rate"] > base["adapter_hit_rate"]
+    spread = answer(hardwire, *load, "--routing", "round_robin")
+    assert spread["adapter_hit_rate"] < base["adapter_hit_rate"]
+    local = answer(hardwire, *load, "--popularity", "local:0.95")
+    assert local["adapter_hit_rate"] > base["adapter_hit_rate"]
+    blocking = answer(hardwire, *load, "--swap", "blocking", "--prefetch", "0")
+    assert blocking["swap_wait_s"] > base["swap_wait_s"]
+    capped = answer(hardwire, *load, "--power-limit", "1300")
+    assert capped["e2e_s"]["mean"] > base["e2e_s"]["mean"]
+    cut = answer(hardwire, *CONV, "--duration", "30", "--until", "30", "--adapters", "3")
+    assert cut["duration_s"] == pytest.approx(30, rel=1e-3)
+    tight = answer(hardwire, *load, "--slo", "ttft=0.0001")
+    assert tight["goodput"] == 0 and base["goodput"] == base["served"]["requests_per_s"]
+
+
+def test_each_adapter_at_its_rate(hardwire: Shell) -> None:
+    load = ["replay", "sharegpt", "--adapters", "4", "--duration", "200"]
+    data = answer(hardwire, *load, "--adapter-rates", "2,0.5")
+    assert data["requests"] == pytest.approx(1000, rel=0.2)
+    assert data["offered"]["duration_s"] == 200
+
+
+def test_a_trace_with_adapters(hardwire: Shell, trace: Path, catalogue: Path) -> None:
+    plain = answer(hardwire, "replay", trace)
+    assert (plain["requests"], plain["adapters"]) == (3, 2)
+    assert plain["generated_tokens"] == 31 and plain["prompt_tokens"] == 350
+    assert plain["adapter_hit_rate"] == 0 and plain["swaps"] == 2
+    pinned = answer(hardwire, "replay", trace, "--adapters", catalogue)
+    assert pinned["adapter_hit_rate"] == 0.5 and pinned["swaps"] == 1
+    drawn = answer(hardwire, "replay", trace, "--adapters", 7, "--popularity", "uniform")
+    assert drawn["adapters"] == 7
+
+
+def test_save_writes_all_files_and_the_same_bytes(hardwire: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "out"
+    status, out, _ = hardwire(*CONV, *SHORT, "--slo", "ttft=1", "--save", folder)
+    assert status == 0 and "Saved in" in out
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    data = json.loads((folder / "summary.json").read_text())
+    assert data.keys() >= PROMISED - {"wall_s"} and "wall_s" not in data
+    requests = pd.read_parquet(folder / "requests.parquet")
+    assert len(requests) == 60 and (requests.status == "completed").all()
+    assert requests.ttft_s.mean() == pytest.approx(data["ttft_s"]["mean"])
+    assert requests.tpot_s.quantile(0.9) == pytest.approx(data["tpot_s"]["p90"])
+    assert requests.adapter_hit.mean() == pytest.approx(data["adapter_hit_rate"])
+    assert (requests.arrival_s <= requests.start_s).all()
+    assert (requests.start_s < requests.first_token_s).all()
+    adapters = pd.read_parquet(folder / "adapters.parquet")
+    assert (adapters.kind == "adapter load").sum() == data["swaps"]
+    memory = pd.read_parquet(folder / "memory.parquet")
+    assert (memory.kv_bytes + memory.adapter_bytes).max() == data["peak_sram_bytes"]
+    before = {name: (folder / name).read_bytes() for name in FILES}
+    again = tmp_path / "again"
+    status, _, err = hardwire("replay", "--config", folder / "config.yaml", "--save", again)
+    assert (status, err) == (0, "")
+    assert {name: (again / name).read_bytes() for name in FILES} == before
+
+
+def test_config_names_files_and_refuses_changed_ones(
+    hardwire: Shell, tmp_path: Path, trace: Path, catalogue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    load = ["replay", trace.name, "--adapters", catalogue.name, "--server", "vllm-h100"]
+    assert hardwire(*load, "--save", "out")[0] == 0
+    config = tmp_path / "out" / "config.yaml"
+    before = (tmp_path / "out" / "requests.parquet").read_bytes()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert hardwire("replay", "--config", config, "--save", "out")[0] == 0
+    assert Path("out/requests.parquet").read_bytes() == before
+    assert answer(hardwire, "replay", "--config", config, "--server", "hc1x10")["swaps"] == 1
+    trace.write_text(trace.read_text() + "2,10,10,law\n")
+    assert "source" in (message := hardwire.refused("replay", "--config", config))
+    assert "has changed" in message
+    trace.unlink()
+    assert "does not exist" in hardwire.refused("replay", "--config", config)
+    config.write_text("source: azure-conv\nserver: hc1x10\nseeds: 1\n")
+    assert "seeds" in hardwire.refused("replay", "--config", config)
+
+
+def fail(error: BaseException) -> Callable[..., None]:
+    def write(*_: object) -> None:
+        raise error
+
+    return write
+
+
+def test_save_leaves_an_earlier_result_when_it_fails(
+    hardwire: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    assert hardwire(*CONV, *SHORT, "--save", folder)[0] == 0
+    before = {name: (folder / name).read_bytes() for name in FILES}
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr("experiments.replay.trace.write_trace", fail(full))
+    message = hardwire.refused(*CONV, *SHORT, "--seed", "3", "--save", folder)
+    assert "--save" in message and "No space left on device" in message
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    fresh = tmp_path / "fresh"
+    hardwire.refused(*CONV, *SHORT, "--save", fresh)
+    assert not fresh.exists()
+    monkeypatch.setattr("experiments.replay.trace.write_trace", fail(KeyboardInterrupt()))
+    status, _, err = hardwire(*CONV, *SHORT, "--save", folder)
+    assert (status, err) == (130, "hardwire: interrupted\n")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, simulated_s: float) -> None:
+    """Press Ctrl-C at a time of the simulation."""
+    real = replaying.replay
+
+    def pressed(*arguments: Any, progress: Any, **options: Any) -> Any:
+        def press(now: float) -> None:
+            if now >= simulated_s:
+                raise KeyboardInterrupt
+
+        return real(*arguments, progress=press, **options)
+
+    monkeypatch.setattr(replaying, "replay", pressed)
+
+
+@pytest.mark.parametrize("server", ["hc1x10", "hc1x10-pipelined", "vllm-h100"])
+def test_interrupt_saves_what_is_complete(
+    hardwire: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    interrupt_at(monkeypatch, 100)
+    folder = tmp_path / "out"
+    load = [*CONV, "--requests", "3000", "--adapters", "9", "--server", server]
+    status, out, err = hardwire(*load, "--save", folder)
+    assert status == 130
+    assert "Interrupted at" in out and "unfinished" in out
+    assert f"what was complete is saved in {folder}" in err and "interrupted" in err
+    data = json.loads((folder / "summary.json").read_text())
+    assert data["interrupted"] and 0 < data["completed"] < 3000
+    assert data["completed"] + data["refused"] + data["unfinished"] == 3000
+    requests = pd.read_parquet(folder / "requests.parquet")
+    assert (requests.status == "completed").sum() == data["completed"]
+    served = requests[requests.status == "completed"]
+    last = served.finish_s.max()  # no later arrival of a refused request counts as time served
+    assert last <= data["duration_s"] <= last + 10
+    status, out, _ = hardwire(*load, "--json")
+    assert status == 130 and json.loads(out)["unfinished"] == data["unfinished"]
+
+
+def test_a_broken_display_fails_no_run() -> None:
+    calls = []
+
+    def broken(now: float) -> None:
+        calls.append(now)
+        raise RuntimeError("no terminal")
+
+    setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=2000)
+    done = replaying.run(replaying.prepare(setup), broken)
+    assert done.summary["completed"] + done.summary["refused"] == 2000 and len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["azur-conv"], ["'azur-conv' is no file and no preset", "did you mean azure-conv"]),
+        ([], ["SOURCE", "preset", "--config"]),
+        (["no/such.csv"], ["no/such.csv", "does not exist"]),
+        (["azure-conv", "--server", "hc1x11"], ["hc1x11", "did you mean hc1x10"]),
+        (["azure-conv", "--adapters", "-3"], ["adapters", "0 to"]),
+        (["azure-conv", "--adapters", "no.yaml"], ["no.yaml", "does not exist"]),
+        (["azure-conv", "--adapters", "3", "--popularity", "zip:1"], ["zip:1", "zipf"]),
+        (["azure-conv", "--popularity", "zipf:1"], ["--popularity", "--adapters"]),
+        (["azure-conv", "--slo", "tft=1"], ["--slo tft=1", "did you mean ttft"]),
+        (["azure-conv", "--slo", "ttft"], ["--slo ttft", "ttft=SECONDS"]),
+        (["azure-conv", "--slo", "ttft=fast"], ["--slo", "'fast' is no number"]),
+        (["azure-conv", "--slo", "ttft=1,ttft=2"], ["ttft is given twice"]),
+        (["azure-conv", "--slo", "ttft=-1"], ["--slo ttft", "greater than 0"]),
+        (["azure-conv", "--rate", "0"], ["--rate", "greater than 0"]),
+        (["azure-conv", "--rate", "nan"], ["--rate"]),
+        (["azure-conv", "--requests", "0"], ["--requests", "greater than or equal to 1"]),
+        (["azure-conv", "--seed", "-1"], ["--seed"]),
+        (["azure-conv", "--slots", "0"], ["--slots"]),
+        (["azure-conv", "--adapters", "3", "--slots", "999"], ["999 adapter slots", "no room"]),
+        (["azure-conv", "--residency", "mru"], ["--residency", "'lru'", "'mru'"]),
+        (["azure-conv", "--engine", "fast"], ["--engine", "'compiled'"]),
+        (["azure-conv", "--server", "vllm-h100", "--schedule", "slo"], ["GPU server"]),
+        (["azure-conv", "--server", "trtllm-h100", "--adapters", "2"], ["without adapters"]),
+        (["azure-conv", "--server", "vllm-h100", "--adapters", "9", "--slots", "256"], ["memory"]),
+        (["sharegpt"], ["sharegpt", "rate"]),
+        (["sharegpt", "--adapter-rates", "1", "--duration", "9"], ["--adapters"]),
+        (["sharegpt", "--adapter-rates", "1", "--adapters", "2"], ["--duration"]),
+        (["sharegpt", "--adapter-rates", "1,x", "--adapters", "2"], ["--adapter-rates 1,x", "'x'"]),
+        (["sharegpt", "--adapter-rates", "1", "--adapters", "2", "--rate", "3"], ["--rate"]),
+        (["azure-conv", "--power-limit", "1"], ["power"]),
+        (["--config", "no.yaml"], ["no.yaml", "does not exist"]),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence(hardwire: Shell, arguments: list[str], words: list[str]) -> None:
+    message = hardwire.refused("replay", *arguments)
+    for word in words:
+        assert word in message, message
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (b"x,10,10,a", ["line 3", "arrival_s"]),
+        (b"0,10,10,a", ["line 3", "arrival_s"]),
+        (b"2,-1,10,a", ["line 3", "prompt_tokens"]),
+        (b"2,10,,a", ["line 3", "output_tokens"]),
+        (b"2,10,1e30,a", ["line 3", "output_tokens"]),
+        (b"2,10,10,\xff", ["UTF-8"]),
+    ],
+)
+def test_bad_traces_are_one_sentence(
+    hardwire: Shell, tmp_path: Path, row: bytes, words: list[str]
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(b"arrival_s,prompt_tokens,output_tokens,adapter\n1,10,10,a\n" + row + b"\n")
+    message = hardwire.refused("replay", path)
+    for word in ["bad.csv", *words]:
+        assert word in message, message
+
+
+def test_unknown_adapters_of_a_trace(hardwire: Shell, trace: Path, catalogue: Path) -> None:
+    trace.write_text(trace.read_text().replace("math", "maths"))
+    message = hardwire.refused("replay", trace, "--adapters", catalogue)
+    assert "'maths' is not in the catalogue" in message and "did you mean math" in message
+    assert "names 2 adapters" in hardwire.refused("replay", trace, "--adapters", "1")
+    assert "--rank" in hardwire.refused("replay", trace, "--adapters", catalogue, "--rank", "8")
+
+
+def test_what_can_never_be_served_is_counted_or_refused(hardwire: Shell, tmp_path: Path) -> None:
+    trace = tmp_path / "long.csv"
+    trace.write_text(
+        "arrival_s,prompt_tokens,output_tokens,adapter\n0,9,9,big\n1,9,9,\n2,200000,9,\n3,9,9,small\n"
+    )
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text(
+        "adapters:\n- {name: big, shape: r512:all-linear}\n- {name: small, shape: r8:qv}\n"
+    )
+    load = ["replay", trace, "--adapters", catalogue]
+    data = answer(hardwire, *load)
+    assert (data["completed"], data["refused"]) == (2, 2)
+    assert data["refusals"] == {"too_long": 1, "adapter_too_big": 1}
+    out = hardwire(*load)[1]
+    assert "2 of 4 requests served" in out and "1 request refused: an adapter that can never" in out
+    message = hardwire.refused(*load, "--strict")
+    assert "long.csv: request 1 " in message and "adapter big" in message and "2 of 4" in message
+    assert not hardwire(*CONV, "--requests", "20", "--adapters", "3", "--strict")[0]
+
+
+def test_compare_side_by_side(hardwire: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    servers = "hc1x10,hc1x10-pipelined,vllm-h100,trtllm-h100"
+    load = ["compare", "azure-conv", *SHORT, "--servers", servers, "--slo", "ttft=0.2"]
+    status, out, err = hardwire(*load, "--schedule", "grouped", "--save", folder)
+    assert (status, err) == (0, "")
+    for words in ("hc1x10-pipelined", "vllm-h100", "TTFT, p99", "Energy a token", "Met the SLO",
+                  "trtllm-h100 did not run: serves the base", "Definitions"):  # fmt: skip
+        assert words in out, words
+    assert sorted(path.name for path in folder.iterdir()) == sorted(comparing.FILES)
+    assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
+    data = json.loads((folder / "compare.json").read_text())
+    assert [one["server"] for one in data["servers"]] == servers.split(",")[:3]
+    assert data["did_not_run"].keys() == {"trtllm-h100"}
+    with (folder / "compare.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["server"] for line in lines] == servers.split(",")
+    assert float(lines[2]["ttft_s.p99"]) == data["servers"][2]["ttft_s"]["p99"]
+    before = {name: (folder / name).read_bytes() for name in comparing.FILES}
+    assert hardwire(*load, "--schedule", "grouped", "--save", folder)[0] == 0
+    assert {name: (folder / name).read_bytes() for name in comparing.FILES} == before
+    alone = answer(hardwire, *CONV, *SHORT, "--schedule", "grouped", "--slo", "ttft=0.2")
+    assert {k: v for k, v in alone.items() if k != "wall_s"} == data["servers"][0]
+    as_json = answer(hardwire, *load)
+    assert [one["wall_s"] > 0 for one in as_json["servers"]] == [True] * 3
+
+
+def test_compare_where_nothing_runs(hardwire: Shell, tmp_path: Path) -> None:
+    load = ["compare", "azure-conv", *SHORT, "--servers", "trtllm-h100"]
+    status, out, _ = hardwire(*load, "--save", tmp_path / "out")
+    assert status == 0 and "did not run" in out
+    assert (tmp_path / "out" / "compare.png").exists()
+    assert "hc1x12" in hardwire.refused("compare", "azure-conv", "--servers", "hc1x10,hc1x12")
+    assert "twice" in hardwire.refused("compare", "azure-conv", "--servers", "hc1x10,hc1x10")
+    assert "--servers" in hardwire.refused("compare", "azure-conv", "--servers", ",")
+
+
+def test_compare_interrupted(hardwire: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at(monkeypatch, 100)
+    load = ["compare", "azure-conv", "--requests", "2000", "--servers", "hc1x10,vllm-h100"]
+    status, out, err = hardwire(*load)
+    assert status == 130 and "interrupted" in err
+    assert "Interrupted at" in out and "vllm-h100 did not run: interrupted before" in out
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_tables_fit_the_terminal(
+    hardwire: Shell, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    from experiments.replay.compare import compare, render
+
+    setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=40, adapters="4")
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(render(compare(setup, ["hc1x10", "hc1x10-pipelined", "vllm-h100"])))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    for server in ("hc1x10-pipelined", "vllm-h100"):
+        assert server in text
+    assert "…" not in text  # nothing is cut off
+
+
+def written_trace(workload: Workload, log: ServingLog, path: Path) -> dict[str, Any]:
+    write_trace(workload, log, path, "simple")
+    found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+    return found
+
+
+def test_trace_opens_and_is_complete(tmp_path: Path) -> None:
+    workload = made_workload(80)
+    log = made_log(workload)
+    data = written_trace(workload, log, tmp_path / "trace.json.gz")
+    events = data["traceEvents"]
+    assert data["otherData"]["shown"] == "everything"
+    tracks = {(e["pid"], e["args"]["name"]) for e in events if e["name"] == "thread_name"}
+    assert tracks == {(p, n) for p in (2, 3) for n in ("compute", "adapter load", "evict")}
+    begins = [e for e in events if e["ph"] == "b"]
+    ends = {(e["id"], e["name"]): e["ts"] for e in events if e["ph"] == "e"}
+    assert len(begins) == len(ends) and {e["cat"] for e in begins} == {"queue", "chip"}
+    assert all(ends[e["id"], e["name"]] > e["ts"] for e in begins)
+    chip = {e["args"]["request"] for e in begins if e["name"] == "chip"}
+    assert chip == set(range(80))
+    loads = [e for e in events if e["ph"] == "X" and e["cat"] == "adapter load"]
+    assert len(loads) == log.swaps and all(e["dur"] > 0 for e in loads)
+    # On one track nothing overlaps: begin after the end before.
+    for pid in (2, 3):
+        busy = [e for e in events if e["ph"] == "X" and (e["pid"], e["cat"]) == (pid, "compute")]
+        assert all(a["ts"] + a["dur"] <= b["ts"] for a, b in pairwise(busy))
+    peak = max(sum(e["args"].values()) for e in events if e["ph"] == "C")
+    assert peak == (log.occupancy.kv_bytes + log.occupancy.adapter_bytes).max()
+
+
+def test_long_traces_are_thinned_and_say_so(tmp_path: Path) -> None:
+    workload = made_workload(40_000)
+    log = made_log(workload)
+    data = written_trace(workload, log, tmp_path / "trace.json.gz")
+    assert len(data["traceEvents"]) <= MOST_EVENTS + 100
+    assert data["otherData"]["shown"]["requests"].startswith("1 of ")
+    counters = [sum(e["args"].values()) for e in data["traceEvents"] if e["ph"] == "C"]
+    used = log.occupancy
+    assert max(counters) == (used.kv_bytes + used.adapter_bytes).max()
+
+
+def test_saved_trace_is_gzip_of_the_events(hardwire: Shell, tmp_path: Path) -> None:
+    assert hardwire(*CONV, *SHORT, "--save", tmp_path / "out")[0] == 0
+    data = json.loads(gzip.decompress((tmp_path / "out" / "trace.json.gz").read_bytes()))
+    names = {e["args"]["name"] for e in data["traceEvents"] if e["name"] == "process_name"}
+    assert "card 0" in names
+    assert np.isfinite([e["ts"] for e in data["traceEvents"] if "ts" in e]).all()

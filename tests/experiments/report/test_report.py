@@ -1,0 +1,297 @@
+"""``hardwire report``: what the page says, how a browser shows it, and bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+from browser import chromium
+from typer.testing import CliRunner
+
+from experiments.cli import report as cli_report
+from experiments.replay.replay import Setup
+from experiments.report.build import REPORT, read_page, render, write_report
+from experiments.report.charts import Bar, Line, bars, plot, spans, stack
+from experiments.report.data import CONFIGURATION, replay_configuration, run_configuration
+from experiments.run.save import to_json
+from models import Chip, LanguageModel
+from models.errors import InputError
+from simulator import run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+KINDS = ("run", "replay", "compare")
+PHONE_PX = 360
+LOAD = ("--requests", "60", "--adapters", "5", "--slo", "ttft=0.2,tpot=0.02")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "run": ("run", "--set", "datapath.lanes=20", "--prompt", "64", "--output", "32"),
+    "replay": ("replay", "azure-conv", *LOAD),
+    "compare": ("compare", "azure-conv", "--servers", "hc1x10,vllm-h100", *LOAD),
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A folder that a command wrote with ``--save``, made once."""
+    made: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = tmp_path_factory.mktemp(kind)
+            with pytest.MonkeyPatch.context() as patch:
+                status = _quiet(patch, *COMMANDS[kind], "--save", str(made[kind]), "--json")
+            assert status == 0
+            if not (made[kind] / CONFIGURATION).exists():
+                setup = Setup(source="azure-conv", server="hc1x10", requests=60, adapters="5")
+                options = setup.model_dump(mode="json")
+                text = to_json(replay_configuration(kind, options, ["hc1x10", "vllm-h100"]))
+                (made[kind] / CONFIGURATION).write_text(text)
+        return made[kind]
+
+    return folder
+
+
+def _quiet(patch: pytest.MonkeyPatch, *arguments: str) -> int:
+    import sys
+
+    from experiments.cli import app as cli
+
+    patch.setattr(sys, "argv", ["hardwire", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    return 0
+
+
+def words(html: str) -> str:
+    """What a reader sees of a page, without its markup."""
+    body = re.sub(r"<style.*?</style>", "", html, flags=re.S)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def page(folder: Path) -> str:
+    return words(render(read_page(folder)))
+
+
+def test_the_page_of_a_run_has_the_numbers_of_its_verdict(saved: Callable[[str], Path]) -> None:
+    folder = saved("run")
+    data = json.loads((folder / "verdict.json").read_text())
+    text = page(folder)
+    for key, form in (
+        ("decode_tokens_per_s_user", "{:,.0f}"),
+        ("power_w", "{:.0f} W"),
+        ("die_cost_usd", "{:.0f} USD"),
+        ("usd_per_million_tokens", "{:.4f}"),
+    ):
+        assert form.format(data[key]) in text
+    for title in (
+        "Rates", "Where a token's time goes", "Adapter r16:all-linear", "Rate against rank", "SRAM",
+        "Area", "Power and cost", "Uncertainty", "Configuration", "Provenance of every parameter",
+    ):  # fmt: skip
+        assert title in text
+    assert "The blocks take" in text  # 20 lanes do not fit on the die
+    assert "That rate is therefore no validation" in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_parameter_has_its_kind_range_and_source(
+    kind: str, saved: Callable[[str], Path]
+) -> None:
+    folder = saved(kind)
+    configuration = json.loads((folder / CONFIGURATION).read_text())
+    text = page(folder)
+    owners = [*configuration["chips"], *configuration.get("servers", [])]
+    assert {one["name"] for one in owners} >= {"hc1"}
+    for owner in owners:
+        assert len(owner["parameters"]) > 5
+        for entry in owner["parameters"]:
+            assert f" {entry['name']} " in text
+            assert " ".join(entry["source"].split()) in text
+            assert entry["kind"] in text
+    filed = Chip.open("hc1")
+    assert {e["name"] for e in configuration["chips"][0]["parameters"]} == set(filed.parameters)
+
+
+def test_what_a_user_set_is_marked_with_the_value_as_filed(saved: Callable[[str], Path]) -> None:
+    folder = saved("run")
+    assert "20 (set by the user; filed: 16)" in page(folder)
+    assert "1 of them set by the user" in page(folder)
+    assert render(read_page(folder)).count('<tr class="marked">') == 1
+    chip = Chip.open("hc1").with_settings({"datapath.outputs_per_pass": 4096})
+    result = run(chip, LanguageModel.open("llama-3.1-8b"), prompt=8, output=4)
+    (entry,) = (
+        e for e in run_configuration(result)["chips"][0]["parameters"] if "outputs" in e["name"]
+    )
+    assert (entry["value"], entry["filed"]) == (4096, None)
+
+
+def test_the_page_of_a_replay_says_what_was_lost(
+    saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(saved("replay"), tmp_path / "replay")
+    data = json.loads((folder / "summary.json").read_text())
+    text = page(folder)
+    assert f"{data['completed']} of 60 requests served" in text
+    assert "TTFT ≤ 200 ms, TPOT ≤ 20.0 ms" in text
+    assert "Share of the requests within so long" in text
+    data["refusals"]["too_long"] = 3
+    (folder / "summary.json").write_text(json.dumps(data))
+    assert "3 requests refused" in page(folder)
+
+
+def test_the_page_of_a_comparison_has_all_servers(saved: Callable[[str], Path]) -> None:
+    text = page(saved("compare"))
+    assert text.count("vllm-h100") > 6
+    assert "Least cost per token" in text
+
+
+def test_same_folder_same_bytes_and_no_script(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    for kind in KINDS:
+        first = write_report(saved(kind), tmp_path / "first.html").read_bytes()
+        assert write_report(saved(kind), tmp_path / "again.html").read_bytes() == first
+        html = first.decode()
+        assert "<script" not in html
+        assert not re.findall(r'(?:src|href)="(?!#|data:)', html)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_browser_shows_it_on_a_phone_and_prints_it_without_network(
+    kind: str, saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    report = write_report(saved(kind), tmp_path / REPORT)
+    with chromium() as browser:
+        asked: list[str] = []
+        said: list[str] = []
+        phone = browser.new_page(viewport={"width": PHONE_PX, "height": 740})
+        phone.on("request", lambda request: asked.append(request.url))
+        phone.on("console", lambda message: said.append(message.text))
+        phone.on("pageerror", lambda error: said.append(str(error)))
+        phone.goto(report.as_uri())
+        assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
+        assert _smallest_text_px(phone) >= 9
+        for anchor in phone.locator("nav a").all():
+            assert phone.locator(str(anchor.get_attribute("href"))).count() == 1
+        phone.screenshot(path=tmp_path / "phone.png", full_page=True)
+        desk = browser.new_page(viewport={"width": 1100, "height": 800})
+        desk.goto(report.as_uri())
+        assert desk.evaluate("document.documentElement.scrollWidth") <= 1100
+        desk.screenshot(path=tmp_path / "desk.png", full_page=True)
+        assert desk.pdf(path=tmp_path / "print.pdf", format="A4").startswith(b"%PDF")
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        assert said == []
+
+
+def _smallest_text_px(page: Page) -> float:
+    """Height in which the smallest text of the page is shown; SVG scales with its width."""
+    found: float = page.evaluate(
+        """() => Math.min(...[...document.querySelectorAll('td, th, p, span, svg text')]
+          .filter(e => e.textContent.trim())
+          .map(e => {
+            const size = parseFloat(getComputedStyle(e).fontSize);
+            const svg = e.closest('svg');
+            const scale = svg
+              ? svg.getBoundingClientRect().width / svg.viewBox.baseVal.width : 1;
+            return size * scale;
+          }))"""
+    )
+    return found
+
+
+def test_the_command_writes_into_the_folder_or_where_it_is_told(
+    saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    app = typer.Typer()
+    cli_report.register(app)
+    folder = shutil.copytree(saved("run"), tmp_path / "run")
+    answer = CliRunner().invoke(app, [str(folder)])
+    assert (answer.exit_code, answer.output) == (0, f"Report in {folder / REPORT}\n")
+    before = (folder / REPORT).read_bytes()
+    assert (
+        CliRunner().invoke(app, [str(folder), "--output", str(tmp_path / "x.html")]).exit_code == 0
+    )
+    assert (tmp_path / "x.html").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "x.html"]
+
+
+def test_what_only_looks_like_markup_is_shown_as_text(
+    saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(saved("run"), tmp_path / "run")
+    path = folder / CONFIGURATION
+    configuration = json.loads(path.read_text())
+    configuration["chips"][0]["title"] = "<script>alert(1)</script>"
+    path.write_text(json.dumps(configuration))
+    assert "<script" not in render(read_page(folder))
+
+
+def test_a_folder_of_before_has_a_report_without_what_it_lacks(
+    saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(saved("run"), tmp_path / "run")
+    (folder / CONFIGURATION).unlink()
+    (folder / "rank.json").unlink()
+    text = page(folder)
+    assert "holds no configuration.json" in text
+    assert "Rate against rank" not in text
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        write_report(folder)
+    (sentence,) = str(caught.value).splitlines()
+    return sentence
+
+
+def test_bad_input_is_one_sentence(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    assert refused(tmp_path / "none").endswith("none: no such folder")
+    assert "holds nothing to report on" in refused(tmp_path)
+    (tmp_path / "verdict.json").write_text("{\n'")
+    assert refused(tmp_path).endswith("verdict.json: not valid JSON (line 2)")
+    (tmp_path / "verdict.json").write_bytes(b"\xff\xfe")
+    assert refused(tmp_path).endswith("verdict.json: not valid JSON")
+    (tmp_path / "verdict.json").write_text("[1]")
+    assert "a JSON object is expected" in refused(tmp_path)
+    (tmp_path / "verdict.json").write_text("{}")
+    assert "lacks 'decode_tokens_per_s_user'" in refused(tmp_path)
+    (tmp_path / "verdict.json").write_text('{"decode_tokens_per_s_user": "fast"}')
+    assert "save again" in refused(tmp_path)
+    (tmp_path / "summary.json").write_text("{}")
+    assert "save each into its own folder" in refused(tmp_path)
+    folder = shutil.copytree(saved("replay"), tmp_path / "replay")
+    (folder / "requests.parquet").write_bytes(b"PAR1")
+    assert "save again" in refused(folder)
+    assert not list(tmp_path.rglob(REPORT))
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(saved("run"), tmp_path / "no" / "folder.html")
+
+
+def test_charts_of_nothing_and_of_what_is_not_finite() -> None:
+    assert "hw-bars" in bars([]) and "hw-bars" in spans([])
+    assert "width:0.00%" in bars([Bar("a", 0.0, "0")])
+    assert stack([Bar("a", 3.0, "3")], 2.0).count("hw-limit") == 1
+    empty = plot([Line("", [1, 2], [float("nan")] * 2)], x_label="x", y_label="y")
+    assert "nan" not in empty
+    beyond = spans([dataclasses.replace(Bar("a", 1.0, "∞"), interval=(0.5, float("inf")))])
+    assert "inf" not in beyond
+
+
+def test_what_is_infinite_in_a_draw_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit that some drawn chips cannot keep at all; JSON has null for infinity."""
+    options = ("--users", "3", "--issue", "pipelined", "--set", "power.limit_w=70")
+    assert _quiet(monkeypatch, "run", *options, "--save", str(tmp_path)) == 0
+    assert "null" in (tmp_path / "verdict.json").read_text()
+    text = page(tmp_path)
+    assert "… ∞" in text and " inf" not in text
+    assert "The card's power limit holds decode at" in text

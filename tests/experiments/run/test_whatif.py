@@ -1,0 +1,224 @@
+"""The what-if: its sliders and sentences, and the whole served by Voilà and moved in a browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from browser import chromium
+
+from experiments.run.whatif import CHIP_SLIDERS, Answer, WhatIf, slider_range
+from models import Adapter, Chip, InputError, LanguageModel
+from models.catalogue import names
+from simulator import free_rank, predict, run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parents[3]
+NOTEBOOK = ROOT / "notebooks" / "08_what_if.py"
+START_S = 60
+
+
+@pytest.fixture
+def panel() -> WhatIf:
+    pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
+    return WhatIf("hc1")
+
+
+def text(panel: WhatIf) -> str:
+    """What the panel says, without its markup."""
+    html = "".join(child.value for child in panel.view.children[1].children)
+    return " ".join(re.sub(r"<style.*?</style>|<[^>]+>", " ", html, flags=re.S).split())
+
+
+@pytest.mark.parametrize("chip", names("chip"))
+def test_every_chip_of_the_catalogue_begins_where_it_was_filed(chip: str) -> None:
+    pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
+    panel = WhatIf(chip)
+    filed = Chip.open(chip)
+    model = LanguageModel.by_name(filed.model)
+    rank = panel.controls["adapter.rank"].value
+    adapter = Adapter.from_shape(f"r{rank}:all-linear", model)
+    expected = predict(filed, model, adapter=adapter, prompt=1024, output=1024)
+    assert panel.answer.prediction.token_s == expected.token_s
+    assert panel.answer.free_rank == free_rank(
+        filed, model, adapter.targets, str(filed.lora.format)
+    )
+    for name in CHIP_SLIDERS:
+        low, high, step, _ = slider_range(filed, name)
+        control = panel.controls[name]
+        assert low <= control.value <= high
+        assert abs((control.value - low) / step - round((control.value - low) / step)) < 1e-6
+
+
+def test_it_says_what_the_simulator_says(panel: WhatIf) -> None:
+    panel.controls["workload.users"].value = 2
+    panel.controls["adapter.rank"].value = 32
+    model = LanguageModel.open("llama-3.1-8b")
+    adapter = Adapter.from_shape("r32:all-linear", model)
+    result = run(Chip.open("hc1"), model, adapter, users=2)
+    assert result.adapter is not None
+    rates = result.adapter.rates
+    answer = panel.answer
+    assert answer.prediction.token_s == pytest.approx(rates.token_s, rel=2e-3)
+    assert answer.sram.free_bytes == result.sram.free_bytes
+    for name, part in rates.breakdown_s.items():
+        assert answer.breakdown_s.get(name, 0.0) == pytest.approx(part, rel=5e-3, abs=1e-9)
+    parts_are_the_whole(answer)
+    assert f"{answer.prediction.decode_tokens_per_s_user:,.0f} tokens/s, one user" in text(panel)
+
+
+def parts_are_the_whole(answer: Answer) -> None:
+    assert sum(answer.breakdown_s.values()) == pytest.approx(answer.prediction.token_s)
+    assert sum(answer.power_by_part_w.values()) == pytest.approx(answer.prediction.power_w)
+
+
+def test_the_power_limit_is_said_and_counted(panel: WhatIf) -> None:
+    panel.controls["datapath.issue"].value = "pipelined"
+    panel.controls["workload.prompt"].value = panel.controls["workload.output"].value = 128
+    panel.controls["workload.users"].value = 16
+    panel.controls["datapath.clock_ghz"].value = panel.controls["datapath.clock_ghz"].max
+    assert "The power limit of 300 W holds the rate at" in text(panel)
+    parts_are_the_whole(panel.answer)
+    assert panel.answer.breakdown_s["power_cap"] > 0
+    assert panel.answer.prediction.power_w == pytest.approx(300)
+
+
+def test_a_design_that_does_not_fit_is_a_sentence(panel: WhatIf) -> None:
+    panel.controls["workload.users"].value = 16
+    assert "KV cache and adapters lack" in panel.answer.obstacle
+    assert "What fits is 3 of 16 users with 2,048 tokens" in text(panel)
+    assert "does not run" in text(panel)
+    panel.controls["workload.adapters"].value = 32
+    assert "What fits is 0 of 16 users" in text(panel)
+    panel.reset()
+    assert panel.answer.obstacle == ""
+    assert panel.settings == WhatIf("hc1").settings
+
+
+def test_rank_0_is_no_adapter(panel: WhatIf) -> None:
+    panel.controls["adapter.rank"].value = 0
+    assert panel.answer.design.adapter is None
+    assert panel.answer.sram.adapter_bytes == 0
+
+
+def test_an_unknown_chip_is_one_sentence() -> None:
+    with pytest.raises(InputError, match="hc9"):
+        WhatIf("hc9")
+
+
+@contextmanager
+def voila(notebook: Path, folder: Path) -> Iterator[str]:
+    """Serve a notebook on a free port; its settings and logs stay in ``folder``."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    home = {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
+    with (folder / "voila.log").open("w") as log:
+        server = subprocess.Popen(
+            [
+                sys.executable, "-m", "voila", str(notebook), f"--port={port}", "--no-browser",
+                "--Voila.ip=127.0.0.1",
+            ],
+            env={**os.environ, **home}, cwd=ROOT, stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            address = f"http://127.0.0.1:{port}/"
+            _wait_for(address + "static/voila.js", server, folder / "voila.log")
+            yield address
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_S
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+        except urllib.error.HTTPError:
+            return  # it answers, whatever it says
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail(f"voila does not answer: {log.read_text()[-2000:]}")
+
+
+def shown(page: Page, name: str) -> float:
+    """The number that stands in the headline under a name."""
+    text = page.locator(f".hardwire-what-if .{name}").inner_text()
+    return float(re.sub(r"[^0-9.]", "", text))
+
+
+def press(page: Page, label: str, key: str, times: int) -> None:
+    """Move a slider with the keyboard, as one who tabs to it does."""
+    row = page.locator(".widget-inline-hbox", has=page.get_by_text(label, exact=True))
+    handle = row.locator(".noUi-handle")
+    handle.focus()
+    for _ in range(times):
+        handle.press(key)
+
+
+def test_a_slider_moved_in_a_browser_changes_the_numbers_to_those_of_predict(
+    tmp_path: Path,
+) -> None:
+    with chromium() as browser:
+        jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed")
+        pytest.importorskip("voila", reason="voila is not installed")
+        notebook = tmp_path / "08_what_if.ipynb"
+        jupytext.write(jupytext.read(NOTEBOOK), notebook)
+        with voila(notebook, tmp_path) as address:
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            asked: list[str] = []
+            problems: list[str] = []
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.goto(address)
+            page.locator(".hardwire-what-if").wait_for(timeout=START_S * 1000)
+
+            chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
+            adapter = Adapter.from_shape("r16:all-linear", model)
+            filed = predict(chip, model, adapter=adapter, prompt=1024, output=1024)
+            assert shown(page, "decode_tokens_per_s_user") == round(filed.decode_tokens_per_s_user)
+
+            press(page, "Broadcast lanes", "ArrowRight", 4)
+            moved = predict(
+                chip.with_settings({"datapath.lanes": 20}),
+                model, adapter=adapter, prompt=1024, output=1024,
+            )  # fmt: skip
+            rate = round(moved.decode_tokens_per_s_user)
+            headline = page.locator(".decode_tokens_per_s_user", has_text=f"{rate:,}")
+            headline.wait_for(timeout=10_000)
+            assert shown(page, "power_w") == round(float(moved.power_w))
+            assert shown(page, "area_mm2") == round(moved.area_mm2["total"])
+            assert page.locator(".warning").inner_text().startswith("The blocks take")
+
+            page.screenshot(path=tmp_path / "moved.png", full_page=True)
+
+            # Four users of 2,048 tokens do not fit beside the adapter: a sentence, no traceback.
+            press(page, "Users", "ArrowRight", 3)
+            obstacle = page.locator(".obstacle")
+            obstacle.wait_for(timeout=10_000)
+            assert "lack 106.5 MiB" in obstacle.inner_text()
+            page.screenshot(path=tmp_path / "obstacle.png", full_page=True)
+
+            assert not problems
+            # Voilà's own template asks for the icons of its menu; it does without.
+            ours = [url for url in asked if "@fortawesome" not in url]
+            assert [url for url in ours if not url.startswith((address, "data:", "blob:"))] == []

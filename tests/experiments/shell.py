@@ -1,0 +1,39 @@
+"""The command line, run in the process of a test."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from experiments.cli import app as cli
+
+
+class Shell:
+    """Runs commands in this process and keeps what they print."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        self.monkeypatch.setattr(sys, "argv", ["hardwire", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 0
+        captured = self.capsys.readouterr()
+        return status, captured.out, captured.err
+
+    def json(self, *arguments: object) -> dict:
+        status, out, err = self("run", *arguments, "--json")
+        assert status == 0, err
+        return json.loads(out)
+
+    def refused(self, *arguments: object) -> str:
+        """The one sentence on standard error; nothing on standard output, exit status 2."""
+        status, out, err = self(*arguments)
+        assert (status, out) == (2, "")
+        assert err.startswith("hardwire: ") and err.count("\n") == 1, err
+        return err

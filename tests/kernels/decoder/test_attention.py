@@ -1,0 +1,173 @@
+"""Attention, norm and activation: compiled equals plain, bit for bit; what pages keep."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.decoder.activation import EXP_RANGE, exp_plain, silu_mul_plain
+from kernels.decoder.attention import attend, attend_plain
+from kernels.decoder.decoder_jit import rms_norm, silu_mul
+from kernels.decoder.dense import DenseMatrix
+from kernels.decoder.kv_cache import KV_BITS, PAGE_TOKENS, KVCache, Sequence
+from kernels.decoder.norm import rms_norm_plain, sum_lanes
+from kernels.decoder.rope import LLAMA_3_1_ROPE, Rope
+from kernels.lowrank.lowrank import LowRankImage
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def filled(cache: KVCache, sequence: Sequence, keys: np.ndarray, values: np.ndarray) -> None:
+    """Write tokens to layer 0 of a cache as owner 7."""
+    first = cache.extend(sequence, len(keys), 7)
+    positions = first + np.arange(len(keys))
+    pages = np.array(sequence.pages)[positions // PAGE_TOKENS]
+    cache.write(0, pages, positions % PAGE_TOKENS, keys, values)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=seeds,
+    tokens=st.integers(1, 100),
+    kv_heads=st.integers(1, 3),
+    share=st.integers(1, 3),
+    half_dim=st.integers(1, 40),
+    bits=st.sampled_from(KV_BITS),
+    scale=st.sampled_from([1e-3, 1.0, 30.0]),
+)
+def test_compiled_attention_equals_its_definition(
+    seed: int, tokens: int, kv_heads: int, share: int, half_dim: int, bits: int, scale: float
+) -> None:
+    dim = 2 * half_dim
+    cache = KVCache(1, kv_heads, dim, bits)
+    other, sequence = Sequence(), Sequence()
+    filled(cache, other, normal(seed + 9, 40, kv_heads, dim), normal(seed + 8, 40, kv_heads, dim))
+    keys, values = normal(seed, tokens, kv_heads, dim), normal(seed + 1, tokens, kv_heads, dim)
+    filled(cache, sequence, keys * np.float32(scale), values)
+    stored_keys, stored_values = cache.restored(0, sequence)
+    q = normal(seed + 2, 2, share * kv_heads, dim)
+    counts = np.array([tokens, (tokens + 1) // 2])
+    out = attend(q, cache, 0, np.array([sequence.pages] * 2), counts, np.full(2, 7))
+    for got, one, count in zip(out, q, counts, strict=True):
+        expected = attend_plain(one, stored_keys[:count], stored_values[:count])
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_attention_is_close_to_float64() -> None:
+    q, keys, values = normal(0, 4, 64), normal(1, 90, 2, 64), normal(2, 90, 2, 64)
+    wide = keys.astype(float).repeat(2, axis=1), values.astype(float).repeat(2, axis=1)
+    scores = np.einsum("hd,thd->ht", q.astype(float), wide[0]) / 8
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    expected = np.einsum("ht,thd->hd", weights, wide[1]) / weights.sum(axis=1)[:, None]
+    np.testing.assert_allclose(attend_plain(q, keys, values), expected, rtol=0, atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=seeds,
+    cuts=st.lists(st.integers(1, 20), min_size=1, max_size=6),
+    heads=st.integers(1, 3),
+    half_dim=st.integers(1, 40),
+    bits=st.sampled_from(KV_BITS),
+)
+def test_pages_keep_what_is_written(
+    seed: int, cuts: list[int], heads: int, half_dim: int, bits: int
+) -> None:
+    """Two sequences, written in turns and pieces, come back within half a step of the format."""
+    shape = (sum(cuts), heads, 2 * half_dim)
+    written = [(normal(seed + i, *shape), normal(seed + 2 + i, *shape)) for i in range(2)]
+    cache, sequences, begin = KVCache(1, heads, 2 * half_dim, bits), [Sequence(), Sequence()], 0
+    for cut in cuts:
+        for sequence, (keys, values) in zip(sequences, written, strict=True):
+            filled(cache, sequence, keys[begin : begin + cut], values[begin : begin + cut])
+        begin += cut
+    for sequence, pair in zip(sequences, written, strict=True):
+        for got, want in zip(cache.restored(0, sequence), pair, strict=True):
+            if bits == 32:
+                np.testing.assert_array_equal(got, want)
+            elif bits == 16:
+                np.testing.assert_array_equal(got, want.astype(np.float16).astype(np.float32))
+            else:
+                # The same rounding as an adapter's image, whose rank holds one head of one token.
+                for head, wanted in zip(
+                    got.reshape(-1, 2 * half_dim), want.reshape(-1, 2 * half_dim), strict=True
+                ):
+                    image = LowRankImage.pack(wanted[None], [[1.0]], 1, f"int{bits}")
+                    np.testing.assert_array_equal(head, image.dequantized()[0][0])
+
+
+def test_16_bits_saturate() -> None:
+    cache, sequence = KVCache(1, 1, 2, 16), Sequence()
+    filled(cache, sequence, np.array([[[1e6, -1e6]]], "f4"), np.array([[[1e-9, 70000]]], "f4"))
+    keys, values = cache.restored(0, sequence)
+    assert keys.tolist() == [[[65504, -65504]]] and values.tolist() == [[[0, 65504]]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=seeds,
+    rows=st.integers(1, 4),
+    size=st.integers(1, 200),
+    scale=st.sampled_from([1e-4, 1, 1e4]),
+)
+def test_compiled_norm_equals_its_definition(seed: int, rows: int, size: int, scale: float) -> None:
+    x, gain = normal(seed, rows, size) * np.float32(scale), normal(seed + 1, size)
+    out = np.empty_like(x)
+    rms_norm(x, gain, 1e-5, out)
+    np.testing.assert_array_equal(out, rms_norm_plain(x, gain, 1e-5))
+    wide = x.astype(float)
+    exact = wide / np.sqrt((wide**2).mean(axis=1, keepdims=True) + 1e-5) * gain
+    np.testing.assert_allclose(out, exact, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=seeds, size=st.integers(1, 10_000), scale=st.sampled_from([1, 100]))
+def test_compiled_activation_equals_its_definition(seed: int, size: int, scale: int) -> None:
+    gate, up = normal(seed, size) * np.float32(scale), normal(seed + 1, size)
+    expected = silu_mul_plain(gate, up)
+    wide = gate.astype(float)
+    silu_mul(gate, up)
+    np.testing.assert_array_equal(gate, expected)
+    exact = wide / (1 + np.exp(-np.maximum(wide, -700))) * up
+    np.testing.assert_allclose(gate, exact, rtol=1e-5, atol=1e-30)
+
+
+def test_exp_is_within_two_units_in_the_last_place() -> None:
+    x = np.linspace(*EXP_RANGE, 1_000_001, dtype=np.float32)
+    exact = np.exp(x.astype(np.float64))
+    units = np.abs(exp_plain(x) - exact) / np.spacing(exact.astype(np.float32))
+    assert units.max() < 2
+    assert exp_plain(np.float32([0.0])) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=seeds,
+    tokens=st.integers(1, 10),
+    rows=st.integers(1, 20),
+    columns=st.integers(1, 100),
+    threads=st.integers(1, 3),
+)
+def test_dense_product_equals_its_definition(
+    seed: int, tokens: int, rows: int, columns: int, threads: int
+) -> None:
+    w, x = normal(seed, rows, columns), normal(seed + 1, tokens, columns)
+    matrix = DenseMatrix.from_blocks((rows, columns), [w[: rows // 2], w[rows // 2 :]])
+    expected = sum_lanes(x[:, None, :] * w)
+    np.testing.assert_array_equal(matrix.apply(x, threads), expected)
+    with pytest.raises(ValueError, match="x must be float32 of shape"):
+        matrix.apply(x.astype(float))
+
+
+def test_llama_3_1_frequencies() -> None:
+    """Published dimensions, values of transformers."""
+    got = LLAMA_3_1_ROPE.inverse_frequencies(128)
+    places = [0, 1, 16, 28, 29, 30, 31, 32, 33, 34, 35, 36, 48, 63]
+    expected = [1, 0.8146172, 0.03760603, 3.2114e-3, 2.1666e-3, 1.37189e-3, 8.56751e-4]
+    expected += [5.24846e-4, 3.12694e-4, 1.78508e-4, 9.5562e-5, 7.78466e-5, 6.64787e-6, 3.06893e-7]
+    np.testing.assert_allclose(got[places], expected, rtol=3e-5)
+    np.testing.assert_allclose(Rope(100.0).inverse_frequencies(4), [1, 0.1], rtol=1e-7)

@@ -1,0 +1,87 @@
+"""The SRAM budget: what is in it sums to the capacity, and what is said to fit does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from models.chip import Chip
+from models.language_model import LanguageModel
+from models.sram import SramBudget, sram_budget
+
+HC1, ROMA = Chip.open("hc1"), Chip.open("roma")
+LLAMA = LanguageModel.by_name("llama-3.1-8b")
+MODELS = ["llama-3.1-8b", "llama-3.2-1b", "llama-3.2-3b", "qwen2.5-7b", "qwen3-8b"]
+
+loads = st.fixed_dictionaries(
+    {
+        "users": st.integers(1, 64),
+        "context_tokens": st.integers(1, 10_000),
+        "adapter_bytes": st.integers(0, 600 << 20),
+    }
+)
+
+
+def test_hc1_by_hand() -> None:
+    """448 MiB; 32 layers × 8 heads × 128 × K and V at 8 bits are 64 KiB per token."""
+    budget = sram_budget(HC1, LLAMA, users=2, context_tokens=1024, adapter_bytes=44_564_480)
+    assert budget.capacity_bytes == 448 * 2**20
+    assert budget.kv_bytes_per_token == 65_536
+    assert budget.kv_bytes == 128 * 2**20
+    assert budget.free_bytes == 320 * 2**20 - 44_564_480
+    assert budget.max_context_tokens == (448 * 2**20 - 44_564_480) // (2 * 65_536)
+    assert budget.max_users == 6
+    assert sram_budget(HC1, LLAMA, users=1, context_tokens=1).max_context_tokens == 7168
+
+
+def test_roma_by_hand() -> None:
+    """Published: 288 MB. 28 layers × 8 heads × 128 × K and V at 8 bits are 57,344 B per token."""
+    model = LanguageModel.by_name("llama-3.2-3b")
+    budget = sram_budget(ROMA, model, users=1, context_tokens=1)
+    assert budget.capacity_bytes == 288e6
+    assert budget.kv_bytes_per_token == 57_344
+
+
+@settings(max_examples=200, deadline=None)
+@given(load=loads, kv_bits=st.sampled_from([4, 8, 16]), name=st.sampled_from(MODELS))
+def test_the_budget_is_conserved_and_what_fits_is_the_most(
+    load: dict[str, int], kv_bits: int, name: str
+) -> None:
+    chip = HC1.with_values({"sram.kv_bits": kv_bits})
+    model = LanguageModel.by_name(name)
+
+    def budget(**changes: int) -> SramBudget:
+        return sram_budget(chip, model, **{**load, **changes})
+
+    found = budget()
+    assert found.kv_bytes + found.adapter_bytes + found.free_bytes == found.capacity_bytes
+    assume(load["adapter_bytes"] <= found.capacity_bytes)
+    most, users = int(found.max_context_tokens), int(found.max_users)
+    assert budget(context_tokens=most).free_bytes >= 0
+    assert budget(context_tokens=most + 1).free_bytes < 0
+    assert users == 0 or budget(users=users).free_bytes >= 0
+    assert budget(users=users + 1).free_bytes < 0
+    assert (found.free_bytes >= 0) == (load["context_tokens"] <= most)
+    assert (found.free_bytes >= 0) == (load["users"] <= users)
+
+
+def test_nothing_fits_beside_an_adapter_that_is_too_large() -> None:
+    budget = sram_budget(HC1, LLAMA, users=1, context_tokens=1, adapter_bytes=449 << 20)
+    assert budget.max_context_tokens == budget.max_users == 0
+    assert budget.free_bytes == -(1 << 20) - 65_536
+
+
+@settings(max_examples=50, deadline=None)
+@given(load=loads, capacity=st.lists(st.floats(1, 4096), min_size=3, max_size=3))
+def test_arrays_equal_scalars(load: dict[str, int], capacity: list[float]) -> None:
+    many = HC1.with_values({"sram.capacity_mib": np.array(capacity)})
+    together = dataclasses.asdict(sram_budget(many, LLAMA, **load))
+    for index, value in enumerate(capacity):
+        one = HC1.with_values({"sram.capacity_mib": value})
+        alone = dataclasses.asdict(sram_budget(one, LLAMA, **load))
+        for name, number in alone.items():
+            assert np.broadcast_to(together[name], 3)[index] == pytest.approx(number), name

@@ -1,0 +1,99 @@
+"""A card's times against the engines that walk every unit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from models import Adapter, Chip, LanguageModel
+from models.server import Server
+from simulator.datapath import build_program
+from simulator.engines.compiled import simulate
+from simulator.requests import Requests
+from simulator.serving.cards.server import simulate_cards
+from simulator.serving.load.workload import BASE, Workload
+from simulator.serving.policies.policy import Policy
+from simulator.swap import swap_latency
+
+CHIP = Chip.open("hc1")
+MODEL = LanguageModel.open("llama-3.1-8b")
+ADAPTER = Adapter.from_shape("r16:all-linear:int8", MODEL)
+HERTZ = float(CHIP.datapath.clock_ghz) * 1e9
+
+
+def one_card(issue: str, users: int) -> Server:
+    server = Server.open("hc1x10")
+    machine = dataclasses.replace(server.machine, cards=1, users_per_card=users)
+    return dataclasses.replace(server, issue=issue, machine=machine)
+
+
+def together(prompt: list[int], output: list[int], adapter: int = BASE) -> Workload:
+    count = len(prompt)
+    return Workload(
+        "together",
+        np.zeros(count),
+        np.array(prompt),
+        np.array(output),
+        np.full(count, adapter, np.int32),
+        ("a",),
+        0.0,
+    )
+
+
+@pytest.mark.parametrize("adapter", [BASE, 0])
+def test_serial_times_are_those_of_the_engine_to_the_cycle(adapter: int) -> None:
+    """One request after the other; the first also loads and switches, as `swap_latency` says."""
+    prompt, output = [1, 700, 33], [1, 20, 300]
+    workload = together(prompt, output, adapter)
+    log = simulate_cards(one_card("serial", 1), workload, [ADAPTER], Policy())
+    program = build_program(CHIP, MODEL, [ADAPTER])
+    switch = int(CHIP.lora.switch_cycles) if adapter >= 0 else 0
+    clock = 0
+    if adapter >= 0:
+        clock = round(swap_latency(CHIP, MODEL, ADAPTER).streamed * HERTZ) - switch
+    for number in range(3):
+        alone = Requests.uniform(1, prompt[number], output[number], adapter + 1)
+        done = simulate(program, alone).output_times(alone, 0)
+        clock += switch
+        assert round(log.first_token_s[number] * HERTZ) == clock + done[0]
+        assert round(log.finish_s[number] * HERTZ) == clock + done[-1]
+        clock += int(done[-1])
+
+
+def test_users_that_take_turns_end_when_the_engine_says() -> None:
+    """Serial issue with several users: token by token in turn, the same total to the cycle."""
+    prompt, output = [40, 40, 40], [25, 25, 25]
+    log = simulate_cards(one_card("serial", 3), together(prompt, output), [ADAPTER], Policy())
+    requests = Requests.uniform(3, 40, 25)
+    done = simulate(build_program(CHIP, MODEL), requests).done
+    assert round(log.finish_s.max() * HERTZ) == done.max()
+
+
+@pytest.mark.parametrize(
+    ("users", "prompt", "output"),
+    [(1, 500, 50), (1, 2000, 50), (4, 300, 100), (8, 100, 200), (4, 1000, 200)],
+)
+def test_rounds_stay_near_the_engine_under_pipelined_issue(
+    users: int, prompt: int, output: int
+) -> None:
+    """Rounds put tokens on a grid of one latency, 59 µs: first tokens are off by one at most.
+
+    Only the last user's is compared: the engine's users prefill in turn, a card's one by one.
+    """
+    workload = together([prompt] * users, [output] * users)
+    # The engines know no power limit, which under pipelined issue holds prompts back.
+    unlimited = CHIP.with_settings({"power.limit_w": 5000})
+    log = simulate_cards(
+        one_card("pipelined", users),
+        workload,
+        [ADAPTER],
+        Policy(power_limit_w=10_000),
+        chip=unlimited,
+    )
+    requests = Requests.uniform(users, prompt, output)
+    times = simulate(build_program(CHIP, MODEL, issue="pipelined"), requests)
+    outputs = np.stack([times.output_times(requests, user) for user in range(users)]) / HERTZ
+    assert log.first_token_s.max() == pytest.approx(outputs[:, 0].max(), abs=65e-6)
+    assert log.finish_s.max() == pytest.approx(outputs[:, -1].max(), rel=0.015)
