@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+TYPES := $(VENV)/types/hardwire
 
 .PHONY: run test lint bench bench-record bench-all golden notebooks clean
 
@@ -30,7 +31,7 @@ bench-all: $(DEV)
 
 # The model's predictions against tests/golden_metrics.json.
 golden: $(DEV)
-	$(BIN)/python -m experiments.guard.golden $(GOLDEN_ARGS)
+	$(BIN)/python -m hardwire.experiments.guard.golden $(GOLDEN_ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check --fix .
@@ -45,6 +46,9 @@ $(STAMP): pyproject.toml
 
 $(DEV): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	mkdir -p $(TYPES)
+	ln -sfn $(addprefix ../../../,experiments kernels models simulator) $(TYPES)
+	ln -sf $(addprefix ../../../experiments/hardwire/,__init__.py __main__.py py.typed) $(TYPES)
 	touch $@
 
 # Executes all notebooks and writes docs/notebooks/.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from models.chip import Chip
-from models.language_model import LanguageModel
-from models.rom import head_matrix, layer_matrices
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.rom import head_matrix, layer_matrices
 
 BYTES_PER_MIB = 1 << 20
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from models.errors import InputError
+from hardwire.models.errors import InputError
 
 _FOLDERS = {
     "chip": ("chips", ".yaml"),

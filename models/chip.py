@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from models import catalogue
-from models.catalogue import did_you_mean
-from models.errors import InputError
-from models.parameters import (
+from hardwire.models import catalogue
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.errors import InputError
+from hardwire.models.parameters import (
     Parameter,
     Quantity,
     check_value,
@@ -29,7 +27,8 @@ from models.parameters import (
     read_section,
     read_yaml,
 )
-from models.process import Process
+from hardwire.models.process import Process
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ISSUES = ("serial", "pipelined")
 KV_BITS = (4, 8, 16)

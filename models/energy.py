@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from models.area import area, logic_area
-from models.chip import Chip
-from models.language_model import LanguageModel
-from models.rom import RomMatrix, head_matrix, layer_matrices
+from hardwire.models.area import area, logic_area
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
 
 VECTOR_OPS_PER_ELEMENT = 4
 """Floating-point operations per element of a norm, RoPE or SiLU·mul pass (square, scale, gain,

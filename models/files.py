@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hardwire.models.errors import InputError
 from pydantic import ValidationError
-
-from models.errors import InputError
 
 _LARGEST_DESCRIPTION = 4 * 2**20
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models import catalogue
-from models.cost import capex_usd_per_s, energy_usd_per_j
-from models.errors import InputError
-from models.language_model import TARGETS, LanguageModel
-from models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
-from models.server import server_file
+from hardwire.models import catalogue
+from hardwire.models.cost import capex_usd_per_s, energy_usd_per_j
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import TARGETS, LanguageModel
+from hardwire.models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
+from hardwire.models.server import server_file
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that the buffers of vLLM's adapter slots can have (``--max-lora-rank``)."""

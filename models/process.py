@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from models.parameters import quantity
+from hardwire.models.parameters import quantity
 
 
 @dataclass(frozen=True)

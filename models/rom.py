@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.language_model import LanguageModel
+from hardwire.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models import catalogue
-from models.errors import InputError
-from models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
+from hardwire.models import catalogue
+from hardwire.models.errors import InputError
+from hardwire.models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
 
 LINKS = ("each", "shared")
 ISSUES = ("serial", "pipelined")

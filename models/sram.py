@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from models.area import BYTES_PER_MIB
-from models.chip import Chip
-from models.language_model import LanguageModel
+from hardwire.models.area import BYTES_PER_MIB
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)

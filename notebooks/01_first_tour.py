@@ -23,11 +23,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-
-from experiments.run.plot import COLORS, STYLE
-from experiments.run.view import OPERATION_NAMES
-from models import Adapter, Chip, LanguageModel
-from simulator import predict, run
+from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.experiments.run.view import OPERATION_NAMES
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.simulator import predict, run
 
 plt.rcParams.update(STYLE)
 chip = Chip.open("hc1")

@@ -20,11 +20,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-
-from experiments.run.plot import COLORS, STYLE
-from experiments.run.view import OPERATION_NAMES
-from models import Chip, LanguageModel
-from simulator import draw_chips, predict
+from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.experiments.run.view import OPERATION_NAMES
+from hardwire.models import Chip, LanguageModel
+from hardwire.simulator import draw_chips, predict
 
 plt.rcParams.update(STYLE)
 chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")

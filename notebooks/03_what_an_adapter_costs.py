@@ -20,11 +20,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-
-from experiments.run.plot import COLORS, STYLE
-from experiments.sweep import Design, evaluate
-from models import Adapter, Chip, LanguageModel
-from simulator import draw_chips, free_rank, predict, swap_latency
+from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.experiments.sweep import Design, evaluate
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.simulator import draw_chips, free_rank, predict, swap_latency
 
 plt.rcParams.update(STYLE)
 chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")

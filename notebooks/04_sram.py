@@ -19,9 +19,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-
-from experiments.run.plot import COLORS, STYLE
-from experiments.sweep import Design, evaluate
+from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.experiments.sweep import Design, evaluate
 
 plt.rcParams.update(STYLE)
 base = Design.open("hc1", {"adapter": "r16:all-linear"})

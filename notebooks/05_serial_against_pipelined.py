@@ -19,10 +19,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-
-from experiments.run.plot import COLORS, STYLE
-from models import Chip, LanguageModel
-from simulator import draw_chips, predict, run
+from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.models import Chip, LanguageModel
+from hardwire.simulator import draw_chips, predict, run
 
 plt.rcParams.update(STYLE)
 model = LanguageModel.open("llama-3.1-8b")

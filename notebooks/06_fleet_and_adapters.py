@@ -22,15 +22,14 @@
 # %%
 import matplotlib.pyplot as plt
 import pandas as pd
-
-from experiments.run.plot import COLORS, STYLE
-from models import LanguageModel
-from simulator.serving.load.adapters import AdapterSet
-from simulator.serving.load.popularity import Uniform, assign_adapters
-from simulator.serving.load.synthetic import make_workload
-from simulator.serving.metrics import Slo, summarize
-from simulator.serving.policies.policy import Policy
-from simulator.serving.replay import open_server, replay
+from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.models import LanguageModel
+from hardwire.simulator.serving.load.adapters import AdapterSet
+from hardwire.simulator.serving.load.popularity import Uniform, assign_adapters
+from hardwire.simulator.serving.load.synthetic import make_workload
+from hardwire.simulator.serving.metrics import Slo, summarize
+from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.replay import open_server, replay
 
 plt.rcParams.update(STYLE)
 model = LanguageModel.open("llama-3.1-8b")

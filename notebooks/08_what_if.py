@@ -18,15 +18,14 @@
 # states; the red point is the design as set.
 #
 # A slider goes from half the low end to twice the high end of what the chip file believes of the
-# parameter. *As filed* puts all back. All numbers are those of `simulator.predict`: closed form,
-# no interval. For intervals and the engines run `hardwire run --set NAME=VALUE`.
+# parameter. *As filed* puts all back. All numbers are those of `hardwire.simulator.predict`: closed
+# form, no interval. For intervals and the engines run `hardwire run --set NAME=VALUE`.
 
 # %%
+from hardwire.experiments.run.whatif import WhatIf
+from hardwire.models import Chip, LanguageModel
+from hardwire.simulator import predict
 from IPython.display import display
-
-from experiments.run.whatif import WhatIf
-from models import Chip, LanguageModel
-from simulator import predict
 
 display(WhatIf("hc1"))
 

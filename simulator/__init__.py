@@ -2,8 +2,8 @@
 
 The names here are the Python interface::
 
-    from models import Chip, LanguageModel, Adapter
-    from simulator import run
+    from hardwire.models import Chip, LanguageModel, Adapter
+    from hardwire.simulator import run
 
     chip = Chip.open("hc1")
     model = LanguageModel.open("llama-3.1-8b")
@@ -11,12 +11,12 @@ The names here are the Python interface::
     result.base.decode_tokens_per_s_user
 """
 
-from simulator.belief.draws import draw_chips
-from simulator.closed_form import Prediction, free_rank, predict
-from simulator.datapath import TokenProgram, build_program
-from simulator.requests import AdapterLoad, Requests, Timeline
-from simulator.single import Result, run
-from simulator.swap import SwapLatency, swap_latency
+from hardwire.simulator.belief.draws import draw_chips
+from hardwire.simulator.closed_form import Prediction, free_rank, predict
+from hardwire.simulator.datapath import TokenProgram, build_program
+from hardwire.simulator.requests import AdapterLoad, Requests, Timeline
+from hardwire.simulator.single import Result, run
+from hardwire.simulator.swap import SwapLatency, swap_latency
 
 __all__ = [
     "AdapterLoad",

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from models.adapter.adapter import Adapter
-from models.adapter.shape import AdapterShape
-from models.area import area, transistors
-from models.chip import Chip
-from models.cost import die_cost_usd, usd_per_million_tokens
-from models.energy import Activity, PowerReport, power
-from models.language_model import LanguageModel
-from simulator.datapath import (
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.area import area, transistors
+from hardwire.models.chip import Chip
+from hardwire.models.cost import die_cost_usd, usd_per_million_tokens
+from hardwire.models.energy import Activity, PowerReport, power
+from hardwire.models.language_model import LanguageModel
+from hardwire.simulator.datapath import (
     OPERATIONS,
     Stage,
     adapter_format,

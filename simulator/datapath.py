@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from kernels.lowrank.lowrank import Work, phase_work
-from models.adapter.adapter import Adapter
-from models.adapter.shape import AdapterShape
-from models.chip import Chip
-from models.language_model import LanguageModel
-from models.rom import RomMatrix, head_matrix, layer_matrices
+from hardwire.kernels.lowrank.lowrank import Work, phase_work
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
 
 OPERATIONS = ("rom", "attention", "lora", "norms_activations", "lm_head_sampling")
 """What a token's time is divided into."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-
-from simulator.datapath import TokenProgram, adapter_layer_bytes, ceil_div
+from hardwire.simulator.datapath import TokenProgram, adapter_layer_bytes, ceil_div
 
 LoadMode = Literal["blocking", "double_buffered", "streamed"]
 LOAD_MODES: tuple[LoadMode, ...] = ("blocking", "double_buffered", "streamed")

@@ -7,30 +7,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-
-from models.adapter.adapter import Adapter
-from models.area import BYTES_PER_MIB
-from models.chip import Chip
-from models.errors import InputError
-from models.language_model import LanguageModel
-from models.sram import SramBudget, sram_budget
-from simulator.belief.draws import draw_chips, interval
-from simulator.closed_form import (
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.area import BYTES_PER_MIB
+from hardwire.models.chip import Chip
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.sram import SramBudget, sram_budget
+from hardwire.simulator.belief.draws import draw_chips, interval
+from hardwire.simulator.closed_form import (
     Prediction,
     decode_context,
     free_rank,
     initiation_cycles,
     predict,
 )
-from simulator.datapath import (
+from hardwire.simulator.datapath import (
     OPERATIONS,
     TokenProgram,
     adapter_bytes,
     adapter_format,
     build_program,
 )
-from simulator.requests import Requests, Timeline
-from simulator.swap import SwapLatency, swap_latency
+from hardwire.simulator.requests import Requests, Timeline
+from hardwire.simulator.swap import SwapLatency, swap_latency
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -290,10 +289,10 @@ def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str 
 def timeline(program: TokenProgram, requests: Requests, engine: Engine) -> Timeline:
     """Run the token program on the engine asked for."""
     if engine == "reference":
-        from simulator.engines import reference  # noqa: PLC0415 - SimPy only where it is asked for
+        from hardwire.simulator.engines import reference  # noqa: PLC0415 - SimPy only where it is asked for
 
         return reference.simulate(program, requests)
-    from simulator.engines import compiled  # noqa: PLC0415 - numba only where it is needed
+    from hardwire.simulator.engines import compiled  # noqa: PLC0415 - numba only where it is needed
 
     return compiled.simulate(program, requests)
 

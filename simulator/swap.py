@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.adapter.adapter import Adapter
-from models.chip import Chip
-from models.language_model import LanguageModel
-from simulator.datapath import adapter_bytes, build_program
-from simulator.requests import AdapterLoad, LoadMode, Requests
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.simulator.datapath import adapter_bytes, build_program
+from hardwire.simulator.requests import AdapterLoad, LoadMode, Requests
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SwapLatency:
 
 def swap_latency(chip: Chip, model: LanguageModel, adapter: Adapter) -> SwapLatency:
     """Swap latencies of ``adapter`` on ``chip``, each the delay against a resident adapter."""
-    from simulator.engines.compiled import simulate  # noqa: PLC0415 - numba only where it is needed
+    from hardwire.simulator.engines.compiled import simulate  # noqa: PLC0415 - numba only where it is needed
 
     program = build_program(chip, model, [adapter])
     requests = Requests.uniform(users=1, prompt=1, output=1, adapter=1)

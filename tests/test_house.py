@@ -39,4 +39,4 @@ def test_the_reference_stands_alone() -> None:
     """An oracle that called the code it checks would agree with its mistakes."""
     source = (ROOT / "simulator" / "reference.py").read_text(encoding="utf-8")
     assert "numba" not in source
-    assert "simulator.engines.compiled" not in source
+    assert "hardwire.simulator.engines.compiled" not in source

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-from models.adapter.shape import AdapterShape
-from models.chip import DECLARED
-from models.errors import InputError
-from models.language_model import LanguageModel
-from models.parameters import is_log
-from simulator.belief.chip import (
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.chip import DECLARED
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import is_log
+from hardwire.simulator.belief.chip import (
     CANDIDATES,
     CLOCK,
     EARLIER,
@@ -24,9 +22,10 @@ from simulator.belief.chip import (
     Posterior,
     with_discrepancy,
 )
-from simulator.belief.draws import SEED
-from simulator.belief.posterior import Array, Measurement, predictive
-from simulator.belief.predictions import predictions
+from hardwire.simulator.belief.draws import SEED
+from hardwire.simulator.belief.posterior import Array, Measurement, predictive
+from hardwire.simulator.belief.predictions import predictions
+from numpy.typing import NDArray
 
 LANES = "datapath.lanes"
 ADAPTERS = ("r16:all-linear", "r64:all-linear")

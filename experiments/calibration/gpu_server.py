@@ -1,9 +1,8 @@
 """The fit behind ``vllm-h100``: step times from component runs of vLLM, with residuals.
 
-``python -m experiments.calibration.gpu_server PATH`` reads the component CSV (one row per run:
-kind, folder,
-num_prompts, in_tokens, out_tokens, duration_s, mean_ttft_ms, mean_tpot_ms) and prints the
-coefficients beside those of the server file. Method and sources: docs/gpu-servers.md.
+``python -m hardwire.experiments.calibration.gpu_server PATH`` reads the component CSV (one row per
+run: kind, folder, num_prompts, in_tokens, out_tokens, duration_s, mean_ttft_ms, mean_tpot_ms) and
+prints the coefficients beside those of the server file. Method and sources: docs/gpu-servers.md.
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from hardwire.experiments.shared.tables import plain_table
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import BatchServer
 from numpy.typing import NDArray
 from rich.console import Console
-
-from experiments.shared.tables import plain_table
-from models.errors import InputError
-from models.gpu_server import BatchServer
 
 MODEL = "llama-3.1-8b-instruct"
 SERVER = "vllm-h100"

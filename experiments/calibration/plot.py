@@ -7,17 +7,16 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from hardwire.experiments.calibration.calibrate import ParameterRow, Report
+from hardwire.experiments.calibration.view import shown
+from hardwire.experiments.run.plot import COLORS, INK, STYLE
+from hardwire.models.chip import DECLARED
+from hardwire.simulator.belief.chip import CLOCK
+from hardwire.simulator.belief.posterior import Array
+from hardwire.simulator.belief.predictions import predictions
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-
-from experiments.calibration.calibrate import ParameterRow, Report
-from experiments.calibration.view import shown
-from experiments.run.plot import COLORS, INK, STYLE
-from models.chip import DECLARED
-from simulator.belief.chip import CLOCK
-from simulator.belief.posterior import Array
-from simulator.belief.predictions import predictions
 
 BEFORE, AFTER, MEASURED = "#9a9a9a", COLORS["rom"], COLORS["lora"]
 LIGHT = "#d9d9d9"

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from experiments.calibration.calibrate import Report
-from experiments.run.save import to_json
-from experiments.shared.folder import write_all
-from simulator.belief.chip import CLOCK, VENDOR
+from hardwire.experiments.calibration.calibrate import Report
+from hardwire.experiments.run.save import to_json
+from hardwire.experiments.shared.folder import write_all
+from hardwire.simulator.belief.chip import CLOCK, VENDOR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +42,8 @@ def save_calibration(report: Report, folder: Path) -> list[Path]:
     InputError
         If the folder cannot be made or written.
     """
-    from experiments.calibration import plot as plots  # noqa: PLC0415 - matplotlib is slow
-    from experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.calibration import plot as plots  # noqa: PLC0415 - matplotlib is slow
+    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
 
     def text(path: Path) -> None:
         path.write_text(to_json(report.to_dict()) + "\n", encoding="utf-8")

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from experiments.cli import calibrate as cli_calibrate
-from experiments.cli import report as cli_report
-from experiments.cli import search as cli_search
-from experiments.cli import sensitivity as cli_sensitivity
-from experiments.cli import serving as cli_serving
-from experiments.cli import sweep as cli_sweep
-from experiments.cli import validate as cli_validate
-from experiments.cli.console import print_rich, say_saved
-from models.errors import InputError
+from hardwire.experiments.cli import calibrate as cli_calibrate
+from hardwire.experiments.cli import report as cli_report
+from hardwire.experiments.cli import search as cli_search
+from hardwire.experiments.cli import sensitivity as cli_sensitivity
+from hardwire.experiments.cli import serving as cli_serving
+from hardwire.experiments.cli import sweep as cli_sweep
+from hardwire.experiments.cli import validate as cli_validate
+from hardwire.experiments.cli.console import print_rich, say_saved
+from hardwire.models.errors import InputError
 
 if TYPE_CHECKING:
-    from models.adapter.adapter import Adapter
-    from models.language_model import LanguageModel
+    from hardwire.models.adapter.adapter import Adapter
+    from hardwire.models.language_model import LanguageModel
 
 app = typer.Typer(
     name="hardwire",
@@ -95,10 +94,10 @@ def run(
     ] = None,
 ) -> None:
     """Simulate one chip and print the verdict, without and with an adapter."""
-    from experiments.run.save import save as save_result  # noqa: PLC0415
-    from experiments.run.save import to_json  # noqa: PLC0415
-    from models.chip import Chip  # noqa: PLC0415
-    from simulator.single import run as simulate  # noqa: PLC0415
+    from hardwire.experiments.run.save import save as save_result  # noqa: PLC0415
+    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.models.chip import Chip  # noqa: PLC0415
+    from hardwire.simulator.single import run as simulate  # noqa: PLC0415
 
     chosen = Chip.open(chip)
     changes = _settings(settings or [])
@@ -114,8 +113,8 @@ def run(
     data = result.to_dict()
     executed = computed = None
     if execute:
-        from experiments.run.kernels import execute as run_kernels  # noqa: PLC0415
-        from experiments.run.tokens import execute_run, weights_folder  # noqa: PLC0415
+        from hardwire.experiments.run.kernels import execute as run_kernels  # noqa: PLC0415
+        from hardwire.experiments.run.tokens import execute_run, weights_folder  # noqa: PLC0415
 
         folder = weights_folder(model)
         if loaded is None and folder is None:
@@ -134,7 +133,7 @@ def run(
     if as_json:
         print(to_json(data))
         return
-    from experiments.run.view import render  # noqa: PLC0415
+    from hardwire.experiments.run.view import render  # noqa: PLC0415
 
     print_rich(render(result, executed, computed))
     say_saved(save, written)
@@ -143,7 +142,7 @@ def run(
 @app.command("list")
 def list_catalogue() -> None:
     """Show the chips, models, processes and servers that come with Hardwire."""
-    from experiments.shared.listing import catalogue_tables  # noqa: PLC0415
+    from hardwire.experiments.shared.listing import catalogue_tables  # noqa: PLC0415
 
     print_rich(catalogue_tables())
 
@@ -151,8 +150,8 @@ def list_catalogue() -> None:
 @app.command()
 def show(chip: Annotated[str, typer.Argument(help="Catalogue name or YAML file.")]) -> None:
     """Show every parameter of a chip: value, unit, kind, range and source."""
-    from experiments.shared.listing import chip_tables  # noqa: PLC0415
-    from models.chip import Chip  # noqa: PLC0415
+    from hardwire.experiments.shared.listing import chip_tables  # noqa: PLC0415
+    from hardwire.models.chip import Chip  # noqa: PLC0415
 
     print_rich(chip_tables(Chip.open(chip)))
 
@@ -179,8 +178,8 @@ def formats(
     ] = None,
 ) -> None:
     """Measure what each number format of weights, KV cache and adapter costs against float32."""
-    from experiments.formats.measure import measure, small_llama  # noqa: PLC0415
-    from experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.formats.measure import measure, small_llama  # noqa: PLC0415
+    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
 
     base = _model(model, "") if model is not None else small_llama()
     folder = Path(model) if model is not None and Path(model).is_dir() else None
@@ -190,13 +189,13 @@ def formats(
     report = measure(base, folder, loaded, tokens=tokens, seed=seed)
     written = []
     if save is not None:
-        from experiments.formats.view import save_formats  # noqa: PLC0415
+        from hardwire.experiments.formats.view import save_formats  # noqa: PLC0415
 
         written = save_formats(report, save)
     if as_json:
         print(to_json(report.to_dict()))
         return
-    from experiments.formats.view import render  # noqa: PLC0415
+    from hardwire.experiments.formats.view import render  # noqa: PLC0415
 
     print_rich(render(report))
     say_saved(save, written)
@@ -209,9 +208,9 @@ def inspect_adapter(
     model: ModelOption = None,
 ) -> None:
     """Say what an adapter holds, whether it fits the chip, and if not why (exit status 1)."""
-    from experiments.shared.listing import adapter_table  # noqa: PLC0415
-    from models.chip import Chip  # noqa: PLC0415
-    from simulator.single import adapter_obstacle  # noqa: PLC0415
+    from hardwire.experiments.shared.listing import adapter_table  # noqa: PLC0415
+    from hardwire.models.chip import Chip  # noqa: PLC0415
+    from hardwire.simulator.single import adapter_obstacle  # noqa: PLC0415
 
     chosen = Chip.open(chip)
     base = _model(model, chosen.model)
@@ -237,8 +236,8 @@ def make_adapter(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
 ) -> None:
     """Write a valid full-size PEFT adapter with random weights, for trying things out."""
-    from models.adapter.adapter import write_adapter  # noqa: PLC0415
-    from models.language_model import LanguageModel  # noqa: PLC0415
+    from hardwire.models.adapter.adapter import write_adapter  # noqa: PLC0415
+    from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
 
     base = LanguageModel.open(model)
     made = write_adapter(out, base, rank, targets, alpha=alpha, dtype=dtype.value, seed=seed)
@@ -257,13 +256,13 @@ def _settings(texts: list[str]) -> dict[str, str | float]:
 
 
 def _model(name: str | None, default: str) -> LanguageModel:
-    from models.language_model import LanguageModel  # noqa: PLC0415
+    from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
 
     return LanguageModel.open(name or default)
 
 
 def _adapter(text: str, model: LanguageModel) -> Adapter | None:
-    from models.adapter.shape import open_adapter  # noqa: PLC0415
+    from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
 
     return open_adapter(text, model)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from experiments.cli.console import print_rich, say_saved
+from hardwire.experiments.cli.console import print_rich, say_saved
 
 
 def calibrate(
@@ -27,21 +26,21 @@ def calibrate(
     ] = None,
 ) -> None:
     """Infer a chip's unpublished parameters from all that was measured of it."""
-    from experiments.calibration.calibrate import ADAPTERS  # noqa: PLC0415
-    from experiments.calibration.calibrate import calibrate as infer  # noqa: PLC0415
-    from experiments.run.save import to_json  # noqa: PLC0415
-    from simulator.belief.draws import SEED  # noqa: PLC0415
+    from hardwire.experiments.calibration.calibrate import ADAPTERS  # noqa: PLC0415
+    from hardwire.experiments.calibration.calibrate import calibrate as infer  # noqa: PLC0415
+    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.simulator.belief.draws import SEED  # noqa: PLC0415
 
     report = infer(chip, adapter or ADAPTERS, seed=SEED if seed is None else seed)
     written = []
     if save is not None:
-        from experiments.calibration.save import save_calibration  # noqa: PLC0415
+        from hardwire.experiments.calibration.save import save_calibration  # noqa: PLC0415
 
         written = save_calibration(report, save)
     if as_json:
         print(to_json(report.to_dict()))
         return
-    from experiments.calibration.view import render  # noqa: PLC0415
+    from hardwire.experiments.calibration.view import render  # noqa: PLC0415
 
     print_rich(render(report))
     say_saved(save, written)

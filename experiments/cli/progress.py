@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from experiments.cli.serving import QUICK_S
+from hardwire.experiments.cli.serving import QUICK_S
 
 if TYPE_CHECKING:
     from rich.progress import Progress

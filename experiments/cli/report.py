@@ -18,7 +18,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one HTML page of a saved folder: verdict, figures, tables, configuration, sources."""
-    from experiments.report.build import write_report  # noqa: PLC0415
+    from hardwire.experiments.report.build import write_report  # noqa: PLC0415
 
     typer.echo(f"Report in {write_report(folder, output)}")
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from experiments.cli.console import print_rich, say_saved
-from experiments.cli.progress import progress_bar
-from experiments.cli.serving import INTERRUPTED
+from hardwire.experiments.cli.console import print_rich, say_saved
+from hardwire.experiments.cli.progress import progress_bar
+from hardwire.experiments.cli.serving import INTERRUPTED
 
 
 def search(
@@ -37,10 +36,10 @@ def search(
     ] = None,
 ) -> None:
     """Search a study for its Pareto front: several objectives under constraints."""
-    from experiments.run.save import to_json  # noqa: PLC0415
-    from experiments.search.search import STORAGE  # noqa: PLC0415
-    from experiments.search.search import search as run  # noqa: PLC0415
-    from experiments.sweep import Study  # noqa: PLC0415
+    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.search.search import STORAGE  # noqa: PLC0415
+    from hardwire.experiments.search.search import search as run  # noqa: PLC0415
+    from hardwire.experiments.sweep import Study  # noqa: PLC0415
 
     opened = Study.open(study)
     with progress_bar(opened.name, trials, hidden=as_json) as bar:
@@ -59,13 +58,13 @@ def search(
         )
     written = []
     if save is not None:
-        from experiments.search.view import save_search  # noqa: PLC0415
+        from hardwire.experiments.search.view import save_search  # noqa: PLC0415
 
         written = save_search(found, save)
     if as_json:
         print(to_json(found.to_dict()))
     else:
-        from experiments.search.view import render  # noqa: PLC0415
+        from hardwire.experiments.search.view import render  # noqa: PLC0415
 
         print_rich(render(found))
         say_saved(save, written)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from experiments.cli.console import print_rich, say_saved
+from hardwire.experiments.cli.console import print_rich, say_saved
 
 
 def sensitivity(
@@ -43,9 +42,9 @@ def sensitivity(
     ] = None,
 ) -> None:
     """Say which uncertain parameters a metric depends on: Sobol indices and tornado."""
-    from experiments.run.save import to_json  # noqa: PLC0415
-    from experiments.sensitivity.sobol import analyse  # noqa: PLC0415
-    from experiments.sweep import Design  # noqa: PLC0415
+    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.sensitivity.sobol import analyse  # noqa: PLC0415
+    from hardwire.experiments.sweep import Design  # noqa: PLC0415
 
     load = {"prompt": prompt, "output": output, "users": users}
     settings = {f"workload.{name}": value for name, value in load.items()}
@@ -59,13 +58,13 @@ def sensitivity(
     )
     written = []
     if save is not None:
-        from experiments.sensitivity.view import save_sensitivity  # noqa: PLC0415
+        from hardwire.experiments.sensitivity.view import save_sensitivity  # noqa: PLC0415
 
         written = save_sensitivity(report, save)
     if as_json:
         print(to_json(report.to_dict()))
         return
-    from experiments.sensitivity.view import render  # noqa: PLC0415
+    from hardwire.experiments.sensitivity.view import render  # noqa: PLC0415
 
     print_rich(render(report))
     say_saved(save, written)

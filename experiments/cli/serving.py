@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from experiments.cli.console import names, print_rich, say_saved
-from models.errors import InputError
+from hardwire.experiments.cli.console import names, print_rich, say_saved
+from hardwire.models.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -129,14 +128,14 @@ def replay(
 ) -> None:
     """Replay a request trace on a server with many adapters."""
     given = _given(locals())
-    from experiments.replay.replay import (  # noqa: PLC0415
+    from hardwire.experiments.replay.replay import (  # noqa: PLC0415
         Setup,
         prepare,
         read_config,
         refuse_what_is_never_served,
         run,
     )
-    from experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
 
     known = {} if config is None else read_config(config)
     setup = Setup.from_options({"server": SERVER, **known, **_parsed(given)})
@@ -146,13 +145,13 @@ def replay(
     refuse_what_is_never_served(done)
     written = []
     if save is not None:
-        from experiments.replay.save import save as save_replay  # noqa: PLC0415
+        from hardwire.experiments.replay.save import save as save_replay  # noqa: PLC0415
 
         written = save_replay(done, save)
     if as_json:
         print(to_json(done.to_dict()))
     else:
-        from experiments.replay.view import render  # noqa: PLC0415
+        from hardwire.experiments.replay.view import render  # noqa: PLC0415
 
         print_rich(render(done.summary, done.title, done.memory, done.words()))
     _close(done.interrupted, save, written, as_json)
@@ -193,9 +192,9 @@ def compare(
 ) -> None:
     """Put servers side by side under the same load."""
     given = _given(locals())
-    from experiments.replay import compare as comparing  # noqa: PLC0415
-    from experiments.replay.replay import Setup  # noqa: PLC0415
-    from experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.replay import compare as comparing  # noqa: PLC0415
+    from hardwire.experiments.replay.replay import Setup  # noqa: PLC0415
+    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
 
     names = [name.strip() for name in servers.split(",") if name.strip()]
     if not names:
@@ -224,7 +223,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(given: dict[str, Any]) -> dict[str, Any]:
-    from experiments.replay.replay import parse_rates, parse_slo  # noqa: PLC0415
+    from hardwire.experiments.replay.replay import parse_rates, parse_slo  # noqa: PLC0415
 
     parsers = {"slo": parse_slo, "adapter_rates": parse_rates}
     return {k: parsers[k](v) if k in parsers else v for k, v in given.items()}

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from experiments.cli.console import print_rich, say_saved
-from experiments.cli.progress import progress_bar
-from experiments.cli.serving import INTERRUPTED
+from hardwire.experiments.cli.console import print_rich, say_saved
+from hardwire.experiments.cli.progress import progress_bar
+from hardwire.experiments.cli.serving import INTERRUPTED
 
 if TYPE_CHECKING:
-    from experiments.sweep.store import Counts
+    from hardwire.experiments.sweep.store import Counts
 
 STORE = Path("hardwire-store")
 
@@ -41,11 +40,11 @@ def sweep(
     ] = None,
 ) -> None:
     """Compute all points of a study, or those that its store lacks."""
-    from experiments.run.save import to_json  # noqa: PLC0415
-    from experiments.shared.extras import needs  # noqa: PLC0415
-    from experiments.sweep import Study  # noqa: PLC0415
-    from experiments.sweep.runner import sweep as run  # noqa: PLC0415
-    from experiments.sweep.view import look, save_sweep  # noqa: PLC0415
+    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.shared.extras import needs  # noqa: PLC0415
+    from hardwire.experiments.sweep import Study  # noqa: PLC0415
+    from hardwire.experiments.sweep.runner import sweep as run  # noqa: PLC0415
+    from hardwire.experiments.sweep.view import look, save_sweep  # noqa: PLC0415
 
     needs("duckdb", "sweep")
     opened = Study.open(study)
@@ -61,7 +60,7 @@ def sweep(
     if as_json:
         print(to_json(view.to_dict()))
     else:
-        from experiments.sweep.view import render  # noqa: PLC0415
+        from hardwire.experiments.sweep.view import render  # noqa: PLC0415
 
         print_rich(render(view))
         say_saved(save, written)
@@ -80,7 +79,7 @@ def results(
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
 ) -> None:
     """Ask a store of sweeps in SQL (DuckDB)."""
-    from experiments.sweep.results import results as ask  # noqa: PLC0415
+    from hardwire.experiments.sweep.results import results as ask  # noqa: PLC0415
 
     found = ask(store, sql)
     if as_json:
@@ -88,7 +87,7 @@ def results(
     elif as_csv:
         print(found.to_csv(index=False), end="")
     else:
-        from experiments.sweep.view import results_table  # noqa: PLC0415
+        from hardwire.experiments.sweep.view import results_table  # noqa: PLC0415
 
         print_rich(results_table(found))
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from experiments.cli.console import print_rich
-from models.errors import InputError
+from hardwire.experiments.cli.console import print_rich
+from hardwire.models.errors import InputError
 
 
 def validate(
@@ -25,8 +24,8 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects, SI units.")] = False,
 ) -> None:
     """Run every published figure that the models can predict, and say how far off they are."""
-    from experiments.validation.bench import Bench  # noqa: PLC0415
-    from experiments.validation.rows import validate as run  # noqa: PLC0415
+    from hardwire.experiments.validation.bench import Bench  # noqa: PLC0415
+    from hardwire.experiments.validation.rows import validate as run  # noqa: PLC0415
 
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: is no folder")
@@ -35,7 +34,7 @@ def validate(
         rows = [row.to_dict() for row in found.rows]
         print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
         return
-    from experiments.validation.view import render  # noqa: PLC0415
+    from hardwire.experiments.validation.view import render  # noqa: PLC0415
 
     print_rich(render(found))
 

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from hardwire.experiments.run.kernels import decibels
 from numpy.typing import NDArray
-
-from experiments.run.kernels import decibels
 
 _ROWS = 64  # of logits that are float64 at a time
 

@@ -15,22 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hardwire.experiments.formats.divergence import (
+    Divergence,
+    divergence,
+    entropy_nats,
+    scale_to_entropy,
+)
+from hardwire.experiments.run.kernels import decibels
+from hardwire.experiments.run.tokens import decoder_threads
+from hardwire.kernels.decoder.base_weights import WEIGHT_FORMATS, Matrix
+from hardwire.kernels.decoder.checkpoint import RandomWeights
+from hardwire.kernels.decoder.decoder import Decoder, ResidentAdapter
+from hardwire.kernels.decoder.kv_cache import KV_BITS, KVCache
+from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE
+from hardwire.kernels.lowrank.batch import LowRankBatch
+from hardwire.kernels.lowrank.formats import FORMATS
+from hardwire.kernels.lowrank.lowrank import LowRankImage, reference
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import TARGETS, LanguageModel, module_path
 from numpy.typing import NDArray
-
-from experiments.formats.divergence import Divergence, divergence, entropy_nats, scale_to_entropy
-from experiments.run.kernels import decibels
-from experiments.run.tokens import decoder_threads
-from kernels.decoder.base_weights import WEIGHT_FORMATS, Matrix
-from kernels.decoder.checkpoint import RandomWeights
-from kernels.decoder.decoder import Decoder, ResidentAdapter
-from kernels.decoder.kv_cache import KV_BITS, KVCache
-from kernels.decoder.rope import LLAMA_3_1_ROPE
-from kernels.lowrank.batch import LowRankBatch
-from kernels.lowrank.formats import FORMATS
-from kernels.lowrank.lowrank import LowRankImage, reference
-from models.adapter.adapter import Adapter
-from models.errors import InputError
-from models.language_model import TARGETS, LanguageModel, module_path
 
 RANKS = (1, 4, 16, 64, 256)
 """Ranks of the random adapters, as far as the model is that wide."""

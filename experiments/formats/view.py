@@ -6,18 +6,16 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.tables import QUIET, plain_table
 from rich.console import Group
 from rich.text import Text
 
-from experiments.shared.folder import write_all
-from experiments.shared.tables import QUIET, plain_table
-
 if TYPE_CHECKING:
+    from hardwire.experiments.formats.divergence import Divergence
     from rich.console import RenderableType
     from rich.table import Table
-
-    from experiments.formats.divergence import Divergence
-from experiments.formats.measure import FormatReport
+from hardwire.experiments.formats.measure import FormatReport
 
 
 def render(report: FormatReport) -> RenderableType:
@@ -84,8 +82,8 @@ def save_formats(report: FormatReport, folder: Path) -> list[Path]:
     InputError
         If the folder cannot be made or written.
     """
-    from experiments.formats import plot as formats_plot  # noqa: PLC0415
-    from experiments.run import plot as plots  # noqa: PLC0415
+    from hardwire.experiments.formats import plot as formats_plot  # noqa: PLC0415
+    from hardwire.experiments.run import plot as plots  # noqa: PLC0415
 
     return write_all(
         folder,

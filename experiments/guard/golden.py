@@ -1,9 +1,9 @@
 """The model's predictions, committed: what a change to the code or the files does to them.
 
-``python -m experiments.guard.golden`` computes them again and shows what changed as a table of
-before, after and ratio; with
-``--accept`` it writes them to ``tests/golden_metrics.json``. ``--against``
-compares with another such file instead, as a pull request does with that of the branch it is for.
+``python -m hardwire.experiments.guard.golden`` computes them again and shows what changed as a
+table of before, after and ratio; with ``--accept`` it writes them to ``tests/golden_metrics.json``.
+``--against`` compares with another such file instead, as a pull request does with that of the
+branch it is for.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from experiments.shared.folder import write_all
-from models import Adapter, Chip, LanguageModel, catalogue
-from models.errors import InputError
-from models.files import reason
+from hardwire.experiments.shared.folder import write_all
+from hardwire.models import Adapter, Chip, LanguageModel, catalogue
+from hardwire.models.errors import InputError
+from hardwire.models.files import reason
 
 RECORD = Path(__file__).resolve().parents[2] / "tests" / "golden_metrics.json"
-ACCEPT = "python -m experiments.guard.golden --accept"
+ACCEPT = "python -m hardwire.experiments.guard.golden --accept"
 
 RELATIVE_TOLERANCE = 1e-9
 """What another machine's libm may do to a float. Whole numbers and words must be equal."""
@@ -86,7 +85,7 @@ def predictions() -> Metrics:
 
 def _silicon(name: str) -> dict[str, Value]:
     """What does not depend on the load: area, transistors, cost of the die."""
-    from simulator import predict  # noqa: PLC0415 - only where predictions are computed
+    from hardwire.simulator import predict  # noqa: PLC0415 - only where predictions are computed
 
     chip = Chip.open(name)
     one = predict(chip, LanguageModel.open(chip.model), prompt=1, output=2)
@@ -101,7 +100,7 @@ def _silicon(name: str) -> dict[str, Value]:
 
 def _chip(name: str, issue: str) -> Metrics:
     """One chip with and without adapters, by the closed forms and by the compiled engine."""
-    from simulator import run  # noqa: PLC0415
+    from hardwire.simulator import run  # noqa: PLC0415
 
     chip = Chip.open(name).with_settings({"datapath.issue": issue})
     model = LanguageModel.open(chip.model)
@@ -150,7 +149,7 @@ def _chip(name: str, issue: str) -> Metrics:
 
 def _replay(server: str, slots: int | None) -> dict[str, Value]:
     """500 requests of the Azure conversations' statistics with 16 adapters of unequal demand."""
-    from experiments.replay.replay import Setup, prepare, run  # noqa: PLC0415
+    from hardwire.experiments.replay.replay import Setup, prepare, run  # noqa: PLC0415
 
     setup = Setup(
         source="azure-conv",
@@ -266,7 +265,9 @@ def write(metrics: Metrics, path: Path = RECORD) -> None:
 
 def main(arguments: Sequence[str] | None = None, record: Path = RECORD) -> int:
     """Compare or accept. Returns the exit status: 1 where predictions are not those recorded."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.guard.golden", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m hardwire.experiments.guard.golden", description=__doc__
+    )
     parser.add_argument("--accept", action="store_true", help=f"write {record.name}")
     parser.add_argument(
         "--against", type=Path, metavar="FILE", help="compare with this one; exit with 0"

@@ -1,7 +1,7 @@
 """The written pages of the manual: docs/chips.md, of all parameters, from the declarations and
 the YAML files, and docs/validation.md with its figure from the committed table.
 
-``python -m experiments.guard.pages`` rewrites them; with ``--check`` it only says
+``python -m hardwire.experiments.guard.pages`` rewrites them; with ``--check`` it only says
 whether one is out of date, and exits with 1 if so. The figure is not compared: other versions of
 Matplotlib draw other bytes.
 """
@@ -13,21 +13,22 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from experiments.validation import page as validation_page
-from experiments.validation.committed import read_table
-from models import catalogue
-from models.chip import DECLARED, SECTIONS, Chip
-from models.gpu_server import Batching, BatchServer
-from models.parameters import Parameter, Quantity, quantities, read_section, read_yaml
-from models.process import Process
-from models.server import Machine, Server
+from hardwire.experiments.validation import page as validation_page
+from hardwire.experiments.validation.committed import read_table
+from hardwire.models import catalogue
+from hardwire.models.chip import DECLARED, SECTIONS, Chip
+from hardwire.models.gpu_server import Batching, BatchServer
+from hardwire.models.parameters import Parameter, Quantity, quantities, read_section, read_yaml
+from hardwire.models.process import Process
+from hardwire.models.server import Machine, Server
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 INTRODUCTION = """\
 # Chips, processes and servers
 
-<!-- Written by `python -m experiments.guard.pages` from models/; change the YAML files instead. -->
+<!-- Written by `python -m hardwire.experiments.guard.pages` from models/; change the YAML files
+instead. -->
 
 Every parameter of every file in the catalogue, as the models use it. Its kind says where it comes
 from:
@@ -154,7 +155,9 @@ def _sentence(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None, folder: Path = DOCS) -> int:
     """Write the pages into ``folder``, or with ``--check`` compare them; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.guard.pages", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m hardwire.experiments.guard.pages", description=__doc__
+    )
     parser.add_argument("--check", action="store_true", help="exit with 1 if one is out of date")
     check = parser.parse_args(arguments).check
     pages = {folder / name: text for name, text in render().items()}
@@ -164,7 +167,10 @@ def main(arguments: Sequence[str] | None = None, folder: Path = DOCS) -> int:
         if not page.is_file() or page.read_bytes() != text.encode()
     ]
     for page in stale if check else []:
-        print(f"{page.name} is out of date: run python -m experiments.guard.pages", file=sys.stderr)
+        print(
+            f"{page.name} is out of date: run python -m hardwire.experiments.guard.pages",
+            file=sys.stderr,
+        )
     if check:
         return 1 if stale else 0
     for page in stale:
@@ -178,7 +184,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = DOCS) -> int:
 
 
 def _draw(folder: Path) -> None:
-    from experiments.validation.plot import validation_figure  # noqa: PLC0415 - slow to import
+    from hardwire.experiments.validation.plot import validation_figure  # noqa: PLC0415 - slow to import
 
     images = folder / "images"
     images.mkdir(exist_ok=True)

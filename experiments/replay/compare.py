@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.panel import Panel
-from rich.text import Text
-
-from experiments.replay.replay import Replay, Setup, prepare, refuse_what_is_never_served, run
-from experiments.replay.view import (
+from hardwire.experiments.replay.replay import (
+    Replay,
+    Setup,
+    prepare,
+    refuse_what_is_never_served,
+    run,
+)
+from hardwire.experiments.replay.view import (
     BAD,
     GOOD,
     LATENCIES,
@@ -25,10 +27,13 @@ from experiments.replay.view import (
     percent,
     seconds,
 )
-from experiments.run.save import to_json
-from experiments.shared.folder import write_all
-from experiments.shared.tables import QUIET, count, plain_table, si
-from models.errors import InputError
+from hardwire.experiments.run.save import to_json
+from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.tables import QUIET, count, plain_table, si
+from hardwire.models.errors import InputError
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.text import Text
 
 FILES = ("compare.png", "compare.json", "compare.csv", "configuration.json")
 DID_NOT_RUN = "did not run"
@@ -257,9 +262,9 @@ def save(comparison: Comparison, folder: Path) -> list[Path]:
     InputError
         If the folder cannot be made or written.
     """
-    from experiments.replay.plot import compare_figure  # noqa: PLC0415 - matplotlib is slow
-    from experiments.report.data import replay_configuration  # noqa: PLC0415
-    from experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.replay.plot import compare_figure  # noqa: PLC0415 - matplotlib is slow
+    from hardwire.experiments.report.data import replay_configuration  # noqa: PLC0415
+    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
 
     setup = comparison.setup.model_dump(mode="json", exclude={"server"}, exclude_none=True)
     options = {**setup, "servers": list(comparison.named)}

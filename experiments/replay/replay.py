@@ -13,26 +13,25 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import yaml
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.chip import Chip
+from hardwire.models.errors import InputError
+from hardwire.models.files import complaint, file_size, reason
+from hardwire.models.gpu_server import BatchServer
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import read_yaml
+from hardwire.models.server import Server
+from hardwire.simulator.serving.load.adapters import AdapterSet
+from hardwire.simulator.serving.load.popularity import Uniform, assign_adapters, parse_popularity
+from hardwire.simulator.serving.load.synthetic import make_tenants, make_workload, preset_names
+from hardwire.simulator.serving.load.workload import Workload
+from hardwire.simulator.serving.log import ServingLog, Status
+from hardwire.simulator.serving.metrics import Slo, summarize
+from hardwire.simulator.serving.policies import policy
+from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.replay import open_server, replay
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from models.adapter.adapter import Adapter
-from models.catalogue import did_you_mean
-from models.chip import Chip
-from models.errors import InputError
-from models.files import complaint, file_size, reason
-from models.gpu_server import BatchServer
-from models.language_model import LanguageModel
-from models.parameters import read_yaml
-from models.server import Server
-from simulator.serving.load.adapters import AdapterSet
-from simulator.serving.load.popularity import Uniform, assign_adapters, parse_popularity
-from simulator.serving.load.synthetic import make_tenants, make_workload, preset_names
-from simulator.serving.load.workload import Workload
-from simulator.serving.log import ServingLog, Status
-from simulator.serving.metrics import Slo, summarize
-from simulator.serving.policies import policy
-from simulator.serving.policies.policy import Policy
-from simulator.serving.replay import open_server, replay
 
 DEFAULT_RANK = 16
 POLICY_FIELDS = (
@@ -160,7 +159,7 @@ class Replay:
     ----------
     title, memory : of the server; what its memory for KV and adapters is called.
     ranks : of the adapters.
-    summary : what ``simulator.serving.metrics.summarize`` gives.
+    summary : what ``hardwire.simulator.serving.metrics.summarize`` gives.
     wall_s : seconds that the simulation took, which no saved file holds.
     """
 

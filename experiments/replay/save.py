@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from hardwire.experiments.replay.replay import Replay, config_text
+from hardwire.experiments.run.save import to_json
+from hardwire.experiments.shared.folder import write_all
+from hardwire.simulator.serving.log import Status
+from hardwire.simulator.serving.metrics import Latency
 from numpy.typing import NDArray
-
-from experiments.replay.replay import Replay, config_text
-from experiments.run.save import to_json
-from experiments.shared.folder import write_all
-from simulator.serving.log import Status
-from simulator.serving.metrics import Latency
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +36,8 @@ def save(done: Replay, folder: Path) -> list[Path]:
     InputError
         If the folder cannot be made or written.
     """
-    from experiments.replay.trace import write_trace  # noqa: PLC0415 - most runs save nothing
-    from experiments.report.data import replay_configuration  # noqa: PLC0415
+    from hardwire.experiments.replay.trace import write_trace  # noqa: PLC0415 - most runs save nothing
+    from hardwire.experiments.report.data import replay_configuration  # noqa: PLC0415
 
     def text(words: str) -> Callable[[Path], Any]:
         return lambda path: path.write_text(words, encoding="utf-8")

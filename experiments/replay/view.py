@@ -6,11 +6,10 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hardwire.experiments.shared.tables import QUIET, bar, count, mib, plain_table, si
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.text import Text
-
-from experiments.shared.tables import QUIET, bar, count, mib, plain_table, si
 
 GOOD, BAD = "green", "red"
 NONE = "–"
@@ -30,7 +29,7 @@ def render(
 
     Parameters
     ----------
-    data : what ``simulator.serving.metrics.summarize`` gives.
+    data : what ``hardwire.simulator.serving.metrics.summarize`` gives.
     title : of the server.
     memory : what its memory for KV and adapters is called.
     setting : words that describe the run, joined by commas.

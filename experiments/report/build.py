@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.report.charts import CSS
-from experiments.report.data import CONFIGURATION, RANKS
-from experiments.report.page import Page
-from experiments.report.replay import compare_page, replay_page
-from experiments.report.run import run_page
-from experiments.report.sweep import sweep_page
-from experiments.shared.extras import needs
-from models.errors import InputError
-from models.files import file_size, read_bytes
+from hardwire.experiments.report.charts import CSS
+from hardwire.experiments.report.data import CONFIGURATION, RANKS
+from hardwire.experiments.report.page import Page
+from hardwire.experiments.report.replay import compare_page, replay_page
+from hardwire.experiments.report.run import run_page
+from hardwire.experiments.report.sweep import sweep_page
+from hardwire.experiments.shared.extras import needs
+from hardwire.models.errors import InputError
+from hardwire.models.files import file_size, read_bytes
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).resolve().parent / "templates"

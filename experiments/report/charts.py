@@ -20,7 +20,7 @@ OPERATION_COLORS = {
     "rom": BLUE, "attention": ORANGE, "lora": RED, "norms_activations": GREEN,
     "lm_head_sampling": VIOLET, "waiting": GREY, "power_cap": DARK,
 }  # fmt: skip
-"""As in the figures of ``experiments.run.plot``."""
+"""As in the figures of ``hardwire.experiments.run.plot``."""
 
 CSS = """
 .hw-bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: 3px 8px;

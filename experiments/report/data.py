@@ -13,21 +13,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from models.adapter.adapter import Adapter
-from models.adapter.shape import AdapterShape
-from models.chip import DECLARED, Chip
-from models.gpu_server import Batching, BatchServer
-from models.language_model import LanguageModel
-from models.parameters import Parameter, Quantity, quantities
-from models.server import Machine, Server
-from simulator.belief.draws import PERCENTILES, draw_chips
-from simulator.closed_form import predict
-from simulator.serving.replay import open_server
-from simulator.single import Result
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.gpu_server import Batching, BatchServer
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import Parameter, Quantity, quantities
+from hardwire.models.server import Machine, Server
+from hardwire.simulator.belief.draws import PERCENTILES, draw_chips
+from hardwire.simulator.closed_form import predict
+from hardwire.simulator.serving.replay import open_server
+from hardwire.simulator.single import Result
 
 if TYPE_CHECKING:
-    from experiments.sweep import Study
+    from hardwire.experiments.sweep import Study
 
 CONFIGURATION = "configuration.json"
 RANKS = "rank.json"

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from experiments.replay.view import (
+from hardwire.experiments.replay.view import (
     LARGE_BYTES,
     LATENCIES,
     LEVELS,
@@ -20,8 +19,18 @@ from experiments.replay.view import (
     percent,
     seconds,
 )
-from experiments.report.charts import BLUE, GREEN, ORANGE, PALETTE, VIOLET, Bar, Line, bars, plot
-from experiments.report.page import (
+from hardwire.experiments.report.charts import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PALETTE,
+    VIOLET,
+    Bar,
+    Line,
+    bars,
+    plot,
+)
+from hardwire.experiments.report.page import (
     Block,
     Page,
     Section,
@@ -30,7 +39,7 @@ from experiments.report.page import (
     configuration_section,
     provenance_section,
 )
-from experiments.shared.tables import count, mib, si
+from hardwire.experiments.shared.tables import count, mib, si
 
 Data = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.report.charts import (
+from hardwire.experiments.report.charts import (
     BLUE,
     GREY,
     OPERATION_COLORS,
@@ -18,7 +18,7 @@ from experiments.report.charts import (
     spans,
     stack,
 )
-from experiments.report.page import (
+from hardwire.experiments.report.page import (
     Block,
     Page,
     Section,
@@ -27,9 +27,9 @@ from experiments.report.page import (
     configuration_section,
     provenance_section,
 )
-from experiments.run.view import BLOCK_NAMES, OPERATION_NAMES
-from experiments.shared.tables import count, mib, si, span
-from models.language_model import TARGETS
+from hardwire.experiments.run.view import BLOCK_NAMES, OPERATION_NAMES
+from hardwire.experiments.shared.tables import count, mib, si, span
+from hardwire.models.language_model import TARGETS
 
 Data = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from experiments.report.page import (
+from hardwire.experiments.report.page import (
     Block,
     Page,
     Section,
@@ -16,9 +16,9 @@ from experiments.report.page import (
     configuration_section,
     provenance_section,
 )
-from experiments.search.view import number
-from experiments.shared.tables import count
-from models.files import file_size, read_bytes
+from hardwire.experiments.search.view import number
+from hardwire.experiments.shared.tables import count
+from hardwire.models.files import file_size, read_bytes
 
 Data = Mapping[str, Any]
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from kernels.lowrank.lowrank import LowRankImage, Work, reference
-from models.adapter.adapter import Adapter
-from models.chip import Chip
-from models.errors import InputError
-from models.language_model import LanguageModel
-from simulator.datapath import adapter_format, adapter_work
+from hardwire.kernels.lowrank.lowrank import LowRankImage, Work, reference
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.chip import Chip
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.simulator.datapath import adapter_format, adapter_work
 
 SEED = 1
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from hardwire.experiments.report.data import rank_curve
+from hardwire.experiments.run.view import OPERATION_NAMES
+from hardwire.models.language_model import TARGETS
+from hardwire.simulator.single import TARGET_TOKENS_PER_S, Result
 from matplotlib.figure import Figure
-
-from experiments.report.data import rank_curve
-from experiments.run.view import OPERATION_NAMES
-from models.language_model import TARGETS
-from simulator.single import TARGET_TOKENS_PER_S, Result
 
 COLORS = {
     "rom": "#1f5a92",

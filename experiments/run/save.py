@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.shared.folder import write_all
-from simulator.single import Result, tokens_frame
+from hardwire.experiments.shared.folder import write_all
+from hardwire.simulator.single import Result, tokens_frame
 
 FILES = (
     "verdict.json",
@@ -48,9 +48,9 @@ def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
         If the folder cannot be made or written.
     """
     # Here, because matplotlib and pandas take longer to import than most runs take.
-    from experiments.report.data import rank_curve, run_configuration  # noqa: PLC0415
-    from experiments.run.plot import breakdown_figure, rank_figure, save_figure  # noqa: PLC0415
-    from experiments.run.trace import write_trace  # noqa: PLC0415
+    from hardwire.experiments.report.data import rank_curve, run_configuration  # noqa: PLC0415
+    from hardwire.experiments.run.plot import breakdown_figure, rank_figure, save_figure  # noqa: PLC0415
+    from hardwire.experiments.run.trace import write_trace  # noqa: PLC0415
 
     def text(values: dict[str, Any]) -> Callable[[Path], Any]:
         return lambda path: path.write_text(to_json(values) + "\n", encoding="utf-8")

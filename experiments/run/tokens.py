@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from kernels.decoder.decoder import Decoder
-from models.adapter.adapter import Adapter
-from models.chip import Chip
-from models.language_model import LanguageModel
-from simulator.datapath import adapter_format, build_program
-from simulator.execution import execute
-from simulator.requests import AdapterLoad, Requests
+from hardwire.kernels.decoder.decoder import Decoder
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.simulator.datapath import adapter_format, build_program
+from hardwire.simulator.execution import execute
+from hardwire.simulator.requests import AdapterLoad, Requests
 
 SEED = 1
 MOST_THREADS = 2

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from simulator.datapath import TokenProgram, build_program
-from simulator.engines.compiled import simulate
-from simulator.requests import Requests
-from simulator.single import Result
+from hardwire.simulator.datapath import TokenProgram, build_program
+from hardwire.simulator.engines.compiled import simulate
+from hardwire.simulator.requests import Requests
+from hardwire.simulator.single import Result
 
 DECODE_TOKENS = 4
 MAX_USERS = 4

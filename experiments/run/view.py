@@ -5,16 +5,24 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from hardwire.experiments.shared.tables import (
+    QUIET,
+    bar,
+    count,
+    mib,
+    plain_table,
+    si,
+    span,
+    text_table,
+)
+from hardwire.simulator.single import TARGET_TOKENS_PER_S, Rates, Result
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from experiments.shared.tables import QUIET, bar, count, mib, plain_table, si, span, text_table
-from simulator.single import TARGET_TOKENS_PER_S, Rates, Result
-
 if TYPE_CHECKING:
-    from experiments.run.kernels import Execution
-    from experiments.run.tokens import ValueRun
+    from hardwire.experiments.run.kernels import Execution
+    from hardwire.experiments.run.tokens import ValueRun
 
 OPERATION_NAMES = {
     "rom": "ROM matrices",

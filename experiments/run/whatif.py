@@ -2,7 +2,7 @@
 
 In a notebook the last expression of a cell shows it::
 
-    from experiments.run.whatif import WhatIf
+    from hardwire.experiments.run.whatif import WhatIf
 
     WhatIf("hc1")
 
@@ -19,8 +19,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
-
-from experiments.report.charts import (
+from hardwire.experiments.report.charts import (
     BLUE,
     CSS,
     OPERATION_COLORS,
@@ -31,18 +30,18 @@ from experiments.report.charts import (
     plot,
     stack,
 )
-from experiments.run.view import OPERATION_NAMES
-from experiments.shared.extras import needs
-from experiments.shared.tables import count, mib, si
-from experiments.sweep.design import OBSTACLES, Design, evaluate
-from models.adapter.shape import AdapterShape
-from models.area import BYTES_PER_MIB
-from models.chip import DECLARED, KV_BITS, Chip
-from models.language_model import TARGETS
-from models.sram import SramBudget, sram_budget
-from simulator.closed_form import Prediction, free_rank, predict
-from simulator.datapath import shape_bytes
-from simulator.single import TARGET_TOKENS_PER_S
+from hardwire.experiments.run.view import OPERATION_NAMES
+from hardwire.experiments.shared.extras import needs
+from hardwire.experiments.shared.tables import count, mib, si
+from hardwire.experiments.sweep.design import OBSTACLES, Design, evaluate
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.area import BYTES_PER_MIB
+from hardwire.models.chip import DECLARED, KV_BITS, Chip
+from hardwire.models.language_model import TARGETS
+from hardwire.models.sram import SramBudget, sram_budget
+from hardwire.simulator.closed_form import Prediction, free_rank, predict
+from hardwire.simulator.datapath import shape_bytes
+from hardwire.simulator.single import TARGET_TOKENS_PER_S
 
 CHIP_SLIDERS: dict[str, str] = {
     "datapath.lanes": "Broadcast lanes",

@@ -22,15 +22,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-
-from experiments.search.store import EXAMPLE, Direction, TrialStore, without_password
-from experiments.shared.extras import needs
-from experiments.sweep import Study
-from experiments.sweep.axis import Axis
-from experiments.sweep.fidelity import evaluate
-from experiments.sweep.keys import program_version
-from experiments.sweep.metrics import Better
-from models.errors import InputError
+from hardwire.experiments.search.store import EXAMPLE, Direction, TrialStore, without_password
+from hardwire.experiments.shared.extras import needs
+from hardwire.experiments.sweep import Study
+from hardwire.experiments.sweep.axis import Axis
+from hardwire.experiments.sweep.fidelity import evaluate
+from hardwire.experiments.sweep.keys import program_version
+from hardwire.experiments.sweep.metrics import Better
+from hardwire.models.errors import InputError
 
 TRIALS = 2000
 POPULATION = 50

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from models.errors import InputError
+from hardwire.models.errors import InputError
 
 Direction = Literal["minimize", "maximize"]
 EXAMPLE = "sqlite:///hardwire-search.sqlite3"

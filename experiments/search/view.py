@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hardwire.experiments.run.save import to_json
+from hardwire.experiments.search.search import Search, losses
+from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.tables import QUIET, count, plain_table, text_table
+from hardwire.experiments.sweep.metrics import Metric
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-
-from experiments.run.save import to_json
-from experiments.search.search import Search, losses
-from experiments.shared.folder import write_all
-from experiments.shared.tables import QUIET, count, plain_table, text_table
-from experiments.sweep.metrics import Metric
 
 MOST_ROWS = 20
 FILES = ("front.csv", "trials.csv", "search.json", "search.png")
@@ -153,8 +152,8 @@ def save_search(found: Search, folder: Path) -> list[Path]:
         If the folder cannot be written.
     """
     # Here, because matplotlib takes longer to import than most of what is printed.
-    from experiments.run.plot import save_figure  # noqa: PLC0415
-    from experiments.search.plot import front_figure  # noqa: PLC0415
+    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.search.plot import front_figure  # noqa: PLC0415
 
     writers = {
         "front.csv": lambda path: _write_csv(found, found.front, path),

@@ -14,15 +14,14 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-
-from experiments.shared.extras import needs
-from experiments.sweep import Design
-from experiments.sweep.design import BLOCK, OBSTACLES, evaluate
-from experiments.sweep.metrics import CLOSED_FORM, check_metrics
-from models.chip import DECLARED, Chip
-from models.errors import InputError
-from models.parameters import Parameter, is_log
-from simulator.belief.draws import calibrate
+from hardwire.experiments.shared.extras import needs
+from hardwire.experiments.sweep import Design
+from hardwire.experiments.sweep.design import BLOCK, OBSTACLES, evaluate
+from hardwire.experiments.sweep.metrics import CLOSED_FORM, check_metrics
+from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.errors import InputError
+from hardwire.models.parameters import Parameter, is_log
+from hardwire.simulator.belief.draws import calibrate
 
 SAMPLES = 1024
 RESAMPLES = 100
@@ -70,7 +69,7 @@ class Input:
         )
 
     def at(self, quantiles: np.ndarray) -> np.ndarray:
-        """Values at quantiles in [0, 1]; as ``models.parameters.draw`` distributes them."""
+        """Values at quantiles in [0, 1], distributed as by ``hardwire.models.parameters.draw``."""
         if self.normal:
             inverse = np.vectorize(NormalDist(self.value, self.normal).inv_cdf)
             return np.asarray(inverse(np.clip(quantiles, 1e-12, 1 - 1e-12)))

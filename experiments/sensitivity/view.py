@@ -8,16 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hardwire.experiments.run.save import to_json
+from hardwire.experiments.search.view import number
+from hardwire.experiments.sensitivity.sobol import MATTERS, MEASUREMENT, Input, Report, Sensitivity
+from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.tables import QUIET, count, plain_table, si, span
+from hardwire.experiments.sweep.metrics import CLOSED_FORM
+from hardwire.models.chip import DECLARED
 from rich.console import Group, RenderableType
 from rich.text import Text
-
-from experiments.run.save import to_json
-from experiments.search.view import number
-from experiments.sensitivity.sobol import MATTERS, MEASUREMENT, Input, Report, Sensitivity
-from experiments.shared.folder import write_all
-from experiments.shared.tables import QUIET, count, plain_table, si, span
-from experiments.sweep.metrics import CLOSED_FORM
-from models.chip import DECLARED
 
 
 def render(report: Report) -> RenderableType:
@@ -103,8 +102,8 @@ def save_sensitivity(report: Report, folder: Path) -> list[Path]:
         If the folder cannot be written.
     """
     # Here, because matplotlib takes longer to import than most of what is printed.
-    from experiments.run.plot import save_figure  # noqa: PLC0415
-    from experiments.sensitivity.plot import sensitivity_figure  # noqa: PLC0415
+    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.sensitivity.plot import sensitivity_figure  # noqa: PLC0415
 
     def picture(one: Sensitivity) -> Callable[[Path], Any]:
         return lambda path: save_figure(sensitivity_figure(report, one), path)

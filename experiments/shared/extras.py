@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from models.errors import InputError
+from hardwire.models.errors import InputError
 
 _EXTRA_OF = {
     "distributed": "bench",

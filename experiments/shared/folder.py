@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.errors import InputError
+from hardwire.models.errors import InputError
 
 
 def write_all(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> list[Path]:

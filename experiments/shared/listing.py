@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from hardwire.experiments.shared.tables import count, mib, plain_table, text_table
+from hardwire.models import catalogue
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import read_yaml
 from rich.console import Group, RenderableType
 from rich.text import Text
-
-from experiments.shared.tables import count, mib, plain_table, text_table
-from models import catalogue
-from models.adapter.adapter import Adapter
-from models.chip import DECLARED, Chip
-from models.language_model import LanguageModel
-from models.parameters import read_yaml
 
 
 def catalogue_tables() -> RenderableType:
@@ -64,7 +63,7 @@ def adapter_table(
     chip: Chip, model: LanguageModel, adapter: Adapter, obstacle: str | None
 ) -> RenderableType:
     """What an adapter holds, its size on the chip, and whether it fits."""
-    from simulator.datapath import adapter_bytes, adapter_format  # noqa: PLC0415
+    from hardwire.simulator.datapath import adapter_bytes, adapter_format  # noqa: PLC0415
 
     table = text_table(f"Adapter {adapter.name}", "", "")
     ranks = sorted(adapter.ranks)

@@ -1,6 +1,6 @@
 """The serving study: hardwired servers and a GPU under many adapters, at equal usefulness.
 
-``python -m experiments.studies.serving [--out DIR] [--quick]`` runs everything behind
+``python -m hardwire.experiments.studies.serving [--out DIR] [--quick]`` runs everything behind
 ``docs/serving-study.md`` and writes its tables (CSV) and figures (PNG) to a folder.
 """
 
@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from experiments.shared.folder import write_all
-from experiments.studies.serving_bench import (
+from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.studies.serving_bench import (
     AFFINE,
     BASE_ONLY,
     BASE_POLICY,
@@ -36,16 +35,16 @@ from experiments.studies.serving_bench import (
     Settings,
     shown,
 )
-from models.errors import InputError
-from models.gpu_server import Batching, BatchServer
-from models.parameters import draw, quantities
-from models.server import Machine, Server
-from simulator.belief.draws import MIN_ACCEPTED, draw_chips, interval
-from simulator.serving.load.adapters import AdapterSet
-from simulator.serving.load.popularity import assign_adapters, parse_popularity
-from simulator.serving.load.synthetic import make_workload, stream
-from simulator.serving.load.workload import Workload
-from simulator.serving.policies.policy import Policy
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import Batching, BatchServer
+from hardwire.models.parameters import draw, quantities
+from hardwire.models.server import Machine, Server
+from hardwire.simulator.belief.draws import MIN_ACCEPTED, draw_chips, interval
+from hardwire.simulator.serving.load.adapters import AdapterSet
+from hardwire.simulator.serving.load.popularity import assign_adapters, parse_popularity
+from hardwire.simulator.serving.load.synthetic import make_workload, stream
+from hardwire.simulator.serving.load.workload import Workload
+from hardwire.simulator.serving.policies.policy import Policy
 
 SHARED = ("lifetime_years", "pue", "electricity_usd_per_kwh")
 """Of the site and the buyer, so that one draw serves both kinds of server."""
@@ -400,8 +399,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     tables = study(QUICK if options.quick else Settings(), say)
     # Here, because matplotlib takes long to import.
-    from experiments.run.plot import save_figure  # noqa: PLC0415
-    from experiments.studies.serving_plot import figures  # noqa: PLC0415
+    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.studies.serving_plot import figures  # noqa: PLC0415
 
     def table(rows: list[Row]) -> Callable[[Path], Any]:
         return lambda path: write_csv(rows, path)

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from models.chip import Chip
-from models.errors import InputError
-from models.gpu_server import BatchServer
-from models.language_model import LanguageModel
-from models.server import Server
-from simulator.serving.load.adapters import AdapterSet
-from simulator.serving.load.popularity import assign_adapters, parse_popularity
-from simulator.serving.load.synthetic import make_workload, stream
-from simulator.serving.load.workload import Workload
-from simulator.serving.metrics import Slo, summarize
-from simulator.serving.policies.policy import Policy
-from simulator.serving.replay import open_server, replay
+from hardwire.models.chip import Chip
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import BatchServer
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.server import Server
+from hardwire.simulator.serving.load.adapters import AdapterSet
+from hardwire.simulator.serving.load.popularity import assign_adapters, parse_popularity
+from hardwire.simulator.serving.load.synthetic import make_workload, stream
+from hardwire.simulator.serving.load.workload import Workload
+from hardwire.simulator.serving.metrics import Slo, summarize
+from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.replay import open_server, replay
 
 TRACE = "azure-conv"
 SLO = Slo(ttft_s=0.5, tpot_s=0.05)

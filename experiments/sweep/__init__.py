@@ -2,7 +2,7 @@
 
 The names here are the Python interface::
 
-    from experiments.sweep import Design, Study, evaluate
+    from hardwire.experiments.sweep import Design, Study, evaluate
 
     study = Study.open("sram-split")
     design = Design.open("hc1", {"adapter": "r16:all-linear"})
@@ -11,10 +11,10 @@ The names here are the Python interface::
     results("store", "SELECT * FROM sram_split WHERE feasible")
 """
 
-from experiments.sweep.design import Design, evaluate
-from experiments.sweep.metrics import CLOSED_FORM, Metric
-from experiments.sweep.results import results
-from experiments.sweep.runner import sweep
-from experiments.sweep.study import Study
+from hardwire.experiments.sweep.design import Design, evaluate
+from hardwire.experiments.sweep.metrics import CLOSED_FORM, Metric
+from hardwire.experiments.sweep.results import results
+from hardwire.experiments.sweep.runner import sweep
+from hardwire.experiments.sweep.study import Study
 
 __all__ = ["CLOSED_FORM", "Design", "Metric", "Study", "evaluate", "results", "sweep"]

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from experiments.sweep.design import NUMERIC, SETTINGS, check_setting
-from models.catalogue import did_you_mean
-from models.chip import DECLARED, Chip
-from models.errors import InputError
-from models.parameters import is_log
+from hardwire.experiments.sweep.design import NUMERIC, SETTINGS, check_setting
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.errors import InputError
+from hardwire.models.parameters import is_log
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-
-from experiments.sweep.design import OBSTACLES
-from experiments.sweep.fidelity import evaluate
-from experiments.sweep.keys import program_version
-from experiments.sweep.store import encode, key_array, words
-from experiments.sweep.study import Study
-from models.errors import InputError
+from hardwire.experiments.sweep.design import OBSTACLES
+from hardwire.experiments.sweep.fidelity import evaluate
+from hardwire.experiments.sweep.keys import program_version
+from hardwire.experiments.sweep.store import encode, key_array, words
+from hardwire.experiments.sweep.study import Study
+from hardwire.models.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from models.catalogue import did_you_mean
-from models.errors import InputError
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.errors import InputError
 
 _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,

@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS, check_option
-from experiments.sweep.metrics import AREA_BLOCKS, CLOSED_FORM, HEADLINE
-from models import catalogue
-from models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets
-from models.adapter.shape import AdapterShape, open_adapter
-from models.catalogue import did_you_mean
-from models.chip import DECLARED, KV_BITS, Chip
-from models.errors import InputError
-from models.language_model import LanguageModel
-from models.parameters import Quantity, check_value
-from models.sram import sram_budget
-from simulator.closed_form import free_rank, predict
-from simulator.datapath import adapter_bytes, adapter_format, shape_bytes
+from hardwire.experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS, check_option
+from hardwire.experiments.sweep.metrics import AREA_BLOCKS, CLOSED_FORM, HEADLINE
+from hardwire.models import catalogue
+from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets
+from hardwire.models.adapter.shape import AdapterShape, open_adapter
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.chip import DECLARED, KV_BITS, Chip
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import Quantity, check_value
+from hardwire.models.sram import sram_budget
+from hardwire.simulator.closed_form import free_rank, predict
+from hardwire.simulator.datapath import adapter_bytes, adapter_format, shape_bytes
 
 BLOCK = 16_384
 """Points evaluated at a time: their intermediate arrays stay in the second-level cache."""
@@ -236,7 +235,7 @@ def evaluate(
     ----------
     base : what all designs share.
     settings : by name, a value for all or an array of shape ``(points,)``.
-    metrics : names from ``experiments.sweep.metrics.CLOSED_FORM``.
+    metrics : names from ``hardwire.experiments.sweep.metrics.CLOSED_FORM``.
 
     Returns
     -------

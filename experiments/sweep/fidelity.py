@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from experiments.sweep.design import Design, groups
-from experiments.sweep.design import evaluate as closed_forms
-from experiments.sweep.fidelity_replay import REPLAY, evaluate_replay
-from experiments.sweep.metrics import CLOSED_FORM, Metric
+from hardwire.experiments.sweep.design import Design, groups
+from hardwire.experiments.sweep.design import evaluate as closed_forms
+from hardwire.experiments.sweep.fidelity_replay import REPLAY, evaluate_replay
+from hardwire.experiments.sweep.metrics import CLOSED_FORM, Metric
 
 if TYPE_CHECKING:
-    from experiments.sweep.study import Study
+    from hardwire.experiments.sweep.study import Study
 
 ENGINE_BLOCK = 1024
 """Points simulated at a time: the last token of each of their users is in memory."""
@@ -73,7 +72,7 @@ def _engine(
     base: Design, settings: Mapping[str, np.ndarray], columns: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
     """Metrics of points whose times the compiled engine measures."""
-    from simulator.engines.designs import batch_rates  # noqa: PLC0415 - numba only where needed
+    from hardwire.simulator.engines.designs import batch_rates  # noqa: PLC0415 - numba only where needed
 
     wanted = {*columns, *_THROTTLES}
     stated = tuple(name for name in CLOSED_FORM if name in wanted and not _is_measured(name))

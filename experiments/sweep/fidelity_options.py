@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
-from models.catalogue import did_you_mean
-from models.errors import InputError
-from models.parameters import Quantity, check_value
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.errors import InputError
+from hardwire.models.parameters import Quantity, check_value
 
 PREFIX = "replay."
 
@@ -86,7 +85,7 @@ def typed(options: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         If ``slo`` or ``adapter_rates`` is text that cannot be read.
     """
-    from experiments.replay.replay import parse_rates, parse_slo  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.replay import parse_rates, parse_slo  # noqa: PLC0415 - of replays only
 
     found = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
     if type(found.get("adapters")) is int:

@@ -8,25 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from experiments.sweep.design import OBSTACLES, Design
-from experiments.sweep.fidelity_options import PREFIX, typed
-from experiments.sweep.keys import KEY, point_keys, program_version
-from experiments.sweep.metrics import CLOSED_FORM, Metric
-from models.area import area
-from models.chip import DECLARED, Chip
-from models.cost import die_cost_usd
-from models.errors import InputError
-from models.language_model import LanguageModel
-from models.server import Server
+from hardwire.experiments.sweep.design import OBSTACLES, Design
+from hardwire.experiments.sweep.fidelity_options import PREFIX, typed
+from hardwire.experiments.sweep.keys import KEY, point_keys, program_version
+from hardwire.experiments.sweep.metrics import CLOSED_FORM, Metric
+from hardwire.models.area import area
+from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.cost import die_cost_usd
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.server import Server
 
 if TYPE_CHECKING:
-    from experiments.replay.replay import Prepared, Setup
-    from experiments.sweep.axis import Axis
-    from experiments.sweep.study import Study
-    from models.gpu_server import BatchServer
-    from simulator.serving.load.adapters import AdapterSet
-    from simulator.serving.load.workload import Workload
+    from hardwire.experiments.replay.replay import Prepared, Setup
+    from hardwire.experiments.sweep.axis import Axis
+    from hardwire.experiments.sweep.study import Study
+    from hardwire.models.gpu_server import BatchServer
+    from hardwire.simulator.serving.load.adapters import AdapterSet
+    from hardwire.simulator.serving.load.workload import Workload
 
 REFUSED = OBSTACLES.index("the replay cannot be set up so")
 """Obstacle of a point whose replay raises ``InputError``."""
@@ -94,8 +93,8 @@ REPLAY: dict[str, Metric] = {
     "usd_per_million_tokens": Metric("USD", "cost per million output tokens", "min"),
     **{name: CLOSED_FORM[name] for name in OF_CHIP},
 }
-"""Numbers of ``simulator.serving.metrics.summarize``, nested names joined by dots; the closed
-forms of the chip. NaN where one is undefined: a percentile of no requests, a GPU server's die."""
+"""Numbers of ``hardwire.simulator.serving.metrics.summarize``, nested names joined by dots; the
+closed forms of the chip. NaN where one is undefined: a percentile of no requests, a GPU's die."""
 
 
 def card_chip(options: Mapping[str, Any]) -> str:
@@ -106,7 +105,7 @@ def card_chip(options: Mapping[str, Any]) -> str:
     InputError
         On a server that cannot be used.
     """
-    from simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
+    from hardwire.simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
 
     server = open_server(str(options["server"]))
     return server.chip if isinstance(server, Server) else "hc1"
@@ -125,7 +124,7 @@ def check_replays(study: Study, where: str, base: Mapping[str, Any]) -> None:
         On settings of load, model or adapter, chip settings of a GPU server, or options of which a
         value is wrong whatever the others are.
     """
-    from simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
+    from hardwire.simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
 
     if "chip" in base:
         raise InputError(f"{where}: base.chip: a replay takes the chip of its server")
@@ -155,11 +154,11 @@ def check_replays(study: Study, where: str, base: Mapping[str, Any]) -> None:
 
 
 def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Replay every point; see ``experiments.sweep.fidelity.evaluate``.
+    """Replay every point; see ``hardwire.experiments.sweep.fidelity.evaluate``.
 
     Points that differ in policy or chip alone share one workload.
     """
-    from experiments.replay.replay import LOAD_FIELDS, make_load, prepare, run  # noqa: PLC0415
+    from hardwire.experiments.replay.replay import LOAD_FIELDS, make_load, prepare, run  # noqa: PLC0415
 
     points = len(next(iter(settings.values())))
     result = {name: np.full(points, np.nan) for name in study.columns}
@@ -191,9 +190,9 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
 
 def replay_keys(study: Study, settings: Mapping[str, np.ndarray]) -> np.ndarray:
     """Keys of points: all options, server and chip as resolved, and the files that they name."""
-    from experiments.replay.replay import digest  # noqa: PLC0415 - of replays only
-    from simulator.serving.load import synthetic  # noqa: PLC0415 - of replays only
-    from simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.replay import digest  # noqa: PLC0415 - of replays only
+    from hardwire.simulator.serving.load import synthetic  # noqa: PLC0415 - of replays only
+    from hardwire.simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
 
     points = len(next(iter(settings.values())))
     keys = np.empty(points, KEY)
@@ -223,7 +222,7 @@ def replay_keys(study: Study, settings: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _setup(study: Study, settings: Mapping[str, Any], where: str = "") -> Setup:
     """The options of a point: the section, and what the axes set over it."""
-    from experiments.replay.replay import Setup  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.replay import Setup  # noqa: PLC0415 - of replays only
 
     options = {k.removeprefix(PREFIX): v for k, v in settings.items() if k.startswith(PREFIX)}
     both = {**study.replay, **typed(options)}

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from models.catalogue import did_you_mean
-from models.errors import InputError
-from simulator.datapath import OPERATIONS
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.errors import InputError
+from hardwire.simulator.datapath import OPERATIONS
 
 Better = Literal["max", "min"]
 

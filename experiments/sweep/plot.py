@@ -8,17 +8,16 @@ from textwrap import fill
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from hardwire.experiments.run.plot import INK, STYLE
+from hardwire.experiments.search.plot import label, thousands
+from hardwire.experiments.search.search import non_dominated
+from hardwire.experiments.search.view import number
+from hardwire.experiments.sweep.axis import Axis
+from hardwire.experiments.sweep.design import NUMERIC
+from hardwire.experiments.sweep.metrics import Better
+from hardwire.experiments.sweep.study import Study
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from experiments.run.plot import INK, STYLE
-from experiments.search.plot import label, thousands
-from experiments.search.search import non_dominated
-from experiments.search.view import number
-from experiments.sweep.axis import Axis
-from experiments.sweep.design import NUMERIC
-from experiments.sweep.metrics import Better
-from experiments.sweep.study import Study
 
 MOST_DOTS = 20_000
 MOST_LINES = 8

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.shared.extras import needs
-from experiments.sweep.store import check_version
-from models.errors import InputError
+from hardwire.experiments.shared.extras import needs
+from hardwire.experiments.sweep.store import check_version
+from hardwire.models.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

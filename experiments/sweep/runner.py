@@ -19,14 +19,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-
-from experiments.shared.extras import needs
-from experiments.sweep.compute import Computed, compute
-from experiments.sweep.design import OBSTACLES
-from experiments.sweep.keys import program_version
-from experiments.sweep.store import Counts, Store, key_array, read_counts, words
-from experiments.sweep.study import Study
-from models.errors import InputError
+from hardwire.experiments.shared.extras import needs
+from hardwire.experiments.sweep.compute import Computed, compute
+from hardwire.experiments.sweep.design import OBSTACLES
+from hardwire.experiments.sweep.keys import program_version
+from hardwire.experiments.sweep.store import Counts, Store, key_array, read_counts, words
+from hardwire.experiments.sweep.study import Study
+from hardwire.models.errors import InputError
 
 CHUNK = {"closed-form": 65_536, "engine": 512, "replay": 4}
 """Points per chunk: a tenth of a second to a few seconds of one core."""

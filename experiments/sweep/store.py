@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from experiments.sweep.keys import KEY, program_version
-from models.errors import InputError
-from models.files import parse_json_object, read_bytes, reason
+from hardwire.experiments.sweep.keys import KEY, program_version
+from hardwire.models.errors import InputError
+from hardwire.models.files import parse_json_object, read_bytes, reason
 
 if TYPE_CHECKING:
-    from experiments.sweep.study import Study
+    from hardwire.experiments.sweep.study import Study
 
 FORMAT = 1
 KEY_TYPE = pa.binary(16)

@@ -10,19 +10,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-
-from experiments.sweep.axis import Axis
-from experiments.sweep.constraint import Constraint
-from experiments.sweep.design import NUMERIC, OBSTACLES, Design, check_setting, evaluate, groups
-from experiments.sweep.fidelity import METRICS
-from experiments.sweep.fidelity_options import OPTIONS, read_options
-from experiments.sweep.fidelity_replay import card_chip, check_replays, replay_keys
-from experiments.sweep.keys import KEY, point_keys, program_version
-from experiments.sweep.metrics import HEADLINE, Better, Metric, check_metrics
-from models.catalogue import did_you_mean
-from models.errors import InputError
-from models.parameters import read_yaml
-from simulator.serving.load.synthetic import stream
+from hardwire.experiments.sweep.axis import Axis
+from hardwire.experiments.sweep.constraint import Constraint
+from hardwire.experiments.sweep.design import (
+    NUMERIC,
+    OBSTACLES,
+    Design,
+    check_setting,
+    evaluate,
+    groups,
+)
+from hardwire.experiments.sweep.fidelity import METRICS
+from hardwire.experiments.sweep.fidelity_options import OPTIONS, read_options
+from hardwire.experiments.sweep.fidelity_replay import card_chip, check_replays, replay_keys
+from hardwire.experiments.sweep.keys import KEY, point_keys, program_version
+from hardwire.experiments.sweep.metrics import HEADLINE, Better, Metric, check_metrics
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.errors import InputError
+from hardwire.models.parameters import read_yaml
+from hardwire.simulator.serving.load.synthetic import stream
 
 Fidelity = Literal["closed-form", "engine", "replay"]
 FIDELITIES: tuple[Fidelity, ...] = ("closed-form", "engine", "replay")
@@ -194,7 +200,7 @@ class Study:
         return found
 
     def keys(self, settings: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Key of each point; see ``experiments.sweep.keys``."""
+        """Key of each point; see ``hardwire.experiments.sweep.keys``."""
         if self.fidelity == "replay":
             return replay_keys(self, settings)
         points = len(next(iter(settings.values())))

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from hardwire.experiments.run.save import to_json
+from hardwire.experiments.search.view import folded, number, short_names
+from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.tables import QUIET, count, plain_table
+from hardwire.experiments.sweep.metrics import Better
+from hardwire.experiments.sweep.results import results, study_view
+from hardwire.experiments.sweep.runner import Swept
 from rich.console import Group, RenderableType
 from rich.text import Text
-
-from experiments.run.save import to_json
-from experiments.search.view import folded, number, short_names
-from experiments.shared.folder import write_all
-from experiments.shared.tables import QUIET, count, plain_table
-from experiments.sweep.metrics import Better
-from experiments.sweep.results import results, study_view
-from experiments.sweep.runner import Swept
 
 BEST = 8
 MOST_ROWS = 40
@@ -170,9 +169,9 @@ def save_sweep(view: View, folder: Path) -> list[Path]:
     InputError
         If the folder cannot be written.
     """
-    from experiments.report.data import study_configuration  # noqa: PLC0415
-    from experiments.run.plot import save_figure  # noqa: PLC0415
-    from experiments.sweep.plot import sweep_figure  # noqa: PLC0415
+    from hardwire.experiments.report.data import study_configuration  # noqa: PLC0415
+    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.sweep.plot import sweep_figure  # noqa: PLC0415
 
     points = results(view.swept.store, f'SELECT * FROM "{view.name}" ORDER BY number')
     configuration = study_configuration(view.swept.study)

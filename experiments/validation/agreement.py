@@ -12,25 +12,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from models import catalogue
-from models.adapter.adapter import Adapter
-from models.adapter.shape import AdapterShape
-from models.chip import DECLARED, Chip
-from models.gpu_server import BatchServer
-from models.language_model import LanguageModel
-from models.server import Server
-from simulator.belief.draws import SEED
-from simulator.closed_form import predict
-from simulator.datapath import TokenProgram, build_program
-from simulator.engines import compiled as engine
-from simulator.engines import reference
-from simulator.requests import Requests
-from simulator.serving.cards.server import simulate_cards
-from simulator.serving.gpu.server import simulate_batch
-from simulator.serving.load.synthetic import stream
-from simulator.serving.load.workload import BASE, Workload
-from simulator.serving.policies.policy import CHOICES, Policy
+from hardwire.models import catalogue
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.gpu_server import BatchServer
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.server import Server
+from hardwire.simulator.belief.draws import SEED
+from hardwire.simulator.closed_form import predict
+from hardwire.simulator.datapath import TokenProgram, build_program
+from hardwire.simulator.engines import compiled as engine
+from hardwire.simulator.engines import reference
+from hardwire.simulator.requests import Requests
+from hardwire.simulator.serving.cards.server import simulate_cards
+from hardwire.simulator.serving.gpu.server import simulate_batch
+from hardwire.simulator.serving.load.synthetic import stream
+from hardwire.simulator.serving.load.workload import BASE, Workload
+from hardwire.simulator.serving.policies.policy import CHOICES, Policy
 
 DESIGNS = 1000
 LOADS = 20

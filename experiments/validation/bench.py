@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.gpu_server import BatchServer
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import draw
+from hardwire.models.process import Process
+from hardwire.simulator.belief.draws import DRAWS, SEED, draw_chips
+from hardwire.simulator.closed_form import Prediction, predict
+from hardwire.simulator.serving.load.synthetic import stream
 from numpy.typing import NDArray
-
-from models.adapter.shape import AdapterShape
-from models.chip import DECLARED, Chip
-from models.gpu_server import BatchServer
-from models.language_model import LanguageModel
-from models.parameters import draw
-from models.process import Process
-from simulator.belief.draws import DRAWS, SEED, draw_chips
-from simulator.closed_form import Prediction, predict
-from simulator.serving.load.synthetic import stream
 
 
 @dataclass(frozen=True)

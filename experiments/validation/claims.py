@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-
-from experiments.validation.bench import Bench, Predicted
-from models.adapter.adapter import Adapter
-from models.published import PublishedRow
-from models.server import Server
-from models.sram import sram_budget
-from simulator.belief.draws import interval
-from simulator.closed_form import predict
-from simulator.datapath import adapter_bytes
-from simulator.swap import swap_latency
+from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.published import PublishedRow
+from hardwire.models.server import Server
+from hardwire.models.sram import sram_budget
+from hardwire.simulator.belief.draws import interval
+from hardwire.simulator.closed_form import predict
+from hardwire.simulator.datapath import adapter_bytes
+from hardwire.simulator.swap import swap_latency
 
 MILLISECOND = 1e-3
 

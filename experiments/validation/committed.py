@@ -1,8 +1,8 @@
 """The committed table: what docs/validation.md shows and what no later run may fall behind.
 
-``python -m experiments.validation.committed --data DIR`` computes all rows, the slow ones too, says
-what moved and writes ``committed.json``. Without ``--data`` the rows over measured serving runs
-stay as they are.
+``python -m hardwire.experiments.validation.committed --data DIR`` computes all rows, the slow ones
+too, says what moved and writes ``committed.json``. Without ``--data`` the rows over measured
+serving runs stay as they are.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from experiments.validation.bench import Bench
-from experiments.validation.rows import Row, Validation, validate
+from hardwire.experiments.validation.bench import Bench
+from hardwire.experiments.validation.rows import Row, Validation, validate
 
 TABLE = Path(__file__).resolve().parent / "committed.json"
 

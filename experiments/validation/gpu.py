@@ -7,15 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
-from experiments.validation import vllm_runs as vllm_validation
-from experiments.validation.bench import Bench, Predicted
-from models.adapter.adapter import Adapter
-from models.language_model import LanguageModel
-from models.published import PublishedRow, published
-from simulator.belief.draws import DRAWS
-from simulator.serving.gpu.server import simulate_batch
-from simulator.serving.load.workload import BASE, Workload
+from hardwire.experiments.validation import vllm_runs as vllm_validation
+from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.published import PublishedRow, published
+from hardwire.simulator.belief.draws import DRAWS
+from hardwire.simulator.serving.gpu.server import simulate_batch
+from hardwire.simulator.serving.load.workload import BASE, Workload
 
 REQUESTS = 8192
 """All at once, so many that the begin and the end of a run hardly count."""
@@ -174,7 +173,7 @@ def _out_of_memory(bench: Bench, row: PublishedRow) -> Predicted:
 
 
 def _starts(bench: Bench, row: PublishedRow, run: vllm_validation.Row) -> bool:
-    from models.errors import InputError  # noqa: PLC0415
+    from hardwire.models.errors import InputError  # noqa: PLC0415
 
     try:
         bench.gpu(str(row.conditions["server"])).kv_tokens(run.slots, run.rank)

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-from experiments.validation.bench import Bench, Predicted
-from models.chip import Chip
-from models.published import PublishedRow, published
-from models.server import Server
-from models.sram import sram_budget
-from simulator.closed_form import Prediction, predict
-from simulator.datapath import build_program
-from simulator.engines.compiled import simulate
-from simulator.requests import Requests
+from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.models.chip import Chip
+from hardwire.models.published import PublishedRow, published
+from hardwire.models.server import Server
+from hardwire.models.sram import sram_budget
+from hardwire.simulator.closed_form import Prediction, predict
+from hardwire.simulator.datapath import build_program
+from hardwire.simulator.engines.compiled import simulate
+from hardwire.simulator.requests import Requests
 
 
 def _of_prediction(

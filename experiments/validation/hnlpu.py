@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-
-from experiments.validation.bench import Bench, Predicted
-from experiments.validation.technology import DIES, compiler, spread
-from models.cost import mask_units
-from models.published import PublishedRow
-from simulator.belief.draws import DRAWS
+from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.experiments.validation.technology import DIES, compiler, spread
+from hardwire.models.cost import mask_units
+from hardwire.models.published import PublishedRow
+from hardwire.simulator.belief.draws import DRAWS
 
 TWO_PORT_CELL = 1.3
 TWO_PORT_CELL_RANGE = (1.2, 1.5)

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiments.validation.rows import Row, Validation
-from experiments.validation.view import TITLES, error_text, interval_text, scaled, shown, summary
+from hardwire.experiments.validation.rows import Row, Validation
+from hardwire.experiments.validation.view import (
+    TITLES,
+    error_text,
+    interval_text,
+    scaled,
+    shown,
+    summary,
+)
 
 FIGURE = "validation.png"
 TEMPLATE = Path(__file__).resolve().parent / "page.md"

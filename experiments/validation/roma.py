@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-from experiments.validation.bench import Bench, Predicted
-from models.adapter.shape import AdapterShape
-from models.area import BYTES_PER_MIB, area, rom_weights
-from models.chip import Chip
-from models.published import PublishedRow
-from models.sram import sram_budget
-from simulator.closed_form import Prediction
-from simulator.datapath import shape_bytes
+from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.area import BYTES_PER_MIB, area, rom_weights
+from hardwire.models.chip import Chip
+from hardwire.models.published import PublishedRow
+from hardwire.models.sram import sram_budget
+from hardwire.simulator.closed_form import Prediction
+from hardwire.simulator.datapath import shape_bytes
 
 MEGABYTES = (1e6, float(BYTES_PER_MIB))
 """What a published MB of SRAM may be."""

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from hardwire.experiments.validation import claims, gpu, hc1, hnlpu, roma, technology
+from hardwire.experiments.validation.agreement import Agreement, agreements
+from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.models.published import Factor, PublishedRow, published
+from hardwire.simulator.belief.draws import DRAWS, interval
 from numpy.typing import NDArray
-
-from experiments.validation import claims, gpu, hc1, hnlpu, roma, technology
-from experiments.validation.agreement import Agreement, agreements
-from experiments.validation.bench import Bench, Predicted
-from models.published import Factor, PublishedRow, published
-from simulator.belief.draws import DRAWS, interval
 
 PREDICTORS: dict[str, dict[str, Callable[[Bench, PublishedRow], Predicted]]] = {
     "hc1": hc1.PREDICTORS,

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.models.cost import gross_dies, murphy_yield
+from hardwire.models.macro import Macro, fit_macro
+from hardwire.models.process import Process
+from hardwire.models.published import PublishedRow, published
+from hardwire.simulator.belief.draws import DRAWS
 from numpy.typing import NDArray
-
-from experiments.validation.bench import Bench, Predicted
-from models.cost import gross_dies, murphy_yield
-from models.macro import Macro, fit_macro
-from models.process import Process
-from models.published import PublishedRow, published
-from simulator.belief.draws import DRAWS
 
 STRUCTURE = 0.07
 """Standard error of the macro model, assumed: two points leave no residual to take it from, and a

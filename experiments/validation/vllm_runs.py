@@ -1,8 +1,8 @@
 """``vllm-h100`` against measured serving runs, none of which its numbers were fitted to.
 
-``python -m experiments.validation.vllm_runs PATH`` reads the CSV of runs (slots, adapters, rates
-per adapter, tokens/s, time per output token), serves the same load, and prints every row with its
-errors; ``--markdown`` prints the table of docs/gpu-servers.md.
+``python -m hardwire.experiments.validation.vllm_runs PATH`` reads the CSV of runs (slots, adapters,
+rates per adapter, tokens/s, time per output token), serves the same load, and prints every row with
+its errors; ``--markdown`` prints the table of docs/gpu-servers.md.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from hardwire.experiments.shared.tables import plain_table
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import BatchServer
+from hardwire.simulator.serving.gpu.server import simulate_batch
+from hardwire.simulator.serving.load.synthetic import stream
+from hardwire.simulator.serving.load.workload import Workload
+from hardwire.simulator.serving.log import Status
 from numpy.typing import NDArray
 from rich.console import Console
-
-from experiments.shared.tables import plain_table
-from models.adapter.adapter import Adapter
-from models.errors import InputError
-from models.gpu_server import BatchServer
-from simulator.serving.gpu.server import simulate_batch
-from simulator.serving.load.synthetic import stream
-from simulator.serving.load.workload import Workload
-from simulator.serving.log import Status
 
 SERVER = "vllm-h100"
 DURATION_S = 3600.0

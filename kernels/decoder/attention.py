@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from hardwire.kernels.decoder.activation import exp_plain
+from hardwire.kernels.decoder.kv_cache import KVCache
+from hardwire.kernels.decoder.norm import sum_lanes
 from numpy.typing import NDArray
-
-from kernels.decoder.activation import exp_plain
-from kernels.decoder.kv_cache import KVCache
-from kernels.decoder.norm import sum_lanes
 
 
 def attend(
@@ -42,7 +41,7 @@ def attend(
     ValueError
         If a page belongs to another owner.
     """
-    from kernels.decoder.decoder_jit import attend as compiled  # noqa: PLC0415
+    from hardwire.kernels.decoder.decoder_jit import attend as compiled  # noqa: PLC0415
 
     keys, key_scales, values, value_scales = cache.arrays(layer)
     out = np.empty_like(q)

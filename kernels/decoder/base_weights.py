@@ -6,19 +6,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from hardwire.kernels.decoder.checkpoint import Weights
+from hardwire.kernels.decoder.dense import DenseMatrix
+from hardwire.kernels.rom.rom import Mix, RomMatrix
+from hardwire.models.language_model import TARGETS, LanguageModel, module_path
 from numpy.typing import NDArray
 
-from kernels.decoder.checkpoint import Weights
-from kernels.decoder.dense import DenseMatrix
-from kernels.rom.rom import Mix, RomMatrix
-from models.language_model import TARGETS, LanguageModel, module_path
-
 ROM_BITS: dict[str, int | Mix] = {"rom3": 3, "rom3+6": Mix(3, 6), "rom4": 4, "rom6": 6}
-"""Cell bits in the formats of the hardwired product (`kernels.rom.rom`), fewest first.
+"""Cell bits in the formats of the hardwired product (`hardwire.kernels.rom.rom`), fewest first.
 
 In "rom3+6" each matrix has a sixth of its rows at 6 bits: 3.5 bits per cell. The rows are chosen
-within each block that a source yields (`kernels.decoder.checkpoint.BLOCK_BYTES`), as no more
-of a matrix is ever in float32: every block has its sixth, not only the matrix as a whole.
+within each block that a source yields (`hardwire.kernels.decoder.checkpoint.BLOCK_BYTES`), as no
+more of a matrix is ever in float32: every block has its sixth, not only the matrix as a whole.
 """
 
 WEIGHT_FORMATS = ("float32", *ROM_BITS)

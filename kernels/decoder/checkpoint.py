@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-
-from models.adapter.files import (
+from hardwire.models.adapter.files import (
     PICKLE_SUFFIXES,
     StoredTensor,
     read_safetensors,
     refuse_pickle,
     shown,
 )
-from models.errors import InputError
-from models.files import read_json_object, reason
-from models.language_model import LanguageModel
+from hardwire.models.errors import InputError
+from hardwire.models.files import read_json_object, reason
+from hardwire.models.language_model import LanguageModel
+from numpy.typing import NDArray
 
 BLOCK_BYTES = 64 * 2**20
 """Largest block of rows that `blocks` yields, in bytes of float32, unless one row takes more."""

@@ -14,21 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from hardwire.kernels.decoder.attention import attend
+from hardwire.kernels.decoder.base_weights import BaseWeights
+from hardwire.kernels.decoder.checkpoint import Checkpoint, RandomWeights, Weights
+from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS, KVCache
+from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
+from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE, Rope, rotate
+from hardwire.kernels.decoder.sampling import Sampler
+from hardwire.kernels.lowrank.batch import LowRankBatch
+from hardwire.kernels.lowrank.lowrank import LowRankImage
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.errors import InputError
+from hardwire.models.files import read_json_object
+from hardwire.models.language_model import TARGETS, LanguageModel, module_path
 from numpy.typing import ArrayLike, NDArray
-
-from kernels.decoder.attention import attend
-from kernels.decoder.base_weights import BaseWeights
-from kernels.decoder.checkpoint import Checkpoint, RandomWeights, Weights
-from kernels.decoder.kv_cache import PAGE_TOKENS, KVCache
-from kernels.decoder.kv_cache import Sequence as KVSequence
-from kernels.decoder.rope import LLAMA_3_1_ROPE, Rope, rotate
-from kernels.decoder.sampling import Sampler
-from kernels.lowrank.batch import LowRankBatch
-from kernels.lowrank.lowrank import LowRankImage
-from models.adapter.adapter import Adapter
-from models.errors import InputError
-from models.files import read_json_object
-from models.language_model import TARGETS, LanguageModel, module_path
 
 _BASE = 0  # owner of the KV pages of tokens without an adapter
 _PREFILL_TOKENS = 256  # of a prompt together, which bounds the memory of their activations
@@ -127,7 +126,7 @@ class Decoder:
         ----------
         folder
         weights
-            Format of the matrices, one of `kernels.decoder.base_weights.WEIGHT_FORMATS`.
+            Format of the matrices, one of `hardwire.kernels.decoder.base_weights.WEIGHT_FORMATS`.
         kv_bits
             Bits of a KV cache element: 32 (float32), 16 (float16), 8 or 4.
         threads
@@ -190,7 +189,7 @@ class Decoder:
         source
             An opened adapter, a PEFT folder or a GGUF adapter file.
         fmt
-            Format of the images, one of `kernels.FORMATS`.
+            Format of the images, one of `hardwire.kernels.FORMATS`.
 
         Raises
         ------
@@ -365,7 +364,7 @@ class Decoder:
         count
             At least 0.
         top_k, temperature, seed
-            As in `kernels.decoder.sampling.Sampler`.
+            As in `hardwire.kernels.decoder.sampling.Sampler`.
 
         Returns
         -------
@@ -429,7 +428,7 @@ class Decoder:
         return y
 
     def _rms_norm(self, x: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
-        from kernels.decoder.decoder_jit import rms_norm  # noqa: PLC0415
+        from hardwire.kernels.decoder.decoder_jit import rms_norm  # noqa: PLC0415
 
         rows = x.reshape(-1, x.shape[-1])
         out = np.empty_like(rows)
@@ -438,7 +437,7 @@ class Decoder:
 
     @staticmethod
     def _silu_mul(gate: NDArray[np.float32], up: NDArray[np.float32]) -> None:
-        from kernels.decoder.decoder_jit import silu_mul  # noqa: PLC0415
+        from hardwire.kernels.decoder.decoder_jit import silu_mul  # noqa: PLC0415
 
         silu_mul(gate.reshape(-1), up.reshape(-1))
 

@@ -11,10 +11,15 @@ Importing this module compiles nothing: a loop is compiled at its first call and
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-
-from kernels.decoder.activation import EXP_RANGE, EXP_TERMS, LN2_HIGH, LN2_LOW, LOG2_E, ROUNDER
-from kernels.lowrank.lowrank_jit import (
+from hardwire.kernels.decoder.activation import (
+    EXP_RANGE,
+    EXP_TERMS,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2_E,
+    ROUNDER,
+)
+from hardwire.kernels.lowrank.lowrank_jit import (
     LANES,
     _add,
     _elements_per_group,
@@ -26,6 +31,7 @@ from kernels.lowrank.lowrank_jit import (
     _write,
     _zero,
 )
+from numba import njit
 
 _ONE = np.float32(1)
 _LOW, _HIGH = EXP_RANGE

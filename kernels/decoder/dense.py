@@ -1,4 +1,4 @@
-"""A matrix in float32: the exact path beside the packed formats of `kernels.rom.rom`."""
+"""A matrix in float32: the exact path beside the packed formats of `hardwire.kernels.rom.rom`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from hardwire.kernels.lowrank.formats import BLOCK
 from numpy.typing import NDArray
-
-from kernels.lowrank.formats import BLOCK
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +18,7 @@ class DenseMatrix:
 
     A library's matrix product sums in another order than its matrix-vector product, and in yet
     another with more threads. Here each output is one dot product in the order of
-    `kernels.decoder.norm.sum_lanes`, so a token's result depends on that token alone.
+    `hardwire.kernels.decoder.norm.sum_lanes`, so a token's result depends on that token alone.
 
     Attributes
     ----------
@@ -69,7 +68,7 @@ class DenseMatrix:
             If x has another shape or type.
         """
         # Imported on the first product, as numba takes longer to import than most uses need.
-        from kernels.decoder.dense_jit import product  # noqa: PLC0415
+        from hardwire.kernels.decoder.dense_jit import product  # noqa: PLC0415
 
         if x.dtype != np.float32 or x.ndim != 2 or x.shape[1] != self.in_features:
             raise ValueError(

@@ -3,7 +3,8 @@
 A page holds one layer's share for 32 consecutive tokens of one sequence, the same page number in
 every layer. Keys lie with the 32 tokens side by side for each element, so that a page's scores are
 32 sums next to each other; values lie token by token. At 8 and 4 bits, 32 consecutive elements of a
-head's key or value share one float16 scale, as in an adapter's image (`kernels.lowrank.formats`).
+head's key or value share one float16 scale, as in an adapter's image
+(`hardwire.kernels.lowrank.formats`).
 
 An adapter changes keys and values, so a page belongs to the adapter, and the version of it, that
 wrote it, and cannot be read with another.
@@ -15,9 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from hardwire.kernels.lowrank.formats import BLOCK, LARGEST_CODE
 from numpy.typing import NDArray
-
-from kernels.lowrank.formats import BLOCK, LARGEST_CODE
 
 PAGE_TOKENS = BLOCK
 KV_BITS = (32, 16, 8, 4)

@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from hardwire.kernels.lowrank.formats import FORMATS
+from hardwire.kernels.lowrank.lowrank import DOWN_ROWS, LowRankImage, Work, check_array, phase_work
 from numpy.typing import NDArray
-
-from kernels.lowrank.formats import FORMATS
-from kernels.lowrank.lowrank import DOWN_ROWS, LowRankImage, Work, check_array, phase_work
 
 _INT64 = np.dtype(np.int64)
 _MACS_PER_THREAD = 2**18  # about 13 µs; with less, waking a thread costs more than it saves
@@ -25,7 +24,7 @@ _MACS_PER_THREAD = 2**18  # about 13 µs; with less, waking a thread costs more 
 @functools.cache
 def _compiled(several: bool) -> Callable[..., int]:
     # Imported on the first product: numba takes longer to import than most uses of this module.
-    from kernels.lowrank.batch_jit import alone, team  # noqa: PLC0415
+    from hardwire.kernels.lowrank.batch_jit import alone, team  # noqa: PLC0415
 
     function: Callable[..., int] = team if several else alone
     return function

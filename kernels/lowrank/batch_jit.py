@@ -23,14 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, prange, types
-
-from kernels.lowrank import lowrank_jit
-from kernels.lowrank import steps as lowrank_steps
-from kernels.lowrank.lowrank import DOWN_ROWS, UP_GROUPS
-from kernels.lowrank.lowrank_jit import LANES, _intrinsic, _pointer
-from kernels.lowrank.steps import (
+from hardwire.kernels.lowrank import lowrank_jit
+from hardwire.kernels.lowrank import steps as lowrank_steps
+from hardwire.kernels.lowrank.lowrank import DOWN_ROWS, UP_GROUPS
+from hardwire.kernels.lowrank.lowrank_jit import LANES, _intrinsic, _pointer
+from hardwire.kernels.lowrank.steps import (
     LANE_BYTES,
     add_down,
     add_up,
@@ -46,6 +43,8 @@ from kernels.lowrank.steps import (
     stored_bytes,
     zeros,
 )
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, prange, types
 
 TILES, TILE = 8, UP_GROUPS * LANES  # tiles of B that a task takes, columns of a tile
 

@@ -17,9 +17,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from hardwire.kernels.lowrank.formats import BLOCK, LARGEST_CODE, Count, check_format, row_bytes
 from numpy.typing import ArrayLike, NDArray
-
-from kernels.lowrank.formats import BLOCK, LARGEST_CODE, Count, check_format, row_bytes
 
 DOWN_ROWS = 4
 """Rows of A that are read side by side, one group of each after the other."""
@@ -57,7 +56,7 @@ def phase_work(rank: Count, n: Count, fmt: str) -> Work:
     rank, n
         Rows, and weights per row: integers or arrays that broadcast.
     fmt
-        One of `kernels.FORMATS`.
+        One of `hardwire.kernels.FORMATS`.
 
     Returns
     -------
@@ -98,7 +97,7 @@ def reference(a: ArrayLike, b: ArrayLike, scale: float, x: ArrayLike) -> NDArray
 @functools.cache
 def _compiled() -> Callable[..., tuple[int, int]]:
     # Imported on the first product: numba takes longer to import than most uses of this module.
-    from kernels.lowrank.batch_jit import one  # noqa: PLC0415
+    from hardwire.kernels.lowrank.batch_jit import one  # noqa: PLC0415
 
     function: Callable[..., tuple[int, int]] = one
     return function
@@ -252,7 +251,7 @@ class LowRankImage:
     rank, in_features, out_features
         Shape of the module's A (rank, in_features) and B (out_features, rank).
     fmt
-        Number format, one of `kernels.FORMATS`.
+        Number format, one of `hardwire.kernels.FORMATS`.
     scale
         The factor s, rounded to float32.
     a_codes, b_codes
@@ -291,9 +290,9 @@ class LowRankImage:
         scale
             alpha / r, or alpha / sqrt(r) for rsLoRA.
         fmt
-            One of `kernels.FORMATS`. float16 rounds to nearest; int8 and int4 are symmetric with
-            one float16 scale per 32 consecutive weights of a row, codes from -127 to 127 and from
-            -7 to 7.
+            One of `hardwire.kernels.FORMATS`. float16 rounds to nearest; int8 and int4 are
+            symmetric with one float16 scale per 32 consecutive weights of a row, codes from -127 to
+            127 and from -7 to 7.
 
         Raises
         ------

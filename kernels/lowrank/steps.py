@@ -18,10 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
-
-from kernels.lowrank.lowrank_jit import (
+from hardwire.kernels.lowrank.lowrank_jit import (
     _F32,
     _F32_LANES,
     _I8,
@@ -35,6 +32,8 @@ from kernels.lowrank.lowrank_jit import (
     _order,
     _spread_lanes,
 )
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
 
 LANE_BYTES = 4 * LANES
 

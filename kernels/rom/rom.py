@@ -70,7 +70,8 @@ class RomSection:
     bits
         Bits of a code.
     codes
-        uint8 (blocks, chunks, 64 * bits): bit planes in the order that `kernels.rom.rom_jit` gives.
+        uint8 (blocks, chunks, 64 * bits): bit planes in the order that
+        `hardwire.kernels.rom.rom_jit` gives.
     scales
         float16 bits as uint16, (blocks, groups, 16).
     rows
@@ -113,7 +114,7 @@ def _pack_rows(
     weights: NDArray[np.float32], rows: NDArray[np.intp], bits: int, group: int
 ) -> tuple[RomSection, NDArray[np.float64]]:
     """Some rows of a matrix as one section, and their squared errors."""
-    from kernels.rom.pack_jit import pack  # noqa: PLC0415
+    from hardwire.kernels.rom.pack_jit import pack  # noqa: PLC0415
 
     groups = -(-weights.shape[1] // group)
     blocks, chunks = -(-rows.size // _ROWS), groups * group // _CHUNK
@@ -302,8 +303,7 @@ class RomMatrix:
             If x is no such array, or the threads are fewer than 1 or more than numba has.
         """
         import numba  # noqa: PLC0415
-
-        from kernels.rom.rom_jit import product, quantize  # noqa: PLC0415
+        from hardwire.kernels.rom.rom_jit import product, quantize  # noqa: PLC0415
 
         tokens = self._tokens(x)
         available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-from models.adapter.config import Place, check_rank, placements
-from models.adapter.files import (
+from hardwire.models.adapter.config import Place, check_rank, placements
+from hardwire.models.adapter.files import (
     PICKLE_SUFFIXES,
     StoredTensor,
     encode,
@@ -24,10 +22,11 @@ from models.adapter.files import (
     safetensors_header,
     shown,
 )
-from models.catalogue import did_you_mean
-from models.errors import InputError
-from models.files import new_folder, read_json_object, reason
-from models.language_model import TARGETS, LanguageModel, module_path
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.errors import InputError
+from hardwire.models.files import new_folder, read_json_object, reason
+from hardwire.models.language_model import TARGETS, LanguageModel, module_path
+from numpy.typing import NDArray
 
 SRAM_FORMATS = ("float32", "float16", "int8", "int4")
 """Formats that adapter weights can have in SRAM."""
@@ -89,7 +88,7 @@ class Adapter:
     ----------
     name : str
     modules : tuple of LowRankModule
-        Sorted by layer, then in the order of `models.language_model.TARGETS`.
+        Sorted by layer, then in the order of `hardwire.models.language_model.TARGETS`.
     sram_format : {"float32", "float16", "int8", "int4"} or None
         Format of the weights in SRAM; None leaves it to the chip.
     source : Path or None

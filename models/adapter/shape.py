@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets
-from models.language_model import TARGETS, LanguageModel
+from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets
+from hardwire.models.language_model import TARGETS, LanguageModel
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class AdapterShape:
     Attributes
     ----------
     rank : int or integer array, at least 1.
-    targets : in the order of ``models.language_model.TARGETS``.
+    targets : in the order of ``hardwire.models.language_model.TARGETS``.
     sram_format : one of ``SRAM_FORMATS``, or None to leave it to the chip.
     """
 

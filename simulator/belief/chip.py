@@ -13,19 +13,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from hardwire.models.area import area, transistors
+from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.energy import power
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import draw
+from hardwire.models.published import PublishedRow, published
+from hardwire.models.sram import sram_budget
+from hardwire.simulator.belief.draws import SEED
+from hardwire.simulator.belief.posterior import (
+    Array,
+    Kind,
+    Measurement,
+    Modelled,
+    Weighed,
+    resample,
+    weigh,
+)
+from hardwire.simulator.closed_form import decode_context, token_activity, token_cycles
 from numpy.typing import NDArray
-
-from models.area import area, transistors
-from models.chip import DECLARED, Chip
-from models.energy import power
-from models.errors import InputError
-from models.language_model import LanguageModel
-from models.parameters import draw
-from models.published import PublishedRow, published
-from models.sram import sram_budget
-from simulator.belief.draws import SEED
-from simulator.belief.posterior import Array, Kind, Measurement, Modelled, Weighed, resample, weigh
-from simulator.closed_form import decode_context, token_activity, token_cycles
 
 CANDIDATES = 1 << 16
 """Candidates from the ranges: how many hold up is the effective sample size."""
@@ -180,7 +187,7 @@ class Inference:
     Parameters
     ----------
     name : a chip of the catalogue with published measurements.
-    candidates : drawn from the ranges, as ``simulator.belief.draws`` draws them.
+    candidates : drawn from the ranges, as ``hardwire.simulator.belief.draws`` draws them.
 
     Raises
     ------

@@ -12,13 +12,12 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-
-from models.adapter.adapter import Adapter
-from models.chip import DECLARED, Calibration, Chip
-from models.errors import InputError
-from models.language_model import LanguageModel
-from models.parameters import draw
-from simulator.closed_form import decode_token_s
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.chip import DECLARED, Calibration, Chip
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import draw
+from hardwire.simulator.closed_form import decode_token_s
 
 DRAWS = 2000
 SEED = 20260219

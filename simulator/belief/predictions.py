@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from models.adapter.shape import AdapterShape
-from models.chip import Chip
-from models.language_model import LanguageModel
-from models.sram import sram_budget
-from simulator.closed_form import free_rank, predict, token_cycles
-from simulator.datapath import adapter_format, first_stage, shape_bytes
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.sram import sram_budget
+from hardwire.simulator.closed_form import free_rank, predict, token_cycles
+from hardwire.simulator.datapath import adapter_format, first_stage, shape_bytes
 
 PROMPT = OUTPUT = 1024
 """The load of the vendor's chart."""

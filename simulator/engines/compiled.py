@@ -18,10 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
-from simulator.datapath import TokenProgram
-from simulator.engines import compiled_jit as jit
-from simulator.requests import LOAD_MODES, AdapterLoad, Requests, Timeline, schedule_bursts
+from hardwire.simulator.datapath import TokenProgram
+from hardwire.simulator.engines import compiled_jit as jit
+from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests, Timeline, schedule_bursts
 
 PASSES = ("serial", "max_plus", "event_queue")
 

@@ -1,8 +1,8 @@
 """The compiled engine for many designs at once: the same cycles, without a program for each.
 
 What an engine needs of a design is a few numbers, for its layers are of few kinds: the stage
-formulas of ``simulator.datapath`` give them as arrays over designs. A kernel then runs every
-design's load to the last cycle, as ``simulator.engines.compiled`` would:
+formulas of ``hardwire.simulator.datapath`` give them as arrays over designs. A kernel then runs
+every design's load to the last cycle, as ``hardwire.simulator.engines.compiled`` would:
 
 Serial issue
     One token is in flight and users take turns. The sum over contexts of ``⌈c · p / q⌉`` has a
@@ -14,7 +14,8 @@ Pipelined issue, distinct layers
     ``max_i (A_i + (j - i) max(c, d)) + c + d``. So a layer is two units: all that is between two
     attentions, and attention. Once users' decode tokens never meet at a unit, the rest is a sum.
 Pipelined issue, shared layers
-    Tokens overtake; the event queue of ``simulator.engines.compiled`` runs design after design.
+    Tokens overtake; the event queue of ``hardwire.simulator.engines.compiled`` runs design after
+    design.
 """
 
 from __future__ import annotations
@@ -23,13 +24,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-from models.adapter.adapter import Adapter
-from models.adapter.shape import AdapterShape
-from models.chip import Chip
-from models.language_model import LanguageModel
-from simulator.datapath import (
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.simulator.datapath import (
     OPERATIONS,
     adapter_format,
     build_program,
@@ -39,7 +38,8 @@ from simulator.datapath import (
     layer_stages,
     side_cycles,
 )
-from simulator.requests import Requests
+from hardwire.simulator.requests import Requests
+from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -47,7 +47,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BatchRates:
-    """``simulator.single.Rates`` of P designs: every value has shape ``(P,)``."""
+    """``hardwire.simulator.single.Rates`` of P designs: every value has shape ``(P,)``."""
 
     decode_tokens_per_s_user: Floats
     decode_tokens_per_s_chip: Floats
@@ -98,7 +98,7 @@ def batch_rates(
     power_throttle: Any,
     prefill_throttle: Any,
 ) -> BatchRates:
-    """Simulate and measure P designs, each as ``simulator.single.run`` would.
+    """Simulate and measure P designs, each as ``hardwire.simulator.single.run`` would.
 
     Parameters
     ----------
@@ -106,14 +106,14 @@ def batch_rates(
     adapter : the one that all users decode with; the rank of a shape may be an array.
     prompt, output, users : of the load, int or ``(P,)``; ``output`` at least 2.
     power_throttle, prefill_throttle : what the power limit leaves of the rates (see
-        ``simulator.closed_form.predict``), above 0.
+        ``hardwire.simulator.closed_form.predict``), above 0.
 
     Raises
     ------
     ValueError
         On a load that is none.
     """
-    from simulator.engines import designs_jit as jit  # noqa: PLC0415 - numba only where it is needed
+    from hardwire.simulator.engines import designs_jit as jit  # noqa: PLC0415 - numba only where it is needed
 
     given = [np.asarray(value, np.int64) for value in (prompt, output, users)]
     rates = [
@@ -165,7 +165,7 @@ def batch_rates(
 def compile_batch(
     chip: Chip, model: LanguageModel, adapter: Adapter | AdapterShape | None, points: int = 1
 ) -> BatchProgram:
-    """The numbers of ``simulator.datapath.build_program`` for arrays of designs.
+    """The numbers of ``hardwire.simulator.datapath.build_program`` for arrays of designs.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def _event_queue(
     requests: Requests,
 ) -> tuple[Ints, Ints]:
     """Cycles of the first and last output token of each user, by the ordinary engine."""
-    from simulator.engines.compiled import simulate  # noqa: PLC0415 - numba only where it is needed
+    from hardwire.simulator.engines.compiled import simulate  # noqa: PLC0415 - numba only where it is needed
 
     values = {name: chip.value(name) for name in chip.parameters}
     chosen = {k: v[point].item() for k, v in values.items() if np.ndim(v) == 1}

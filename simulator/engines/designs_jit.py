@@ -61,7 +61,7 @@ def pipelined(
     pre_max: Any, pre_sum: Any, post_max: Any, post_sum: Any, attention: Any, rate: Any,
     prompt: Any, output: Any, place: Any, first: Any, last: Any,
 ) -> None:  # fmt: skip
-    """Tokens in order through two units per layer; see ``simulator.engines.designs``.
+    """Tokens in order through two units per layer; see ``hardwire.simulator.engines.designs``.
 
     Users' tokens follow each other in turn: prompt tokens leave the embedding so, and decode
     tokens the last unit.

@@ -22,9 +22,8 @@ from typing import Any
 
 import numpy as np
 import simpy
-
-from simulator.datapath import TokenProgram, ceil_div
-from simulator.requests import AdapterLoad, Requests, Timeline, schedule_bursts
+from hardwire.simulator.datapath import TokenProgram, ceil_div
+from hardwire.simulator.requests import AdapterLoad, Requests, Timeline, schedule_bursts
 
 LATE = 2
 """SimPy event priority after NORMAL (1): grants wait until the cycle's other events are done."""

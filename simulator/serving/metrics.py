@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from hardwire.simulator.serving.load.workload import Workload
+from hardwire.simulator.serving.log import Occupancy, ServingLog, Status
 from numpy.typing import NDArray
-
-from simulator.serving.load.workload import Workload
-from simulator.serving.log import Occupancy, ServingLog, Status
 
 PERCENTILES = (50, 90, 99)
 REFUSALS = (Status.TOO_LONG, Status.ADAPTER_TOO_BIG)

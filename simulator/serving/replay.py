@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from models.adapter.adapter import Adapter
-from models.chip import Chip
-from models.gpu_server import BatchServer
-from models.parameters import read_yaml
-from models.server import Server, server_file
-from simulator.serving.load.workload import Workload
-from simulator.serving.log import ServingLog
-from simulator.serving.policies.policy import Policy
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.chip import Chip
+from hardwire.models.gpu_server import BatchServer
+from hardwire.models.parameters import read_yaml
+from hardwire.models.server import Server, server_file
+from hardwire.simulator.serving.load.workload import Workload
+from hardwire.simulator.serving.log import ServingLog
+from hardwire.simulator.serving.policies.policy import Policy
 
 
 def open_server(name: str) -> Server | BatchServer:
@@ -67,7 +67,7 @@ def replay(
     if isinstance(server, BatchServer):
         if chip is not None:
             raise ValueError(f"{server.name} is a GPU server: it has no hardwired chip")
-        from simulator.serving.gpu.server import simulate_batch  # noqa: PLC0415 - one kind per run
+        from hardwire.simulator.serving.gpu.server import simulate_batch  # noqa: PLC0415 - one kind per run
 
         return simulate_batch(
             server,
@@ -79,7 +79,7 @@ def replay(
             engine=engine,
             progress=progress,
         )
-    from simulator.serving.cards.server import simulate_cards  # noqa: PLC0415
+    from hardwire.simulator.serving.cards.server import simulate_cards  # noqa: PLC0415
 
     return simulate_cards(
         server,

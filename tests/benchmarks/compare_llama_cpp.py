@@ -19,11 +19,10 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from hardwire.kernels.decoder.decoder import Decoder
+from hardwire.kernels.decoder.kv_cache import Sequence
+from hardwire.models.language_model import LanguageModel
 from test_rom_bench import read
-
-from kernels.decoder.decoder import Decoder
-from kernels.decoder.kv_cache import Sequence
-from models.language_model import LanguageModel
 
 MODEL = "llama-3.1-8b"
 GROUP, BLOCK_BYTES = 32, 18  # of Q4_0: a float16 scale, then 32 codes of 4 bits

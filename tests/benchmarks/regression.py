@@ -21,11 +21,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from experiments.guard.golden import table
-from experiments.shared.folder import write_all
-from experiments.shared.tables import si
-from models.errors import InputError
-from models.files import reason
+from hardwire.experiments.guard.golden import table
+from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.tables import si
+from hardwire.models.errors import InputError
+from hardwire.models.files import reason
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]

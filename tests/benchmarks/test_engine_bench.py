@@ -10,15 +10,14 @@ import time
 
 import numpy as np
 import pytest
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.simulator import build_program
+from hardwire.simulator.closed_form import decode_token_s
+from hardwire.simulator.datapath import TokenProgram
+from hardwire.simulator.engines import compiled as engine
+from hardwire.simulator.engines import reference
+from hardwire.simulator.requests import Requests
 from pytest_benchmark.fixture import BenchmarkFixture
-
-from models import Adapter, Chip, LanguageModel
-from simulator import build_program
-from simulator.closed_form import decode_token_s
-from simulator.datapath import TokenProgram
-from simulator.engines import compiled as engine
-from simulator.engines import reference
-from simulator.requests import Requests
 
 USERS, TOKENS = 32, 200
 MILLION = 1_000_000

@@ -11,10 +11,9 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from hardwire.experiments.sweep import Study
+from hardwire.experiments.sweep.fidelity import evaluate
 from pytest_benchmark.fixture import BenchmarkFixture
-
-from experiments.sweep import Study
-from experiments.sweep.fidelity import evaluate
 
 CHUNKS, CHUNK = 6, 4
 """Replays: so many at a time are given to a worker that has nothing to do."""

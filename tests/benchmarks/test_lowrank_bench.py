@@ -11,8 +11,7 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-
-from kernels import FORMATS, LowRankImage
+from hardwire.kernels import FORMATS, LowRankImage
 
 N, RANK, MODULES = 4096, 16, 64
 SCALE = np.float32(0.01)

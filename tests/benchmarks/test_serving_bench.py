@@ -19,11 +19,11 @@ TRACE /= "AzureLLMInferenceTrace_conv_2023.csv"
 
 REPLAY = """
 import json, resource, sys, time
-from models import Adapter, LanguageModel
-from simulator.serving.policies.policy import Policy
-from simulator.serving.load.popularity import assign_adapters, parse_popularity
-from simulator.serving.replay import open_server, replay
-from simulator.serving.load.synthetic import make_workload
+from hardwire.models import Adapter, LanguageModel
+from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.load.popularity import assign_adapters, parse_popularity
+from hardwire.simulator.serving.replay import open_server, replay
+from hardwire.simulator.serving.load.synthetic import make_workload
 
 source, server_name, requests, repeats = sys.argv[1:]
 server = open_server(server_name)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from experiments.sweep import Study, sweep
-from experiments.sweep.runner import CHUNK
+from hardwire.experiments.sweep import Study, sweep
+from hardwire.experiments.sweep.runner import CHUNK
 
 CHUNK_POINTS = CHUNK["closed-form"]
 END_TO_END = 2_000_000

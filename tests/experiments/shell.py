@@ -6,8 +6,7 @@ import json
 import sys
 
 import pytest
-
-from experiments.cli import app as cli
+from hardwire.experiments.cli import app as cli
 
 
 class Shell:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from models.adapter.files import encode, safetensors_header
-from models.language_model import TARGETS, LanguageModel, module_path
+from hardwire.models.adapter.files import encode, safetensors_header
+from hardwire.models.language_model import TARGETS, LanguageModel, module_path
 
 DIMENSIONS: dict[str, Any] = {
     "num_hidden_layers": 2,
@@ -120,7 +119,7 @@ def write_adapter(folder: Path, name: str, model: LanguageModel) -> Path:
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none"} | ADAPTERS[name]
     config |= {"base_model_name_or_path": model.name, "inference_mode": True}
     (folder / "adapter_config.json").write_text(json.dumps(config))
-    from models.adapter.adapter import Adapter
+    from hardwire.models.adapter.adapter import Adapter
 
     tensors = {}
     for seed, module in enumerate(Adapter.from_config(config, model).modules):

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from models import catalogue
-from models.chip import DECLARED, SECTIONS, Chip
-from models.errors import InputError
-from models.language_model import LanguageModel
-from models.parameters import quantities, read_section, read_yaml
-from models.process import Process
+from hardwire.models import catalogue
+from hardwire.models.chip import DECLARED, SECTIONS, Chip
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import quantities, read_section, read_yaml
+from hardwire.models.process import Process
 
 CHIPS = catalogue.names("chip")
 HC1_TEXT = catalogue.resolve("chip", "hc1").read_text(encoding="utf-8")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from models import catalogue
-from models.errors import InputError
-from models.gpu_server import BatchServer, slot_rank
+from hardwire.models import catalogue
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import BatchServer, slot_rank
 
 NAMES = ("vllm-h100", "trtllm-h100", "trtllm-h200")
 

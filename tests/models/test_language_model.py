@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-
-from models import catalogue
-from models.errors import InputError
-from models.language_model import TARGETS, LanguageModel, module_path
+from hardwire.models import catalogue
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import TARGETS, LanguageModel, module_path
 
 # Parameters of the published checkpoints (sum of all tensor sizes in their safetensors index).
 PARAMETERS = {
@@ -28,12 +27,17 @@ PARAMETERS = {
     "Qwen--Qwen3-8B": 8_190_735_360,
     "Qwen--Qwen3-14B": 14_768_307_200,
     "Qwen--Qwen3-32B": 32_762_123_264,
+    "Qwen--Qwen3-0.6B_dims": 596_049_920,
+    "Qwen--Qwen3-1.7B_dims": 1_720_574_976,
+    "Qwen--Qwen3-4B_dims": 4_022_468_096,
 }
 REFUSED = {
     "deepseek-ai--DeepSeek-R1": "'deepseek_v3' uses multi-head latent attention",
     "deepseek-ai--DeepSeek-V3": "'deepseek_v3' uses multi-head latent attention",
     "google--gemma-2_dims": "model_type: must be one of .* missing",
+    "google--gemma-3-1b_dims": "'gemma3_text' is a Gemma model",
     "google--gemma-4-26B-A4B": "'gemma4' is a Gemma model",
+    "microsoft--bitnet-b1.58-2B-4T_dims": "'bitnet' is a family which is not modelled yet",
     "mistralai--Mixtral-8x7B-v0.1": "'mixtral' is a mixture of experts",
     "openai--gpt-oss-120b": "'gpt_oss' is a mixture of experts",
     "openai--gpt-oss-20b": "'gpt_oss' is a mixture of experts",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hardwire.models.macro import Macro, fit_macro
 from hypothesis import given
 from hypothesis import strategies as st
-
-from models.macro import Macro, fit_macro
 
 MACROS = st.builds(
     Macro,

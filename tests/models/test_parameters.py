@@ -9,9 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from models.errors import InputError
-from models.parameters import Parameter, Quantity, check_value, draw, read_parameter, read_yaml
+from hardwire.models.errors import InputError
+from hardwire.models.parameters import (
+    Parameter,
+    Quantity,
+    check_value,
+    draw,
+    read_parameter,
+    read_yaml,
+)
 
 CLOCK = Quantity("GHz", 0.01, 10, "clock")
 LANES = Quantity("", 1, 4096, "lanes", integer=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from models import InputError
-from models.published import Factor, PublishedRow, published, read_published, systems
+from hardwire.models import InputError
+from hardwire.models.published import Factor, PublishedRow, published, read_published, systems
 
 ROW = """
   - id: a

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from models import catalogue
-from models.errors import InputError
-from models.parameters import quantities
-from models.server import Machine, Server
+from hardwire.models import catalogue
+from hardwire.models.errors import InputError
+from hardwire.models.parameters import quantities
+from hardwire.models.server import Machine, Server
 
 SOUND = """\
 title: Two cards

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-
-from simulator.serving.load.workload import BASE, Workload
-from simulator.serving.log import Occupancy, ServingLog, Spans, Status
+from hardwire.simulator.serving.load.workload import BASE, Workload
+from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
 
 PROMPT_TOKEN_S, OUTPUT_TOKEN_S, LOAD_S = 50e-6, 60e-6, 2e-3
 KV_BYTES, ADAPTER_BYTES, CAPACITY = 65536, 42_500_000, 480 * 2**20

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.simulator.datapath import TokenProgram, build_program
+from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests
 from hypothesis import strategies as st
-
-from models import Adapter, Chip, LanguageModel
-from simulator.datapath import TokenProgram, build_program
-from simulator.requests import LOAD_MODES, AdapterLoad, Requests
 
 HC1 = Chip.open("hc1")
 

@@ -11,12 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from models import Adapter, Chip, LanguageModel
-from models.chip import DECLARED
-from simulator.closed_form import (
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.chip import DECLARED
+from hardwire.simulator.closed_form import (
     Prediction,
     decode_context,
     decode_token_s,
@@ -24,10 +21,12 @@ from simulator.closed_form import (
     predict,
     token_cycles,
 )
-from simulator.datapath import build_program
-from simulator.engines.compiled import simulate
-from simulator.requests import Requests
-from simulator.single import run
+from hardwire.simulator.datapath import build_program
+from hardwire.simulator.engines.compiled import simulate
+from hardwire.simulator.requests import Requests
+from hardwire.simulator.single import run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 CHIPS = ("hc1", "hc1-demo", "roma")
 HC1 = Chip.open("hc1")

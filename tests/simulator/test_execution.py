@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hardwire.kernels.decoder.decoder import Decoder, ResidentAdapter
+from hardwire.kernels.decoder.kv_cache import Sequence
+from hardwire.kernels.decoder.sampling import Sampler
+from hardwire.kernels.lowrank.lowrank import LowRankImage
+from hardwire.models import Adapter, LanguageModel
+from hardwire.simulator import execution
+from hardwire.simulator.datapath import TokenProgram, build_program
+from hardwire.simulator.engines import compiled as engine
+from hardwire.simulator.execution import execute
+from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import HC1, chips, language_models
-
-from kernels.decoder.decoder import Decoder, ResidentAdapter
-from kernels.decoder.kv_cache import Sequence
-from kernels.decoder.sampling import Sampler
-from kernels.lowrank.lowrank import LowRankImage
-from models import Adapter, LanguageModel
-from simulator import execution
-from simulator.datapath import TokenProgram, build_program
-from simulator.engines import compiled as engine
-from simulator.execution import execute
-from simulator.requests import LOAD_MODES, AdapterLoad, Requests
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import simpy
-
-from simulator.serving.cards.costs import TokenCosts
-from simulator.serving.cards.link import HostMemory, Line
-from simulator.serving.cards.record import Record
-from simulator.serving.cards.rounds import NEVER, Advance
-from simulator.serving.cards.rounds_jit import (
+from hardwire.simulator.serving.cards.costs import TokenCosts
+from hardwire.simulator.serving.cards.link import HostMemory, Line
+from hardwire.simulator.serving.cards.record import Record
+from hardwire.simulator.serving.cards.rounds import NEVER, Advance
+from hardwire.simulator.serving.cards.rounds_jit import (
     COLUMNS,
     CONTEXT,
     FINISHED,
@@ -28,11 +27,11 @@ from simulator.serving.cards.rounds_jit import (
     PROMPT,
     REQUEST,
 )
-from simulator.serving.load.workload import PREFIX_BLOCK_TOKENS
-from simulator.serving.policies.policy import Policy
-from simulator.serving.policies.prefix import Key, PrefixCache
-from simulator.serving.policies.queueing import Queue
-from simulator.serving.policies.residency import Residency
+from hardwire.simulator.serving.load.workload import PREFIX_BLOCK_TOKENS
+from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.policies.prefix import Key, PrefixCache
+from hardwire.simulator.serving.policies.queueing import Queue
+from hardwire.simulator.serving.policies.residency import Residency
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from hardwire.kernels.lowrank.formats import Count
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.chip import Chip
+from hardwire.models.energy import Activity, static_power, token_energy
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.simulator.datapath import TokenProgram, adapter_work, build_program
+from hardwire.simulator.engines.compiled import token_cycles
 from numpy.typing import NDArray
-
-from kernels.lowrank.formats import Count
-from models.adapter.adapter import Adapter
-from models.chip import Chip
-from models.energy import Activity, static_power, token_energy
-from models.errors import InputError
-from models.language_model import LanguageModel
-from simulator.datapath import TokenProgram, adapter_work, build_program
-from simulator.engines.compiled import token_cycles
 
 
 @dataclass(frozen=True)

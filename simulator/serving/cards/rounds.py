@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
-
-from simulator.serving.cards.costs import TokenCosts
-from simulator.serving.cards.rounds_jit import (
+from hardwire.simulator.serving.cards.costs import TokenCosts
+from hardwire.simulator.serving.cards.rounds_jit import (
     CONTEXT,
     FINISHED,
     FIRST,
@@ -23,7 +21,8 @@ from simulator.serving.cards.rounds_jit import (
     ROW,
     STOPPED,
 )
-from simulator.serving.cards.rounds_jit import advance as run
+from hardwire.simulator.serving.cards.rounds_jit import advance as run
+from numpy.typing import NDArray
 
 NEVER = 2**62
 """A tick that no run reaches."""

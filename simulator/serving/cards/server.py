@@ -13,30 +13,29 @@ from typing import Any, Literal
 
 import numpy as np
 import simpy
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.area import BYTES_PER_MIB
+from hardwire.models.chip import Chip
+from hardwire.models.cost import capex_usd_per_s, energy_usd_per_j
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.server import Server
+from hardwire.simulator.datapath import adapter_bytes
+from hardwire.simulator.serving.cards import rounds
+from hardwire.simulator.serving.cards.card import Card, Plant
+from hardwire.simulator.serving.cards.costs import token_costs
+from hardwire.simulator.serving.cards.link import HostMemory, Line
+from hardwire.simulator.serving.cards.record import Record
+from hardwire.simulator.serving.load.synthetic import stream
+from hardwire.simulator.serving.load.workload import BASE, Workload
+from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
+from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.policies.prefix import Key
+from hardwire.simulator.serving.policies.queueing import make_queues
+from hardwire.simulator.serving.policies.residency import Future, make_residency
+from hardwire.simulator.serving.policies.routing import make_router
+from hardwire.simulator.swap import swap_latency
 from numpy.typing import NDArray
-
-from models.adapter.adapter import Adapter
-from models.area import BYTES_PER_MIB
-from models.chip import Chip
-from models.cost import capex_usd_per_s, energy_usd_per_j
-from models.errors import InputError
-from models.language_model import LanguageModel
-from models.server import Server
-from simulator.datapath import adapter_bytes
-from simulator.serving.cards import rounds
-from simulator.serving.cards.card import Card, Plant
-from simulator.serving.cards.costs import token_costs
-from simulator.serving.cards.link import HostMemory, Line
-from simulator.serving.cards.record import Record
-from simulator.serving.load.synthetic import stream
-from simulator.serving.load.workload import BASE, Workload
-from simulator.serving.log import Occupancy, ServingLog, Spans, Status
-from simulator.serving.policies.policy import Policy
-from simulator.serving.policies.prefix import Key
-from simulator.serving.policies.queueing import make_queues
-from simulator.serving.policies.residency import Future, make_residency
-from simulator.serving.policies.routing import make_router
-from simulator.swap import swap_latency
 
 PAGE_TOKENS = 16
 """Tokens of a KV page, as in the decoder's KV cache and in vLLM's blocks."""

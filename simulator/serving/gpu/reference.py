@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from models.gpu_server import StepTime
+from hardwire.models.gpu_server import StepTime
 
 
 @dataclass

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import BatchServer, slot_rank
+from hardwire.simulator.serving.load.workload import Workload
+from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
 from numpy.typing import NDArray
-
-from models.adapter.adapter import Adapter
-from models.errors import InputError
-from models.gpu_server import BatchServer, slot_rank
-from simulator.serving.load.workload import Workload
-from simulator.serving.log import Occupancy, ServingLog, Spans, Status
 
 SAMPLES = 4096
 """Most samples of memory in use that a log keeps, beside its peak."""
@@ -156,7 +155,7 @@ def _compiled(
     until: int,
     progress: Callable[[float], None] | None,
 ) -> _Result:
-    from simulator.serving.gpu import steps_jit as jit  # noqa: PLC0415, numba is slow to import
+    from hardwire.simulator.serving.gpu import steps_jit as jit  # noqa: PLC0415, numba is slow to import
 
     b, time = server.batching, server.step_time(slots, rank)
     requests = np.zeros((len(served), jit.REQUEST_COLUMNS), np.int64)
@@ -235,7 +234,7 @@ def _reference(
     until: int,
     progress: Callable[[float], None] | None,
 ) -> _Result:
-    from simulator.serving.gpu import reference as batch_reference  # noqa: PLC0415, needed by tests only
+    from hardwire.simulator.serving.gpu import reference as batch_reference  # noqa: PLC0415, needed by tests only
 
     b = server.batching
     arrivals = _arrivals(server, workload, served)

@@ -1,9 +1,9 @@
 """The compiled engine of continuous batching: whole numbers in, whole nanoseconds out.
 
 State lies in three tables of int64, so that a run can stop after any step and go on later. The
-rules are those of `simulator.serving.gpu.reference`; only the waiting queue is kept otherwise:
-one list in global order and one per adapter, so that letting a request in costs at most one look
-at each adapter of the running requests, however long the queue is.
+rules are those of `hardwire.simulator.serving.gpu.reference`; only the waiting queue is kept
+otherwise: one list in global order and one per adapter, so that letting a request in costs at most
+one look at each adapter of the running requests, however long the queue is.
 """
 
 from __future__ import annotations

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from models.adapter.adapter import Adapter
-from models.catalogue import did_you_mean
-from models.errors import InputError
-from models.language_model import LanguageModel
-from models.parameters import read_yaml
-from simulator.serving.load.popularity import Popularity, Uniform, Weighted
-from simulator.serving.load.workload import BASE, Workload
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import read_yaml
+from hardwire.simulator.serving.load.popularity import Popularity, Uniform, Weighted
+from hardwire.simulator.serving.load.workload import BASE, Workload
 
 MOST_ADAPTERS = 1_000_000
 _KEYS = ("name", "shape", "path", "weight", "pinned")

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.errors import InputError
+from hardwire.simulator.serving.load.synthetic import renewal_times, stream
+from hardwire.simulator.serving.load.workload import BASE, Workload
 from numpy.typing import NDArray
-
-from models.catalogue import did_you_mean
-from models.errors import InputError
-from simulator.serving.load.synthetic import renewal_times, stream
-from simulator.serving.load.workload import BASE, Workload
 
 
 class Popularity(ABC):

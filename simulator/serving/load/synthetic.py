@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.errors import InputError
+from hardwire.models.parameters import read_yaml
+from hardwire.simulator.serving.load.traces import MOST_SECONDS, MOST_TOKENS, read_workload
+from hardwire.simulator.serving.load.workload import BASE, Prefixes, Workload
 from numpy.typing import NDArray
-
-from models.catalogue import did_you_mean
-from models.errors import InputError
-from models.parameters import read_yaml
-from simulator.serving.load.traces import MOST_SECONDS, MOST_TOKENS, read_workload
-from simulator.serving.load.workload import BASE, Prefixes, Workload
 
 MOST_REQUESTS = 50_000_000
 """Largest workload: its columns take 28 bytes per request, making it a few times that."""

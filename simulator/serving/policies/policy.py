@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from simulator.requests import LoadMode
+from hardwire.simulator.requests import LoadMode
 
 Residency = Literal["lru", "lfu", "cost", "belady"]
 Schedule = Literal["fcfs", "grouped", "shortest", "slo"]

@@ -19,9 +19,8 @@ from heapq import heappop, heappush
 from typing import get_args
 
 import numpy as np
+from hardwire.simulator.serving.policies import policy
 from numpy.typing import ArrayLike, NDArray
-
-from simulator.serving.policies import policy
 
 NOBODY = -1
 UNBOUNDED = 1 << 62

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import get_args
 
-from simulator.serving.policies import policy
+from hardwire.simulator.serving.policies import policy
 
 
 class Router(ABC):

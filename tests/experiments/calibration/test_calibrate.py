@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
+from hardwire.experiments.calibration.calibrate import Report, calibrate, left_out
+from hardwire.experiments.calibration.view import render
+from hardwire.experiments.cli.calibrate import register
+from hardwire.models import InputError
+from hardwire.simulator.belief.chip import CLOCK
 from rich.console import Console
 from typer.testing import CliRunner
-
-from experiments.calibration.calibrate import Report, calibrate, left_out
-from experiments.calibration.view import render
-from experiments.cli.calibrate import register
-from models import InputError
-from simulator.belief.chip import CLOCK
 
 SMALL = 8192
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from experiments.calibration import gpu_server as fit_batch_server
-from experiments.calibration.gpu_server import Run
-from experiments.validation import vllm_runs as vllm_validation
-from models.errors import InputError
-from models.gpu_server import BatchServer
+from hardwire.experiments.calibration import gpu_server as fit_batch_server
+from hardwire.experiments.calibration.gpu_server import Run
+from hardwire.experiments.validation import vllm_runs as vllm_validation
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import BatchServer
 
 SERVER = BatchServer.open("vllm-h100")
 B = SERVER.batching

@@ -14,17 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hardwire.experiments.run.plot import rank_figure
+from hardwire.experiments.run.save import FILES
+from hardwire.experiments.run.tokens import SEED
+from hardwire.kernels.decoder.decoder import Decoder
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.adapter.adapter import write_adapter
+from hardwire.simulator import run
 from shell import Shell
 from small_models import write_adapter as write_small_adapter
 from small_models import write_model
-
-from experiments.run.plot import rank_figure
-from experiments.run.save import FILES
-from experiments.run.tokens import SEED
-from kernels.decoder.decoder import Decoder
-from models import Adapter, Chip, LanguageModel
-from models.adapter.adapter import write_adapter
-from simulator import run
 
 KEYS = {
     "chip", "model", "adapter", "issue", "target_tokens_per_s", "target_met",
@@ -203,7 +202,7 @@ def test_save_leaves_an_earlier_result_when_it_fails(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("experiments.run.trace.write_trace", full_disk)
+    monkeypatch.setattr("hardwire.experiments.run.trace.write_trace", full_disk)
     message = hardwire.refused("run", "--output", "9", "--save", folder)
     assert "--save" in message and "No space left on device" in message
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -214,7 +213,7 @@ def test_save_leaves_an_earlier_result_when_it_fails(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("experiments.run.trace.write_trace", interrupt)
+    monkeypatch.setattr("hardwire.experiments.run.trace.write_trace", interrupt)
     status, _, err = hardwire("run", *SHORT, "--save", folder)
     assert (status, err) == (130, "hardwire: interrupted\n")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from experiments.cli import app as cli
+from hardwire.experiments.cli import app as cli
 
 ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "README.md"

@@ -12,6 +12,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hardwire.experiments.cli import app as cli
+from hardwire.experiments.formats.divergence import (
+    divergence,
+    entropy_nats,
+    kl_nats,
+    scale_to_entropy,
+)
+from hardwire.experiments.formats.measure import (
+    ADAPTER_STRENGTH,
+    ENTROPY_NATS,
+    FormatReport,
+    measure,
+    small_llama,
+)
+from hardwire.experiments.formats.plot import formats_figure
+from hardwire.experiments.formats.view import render
+from hardwire.experiments.run.tokens import decoder_threads, rom_format
+from hardwire.kernels.decoder.base_weights import ROM_BITS, WEIGHT_FORMATS
+from hardwire.kernels.decoder.checkpoint import Checkpoint, RandomWeights
+from hardwire.kernels.decoder.decoder import Decoder
+from hardwire.kernels.decoder.kv_cache import KV_BITS
+from hardwire.kernels.lowrank.formats import FORMATS
+from hardwire.kernels.rom.rom import Mix, RomMatrix
+from hardwire.models import Adapter, Chip, InputError, LanguageModel
+from hardwire.models.language_model import TARGETS, module_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -19,27 +44,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from small_models import DIMENSIONS, LLAMA, write_model
 from small_models import write_adapter as write_small_adapter
-
-from experiments.cli import app as cli
-from experiments.formats.divergence import divergence, entropy_nats, kl_nats, scale_to_entropy
-from experiments.formats.measure import (
-    ADAPTER_STRENGTH,
-    ENTROPY_NATS,
-    FormatReport,
-    measure,
-    small_llama,
-)
-from experiments.formats.plot import formats_figure
-from experiments.formats.view import render
-from experiments.run.tokens import decoder_threads, rom_format
-from kernels.decoder.base_weights import ROM_BITS, WEIGHT_FORMATS
-from kernels.decoder.checkpoint import Checkpoint, RandomWeights
-from kernels.decoder.decoder import Decoder
-from kernels.decoder.kv_cache import KV_BITS
-from kernels.lowrank.formats import FORMATS
-from kernels.rom.rom import Mix, RomMatrix
-from models import Adapter, Chip, InputError, LanguageModel
-from models.language_model import TARGETS, module_path
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -139,7 +143,7 @@ def test_the_mixed_format_packs_each_matrix_as_a_mix() -> None:
 
 
 def test_every_block_of_rows_has_its_sixth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernels.decoder.checkpoint.BLOCK_BYTES", 4 * 128 * 96)
+    monkeypatch.setattr("hardwire.kernels.decoder.checkpoint.BLOCK_BYTES", 4 * 128 * 96)
     packed = Decoder.random(TINY, 0, "rom3+6").base.head
     assert isinstance(packed, RomMatrix)
     (wide,) = (s.rows[s.rows >= 0] for s in packed.sections if s.bits == 6)
@@ -287,7 +291,7 @@ def test_the_command_saves_both_files_or_none(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("experiments.run.plot.save_figure", full_disk)
+    monkeypatch.setattr("hardwire.experiments.run.plot.save_figure", full_disk)
     message = refused(monkeypatch, capsys, *arguments[:-1], out)
     assert "--save" in message and "No space left on device" in message
     assert {path.name: path.read_bytes() for path in out.iterdir()} == files[0]

@@ -7,9 +7,8 @@ import math
 from pathlib import Path
 
 import pytest
-
-from experiments.guard import golden
-from models.errors import InputError
+from hardwire.experiments.guard import golden
+from hardwire.models.errors import InputError
 
 
 @pytest.fixture(scope="module")

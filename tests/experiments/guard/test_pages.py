@@ -6,16 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
-
-from experiments.guard import pages
-from experiments.validation.committed import read_table
-from models import Chip, catalogue
+from hardwire.experiments.guard import pages
+from hardwire.experiments.validation.committed import read_table
+from hardwire.models import Chip, catalogue
 
 
 @pytest.mark.parametrize("name", ["chips.md", "validation.md"])
 def test_the_page_is_in_sync(name: str) -> None:
     assert (pages.DOCS / name).read_text(encoding="utf-8") == pages.render()[name], (
-        f"docs/{name} is out of date: run python -m experiments.guard.pages"
+        f"docs/{name} is out of date: run python -m hardwire.experiments.guard.pages"
     )
 
 

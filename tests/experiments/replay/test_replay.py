@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hardwire.experiments.replay import compare as comparing
+from hardwire.experiments.replay import replay as replaying
+from hardwire.experiments.replay.save import FILES
+from hardwire.experiments.replay.trace import MOST_EVENTS, write_trace
+from hardwire.simulator.serving.load.workload import Workload
+from hardwire.simulator.serving.log import ServingLog
 from serving_logs import made_log, made_workload
 from shell import Shell
-
-from experiments.replay import compare as comparing
-from experiments.replay import replay as replaying
-from experiments.replay.save import FILES
-from experiments.replay.trace import MOST_EVENTS, write_trace
-from simulator.serving.load.workload import Workload
-from simulator.serving.log import ServingLog
 
 PROMISED = {
     "server", "requests", "completed", "refused", "generated_tokens", "prompt_tokens",
@@ -214,14 +213,14 @@ def test_save_leaves_an_earlier_result_when_it_fails(
     assert hardwire(*CONV, *SHORT, "--save", folder)[0] == 0
     before = {name: (folder / name).read_bytes() for name in FILES}
     full = OSError(28, "No space left on device")
-    monkeypatch.setattr("experiments.replay.trace.write_trace", fail(full))
+    monkeypatch.setattr("hardwire.experiments.replay.trace.write_trace", fail(full))
     message = hardwire.refused(*CONV, *SHORT, "--seed", "3", "--save", folder)
     assert "--save" in message and "No space left on device" in message
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     fresh = tmp_path / "fresh"
     hardwire.refused(*CONV, *SHORT, "--save", fresh)
     assert not fresh.exists()
-    monkeypatch.setattr("experiments.replay.trace.write_trace", fail(KeyboardInterrupt()))
+    monkeypatch.setattr("hardwire.experiments.replay.trace.write_trace", fail(KeyboardInterrupt()))
     status, _, err = hardwire(*CONV, *SHORT, "--save", folder)
     assert (status, err) == (130, "hardwire: interrupted\n")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -416,9 +415,8 @@ def test_compare_interrupted(hardwire: Shell, monkeypatch: pytest.MonkeyPatch) -
 def test_tables_fit_the_terminal(
     hardwire: Shell, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from hardwire.experiments.replay.compare import compare, render
     from rich.console import Console
-
-    from experiments.replay.compare import compare, render
 
     setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=40, adapters="4")
     console = Console(width=width, record=True, file=io.StringIO())

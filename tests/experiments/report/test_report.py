@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 from browser import chromium
+from hardwire.experiments.cli import report as cli_report
+from hardwire.experiments.replay.replay import Setup
+from hardwire.experiments.report.build import REPORT, read_page, render, write_report
+from hardwire.experiments.report.charts import Bar, Line, bars, plot, spans, stack
+from hardwire.experiments.report.data import CONFIGURATION, replay_configuration, run_configuration
+from hardwire.experiments.run.save import to_json
+from hardwire.models import Chip, LanguageModel
+from hardwire.models.errors import InputError
+from hardwire.simulator import run
 from typer.testing import CliRunner
-
-from experiments.cli import report as cli_report
-from experiments.replay.replay import Setup
-from experiments.report.build import REPORT, read_page, render, write_report
-from experiments.report.charts import Bar, Line, bars, plot, spans, stack
-from experiments.report.data import CONFIGURATION, replay_configuration, run_configuration
-from experiments.run.save import to_json
-from models import Chip, LanguageModel
-from models.errors import InputError
-from simulator import run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -63,7 +62,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def _quiet(patch: pytest.MonkeyPatch, *arguments: str) -> int:
     import sys
 
-    from experiments.cli import app as cli
+    from hardwire.experiments.cli import app as cli
 
     patch.setattr(sys, "argv", ["hardwire", *arguments])
     try:

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import chromium
-
-from experiments.run.whatif import CHIP_SLIDERS, Answer, WhatIf, slider_range
-from models import Adapter, Chip, InputError, LanguageModel
-from models.catalogue import names
-from simulator import free_rank, predict, run
+from hardwire.experiments.run.whatif import CHIP_SLIDERS, Answer, WhatIf, slider_range
+from hardwire.models import Adapter, Chip, InputError, LanguageModel
+from hardwire.models.catalogue import names
+from hardwire.simulator import free_rank, predict, run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

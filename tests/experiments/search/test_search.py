@@ -17,18 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from hardwire.experiments.cli import search as cli_search
+from hardwire.experiments.search import search as searching
+from hardwire.experiments.search.search import Search, losses, non_dominated, optuna_name, search
+from hardwire.experiments.search.store import TrialStore
+from hardwire.experiments.search.view import save_search
+from hardwire.experiments.sweep import Study, fidelity
+from hardwire.models.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from typer.testing import CliRunner
-
-from experiments.cli import search as cli_search
-from experiments.search import search as searching
-from experiments.search.search import Search, losses, non_dominated, optuna_name, search
-from experiments.search.store import TrialStore
-from experiments.search.view import save_search
-from experiments.sweep import Study, fidelity
-from models.errors import InputError
 
 pytest.importorskip("optuna")
 
@@ -238,8 +237,8 @@ def test_nothing_feasible_is_said(storage: str) -> None:
 
 SCRIPT = """
 import sys
-from experiments.search.search import search
-from experiments.sweep import Study
+from hardwire.experiments.search.search import search
+from hardwire.experiments.sweep import Study
 search(Study.open("node-die"), trials=int(sys.argv[2]), storage=sys.argv[1])
 """
 
@@ -387,7 +386,7 @@ def test_a_locked_file(storage: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     import sqlite3
 
     search(lanes(), trials=50, storage=storage)
-    monkeypatch.setattr("experiments.search.store.LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("hardwire.experiments.search.store.LOCK_TIMEOUT_S", 0.1)
     holder = sqlite3.connect(tmp_path / "search.sqlite3")
     holder.execute("BEGIN EXCLUSIVE")
     try:

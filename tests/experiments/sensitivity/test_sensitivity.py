@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from typer.testing import CliRunner
-
-from experiments.cli import sensitivity as cli_sensitivity
-from experiments.sensitivity.sobol import (
+from hardwire.experiments.cli import sensitivity as cli_sensitivity
+from hardwire.experiments.sensitivity.sobol import (
     MEASUREMENT,
     Input,
     Report,
@@ -25,13 +23,14 @@ from experiments.sensitivity.sobol import (
     sobol_indices,
     sobol_sample,
 )
-from experiments.sensitivity.view import save_sensitivity
-from experiments.sweep import CLOSED_FORM, Design, evaluate
-from models import Chip
-from models.chip import DECLARED
-from models.errors import InputError
-from models.parameters import draw
-from simulator.belief.draws import calibrate, draw_chips
+from hardwire.experiments.sensitivity.view import save_sensitivity
+from hardwire.experiments.sweep import CLOSED_FORM, Design, evaluate
+from hardwire.models import Chip
+from hardwire.models.chip import DECLARED
+from hardwire.models.errors import InputError
+from hardwire.models.parameters import draw
+from hardwire.simulator.belief.draws import calibrate, draw_chips
+from typer.testing import CliRunner
 
 pytest.importorskip("SALib")
 
@@ -179,7 +178,7 @@ def test_a_measured_rate_is_open_by_its_measurement_only(fitted: Report) -> None
 
 
 def test_both_readings_agree_with_the_draws_of_the_intervals(fitted: Report) -> None:
-    from simulator import predict
+    from hardwire.simulator import predict
 
     drawn = draw_chips(HC1, 2000)
     power = predict(drawn, Design.open("hc1").model, prompt=1024, output=1024).power_w

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from experiments.studies import serving as serving_study
-from experiments.studies.serving import lru_hit_rate
-from experiments.studies.serving_bench import (
+from hardwire.experiments.studies import serving as serving_study
+from hardwire.experiments.studies.serving import lru_hit_rate
+from hardwire.experiments.studies.serving_bench import (
     BASE_POLICY,
     FASTEST_RATE,
     GPU,
@@ -28,7 +25,9 @@ from experiments.studies.serving_bench import (
     Settings,
     highest,
 )
-from simulator.serving.policies.residency import hit_rate
+from hardwire.simulator.serving.policies.residency import hit_rate
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 TABLES = ("capacity", "gpu_slots", "ratios", "goals", "policies", "locality", "sram", "bands")
 FIGURES = ("adapters", "break-even", "sram", "uncertainty")
@@ -154,7 +153,7 @@ def test_folder_that_cannot_be_made_is_refused(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(serving_study, "study", lambda settings, say: {})
-    monkeypatch.setattr("experiments.studies.serving_plot.figures", lambda tables: {})
+    monkeypatch.setattr("hardwire.experiments.studies.serving_plot.figures", lambda tables: {})
     assert serving_study.main(["--out", str(tmp_path / "file")]) == 2
     assert "--out" in capsys.readouterr().err
 

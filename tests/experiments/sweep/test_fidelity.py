@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from experiments.replay.replay import Setup, prepare, run
-from experiments.sweep import Study
-from experiments.sweep.design import OBSTACLES
-from experiments.sweep.fidelity import METRICS, evaluate
-from experiments.sweep.fidelity_options import OPTIONS
-from experiments.sweep.metrics import CLOSED_FORM
-from models import Adapter, Chip, LanguageModel
-from models.errors import InputError
-from models.server import Server
-from simulator.single import run as run_chip
+from hardwire.experiments.replay.replay import Setup, prepare, run
+from hardwire.experiments.sweep import Study
+from hardwire.experiments.sweep.design import OBSTACLES
+from hardwire.experiments.sweep.fidelity import METRICS, evaluate
+from hardwire.experiments.sweep.fidelity_options import OPTIONS
+from hardwire.experiments.sweep.metrics import CLOSED_FORM
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.errors import InputError
+from hardwire.models.server import Server
+from hardwire.simulator.single import run as run_chip
 
 HC1 = Chip.open("hc1")
 LOAD = {"source": "sharegpt", "requests": 60, "rate": 50, "adapters": 6}

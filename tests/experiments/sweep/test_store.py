@@ -20,15 +20,14 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from hardwire.experiments.cli import app as cli
+from hardwire.experiments.sweep import Study, results, runner, sweep
+from hardwire.experiments.sweep import compute as computing
+from hardwire.experiments.sweep.keys import KEY
+from hardwire.experiments.sweep.store import Counts, Store, keys_of
+from hardwire.models.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from experiments.cli import app as cli
-from experiments.sweep import Study, results, runner, sweep
-from experiments.sweep import compute as computing
-from experiments.sweep.keys import KEY
-from experiments.sweep.store import Counts, Store, keys_of
-from models.errors import InputError
 
 AXES: dict[str, Any] = {
     "datapath.lanes": {"from": 1, "to": 40},
@@ -213,8 +212,8 @@ def command(study: Path, store: Path, *more: str) -> list[str]:
 # The command line with chunks so small that a sweep of a few seconds has many.
 RUN = """
 import sys
-from experiments.cli import app as cli
-from experiments.sweep import runner
+from hardwire.experiments.cli import app as cli
+from hardwire.experiments.sweep import runner
 runner.CHUNK = {"closed-form": 400, "engine": 40, "replay": 2}
 if __name__ == "__main__":
     sys.argv = ["hardwire", "sweep", sys.argv[1], "--store", *sys.argv[2:], "--json"]

@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from designs import HC1, values_near
+from hardwire.experiments.sweep import Design, Study, evaluate
+from hardwire.experiments.sweep.constraint import Constraint
+from hardwire.experiments.sweep.design import NUMBERS, OBSTACLES, check_setting
+from hardwire.experiments.sweep.keys import point_keys
+from hardwire.experiments.sweep.metrics import CLOSED_FORM
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.errors import InputError
+from hardwire.models.sram import sram_budget
+from hardwire.simulator import predict
+from hardwire.simulator.datapath import adapter_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from experiments.sweep import Design, Study, evaluate
-from experiments.sweep.constraint import Constraint
-from experiments.sweep.design import NUMBERS, OBSTACLES, check_setting
-from experiments.sweep.keys import point_keys
-from experiments.sweep.metrics import CLOSED_FORM
-from models import Adapter, Chip, LanguageModel
-from models.errors import InputError
-from models.sram import sram_budget
-from simulator import predict
-from simulator.datapath import adapter_bytes
 
 METRICS = tuple(CLOSED_FORM)
 FREE = [

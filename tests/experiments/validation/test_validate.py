@@ -12,21 +12,30 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from hardwire.experiments.cli import validate as cli_validate
+from hardwire.experiments.validation import agreement, rows
+from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.experiments.validation.committed import left_out, moved, read_table, worse
+from hardwire.experiments.validation.rows import (
+    PREDICTORS,
+    Row,
+    Validation,
+    error_of,
+    status_of,
+    validate,
+)
+from hardwire.experiments.validation.view import TITLES, render, summary
+from hardwire.models import Chip
+from hardwire.models.errors import InputError
+from hardwire.models.published import Factor, PublishedRow, published, systems
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from experiments.cli import validate as cli_validate
-from experiments.validation import agreement, rows
-from experiments.validation.bench import Bench, Predicted
-from experiments.validation.committed import left_out, moved, read_table, worse
-from experiments.validation.rows import PREDICTORS, Row, Validation, error_of, status_of, validate
-from experiments.validation.view import TITLES, render, summary
-from models import Chip
-from models.errors import InputError
-from models.published import Factor, PublishedRow, published, systems
-
-ACCEPT = "run python -m experiments.validation.committed --data DIR, then experiments.guard.pages"
+ACCEPT = (
+    "run python -m hardwire.experiments.validation.committed --data DIR, then "
+    "python -m hardwire.experiments.guard.pages"
+)
 MEASURED = Path(__file__).resolve().parents[4] / "shared/data/measured"
 DESIGNS, LOADS = 60, 3
 """Fewer than the committed comparison has; they are its first ones."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from experiments.validation.vllm_runs import predict, read_rows, summarize
-from models.errors import InputError
-from models.gpu_server import BatchServer
+from hardwire.experiments.validation.vllm_runs import predict, read_rows, summarize
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import BatchServer
 
 MEASURED = Path(__file__).resolve().parents[4] / "shared/data/measured"
 MEASURED /= "vllm_multilora_llama31_8b_r16.csv"

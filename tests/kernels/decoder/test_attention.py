@@ -2,17 +2,16 @@
 
 import numpy as np
 import pytest
+from hardwire.kernels.decoder.activation import EXP_RANGE, exp_plain, silu_mul_plain
+from hardwire.kernels.decoder.attention import attend, attend_plain
+from hardwire.kernels.decoder.decoder_jit import rms_norm, silu_mul
+from hardwire.kernels.decoder.dense import DenseMatrix
+from hardwire.kernels.decoder.kv_cache import KV_BITS, PAGE_TOKENS, KVCache, Sequence
+from hardwire.kernels.decoder.norm import rms_norm_plain, sum_lanes
+from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE, Rope
+from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from kernels.decoder.activation import EXP_RANGE, exp_plain, silu_mul_plain
-from kernels.decoder.attention import attend, attend_plain
-from kernels.decoder.decoder_jit import rms_norm, silu_mul
-from kernels.decoder.dense import DenseMatrix
-from kernels.decoder.kv_cache import KV_BITS, PAGE_TOKENS, KVCache, Sequence
-from kernels.decoder.norm import rms_norm_plain, sum_lanes
-from kernels.decoder.rope import LLAMA_3_1_ROPE, Rope
-from kernels.lowrank.lowrank import LowRankImage
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -10,6 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hardwire.kernels.decoder.decoder import Decoder
+from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS
+from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import TARGETS, LanguageModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import (
@@ -22,13 +28,6 @@ from small_models import (
     write_model,
     write_tensors,
 )
-
-from kernels.decoder.decoder import Decoder
-from kernels.decoder.kv_cache import PAGE_TOKENS
-from kernels.decoder.kv_cache import Sequence as KVSequence
-from models.adapter.adapter import Adapter
-from models.errors import InputError
-from models.language_model import TARGETS, LanguageModel
 
 FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "decoder_logits.npz"
 CLOSE = {"rtol": 0, "atol": 5e-5}

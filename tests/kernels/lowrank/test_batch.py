@@ -15,11 +15,10 @@ import sys
 
 import numpy as np
 import pytest
+from hardwire.kernels import FORMATS, LowRankImage, Work
+from hardwire.kernels.lowrank.batch import LowRankBatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from kernels import FORMATS, LowRankImage, Work
-from kernels.lowrank.batch import LowRankBatch
 
 # The first call of a format compiles it, which takes longer than hypothesis allows an example.
 several = settings(max_examples=60, deadline=None)
@@ -191,8 +190,8 @@ def test_a_copy_outlives_its_original(copied):
 
 def test_importing_is_free_of_numba_and_of_compilation():
     check = (
-        "import sys, kernels.lowrank.batch; assert 'numba' not in sys.modules;"
-        " from kernels.lowrank.batch_jit import alone, team;"
+        "import sys, hardwire.kernels.lowrank.batch; assert 'numba' not in sys.modules;"
+        " from hardwire.kernels.lowrank.batch_jit import alone, team;"
         " assert not alone.signatures and not team.signatures"
     )
     subprocess.run([sys.executable, "-c", check], check=True)

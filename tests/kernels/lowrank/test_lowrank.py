@@ -20,10 +20,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hardwire.kernels import FORMATS, LowRankImage, Work, phase_work, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from kernels import FORMATS, LowRankImage, Work, phase_work, reference
 
 LANES = 32
 
@@ -210,7 +209,7 @@ def test_output_may_be_the_input():
 OTHER_CPU = """
 import sys
 import numpy as np
-from kernels import LowRankImage
+from hardwire.kernels import LowRankImage
 rng = np.random.default_rng(5)
 a, b = rng.standard_normal((5, 333)), rng.standard_normal((333, 5))
 x = rng.standard_normal(333).astype(np.float32)
@@ -238,8 +237,9 @@ def test_another_instruction_set_gives_the_same_bits(tmp_path):
 
 def test_importing_is_free_of_numba_and_of_compilation():
     check = (
-        "import sys, kernels; kernels.phase_work(16, 4096, 'int8'); assert 'numba' not in"
-        " sys.modules; from kernels.lowrank.batch_jit import one; assert not one.signatures"
+        "import sys, hardwire.kernels as kernels; kernels.phase_work(16, 4096, 'int8');"
+        " assert 'numba' not in sys.modules; from hardwire.kernels.lowrank.batch_jit import one;"
+        " assert not one.signatures"
     )
     subprocess.run([sys.executable, "-c", check], check=True)
 

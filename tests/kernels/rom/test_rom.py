@@ -18,10 +18,9 @@ import sys
 import numba
 import numpy as np
 import pytest
+from hardwire.kernels.rom.rom import BITS, Mix, RomMatrix, product_select
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from kernels.rom.rom import BITS, Mix, RomMatrix, product_select
 
 # The first call of a width compiles it, which takes longer than hypothesis allows an example.
 several = settings(max_examples=60, deadline=None)
@@ -231,7 +230,7 @@ def test_no_token_is_no_output():
 OTHER_CPU = """
 import sys
 import numpy as np
-from kernels.rom.rom import RomMatrix
+from hardwire.kernels.rom.rom import RomMatrix
 with np.load(sys.argv[1]) as arrays:
     weights, x = arrays["weights"], arrays["x"]
 sys.stdout.write(RomMatrix.pack(weights, 6).apply(x).tobytes().hex())
@@ -256,7 +255,7 @@ def test_another_instruction_set_gives_the_same_bits(tmp_path):
 
 
 def test_importing_is_free_of_numba():
-    check = "import sys, kernels.rom.rom; assert 'numba' not in sys.modules"
+    check = "import sys, hardwire.kernels.rom.rom; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 

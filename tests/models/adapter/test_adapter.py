@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hardwire.models.adapter.adapter as adapter_module
 import numpy as np
 import pytest
+from hardwire.models.adapter.adapter import Adapter, write_adapter
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import TARGETS, LanguageModel, module_path
 from safetensors.numpy import load_file, save_file
-
-import models.adapter.adapter as adapter_module
-from models.adapter.adapter import Adapter, write_adapter
-from models.errors import InputError
-from models.language_model import TARGETS, LanguageModel, module_path
 
 TINY = LanguageModel.from_config(
     {

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from models import Adapter, Chip, InputError
-from models.adapter.shape import AdapterShape
-from models.chip import DECLARED
-from simulator.belief.chip import (
+from hardwire.models import Adapter, Chip, InputError
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.chip import DECLARED
+from hardwire.simulator.belief.chip import (
     CLOCK,
     DEMO,
     EARLIER,
@@ -22,11 +21,11 @@ from simulator.belief.chip import (
     measurements,
     with_discrepancy,
 )
-from simulator.belief.draws import draw_chips
-from simulator.belief.posterior import Array, Measurement
-from simulator.belief.predictions import predictions, swap_times
-from simulator.closed_form import decode_token_s, predict
-from simulator.swap import swap_latency
+from hardwire.simulator.belief.draws import draw_chips
+from hardwire.simulator.belief.posterior import Array, Measurement
+from hardwire.simulator.belief.predictions import predictions, swap_times
+from hardwire.simulator.closed_form import decode_token_s, predict
+from hardwire.simulator.swap import swap_latency
 
 CANDIDATES = 8192
 TRIALS = 60

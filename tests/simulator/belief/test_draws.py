@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from models import Adapter, Chip, InputError, LanguageModel
-from models.chip import DECLARED
-from simulator.belief.draws import calibrate, draw_chips, interval
-from simulator.closed_form import decode_token_s
-from simulator.single import run
+from hardwire.models import Adapter, Chip, InputError, LanguageModel
+from hardwire.models.chip import DECLARED
+from hardwire.simulator.belief.draws import calibrate, draw_chips, interval
+from hardwire.simulator.closed_form import decode_token_s
+from hardwire.simulator.single import run
 
 CHIPS = ("hc1", "hc1-demo", "roma")
 SIZE = 200

@@ -8,10 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from simulator.belief.posterior import (
+from hardwire.simulator.belief.posterior import (
     Array,
     Measurement,
     Modelled,
@@ -20,6 +17,8 @@ from simulator.belief.posterior import (
     resample,
     weigh,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SIZE = 100_000
 WIDE = {"a": (1e-6, 1e6), "b": (1e-6, 1e6)}

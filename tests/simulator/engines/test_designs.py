@@ -1,4 +1,4 @@
-"""The engine for many designs gives what ``simulator.single`` gives for each."""
+"""The engine for many designs gives what ``hardwire.simulator.single`` gives for each."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.simulator.closed_form import predict
+from hardwire.simulator.datapath import build_program
+from hardwire.simulator.engines.designs import batch_rates
+from hardwire.simulator.engines.designs_jit import ceil_sum
+from hardwire.simulator.single import Load, Rates, _rates, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import HC1, chips, language_models
-
-from models import Adapter, Chip, LanguageModel
-from models.adapter.shape import AdapterShape
-from simulator.closed_form import predict
-from simulator.datapath import build_program
-from simulator.engines.designs import batch_rates
-from simulator.engines.designs_jit import ceil_sum
-from simulator.single import Load, Rates, _rates, run
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]
 NUMBERS = (

@@ -6,17 +6,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.server import Server
+from hardwire.simulator.serving.cards.card import Card
+from hardwire.simulator.serving.cards.server import simulate_cards
+from hardwire.simulator.serving.load.workload import BASE, Prefixes, Workload
+from hardwire.simulator.serving.log import ServingLog, Status
+from hardwire.simulator.serving.policies.policy import CHOICES, Policy
+from hardwire.simulator.serving.policies.residency import hit_rate
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-
-from models import Adapter, Chip, LanguageModel
-from models.server import Server
-from simulator.serving.cards.card import Card
-from simulator.serving.cards.server import simulate_cards
-from simulator.serving.load.workload import BASE, Prefixes, Workload
-from simulator.serving.log import ServingLog, Status
-from simulator.serving.policies.policy import CHOICES, Policy
-from simulator.serving.policies.residency import hit_rate
 
 MODEL = LanguageModel.open("llama-3.1-8b")
 SHAPES = [

@@ -6,16 +6,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-
-from models import Adapter, Chip, LanguageModel
-from models.server import Server
-from simulator.datapath import build_program
-from simulator.engines.compiled import simulate
-from simulator.requests import Requests
-from simulator.serving.cards.server import simulate_cards
-from simulator.serving.load.workload import BASE, Workload
-from simulator.serving.policies.policy import Policy
-from simulator.swap import swap_latency
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.server import Server
+from hardwire.simulator.datapath import build_program
+from hardwire.simulator.engines.compiled import simulate
+from hardwire.simulator.requests import Requests
+from hardwire.simulator.serving.cards.server import simulate_cards
+from hardwire.simulator.serving.load.workload import BASE, Workload
+from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.swap import swap_latency
 
 CHIP = Chip.open("hc1")
 MODEL = LanguageModel.open("llama-3.1-8b")

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import BatchServer
+from hardwire.simulator.serving.gpu.server import SAMPLES, simulate_batch
+from hardwire.simulator.serving.load.workload import BASE, Workload
+from hardwire.simulator.serving.log import ServingLog, Status
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from models.adapter.adapter import Adapter
-from models.errors import InputError
-from models.gpu_server import BatchServer
-from simulator.serving.gpu.server import SAMPLES, simulate_batch
-from simulator.serving.load.workload import BASE, Workload
-from simulator.serving.log import ServingLog, Status
 
 VLLM = BatchServer.open("vllm-h100")
 ADAPTER = Adapter.from_shape("r16:all-linear", VLLM.model)

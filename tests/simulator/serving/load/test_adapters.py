@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from models import LanguageModel
-from models.adapter.adapter import Adapter, write_adapter
-from models.errors import InputError
-from simulator.serving.load.adapters import AdapterSet
-from simulator.serving.load.popularity import Uniform, Weighted, assign_adapters
-from simulator.serving.load.synthetic import make_workload
-from simulator.serving.load.workload import BASE, Workload
+from hardwire.models import LanguageModel
+from hardwire.models.adapter.adapter import Adapter, write_adapter
+from hardwire.models.errors import InputError
+from hardwire.simulator.serving.load.adapters import AdapterSet
+from hardwire.simulator.serving.load.popularity import Uniform, Weighted, assign_adapters
+from hardwire.simulator.serving.load.synthetic import make_workload
+from hardwire.simulator.serving.load.workload import BASE, Workload
 
 LLAMA = LanguageModel.open("llama-3.1-8b")
 SMALL = LanguageModel.from_config(

@@ -6,11 +6,8 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from models.errors import InputError
-from simulator.serving.load.popularity import (
+from hardwire.models.errors import InputError
+from hardwire.simulator.serving.load.popularity import (
     Geometric,
     Independent,
     Local,
@@ -22,8 +19,10 @@ from simulator.serving.load.popularity import (
     assign_adapters,
     parse_popularity,
 )
-from simulator.serving.load.synthetic import make_workload
-from simulator.serving.load.workload import BASE
+from hardwire.simulator.serving.load.synthetic import make_workload
+from hardwire.simulator.serving.load.workload import BASE
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 NAMES = tuple(f"a{k:03d}" for k in range(64))
 

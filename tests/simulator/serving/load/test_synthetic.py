@@ -8,11 +8,8 @@ import make_presets
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from models.errors import InputError
-from simulator.serving.load.synthetic import (
+from hardwire.models.errors import InputError
+from hardwire.simulator.serving.load.synthetic import (
     MOST_REQUESTS,
     Preset,
     make_tenants,
@@ -20,8 +17,10 @@ from simulator.serving.load.synthetic import (
     preset_names,
     renewal_times,
 )
-from simulator.serving.load.traces import read_workload
-from simulator.serving.load.workload import BASE, Workload
+from hardwire.simulator.serving.load.traces import read_workload
+from hardwire.simulator.serving.load.workload import BASE, Workload
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 CONV, CODE = "azure-conv", "azure-code"
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hardwire.models.errors import InputError
+from hardwire.simulator.serving.load.traces import MOST_TOKENS, read_workload
+from hardwire.simulator.serving.load.workload import BASE
 from hypothesis import given
 from hypothesis import strategies as st
-
-from models.errors import InputError
-from simulator.serving.load.traces import MOST_TOKENS, read_workload
-from simulator.serving.load.workload import BASE
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 PLAIN = "arrival_s,prompt_tokens,output_tokens,adapter\n"
@@ -165,7 +164,7 @@ def test_any_bytes_are_read_or_refused_in_one_sentence(content, tmp_path_factory
 def test_chunks_join(write, monkeypatch: pytest.MonkeyPatch) -> None:
     text = PLAIN + "".join(f"{k},{k + 1},{k + 2},a{k % 3}\n" for k in range(20))
     whole = read_workload(write(text))
-    monkeypatch.setattr("simulator.serving.load.traces._CHUNK_ROWS", 7)
+    monkeypatch.setattr("hardwire.simulator.serving.load.traces._CHUNK_ROWS", 7)
     parts = read_workload(write(text))
     assert whole.adapters == parts.adapters
     for name in ("arrival_s", "prompt", "output", "adapter"):

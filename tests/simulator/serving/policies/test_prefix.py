@@ -6,16 +6,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.server import Server
+from hardwire.simulator.serving.cards.server import simulate_cards
+from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Prefixes, Workload
+from hardwire.simulator.serving.log import Status
+from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.policies.prefix import PrefixCache
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from models import Adapter, Chip, LanguageModel
-from models.server import Server
-from simulator.serving.cards.server import simulate_cards
-from simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Prefixes, Workload
-from simulator.serving.log import Status
-from simulator.serving.policies.policy import Policy
-from simulator.serving.policies.prefix import PrefixCache
 
 MODEL = LanguageModel.open("llama-3.1-8b")
 ADAPTER = Adapter.from_shape("r1:qv:int8", MODEL)

@@ -8,11 +8,8 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from simulator.serving.policies import policy
-from simulator.serving.policies.residency import (
+from hardwire.simulator.serving.policies import policy
+from hardwire.simulator.serving.policies.residency import (
     Future,
     Residency,
     hit_rate,
@@ -20,6 +17,8 @@ from simulator.serving.policies.residency import (
     make_residency,
     next_use,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 ALL = get_args(policy.Residency)
 ONLINE = tuple(name for name in ALL if name != "belady")
