@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.rom import head_matrix, layer_matrices

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from hardwire.models import catalogue
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
@@ -28,7 +30,6 @@ from hardwire.models.parameters import (
     read_yaml,
 )
 from hardwire.models.process import Process
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ISSUES = ("serial", "pipelined")
 KV_BITS = (4, 8, 16)

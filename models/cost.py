@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from hardwire.models.chip import Chip
 
 SECONDS_PER_YEAR = 365.25 * 86400

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hardwire.models.errors import InputError
 from pydantic import ValidationError
+
+from hardwire.models.errors import InputError
 
 _LARGEST_DESCRIPTION = 4 * 2**20
 

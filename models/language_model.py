@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from hardwire.models import catalogue
 from hardwire.models.errors import InputError
 from hardwire.models.files import complaint, read_json_object
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of one decoder layer, in the order in which a token meets them."""

@@ -15,10 +15,11 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import yaml
+from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr, ValidationError
+
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import file_size, read_bytes
-from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr, ValidationError
 
 Kind = Literal["published", "derived", "assumed", "calibrated"]
 Section = TypeVar("Section")

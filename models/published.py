@@ -10,11 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import complaint
 from hardwire.models.parameters import read_yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Role = Literal["calibration", "validation", "claim", "not modelled"]
 

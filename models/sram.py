@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel

@@ -23,6 +23,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+
 from hardwire.experiments.run.plot import COLORS, STYLE
 from hardwire.experiments.run.view import OPERATION_NAMES
 from hardwire.models import Adapter, Chip, LanguageModel

@@ -22,10 +22,11 @@
 # form, no interval. For intervals and the engines run `hardwire run --set NAME=VALUE`.
 
 # %%
+from IPython.display import display
+
 from hardwire.experiments.run.whatif import WhatIf
 from hardwire.models import Chip, LanguageModel
 from hardwire.simulator import predict
-from IPython.display import display
 
 display(WhatIf("hc1"))
 

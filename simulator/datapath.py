@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from hardwire.kernels.lowrank.lowrank import Work, phase_work
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.shape import AdapterShape

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
 from hardwire.simulator.datapath import TokenProgram, adapter_layer_bytes, ceil_div
 
 LoadMode = Literal["blocking", "double_buffered", "streamed"]

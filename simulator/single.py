@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import DECLARED
 from hardwire.models.errors import InputError
@@ -25,7 +27,6 @@ from hardwire.simulator.belief.chip import (
 from hardwire.simulator.belief.draws import SEED
 from hardwire.simulator.belief.posterior import Array, Measurement, predictive
 from hardwire.simulator.belief.predictions import predictions
-from numpy.typing import NDArray
 
 LANES = "datapath.lanes"
 ADAPTERS = ("r16:all-linear", "r64:all-linear")

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
 from hardwire.experiments.shared.tables import plain_table
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
-from numpy.typing import NDArray
-from rich.console import Console
 
 MODEL = "llama-3.1-8b-instruct"
 SERVER = "vllm-h100"

@@ -7,6 +7,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
 from hardwire.experiments.calibration.calibrate import ParameterRow, Report
 from hardwire.experiments.calibration.view import shown
 from hardwire.experiments.run.plot import COLORS, INK, STYLE
@@ -14,9 +18,6 @@ from hardwire.models.chip import DECLARED
 from hardwire.simulator.belief.chip import CLOCK
 from hardwire.simulator.belief.posterior import Array
 from hardwire.simulator.belief.predictions import predictions
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 BEFORE, AFTER, MEASURED = "#9a9a9a", COLORS["rom"], COLORS["lora"]
 LIGHT = "#d9d9d9"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from hardwire.experiments.calibration.calibrate import Report
 from hardwire.experiments.run.save import to_json
 from hardwire.experiments.shared.folder import write_all

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from hardwire.experiments.calibration.calibrate import Report, Sensitivity
-from hardwire.experiments.shared.tables import QUIET, count, plain_table, si, text_table
-from hardwire.simulator.belief.chip import MIN_ESS, READINGS
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+
+from hardwire.experiments.calibration.calibrate import Report, Sensitivity
+from hardwire.experiments.shared.tables import QUIET, count, plain_table, si, text_table
+from hardwire.simulator.belief.chip import MIN_ESS, READINGS
 
 GOOD, BAD = "green", "red"
 STYLES = {"pinned": f"bold {GOOD}", "narrowed": GOOD, "open": QUIET}

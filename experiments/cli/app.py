@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from hardwire.experiments.cli import calibrate as cli_calibrate
 from hardwire.experiments.cli import report as cli_report
 from hardwire.experiments.cli import search as cli_search

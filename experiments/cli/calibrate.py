@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from hardwire.experiments.cli.console import print_rich, say_saved
 
 

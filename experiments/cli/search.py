@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from hardwire.experiments.cli.console import print_rich, say_saved
 from hardwire.experiments.cli.progress import progress_bar
 from hardwire.experiments.cli.serving import INTERRUPTED

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from hardwire.experiments.cli.console import names, print_rich, say_saved
 from hardwire.models.errors import InputError
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from hardwire.experiments.cli.console import print_rich
 from hardwire.models.errors import InputError
 

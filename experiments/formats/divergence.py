@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from hardwire.experiments.run.kernels import decibels
 from numpy.typing import NDArray
+
+from hardwire.experiments.run.kernels import decibels
 
 _ROWS = 64  # of logits that are float64 at a time
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.experiments.formats.divergence import (
     Divergence,
     divergence,
@@ -34,7 +36,6 @@ from hardwire.kernels.lowrank.lowrank import LowRankImage, reference
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path
-from numpy.typing import NDArray
 
 RANKS = (1, 4, 16, 64, 256)
 """Ranks of the random adapters, as far as the model is that wide."""

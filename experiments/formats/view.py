@@ -6,15 +6,17 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hardwire.experiments.shared.folder import write_all
-from hardwire.experiments.shared.tables import QUIET, plain_table
 from rich.console import Group
 from rich.text import Text
 
+from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.tables import QUIET, plain_table
+
 if TYPE_CHECKING:
-    from hardwire.experiments.formats.divergence import Divergence
     from rich.console import RenderableType
     from rich.table import Table
+
+    from hardwire.experiments.formats.divergence import Divergence
 from hardwire.experiments.formats.measure import FormatReport
 
 

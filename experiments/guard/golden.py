@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from hardwire.experiments.shared.folder import write_all
 from hardwire.models import Adapter, Chip, LanguageModel, catalogue
 from hardwire.models.errors import InputError

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.text import Text
+
 from hardwire.experiments.replay.replay import (
     Replay,
     Setup,
@@ -31,9 +35,6 @@ from hardwire.experiments.run.save import to_json
 from hardwire.experiments.shared.folder import write_all
 from hardwire.experiments.shared.tables import QUIET, count, plain_table, si
 from hardwire.models.errors import InputError
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.panel import Panel
-from rich.text import Text
 
 FILES = ("compare.png", "compare.json", "compare.csv", "configuration.json")
 DID_NOT_RUN = "did not run"

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.chip import Chip
@@ -31,7 +33,6 @@ from hardwire.simulator.serving.metrics import Slo, summarize
 from hardwire.simulator.serving.policies import policy
 from hardwire.simulator.serving.policies.policy import Policy
 from hardwire.simulator.serving.replay import open_server, replay
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 DEFAULT_RANK = 16
 POLICY_FIELDS = (

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.experiments.replay.replay import Replay, config_text
 from hardwire.experiments.run.save import to_json
 from hardwire.experiments.shared.folder import write_all
 from hardwire.simulator.serving.log import Status
 from hardwire.simulator.serving.metrics import Latency
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.simulator.serving.load.workload import BASE, Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans
-from numpy.typing import NDArray
 
 MICRO = 1e6
 MOST_EVENTS = 250_000

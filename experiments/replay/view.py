@@ -6,10 +6,11 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hardwire.experiments.shared.tables import QUIET, bar, count, mib, plain_table, si
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.text import Text
+
+from hardwire.experiments.shared.tables import QUIET, bar, count, mib, plain_table, si
 
 GOOD, BAD = "green", "red"
 NONE = "–"

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import DECLARED, Chip

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from hardwire.experiments.replay.view import (
     LARGE_BYTES,
     LATENCIES,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from hardwire.kernels.lowrank.lowrank import LowRankImage, Work, reference
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip

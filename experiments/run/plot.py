@@ -7,11 +7,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
+
 from hardwire.experiments.report.data import rank_curve
 from hardwire.experiments.run.view import OPERATION_NAMES
 from hardwire.models.language_model import TARGETS
 from hardwire.simulator.single import TARGET_TOKENS_PER_S, Result
-from matplotlib.figure import Figure
 
 COLORS = {
     "rom": "#1f5a92",

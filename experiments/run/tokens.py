@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip

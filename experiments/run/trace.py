@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from hardwire.simulator.datapath import TokenProgram, build_program
 from hardwire.simulator.engines.compiled import simulate
 from hardwire.simulator.requests import Requests

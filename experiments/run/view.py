@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.text import Text
+
 from hardwire.experiments.shared.tables import (
     QUIET,
     bar,
@@ -16,9 +20,6 @@ from hardwire.experiments.shared.tables import (
     text_table,
 )
 from hardwire.simulator.single import TARGET_TOKENS_PER_S, Rates, Result
-from rich.console import Group, RenderableType
-from rich.panel import Panel
-from rich.text import Text
 
 if TYPE_CHECKING:
     from hardwire.experiments.run.kernels import Execution

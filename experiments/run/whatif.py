@@ -19,6 +19,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+
 from hardwire.experiments.report.charts import (
     BLUE,
     CSS,

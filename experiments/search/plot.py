@@ -8,12 +8,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from hardwire.experiments.run.plot import COLORS, INK, STYLE
-from hardwire.experiments.search.search import Search
-from hardwire.experiments.sweep.metrics import Metric
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from hardwire.experiments.run.plot import COLORS, INK, STYLE
+from hardwire.experiments.search.search import Search
+from hardwire.experiments.sweep.metrics import Metric
 
 MOST_OBJECTIVES = 4
 """Panels for the pairs of so many; further objectives are in the table."""

@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+
 from hardwire.experiments.search.store import EXAMPLE, Direction, TrialStore, without_password
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep import Study

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
 from hardwire.experiments.run.save import to_json
 from hardwire.experiments.search.search import Search, losses
 from hardwire.experiments.shared.folder import write_all
 from hardwire.experiments.shared.tables import QUIET, count, plain_table, text_table
 from hardwire.experiments.sweep.metrics import Metric
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 MOST_ROWS = 20
 FILES = ("front.csv", "trials.csv", "search.json", "search.png")

@@ -7,14 +7,15 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from hardwire.experiments.run.plot import COLORS, INK, STYLE
 from hardwire.experiments.search.plot import label
 from hardwire.experiments.search.view import number
 from hardwire.experiments.sensitivity.sobol import Report, Sensitivity
 from hardwire.experiments.sensitivity.view import input_value
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 MOST_BARS = 12
 LEAST_SHOWN = 0.002

@@ -14,6 +14,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep import Design
 from hardwire.experiments.sweep.design import BLOCK, OBSTACLES, evaluate

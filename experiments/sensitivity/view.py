@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group, RenderableType
+from rich.text import Text
+
 from hardwire.experiments.run.save import to_json
 from hardwire.experiments.search.view import number
 from hardwire.experiments.sensitivity.sobol import MATTERS, MEASUREMENT, Input, Report, Sensitivity
@@ -15,8 +18,6 @@ from hardwire.experiments.shared.folder import write_all
 from hardwire.experiments.shared.tables import QUIET, count, plain_table, si, span
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 from hardwire.models.chip import DECLARED
-from rich.console import Group, RenderableType
-from rich.text import Text
 
 
 def render(report: Report) -> RenderableType:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from rich.console import Group, RenderableType
+from rich.text import Text
+
 from hardwire.experiments.shared.tables import count, mib, plain_table, text_table
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import read_yaml
-from rich.console import Group, RenderableType
-from rich.text import Text
 
 
 def catalogue_tables() -> RenderableType:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from hardwire.models.area import BYTES_PER_MIB
 from rich.table import Table
+
+from hardwire.models.area import BYTES_PER_MIB
 
 QUIET = "bright_black"
 BAR = 28

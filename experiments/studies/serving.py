@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from hardwire.experiments.shared.folder import write_all
 from hardwire.experiments.studies.serving_bench import (
     AFFINE,

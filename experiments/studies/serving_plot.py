@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
-from hardwire.experiments.run.plot import COLORS, STYLE
-from hardwire.experiments.studies.serving_bench import GPU, PUBLISHED_SERVER_W, UNIFORM, Row
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.experiments.studies.serving_bench import GPU, PUBLISHED_SERVER_W, UNIFORM, Row
 
 _SERVERS = {
     "hc1x10-pipelined": (COLORS["norms_activations"], "s"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from hardwire.experiments.sweep.design import NUMERIC, SETTINGS, check_setting
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.chip import DECLARED, Chip

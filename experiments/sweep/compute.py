@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+
 from hardwire.experiments.sweep.design import OBSTACLES
 from hardwire.experiments.sweep.fidelity import evaluate
 from hardwire.experiments.sweep.keys import program_version

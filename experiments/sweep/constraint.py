@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from hardwire.experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS, check_option
 from hardwire.experiments.sweep.metrics import AREA_BLOCKS, CLOSED_FORM, HEADLINE
 from hardwire.models import catalogue

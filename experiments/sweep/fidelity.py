@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from hardwire.experiments.sweep.design import Design, groups
 from hardwire.experiments.sweep.design import evaluate as closed_forms
 from hardwire.experiments.sweep.fidelity_replay import REPLAY, evaluate_replay

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from hardwire.experiments.sweep.design import OBSTACLES, Design
 from hardwire.experiments.sweep.fidelity_options import PREFIX, typed
 from hardwire.experiments.sweep.keys import KEY, point_keys, program_version

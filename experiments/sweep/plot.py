@@ -8,6 +8,9 @@ from textwrap import fill
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from hardwire.experiments.run.plot import INK, STYLE
 from hardwire.experiments.search.plot import label, thousands
 from hardwire.experiments.search.search import non_dominated
@@ -16,8 +19,6 @@ from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.design import NUMERIC
 from hardwire.experiments.sweep.metrics import Better
 from hardwire.experiments.sweep.study import Study
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 MOST_DOTS = 20_000
 MOST_LINES = 8

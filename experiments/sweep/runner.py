@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep.compute import Computed, compute
 from hardwire.experiments.sweep.design import OBSTACLES

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from hardwire.experiments.sweep.keys import KEY, program_version
 from hardwire.models.errors import InputError
 from hardwire.models.files import parse_json_object, read_bytes, reason

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
 from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.constraint import Constraint
 from hardwire.experiments.sweep.design import (

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.console import Group, RenderableType
+from rich.text import Text
+
 from hardwire.experiments.run.save import to_json
 from hardwire.experiments.search.view import folded, number, short_names
 from hardwire.experiments.shared.folder import write_all
@@ -14,8 +17,6 @@ from hardwire.experiments.shared.tables import QUIET, count, plain_table
 from hardwire.experiments.sweep.metrics import Better
 from hardwire.experiments.sweep.results import results, study_view
 from hardwire.experiments.sweep.runner import Swept
-from rich.console import Group, RenderableType
-from rich.text import Text
 
 BEST = 8
 MOST_ROWS = 40

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.gpu_server import BatchServer
@@ -18,7 +20,6 @@ from hardwire.models.process import Process
 from hardwire.simulator.belief.draws import DRAWS, SEED, draw_chips
 from hardwire.simulator.closed_form import Prediction, predict
 from hardwire.simulator.serving.load.synthetic import stream
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

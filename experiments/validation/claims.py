@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.published import PublishedRow

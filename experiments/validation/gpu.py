@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from hardwire.experiments.validation import vllm_runs as vllm_validation
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.adapter.adapter import Adapter

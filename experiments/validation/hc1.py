@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.chip import Chip
 from hardwire.models.published import PublishedRow, published

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.experiments.validation.technology import DIES, compiler, spread
 from hardwire.models.cost import mask_units

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
-from hardwire.experiments.run.plot import COLORS, INK, STYLE
-from hardwire.experiments.validation.rows import Row
-from hardwire.experiments.validation.view import TITLES
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from hardwire.experiments.run.plot import COLORS, INK, STYLE
+from hardwire.experiments.validation.rows import Row
+from hardwire.experiments.validation.view import TITLES
 
 COLUMNS = (("hc1", "technology"), ("roma", "hnlpu", "gpu"))
 """Systems in each column of the figure."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.area import BYTES_PER_MIB, area, rom_weights

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.experiments.validation import claims, gpu, hc1, hnlpu, roma, technology
 from hardwire.experiments.validation.agreement import Agreement, agreements
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.published import Factor, PublishedRow, published
 from hardwire.simulator.belief.draws import DRAWS, interval
-from numpy.typing import NDArray
 
 PREDICTORS: dict[str, dict[str, Callable[[Bench, PublishedRow], Predicted]]] = {
     "hc1": hc1.PREDICTORS,

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.cost import gross_dies, murphy_yield
 from hardwire.models.macro import Macro, fit_macro
 from hardwire.models.process import Process
 from hardwire.models.published import PublishedRow, published
 from hardwire.simulator.belief.draws import DRAWS
-from numpy.typing import NDArray
 
 STRUCTURE = 0.07
 """Standard error of the macro model, assumed: two points leave no residual to take it from, and a

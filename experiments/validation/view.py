@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-from hardwire.experiments.shared.tables import QUIET, plain_table, span
-from hardwire.experiments.validation.rows import Row, Validation
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from hardwire.experiments.shared.tables import QUIET, plain_table, span
+from hardwire.experiments.validation.rows import Row, Validation
 
 TITLES = {
     "hc1": "HC1",

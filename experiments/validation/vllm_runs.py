@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
 from hardwire.experiments.shared.tables import plain_table
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
@@ -23,8 +26,6 @@ from hardwire.simulator.serving.gpu.server import simulate_batch
 from hardwire.simulator.serving.load.synthetic import stream
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import Status
-from numpy.typing import NDArray
-from rich.console import Console
 
 SERVER = "vllm-h100"
 DURATION_S = 3600.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.kernels.decoder.activation import exp_plain
 from hardwire.kernels.decoder.kv_cache import KVCache
 from hardwire.kernels.decoder.norm import sum_lanes
-from numpy.typing import NDArray
 
 
 def attend(

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.kernels.decoder.checkpoint import Weights
 from hardwire.kernels.decoder.dense import DenseMatrix
 from hardwire.kernels.rom.rom import Mix, RomMatrix
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path
-from numpy.typing import NDArray
 
 ROM_BITS: dict[str, int | Mix] = {"rom3": 3, "rom3+6": Mix(3, 6), "rom4": 4, "rom6": 6}
 """Cell bits in the formats of the hardwired product (`hardwire.kernels.rom.rom`), fewest first.

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.adapter.files import (
     PICKLE_SUFFIXES,
     StoredTensor,
@@ -23,7 +25,6 @@ from hardwire.models.adapter.files import (
 from hardwire.models.errors import InputError
 from hardwire.models.files import read_json_object, reason
 from hardwire.models.language_model import LanguageModel
-from numpy.typing import NDArray
 
 BLOCK_BYTES = 64 * 2**20
 """Largest block of rows that `blocks` yields, in bytes of float32, unless one row takes more."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from hardwire.kernels.decoder.attention import attend
 from hardwire.kernels.decoder.base_weights import BaseWeights
 from hardwire.kernels.decoder.checkpoint import Checkpoint, RandomWeights, Weights
@@ -27,7 +29,6 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
 from hardwire.models.files import read_json_object
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path
-from numpy.typing import ArrayLike, NDArray
 
 _BASE = 0  # owner of the KV pages of tokens without an adapter
 _PREFILL_TOKENS = 256  # of a prompt together, which bounds the memory of their activations

@@ -11,6 +11,8 @@ Importing this module compiles nothing: a loop is compiled at its first call and
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
+
 from hardwire.kernels.decoder.activation import (
     EXP_RANGE,
     EXP_TERMS,
@@ -31,7 +33,6 @@ from hardwire.kernels.lowrank.lowrank_jit import (
     _write,
     _zero,
 )
-from numba import njit
 
 _ONE = np.float32(1)
 _LOW, _HIGH = EXP_RANGE

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from hardwire.kernels.lowrank.formats import BLOCK
 from numpy.typing import NDArray
+
+from hardwire.kernels.lowrank.formats import BLOCK
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,9 @@ Importing this module compiles nothing: the loop is compiled at its first call a
 
 from __future__ import annotations
 
-from hardwire.kernels.lowrank.lowrank_jit import LANES, _add, _multiply, _read, _sum, _zero
 from numba import njit
+
+from hardwire.kernels.lowrank.lowrank_jit import LANES, _add, _multiply, _read, _sum, _zero
 
 TOKENS = 4  # tokens whose sums are in registers together, for one fetch of a row of weights
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from hardwire.kernels.lowrank.formats import BLOCK, LARGEST_CODE
 from numpy.typing import NDArray
+
+from hardwire.kernels.lowrank.formats import BLOCK, LARGEST_CODE
 
 PAGE_TOKENS = BLOCK
 KV_BITS = (32, 16, 8, 4)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from hardwire.kernels.lowrank.formats import BLOCK
 from numpy.typing import NDArray
+
+from hardwire.kernels.lowrank.formats import BLOCK
 
 
 def sum_lanes(terms: NDArray[np.float32]) -> NDArray[np.float32]:

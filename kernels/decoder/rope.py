@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hardwire.models.errors import InputError
 from numpy.typing import NDArray
+
+from hardwire.models.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, prange, types
+
 from hardwire.kernels.lowrank import lowrank_jit
 from hardwire.kernels.lowrank import steps as lowrank_steps
 from hardwire.kernels.lowrank.lowrank import DOWN_ROWS, UP_GROUPS
@@ -43,8 +46,6 @@ from hardwire.kernels.lowrank.steps import (
     stored_bytes,
     zeros,
 )
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, prange, types
 
 TILES, TILE = 8, UP_GROUPS * LANES  # tiles of B that a task takes, columns of a tile
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from hardwire.kernels.lowrank.formats import BLOCK, LARGEST_CODE, Count, check_format, row_bytes
 from numpy.typing import ArrayLike, NDArray
+
+from hardwire.kernels.lowrank.formats import BLOCK, LARGEST_CODE, Count, check_format, row_bytes
 
 DOWN_ROWS = 4
 """Rows of A that are read side by side, one group of each after the other."""

@@ -13,10 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hardwire.kernels.lowrank.formats import BLOCK
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic, models, register_model
+
+from hardwire.kernels.lowrank.formats import BLOCK
 
 LANES = BLOCK
 

@@ -18,6 +18,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+
 from hardwire.kernels.lowrank.lowrank_jit import (
     _F32,
     _F32_LANES,
@@ -32,8 +35,6 @@ from hardwire.kernels.lowrank.lowrank_jit import (
     _order,
     _spread_lanes,
 )
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
 
 LANE_BYTES = 4 * LANES
 

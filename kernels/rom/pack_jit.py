@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hardwire.kernels.rom.rom_jit import CHUNK, PLANES, ROWS, WAYS, element, load, write, zeros
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, prange, types
 from numba.extending import intrinsic
+
+from hardwire.kernels.rom.rom_jit import CHUNK, PLANES, ROWS, WAYS, element, load, write, zeros
 
 # A scale that lets the group's largest weight reach the end of the alphabet leaves the others
 # coarse. Shares of it tried by `pack`, in 1/32: with Gaussian weights finer steps or a wider range

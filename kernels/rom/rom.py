@@ -303,6 +303,7 @@ class RomMatrix:
             If x is no such array, or the threads are fewer than 1 or more than numba has.
         """
         import numba  # noqa: PLC0415
+
         from hardwire.kernels.rom.rom_jit import product, quantize  # noqa: PLC0415
 
         tokens = self._tokens(x)

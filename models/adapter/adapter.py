@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.adapter.config import Place, check_rank, placements
 from hardwire.models.adapter.files import (
     PICKLE_SUFFIXES,
@@ -26,7 +28,6 @@ from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import new_folder, read_json_object, reason
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path
-from numpy.typing import NDArray
 
 SRAM_FORMATS = ("float32", "float16", "int8", "int4")
 """Formats that adapter weights can have in SRAM."""

@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import complaint
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 _Number = TypeVar("_Number", int, float)
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.errors import InputError
 from hardwire.models.files import file_size, parse_json_object, read_bytes
-from numpy.typing import NDArray
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 # A header of 10,000 tensors takes 1.5 MB; the limit keeps a lying one from filling the memory.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets
 from hardwire.models.language_model import TARGETS, LanguageModel
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.area import area, transistors
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.energy import power
@@ -32,7 +34,6 @@ from hardwire.simulator.belief.posterior import (
     weigh,
 )
 from hardwire.simulator.closed_form import decode_context, token_activity, token_cycles
-from numpy.typing import NDArray
 
 CANDIDATES = 1 << 16
 """Candidates from the ranges: how many hold up is the effective sample size."""

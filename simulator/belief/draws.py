@@ -12,6 +12,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import DECLARED, Calibration, Chip
 from hardwire.models.errors import InputError

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from hardwire.simulator.datapath import TokenProgram
 from hardwire.simulator.engines import compiled_jit as jit
 from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests, Timeline, schedule_bursts

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
@@ -39,7 +41,6 @@ from hardwire.simulator.datapath import (
     side_cycles,
 )
 from hardwire.simulator.requests import Requests
-from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import simpy
+
 from hardwire.simulator.datapath import TokenProgram, ceil_div
 from hardwire.simulator.requests import AdapterLoad, Requests, Timeline, schedule_bursts
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Status
-from numpy.typing import NDArray
 
 PERCENTILES = (50, 90, 99)
 REFUSALS = (Status.TOO_LONG, Status.ADAPTER_TOO_BIG)

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from test_rom_bench import read
+
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import Sequence
 from hardwire.models.language_model import LanguageModel
-from test_rom_bench import read
 
 MODEL = "llama-3.1-8b"
 GROUP, BLOCK_BYTES = 32, 18  # of Q4_0: a float16 scale, then 32 codes of 4 bits

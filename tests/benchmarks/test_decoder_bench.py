@@ -11,10 +11,11 @@ import dataclasses
 import numba
 import numpy as np
 import pytest
+from test_rom_bench import read, seconds
+
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import Sequence
 from hardwire.models.language_model import LanguageModel
-from test_rom_bench import read, seconds
 
 LAYERS, VOCAB, ROUNDS = 2, 128256, 30
 

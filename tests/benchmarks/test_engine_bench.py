@@ -10,6 +10,8 @@ import time
 
 import numpy as np
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.simulator import build_program
 from hardwire.simulator.closed_form import decode_token_s
@@ -17,7 +19,6 @@ from hardwire.simulator.datapath import TokenProgram
 from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.engines import reference
 from hardwire.simulator.requests import Requests
-from pytest_benchmark.fixture import BenchmarkFixture
 
 USERS, TOKENS = 32, 200
 MILLION = 1_000_000

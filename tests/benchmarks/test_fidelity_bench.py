@@ -11,9 +11,10 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
 from hardwire.experiments.sweep import Study
 from hardwire.experiments.sweep.fidelity import evaluate
-from pytest_benchmark.fixture import BenchmarkFixture
 
 CHUNKS, CHUNK = 6, 4
 """Replays: so many at a time are given to a worker that has nothing to do."""

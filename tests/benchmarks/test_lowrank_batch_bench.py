@@ -11,10 +11,11 @@ import os
 
 import numpy as np
 import pytest
-from hardwire.kernels import FORMATS, LowRankImage
-from hardwire.kernels.lowrank.batch import LowRankBatch
 from test_lowrank_bench import interleaved
 from test_lowrank_bench import numpy_formulations as for_one_token
+
+from hardwire.kernels import FORMATS, LowRankImage
+from hardwire.kernels.lowrank.batch import LowRankBatch
 
 N, RANK = 4096, 16
 SCALE = np.float32(0.01)

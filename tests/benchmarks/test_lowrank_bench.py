@@ -11,6 +11,7 @@ from time import perf_counter
 
 import numpy as np
 import pytest
+
 from hardwire.kernels import FORMATS, LowRankImage
 
 N, RANK, MODULES = 4096, 16, 64

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import references
 import regression
-from hardwire.models.errors import InputError
 from regression import Run, Timing, compare, make_record
+
+from hardwire.models.errors import InputError
 
 FAST = Timing("loop", 1.0, 0.1, 0.1)
 

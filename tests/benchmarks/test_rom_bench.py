@@ -11,6 +11,7 @@ import time
 import numba
 import numpy as np
 import pytest
+
 from hardwire.kernels.rom.rom import BITS, Mix, RomMatrix
 
 OUT, IN, MATRICES, ROUNDS = 28672, 4096, 4, 40

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hardwire.experiments.sweep import Study, sweep
 from hardwire.experiments.sweep.runner import CHUNK
 

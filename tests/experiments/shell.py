@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+
 from hardwire.experiments.cli import app as cli
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from hardwire.models.adapter.files import encode, safetensors_header
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path
 

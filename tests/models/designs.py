@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hardwire.models.chip import DECLARED, Chip
 from hypothesis import strategies as st
+
+from hardwire.models.chip import DECLARED, Chip
 
 HC1 = Chip.open("hc1")
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from designs import design_arrays, one_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.models.area import area, logic_area, transistors
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 HC1, ROMA = Chip.open("hc1"), Chip.open("roma")
 LLAMA = LanguageModel.by_name("llama-3.1-8b")

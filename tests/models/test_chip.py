@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from hardwire.models import catalogue
 from hardwire.models.chip import DECLARED, SECTIONS, Chip
 from hardwire.models.errors import InputError

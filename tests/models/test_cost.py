@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 from designs import design_arrays, one_of
-from hardwire.models.chip import Chip
-from hardwire.models.cost import die_cost_usd, gross_dies, murphy_yield, usd_per_million_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hardwire.models.chip import Chip
+from hardwire.models.cost import die_cost_usd, gross_dies, murphy_yield, usd_per_million_tokens
 
 HC1 = Chip.open("hc1")
 

@@ -7,11 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 from designs import design_arrays, one_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.models.chip import Chip
 from hardwire.models.energy import Activity, power, static_power, token_energy
 from hardwire.models.language_model import LanguageModel
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 HC1 = Chip.open("hc1")
 LLAMA = LanguageModel.by_name("llama-3.1-8b")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from hardwire.models import catalogue
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path

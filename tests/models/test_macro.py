@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hardwire.models.macro import Macro, fit_macro
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hardwire.models.macro import Macro, fit_macro
 
 MACROS = st.builds(
     Macro,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import (
     Parameter,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from hardwire.models import InputError
 from hardwire.models.published import Factor, PublishedRow, published, read_published, systems
 

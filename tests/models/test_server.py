@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hardwire.models import catalogue
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import quantities

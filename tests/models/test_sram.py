@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.sram import SramBudget, sram_budget
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 HC1, ROMA = Chip.open("hc1"), Chip.open("roma")
 LLAMA = LanguageModel.by_name("llama-3.1-8b")

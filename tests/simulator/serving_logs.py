@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
 from hardwire.simulator.serving.load.workload import BASE, Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
 

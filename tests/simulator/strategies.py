@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import strategies as st
+
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.simulator.datapath import TokenProgram, build_program
 from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests
-from hypothesis import strategies as st
 
 HC1 = Chip.open("hc1")
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.chip import DECLARED
 from hardwire.simulator.closed_form import (
@@ -25,8 +28,6 @@ from hardwire.simulator.datapath import build_program
 from hardwire.simulator.engines.compiled import simulate
 from hardwire.simulator.requests import Requests
 from hardwire.simulator.single import run
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CHIPS = ("hc1", "hc1-demo", "roma")
 HC1 = Chip.open("hc1")

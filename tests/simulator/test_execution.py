@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import HC1, chips, language_models
+
 from hardwire.kernels.decoder.decoder import Decoder, ResidentAdapter
 from hardwire.kernels.decoder.kv_cache import Sequence
 from hardwire.kernels.decoder.sampling import Sampler
@@ -14,9 +18,6 @@ from hardwire.simulator.datapath import TokenProgram, build_program
 from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.execution import execute
 from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from strategies import HC1, chips, language_models
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]
 

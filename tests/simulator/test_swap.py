@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.simulator.datapath import adapter_bytes, adapter_layer_bytes
 from hardwire.simulator.swap import SwapLatency, swap_latency
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 HC1 = Chip.open("hc1")
 LLAMA = LanguageModel.by_name("llama-3.1-8b")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import simpy
+
 from hardwire.simulator.serving.cards.costs import TokenCosts
 from hardwire.simulator.serving.cards.link import HostMemory, Line
 from hardwire.simulator.serving.cards.record import Record

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.kernels.lowrank.formats import Count
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
@@ -21,7 +23,6 @@ from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.datapath import TokenProgram, adapter_work, build_program
 from hardwire.simulator.engines.compiled import token_cycles
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

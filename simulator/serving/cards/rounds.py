@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.simulator.serving.cards.costs import TokenCosts
 from hardwire.simulator.serving.cards.rounds_jit import (
     CONTEXT,
@@ -22,7 +24,6 @@ from hardwire.simulator.serving.cards.rounds_jit import (
     STOPPED,
 )
 from hardwire.simulator.serving.cards.rounds_jit import advance as run
-from numpy.typing import NDArray
 
 NEVER = 2**62
 """A tick that no run reaches."""

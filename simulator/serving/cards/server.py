@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 import simpy
+from numpy.typing import NDArray
+
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip
@@ -35,7 +37,6 @@ from hardwire.simulator.serving.policies.queueing import make_queues
 from hardwire.simulator.serving.policies.residency import Future, make_residency
 from hardwire.simulator.serving.policies.routing import make_router
 from hardwire.simulator.swap import swap_latency
-from numpy.typing import NDArray
 
 PAGE_TOKENS = 16
 """Tokens of a KV page, as in the decoder's KV cache and in vLLM's blocks."""

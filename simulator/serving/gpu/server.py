@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer, slot_rank
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
-from numpy.typing import NDArray
 
 SAMPLES = 4096
 """Most samples of memory in use that a log keeps, beside its peak."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.simulator.serving.load.synthetic import renewal_times, stream
 from hardwire.simulator.serving.load.workload import BASE, Workload
-from numpy.typing import NDArray
 
 
 class Popularity(ABC):

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import read_yaml
 from hardwire.simulator.serving.load.traces import MOST_SECONDS, MOST_TOKENS, read_workload
 from hardwire.simulator.serving.load.workload import BASE, Prefixes, Workload
-from numpy.typing import NDArray
 
 MOST_REQUESTS = 50_000_000
 """Largest workload: its columns take 28 bytes per request, making it a few times that."""

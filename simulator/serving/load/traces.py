@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import file_size, reason
 from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Prefixes, Workload
-from numpy.typing import NDArray
 
 MOST_TOKENS = 2**31 - 1
 """Longest prompt or output that a trace may state; what a server can take is the server's word."""

@@ -19,8 +19,9 @@ from heapq import heappop, heappush
 from typing import get_args
 
 import numpy as np
-from hardwire.simulator.serving.policies import policy
 from numpy.typing import ArrayLike, NDArray
+
+from hardwire.simulator.serving.policies import policy
 
 NOBODY = -1
 UNBOUNDED = 1 << 62

@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 from typing import get_args
 
 import numpy as np
-from hardwire.simulator.serving.policies import policy
 from numpy.typing import ArrayLike, NDArray
+
+from hardwire.simulator.serving.policies import policy
 
 
 class Residency(ABC):

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
 from hardwire.experiments.calibration.calibrate import Report, calibrate, left_out
 from hardwire.experiments.calibration.view import render
 from hardwire.experiments.cli.calibrate import register
 from hardwire.models import InputError
 from hardwire.simulator.belief.chip import CLOCK
-from rich.console import Console
-from typer.testing import CliRunner
 
 SMALL = 8192
 

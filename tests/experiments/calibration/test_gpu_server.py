@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hardwire.experiments.calibration import gpu_server as fit_batch_server
 from hardwire.experiments.calibration.gpu_server import Run
 from hardwire.experiments.validation import vllm_runs as vllm_validation

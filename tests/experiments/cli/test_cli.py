@@ -14,6 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from shell import Shell
+from small_models import write_adapter as write_small_adapter
+from small_models import write_model
+
 from hardwire.experiments.run.plot import rank_figure
 from hardwire.experiments.run.save import FILES
 from hardwire.experiments.run.tokens import SEED
@@ -21,9 +25,6 @@ from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.adapter.adapter import write_adapter
 from hardwire.simulator import run
-from shell import Shell
-from small_models import write_adapter as write_small_adapter
-from small_models import write_model
 
 KEYS = {
     "chip", "model", "adapter", "issue", "target_tokens_per_s", "target_met",

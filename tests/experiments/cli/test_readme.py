@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from hardwire.experiments.cli import app as cli
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,6 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from rich.console import Console
+from small_models import DIMENSIONS, LLAMA, write_model
+from small_models import write_adapter as write_small_adapter
+
 from hardwire.experiments.cli import app as cli
 from hardwire.experiments.formats.divergence import (
     divergence,
@@ -37,13 +45,6 @@ from hardwire.kernels.lowrank.formats import FORMATS
 from hardwire.kernels.rom.rom import Mix, RomMatrix
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
 from hardwire.models.language_model import TARGETS, module_path
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
-from rich.console import Console
-from small_models import DIMENSIONS, LLAMA, write_model
-from small_models import write_adapter as write_small_adapter
 
 pytestmark = pytest.mark.filterwarnings("error")
 

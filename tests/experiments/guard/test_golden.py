@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+
 from hardwire.experiments.guard import golden
 from hardwire.models.errors import InputError
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from hardwire.experiments.guard import pages
 from hardwire.experiments.validation.committed import read_table
 from hardwire.models import Chip, catalogue

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from serving_logs import made_log, made_workload
+from shell import Shell
+
 from hardwire.experiments.replay import compare as comparing
 from hardwire.experiments.replay import replay as replaying
 from hardwire.experiments.replay.save import FILES
 from hardwire.experiments.replay.trace import MOST_EVENTS, write_trace
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog
-from serving_logs import made_log, made_workload
-from shell import Shell
 
 PROMISED = {
     "server", "requests", "completed", "refused", "generated_tokens", "prompt_tokens",
@@ -415,8 +416,9 @@ def test_compare_interrupted(hardwire: Shell, monkeypatch: pytest.MonkeyPatch) -
 def test_tables_fit_the_terminal(
     hardwire: Shell, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hardwire.experiments.replay.compare import compare, render
     from rich.console import Console
+
+    from hardwire.experiments.replay.compare import compare, render
 
     setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=40, adapters="4")
     console = Console(width=width, record=True, file=io.StringIO())

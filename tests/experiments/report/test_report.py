@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 from browser import chromium
+from typer.testing import CliRunner
+
 from hardwire.experiments.cli import report as cli_report
 from hardwire.experiments.replay.replay import Setup
 from hardwire.experiments.report.build import REPORT, read_page, render, write_report
@@ -23,7 +25,6 @@ from hardwire.experiments.run.save import to_json
 from hardwire.models import Chip, LanguageModel
 from hardwire.models.errors import InputError
 from hardwire.simulator import run
-from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import chromium
+
 from hardwire.experiments.run.whatif import CHIP_SLIDERS, Answer, WhatIf, slider_range
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
 from hardwire.models.catalogue import names

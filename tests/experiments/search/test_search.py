@@ -17,6 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from typer.testing import CliRunner
+
 from hardwire.experiments.cli import search as cli_search
 from hardwire.experiments.search import search as searching
 from hardwire.experiments.search.search import Search, losses, non_dominated, optuna_name, search
@@ -24,10 +29,6 @@ from hardwire.experiments.search.store import TrialStore
 from hardwire.experiments.search.view import save_search
 from hardwire.experiments.sweep import Study, fidelity
 from hardwire.models.errors import InputError
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from typer.testing import CliRunner
 
 pytest.importorskip("optuna")
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from typer.testing import CliRunner
+
 from hardwire.experiments.cli import sensitivity as cli_sensitivity
 from hardwire.experiments.sensitivity.sobol import (
     MEASUREMENT,
@@ -30,7 +32,6 @@ from hardwire.models.chip import DECLARED
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import draw
 from hardwire.simulator.belief.draws import calibrate, draw_chips
-from typer.testing import CliRunner
 
 pytest.importorskip("SALib")
 

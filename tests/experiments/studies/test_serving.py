@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.experiments.studies import serving as serving_study
 from hardwire.experiments.studies.serving import lru_hit_rate
 from hardwire.experiments.studies.serving_bench import (
@@ -26,8 +29,6 @@ from hardwire.experiments.studies.serving_bench import (
     highest,
 )
 from hardwire.simulator.serving.policies.residency import hit_rate
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 TABLES = ("capacity", "gpu_slots", "ratios", "goals", "policies", "locality", "sram", "bands")
 FIGURES = ("adapters", "break-even", "sram", "uncertainty")

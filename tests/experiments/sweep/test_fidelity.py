@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from hardwire.experiments.replay.replay import Setup, prepare, run
 from hardwire.experiments.sweep import Study
 from hardwire.experiments.sweep.design import OBSTACLES

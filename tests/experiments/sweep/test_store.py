@@ -20,14 +20,15 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.experiments.cli import app as cli
 from hardwire.experiments.sweep import Study, results, runner, sweep
 from hardwire.experiments.sweep import compute as computing
 from hardwire.experiments.sweep.keys import KEY
 from hardwire.experiments.sweep.store import Counts, Store, keys_of
 from hardwire.models.errors import InputError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 AXES: dict[str, Any] = {
     "datapath.lanes": {"from": 1, "to": 40},

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from designs import HC1, values_near
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.experiments.sweep import Design, Study, evaluate
 from hardwire.experiments.sweep.constraint import Constraint
 from hardwire.experiments.sweep.design import NUMBERS, OBSTACLES, check_setting
@@ -19,8 +22,6 @@ from hardwire.models.errors import InputError
 from hardwire.models.sram import sram_budget
 from hardwire.simulator import predict
 from hardwire.simulator.datapath import adapter_bytes
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 METRICS = tuple(CLOSED_FORM)
 FREE = [

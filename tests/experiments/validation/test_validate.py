@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
 from hardwire.experiments.cli import validate as cli_validate
 from hardwire.experiments.validation import agreement, rows
 from hardwire.experiments.validation.bench import Bench, Predicted
@@ -28,9 +32,6 @@ from hardwire.experiments.validation.view import TITLES, render, summary
 from hardwire.models import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.published import Factor, PublishedRow, published, systems
-from hypothesis import given
-from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 ACCEPT = (
     "run python -m hardwire.experiments.validation.committed --data DIR, then "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from hardwire.experiments.validation.vllm_runs import predict, read_rows, summarize
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer

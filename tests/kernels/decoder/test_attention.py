@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.kernels.decoder.activation import EXP_RANGE, exp_plain, silu_mul_plain
 from hardwire.kernels.decoder.attention import attend, attend_plain
 from hardwire.kernels.decoder.decoder_jit import rms_norm, silu_mul
@@ -10,8 +13,6 @@ from hardwire.kernels.decoder.kv_cache import KV_BITS, PAGE_TOKENS, KVCache, Seq
 from hardwire.kernels.decoder.norm import rms_norm_plain, sum_lanes
 from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE, Rope
 from hardwire.kernels.lowrank.lowrank import LowRankImage
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -10,12 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hardwire.kernels.decoder.decoder import Decoder
-from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS
-from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
-from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.errors import InputError
-from hardwire.models.language_model import TARGETS, LanguageModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import (
@@ -28,6 +22,13 @@ from small_models import (
     write_model,
     write_tensors,
 )
+
+from hardwire.kernels.decoder.decoder import Decoder
+from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS
+from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import TARGETS, LanguageModel
 
 FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "decoder_logits.npz"
 CLOSE = {"rtol": 0, "atol": 5e-5}

@@ -15,10 +15,11 @@ import sys
 
 import numpy as np
 import pytest
-from hardwire.kernels import FORMATS, LowRankImage, Work
-from hardwire.kernels.lowrank.batch import LowRankBatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hardwire.kernels import FORMATS, LowRankImage, Work
+from hardwire.kernels.lowrank.batch import LowRankBatch
 
 # The first call of a format compiles it, which takes longer than hypothesis allows an example.
 several = settings(max_examples=60, deadline=None)

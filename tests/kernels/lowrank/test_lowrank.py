@@ -20,9 +20,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hardwire.kernels import FORMATS, LowRankImage, Work, phase_work, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hardwire.kernels import FORMATS, LowRankImage, Work, phase_work, reference
 
 LANES = 32
 

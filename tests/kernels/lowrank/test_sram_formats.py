@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hardwire.kernels import BLOCK, FORMATS, row_bytes
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hardwire.kernels import BLOCK, FORMATS, row_bytes
 
 
 @pytest.mark.parametrize(

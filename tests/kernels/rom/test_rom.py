@@ -18,9 +18,10 @@ import sys
 import numba
 import numpy as np
 import pytest
-from hardwire.kernels.rom.rom import BITS, Mix, RomMatrix, product_select
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hardwire.kernels.rom.rom import BITS, Mix, RomMatrix, product_select
 
 # The first call of a width compiles it, which takes longer than hypothesis allows an example.
 several = settings(max_examples=60, deadline=None)

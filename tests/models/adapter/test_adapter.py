@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hardwire.models.adapter.adapter as adapter_module
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+
+import hardwire.models.adapter.adapter as adapter_module
 from hardwire.models.adapter.adapter import Adapter, write_adapter
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path
-from safetensors.numpy import load_file, save_file
 
 TINY = LanguageModel.from_config(
     {

@@ -15,12 +15,13 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.models.adapter.adapter import Adapter, write_adapter
 from hardwire.models.adapter.files import read_safetensors
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 DIMENSIONS = {
     "num_hidden_layers": 2,

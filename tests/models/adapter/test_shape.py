@@ -7,14 +7,15 @@ import dataclasses
 import numpy as np
 import pytest
 from designs import HC1
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.models import Adapter, LanguageModel
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS
 from hardwire.simulator import predict
 from hardwire.simulator.datapath import adapter_bytes, adapter_work, shape_bytes
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 LLAMA = LanguageModel.by_name("llama-3.1-8b")
 SMALL = LanguageModel.by_name("llama-3.2-1b")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from hardwire.models import Adapter, Chip, InputError
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import DECLARED

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
 from hardwire.models.chip import DECLARED
 from hardwire.simulator.belief.draws import calibrate, draw_chips, interval

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.simulator.belief.posterior import (
     Array,
     Measurement,
@@ -17,8 +20,6 @@ from hardwire.simulator.belief.posterior import (
     resample,
     weigh,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SIZE = 100_000
 WIDE = {"a": (1e-6, 1e6), "b": (1e-6, 1e6)}

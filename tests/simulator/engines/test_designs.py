@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import HC1, chips, language_models
+
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.simulator.closed_form import predict
@@ -14,9 +18,6 @@ from hardwire.simulator.datapath import build_program
 from hardwire.simulator.engines.designs import batch_rates
 from hardwire.simulator.engines.designs_jit import ceil_sum
 from hardwire.simulator.single import Load, Rates, _rates, run
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from strategies import HC1, chips, language_models
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]
 NUMBERS = (

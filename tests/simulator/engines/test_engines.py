@@ -6,14 +6,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import HC1, runs
+
 from hardwire.models import Adapter, LanguageModel
 from hardwire.simulator.datapath import TokenProgram, build_program
 from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.engines import reference
 from hardwire.simulator.requests import AdapterLoad, Requests, Timeline, schedule_bursts
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from strategies import HC1, runs
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 TIMES = ("first", "issued", "done", "slice_done", "load_done", "burst_start")

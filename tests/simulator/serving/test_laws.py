@@ -6,6 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.server import Server
 from hardwire.simulator.serving.cards.card import Card
@@ -14,8 +17,6 @@ from hardwire.simulator.serving.load.workload import BASE, Prefixes, Workload
 from hardwire.simulator.serving.log import ServingLog, Status
 from hardwire.simulator.serving.policies.policy import CHOICES, Policy
 from hardwire.simulator.serving.policies.residency import hit_rate
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
 MODEL = LanguageModel.open("llama-3.1-8b")
 SHAPES = [

@@ -7,9 +7,6 @@ import math
 
 import numpy as np
 import pytest
-from hardwire.simulator.serving.load.workload import BASE, Workload
-from hardwire.simulator.serving.log import Occupancy, Status
-from hardwire.simulator.serving.metrics import Slo, summarize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving_logs import (
@@ -21,6 +18,10 @@ from serving_logs import (
     made_log,
     made_workload,
 )
+
+from hardwire.simulator.serving.load.workload import BASE, Workload
+from hardwire.simulator.serving.log import Occupancy, Status
+from hardwire.simulator.serving.metrics import Slo, summarize
 
 PROMISED = set(
     "server requests completed refused generated_tokens prompt_tokens duration_s "  # noqa: SIM905

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.server import Server
 from hardwire.simulator.datapath import build_program

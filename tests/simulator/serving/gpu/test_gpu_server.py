@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.simulator.serving.gpu.server import SAMPLES, simulate_batch
 from hardwire.simulator.serving.load.workload import BASE, Workload
 from hardwire.simulator.serving.log import ServingLog, Status
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 VLLM = BatchServer.open("vllm-h100")
 ADAPTER = Adapter.from_shape("r16:all-linear", VLLM.model)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hardwire.models import LanguageModel
 from hardwire.models.adapter.adapter import Adapter, write_adapter
 from hardwire.models.errors import InputError

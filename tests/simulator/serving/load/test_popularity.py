@@ -6,6 +6,9 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.models.errors import InputError
 from hardwire.simulator.serving.load.popularity import (
     Geometric,
@@ -21,8 +24,6 @@ from hardwire.simulator.serving.load.popularity import (
 )
 from hardwire.simulator.serving.load.synthetic import make_workload
 from hardwire.simulator.serving.load.workload import BASE
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NAMES = tuple(f"a{k:03d}" for k in range(64))
 

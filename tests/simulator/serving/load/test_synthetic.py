@@ -8,6 +8,9 @@ import make_presets
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardwire.models.errors import InputError
 from hardwire.simulator.serving.load.synthetic import (
     MOST_REQUESTS,
@@ -19,8 +22,6 @@ from hardwire.simulator.serving.load.synthetic import (
 )
 from hardwire.simulator.serving.load.traces import read_workload
 from hardwire.simulator.serving.load.workload import BASE, Workload
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CONV, CODE = "azure-conv", "azure-code"
 

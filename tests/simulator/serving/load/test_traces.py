@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hardwire.models.errors import InputError
 from hardwire.simulator.serving.load.traces import MOST_TOKENS, read_workload
 from hardwire.simulator.serving.load.workload import BASE
-from hypothesis import given
-from hypothesis import strategies as st
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 PLAIN = "arrival_s,prompt_tokens,output_tokens,adapter\n"

@@ -6,6 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.server import Server
 from hardwire.simulator.serving.cards.server import simulate_cards
@@ -13,8 +16,6 @@ from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, 
 from hardwire.simulator.serving.log import Status
 from hardwire.simulator.serving.policies.policy import Policy
 from hardwire.simulator.serving.policies.prefix import PrefixCache
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 MODEL = LanguageModel.open("llama-3.1-8b")
 ADAPTER = Adapter.from_shape("r1:qv:int8", MODEL)

@@ -7,10 +7,11 @@ from itertools import pairwise
 from typing import Any, get_args
 
 import pytest
-from hardwire.simulator.serving.policies import policy
-from hardwire.simulator.serving.policies.queueing import Queue, make_queues
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hardwire.simulator.serving.policies import policy
+from hardwire.simulator.serving.policies.queueing import Queue, make_queues
 
 ALL = get_args(policy.Schedule)
 FAIRNESS = 10

@@ -8,6 +8,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hardwire.simulator.serving.policies import policy
 from hardwire.simulator.serving.policies.residency import (
     Future,
@@ -17,8 +20,6 @@ from hardwire.simulator.serving.policies.residency import (
     make_residency,
     next_use,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 ALL = get_args(policy.Residency)
 ONLINE = tuple(name for name in ALL if name != "belady")

@@ -6,10 +6,11 @@ from collections import Counter
 from typing import get_args
 
 import pytest
-from hardwire.simulator.serving.policies import policy
-from hardwire.simulator.serving.policies.routing import make_router
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hardwire.simulator.serving.policies import policy
+from hardwire.simulator.serving.policies.routing import make_router
 
 ALL = get_args(policy.Routing)
 
