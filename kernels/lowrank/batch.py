@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.kernels.lowrank.formats import FORMATS
-from hardwire.kernels.lowrank.lowrank import DOWN_ROWS, LowRankImage, Work, check_array, phase_work
+from hardwire.kernels.lowrank.formats import DOWN_ROWS, FORMATS
+from hardwire.kernels.lowrank.lowrank import LowRankImage, Work, check_array, phase_work
 
 _INT64 = np.dtype(np.int64)
 _MACS_PER_THREAD = 2**18  # about 13 µs; with less, waking a thread costs more than it saves

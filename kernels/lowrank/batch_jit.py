@@ -28,7 +28,7 @@ from numba import njit, prange, types
 
 from hardwire.kernels.lowrank import lowrank_jit
 from hardwire.kernels.lowrank import steps as lowrank_steps
-from hardwire.kernels.lowrank.lowrank import DOWN_ROWS, UP_GROUPS
+from hardwire.kernels.lowrank.formats import DOWN_ROWS, UP_GROUPS
 from hardwire.kernels.lowrank.lowrank_jit import LANES, _intrinsic, _pointer
 from hardwire.kernels.lowrank.steps import (
     LANE_BYTES,

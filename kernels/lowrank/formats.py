@@ -1,4 +1,4 @@
-"""Number formats of an adapter's SRAM image, and what a row of weights takes in each of them.
+"""Number formats and layout of an adapter's SRAM image, and what a row of weights takes.
 
 This module is arithmetic on sizes only: it declares how many bytes a row takes, once, for the
 kernels that store the row and for the timing model that charges for fetching it.
@@ -25,6 +25,12 @@ WEIGHT_BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
 
 FORMATS = tuple(WEIGHT_BITS)
 """Names of the formats, widest first."""
+
+DOWN_ROWS = 4
+"""Rows of A that are read side by side, one group of each after the other."""
+
+UP_GROUPS = 4
+"""Groups of 32 columns of B transposed that are read from one row before the next row."""
 
 LARGEST_CODE = {"int8": 127, "int4": 7}
 """Integer formats are symmetric: codes run from minus this value to plus this value."""

@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hardwire.kernels.lowrank.formats import BLOCK, LARGEST_CODE, Count, check_format, row_bytes
-
-DOWN_ROWS = 4
-"""Rows of A that are read side by side, one group of each after the other."""
-
-UP_GROUPS = 4
-"""Groups of 32 columns of B transposed that are read from one row before the next row."""
+from hardwire.kernels.lowrank.formats import (
+    BLOCK,
+    DOWN_ROWS,
+    LARGEST_CODE,
+    UP_GROUPS,
+    Count,
+    check_format,
+    row_bytes,
+)
 
 _CACHE_LINE = 64
 _FLOAT32 = np.dtype(np.float32)
