@@ -59,7 +59,7 @@ def search(
         )
     written = []
     if save is not None:
-        from hardwire.experiments.search.view import save_search  # noqa: PLC0415
+        from hardwire.experiments.search.save import save_search  # noqa: PLC0415
 
         written = save_search(found, save)
     if as_json:

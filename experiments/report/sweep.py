@@ -16,8 +16,7 @@ from hardwire.experiments.report.page import (
     configuration_section,
     provenance_section,
 )
-from hardwire.experiments.search.view import number
-from hardwire.experiments.shared.tables import count
+from hardwire.experiments.shared.tables import count, number
 from hardwire.models.files import file_size, read_bytes
 
 Data = Mapping[str, Any]

@@ -1,26 +1,27 @@
-"""A search as tables for the terminal, and its files."""
+"""A search as tables for the terminal."""
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hardwire.experiments.run.save import to_json
 from hardwire.experiments.search.search import Search, losses
-from hardwire.experiments.shared.folder import write_all
-from hardwire.experiments.shared.tables import QUIET, count, plain_table, text_table
+from hardwire.experiments.shared.tables import (
+    QUIET,
+    count,
+    folded,
+    number,
+    plain_table,
+    short_names,
+    text_table,
+)
 from hardwire.experiments.sweep.metrics import Metric
 
 MOST_ROWS = 20
-FILES = ("front.csv", "trials.csv", "search.json", "search.png")
 
 
 def render(found: Search) -> RenderableType:
@@ -104,73 +105,7 @@ def _thinned(length: int, kept: Iterable[int]) -> list[int]:
     return sorted(must | {others[place] for place in chosen})
 
 
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """The last part of dotted names where that is enough to tell them apart."""
-    lasts = Counter(name.rpartition(".")[2] for name in names)
-    found = {}
-    for name in names:
-        last = name.rpartition(".")[2]
-        found[name] = last if lasts[last] == 1 and last not in ("total", "area_mm2") else name
-    return found
-
-
-def folded(name: str, unit: str) -> str:
-    """A column head of a few short lines."""
-    lines = [""]
-    for part in name.split("_"):
-        longer = f"{lines[-1]}_{part}" if lines[-1] else part
-        if len(longer) > 12 and lines[-1]:
-            lines[-1] += "_"
-            lines.append(part)
-        else:
-            lines[-1] = longer
-    return "\n".join([*lines, f"[{unit}]".replace("[", "\\[")] if unit else lines)
-
-
 def _unit(metric: Metric | None, name: str) -> str:
     unit = metric.unit if metric is not None else ""
     # Where the name says the unit, saying it again only makes the column wider.
     return "" if unit.replace("/", "_") in name or unit == "tokens/s" else unit
-
-
-def number(value: Any) -> str:
-    """A value of an axis or a metric in at most five digits."""
-    if isinstance(value, str):
-        return value
-    if value == 0 or not np.isfinite(value):
-        return f"{value:g}"
-    if abs(value) >= 1000 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
-
-
-def save_search(found: Search, folder: Path) -> list[Path]:
-    """Write the front and all trials as CSV, the summary as JSON, and a figure.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written.
-    """
-    # Here, because matplotlib takes longer to import than most of what is printed.
-    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
-    from hardwire.experiments.search.plot import front_figure  # noqa: PLC0415
-
-    writers = {
-        "front.csv": lambda path: _write_csv(found, found.front, path),
-        "trials.csv": lambda path: _write_csv(found, np.arange(found.trials), path),
-        "search.json": lambda path: path.write_text(to_json(found.to_dict()) + "\n", "utf-8"),
-        "search.png": lambda path: save_figure(front_figure(found), path),
-    }
-    return write_all(folder, {name: writers[name] for name in FILES})
-
-
-def _write_csv(found: Search, trials: np.ndarray, path: Path) -> None:
-    names = [*found.columns, *found.study.columns]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", *names, "infeasible"])
-        for trial in trials.tolist():
-            row = found.row(trial)
-            reason = found.reasons[found.code[trial]]
-            writer.writerow([trial, *(row[name] for name in names), reason])

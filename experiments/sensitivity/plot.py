@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from hardwire.experiments.run.plot import COLORS, INK, STYLE
 from hardwire.experiments.search.plot import label
-from hardwire.experiments.search.view import number
 from hardwire.experiments.sensitivity.sobol import Report, Sensitivity
 from hardwire.experiments.sensitivity.view import input_value
+from hardwire.experiments.shared.tables import number
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 
 MOST_BARS = 12

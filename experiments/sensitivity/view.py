@@ -12,10 +12,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from hardwire.experiments.run.save import to_json
-from hardwire.experiments.search.view import number
 from hardwire.experiments.sensitivity.sobol import MATTERS, MEASUREMENT, Input, Report, Sensitivity
 from hardwire.experiments.shared.folder import write_all
-from hardwire.experiments.shared.tables import QUIET, count, plain_table, si, span
+from hardwire.experiments.shared.tables import QUIET, count, number, plain_table, si, span
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 from hardwire.models.chip import DECLARED
 

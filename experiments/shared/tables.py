@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -76,3 +77,37 @@ def span(low_high: Iterable[float], show: Callable[[float], str]) -> str:
 def bar(share: float) -> str:
     """A bar for a share of one, in Rich's markup; cut where the share exceeds one."""
     return f"[cyan]{'█' * round(min(share, 1.0) * BAR) or ('▏' if share > 0 else '')}[/]"
+
+
+def number(value: Any) -> str:
+    """A value of an axis or a metric in at most five digits."""
+    if isinstance(value, str):
+        return value
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if abs(value) >= 1000 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """The last part of dotted names where that is enough to tell them apart."""
+    lasts = Counter(name.rpartition(".")[2] for name in names)
+    found = {}
+    for name in names:
+        last = name.rpartition(".")[2]
+        found[name] = last if lasts[last] == 1 and last not in ("total", "area_mm2") else name
+    return found
+
+
+def folded(name: str, unit: str) -> str:
+    """A column head of a few short lines."""
+    lines = [""]
+    for part in name.split("_"):
+        longer = f"{lines[-1]}_{part}" if lines[-1] else part
+        if len(longer) > 12 and lines[-1]:
+            lines[-1] += "_"
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return "\n".join([*lines, f"[{unit}]".replace("[", "\\[")] if unit else lines)

@@ -11,9 +11,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from hardwire.experiments.run.save import to_json
-from hardwire.experiments.search.view import folded, number, short_names
 from hardwire.experiments.shared.folder import write_all
-from hardwire.experiments.shared.tables import QUIET, count, plain_table
+from hardwire.experiments.shared.tables import (
+    QUIET,
+    count,
+    folded,
+    number,
+    plain_table,
+    short_names,
+)
 from hardwire.experiments.sweep.metrics import Better
 from hardwire.experiments.sweep.results import results, study_view
 from hardwire.experiments.sweep.runner import Swept

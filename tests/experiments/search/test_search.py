@@ -24,9 +24,9 @@ from typer.testing import CliRunner
 
 from hardwire.experiments.cli import search as cli_search
 from hardwire.experiments.search import search as searching
+from hardwire.experiments.search.save import save_search
 from hardwire.experiments.search.search import Search, losses, non_dominated, optuna_name, search
 from hardwire.experiments.search.store import TrialStore
-from hardwire.experiments.search.view import save_search
 from hardwire.experiments.sweep import Study, fidelity
 from hardwire.models.errors import InputError
 

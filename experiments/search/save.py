@@ -1,0 +1,46 @@
+"""The files of a search."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from hardwire.experiments.run.save import to_json
+from hardwire.experiments.search.search import Search
+from hardwire.experiments.shared.folder import write_all
+
+FILES = ("front.csv", "trials.csv", "search.json", "search.png")
+
+
+def save_search(found: Search, folder: Path) -> list[Path]:
+    """Write the front and all trials as CSV, the summary as JSON, and a figure.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    # Here, because matplotlib takes longer to import than most of what is printed.
+    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.search.plot import front_figure  # noqa: PLC0415
+
+    writers = {
+        "front.csv": lambda path: _write_csv(found, found.front, path),
+        "trials.csv": lambda path: _write_csv(found, np.arange(found.trials), path),
+        "search.json": lambda path: path.write_text(to_json(found.to_dict()) + "\n", "utf-8"),
+        "search.png": lambda path: save_figure(front_figure(found), path),
+    }
+    return write_all(folder, {name: writers[name] for name in FILES})
+
+
+def _write_csv(found: Search, trials: np.ndarray, path: Path) -> None:
+    names = [*found.columns, *found.study.columns]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", *names, "infeasible"])
+        for trial in trials.tolist():
+            row = found.row(trial)
+            reason = found.reasons[found.code[trial]]
+            writer.writerow([trial, *(row[name] for name in names), reason])
