@@ -23,9 +23,9 @@ def search(
     storage: Annotated[
         str | None,
         typer.Option(
-            metavar="URL",
-            help="Any Optuna storage; several machines may share it "
-            "[sqlite:///hardwire-search.sqlite3].",
+            metavar="FILE|URL",
+            help="A journal, which several processes may share, or, slower, a database of Optuna "
+            "[hardwire-search.journal].",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same trials.")] = 0,

@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hardwire.experiments.search.search import Search, losses
+from hardwire.experiments.search.pareto import losses
+from hardwire.experiments.search.search import Search
 from hardwire.experiments.shared.tables import (
     QUIET,
     count,

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hardwire.experiments.run.plot import INK, STYLE
+from hardwire.experiments.search.pareto import non_dominated
 from hardwire.experiments.search.plot import label, thousands
-from hardwire.experiments.search.search import non_dominated
 from hardwire.experiments.shared.tables import number
 from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.design import NUMERIC

@@ -1,16 +1,10 @@
-"""Searches: their front against all points of a grid, resuming, many processes, refusals."""
+"""Searches: their front against all points of a grid, resuming, fidelities, files, commands."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +14,22 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from searches import LANES, designs, lanes
 from typer.testing import CliRunner
 
 from hardwire.experiments.cli import search as cli_search
-from hardwire.experiments.search import search as searching
+from hardwire.experiments.search.pareto import losses, non_dominated
 from hardwire.experiments.search.save import save_search
-from hardwire.experiments.search.search import Search, losses, non_dominated, optuna_name, search
-from hardwire.experiments.search.store import TrialStore
+from hardwire.experiments.search.search import optuna_name, search
 from hardwire.experiments.sweep import Study, fidelity
 from hardwire.models.errors import InputError
 
 pytest.importorskip("optuna")
 
-ROOT = Path(__file__).resolve().parents[3]
-LANES: dict[str, Any] = {
-    "axes": {"datapath.lanes": [8, 12, 16, 24, 32, 48], "datapath.clock_ghz": [1.0, 1.2, 1.4, 1.6]},
-    "constraints": ["area_mm2.total <= die_mm2", "decode_tokens_per_s_user >= 12000"],
-    "objectives": {"decode_tokens_per_s_user": "max", "power_w": "min"},
-}
-
 
 @pytest.fixture
 def storage(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'search.sqlite3'}"
-
-
-def lanes(**changes: Any) -> Study:
-    return Study.from_dict("lanes", {**LANES, **changes})
+    return str(tmp_path / "search.journal")
 
 
 def everything(study: Study) -> tuple[np.ndarray, np.ndarray]:
@@ -54,10 +37,6 @@ def everything(study: Study) -> tuple[np.ndarray, np.ndarray]:
     settings = study.settings(study.chunk(0, study.points))
     metrics = study.evaluate(settings)
     return losses(study, metrics), study.judge(settings, metrics)[0] == 0
-
-
-def designs(found: Search) -> list[tuple[Any, ...]]:
-    return list(zip(*(column.tolist() for column in found.columns.values()), strict=True))
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
@@ -116,7 +95,7 @@ def test_only_feasible_designs_are_on_the_front_and_each_once(storage: str) -> N
 
 def test_the_same_seed_gives_the_same_trials(storage: str, tmp_path: Path) -> None:
     first = search(lanes(), trials=150, storage=storage)
-    again = search(lanes(), trials=150, storage=f"sqlite:///{tmp_path / 'other.sqlite3'}")
+    again = search(lanes(), trials=150, storage=tmp_path / "other.journal")
     other = search(lanes(), trials=150, storage=storage, seed=1)
     assert designs(first) == designs(again)
     assert designs(first) != designs(other)
@@ -129,7 +108,7 @@ def test_a_search_that_is_continued_is_the_same_as_one_that_runs_through(
     for trials in (10, 60, 130, 130):
         parts = search(lanes(), trials=trials, storage=storage)
     assert parts.before == 130
-    through = search(lanes(), trials=130, storage=f"sqlite:///{tmp_path / 'other.sqlite3'}")
+    through = search(lanes(), trials=130, storage=tmp_path / "other.journal")
     assert designs(parts) == designs(through)
     assert parts.front.tolist() == through.front.tolist()
 
@@ -236,115 +215,6 @@ def test_nothing_feasible_is_said(storage: str) -> None:
     assert found.failures() == {"power_w <= 1": 60}
 
 
-SCRIPT = """
-import sys
-from hardwire.experiments.search.search import search
-from hardwire.experiments.sweep import Study
-search(Study.open("node-die"), trials=int(sys.argv[2]), storage=sys.argv[1])
-"""
-
-
-def start(storage: str, trials: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, storage, str(trials)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def stored(storage: str) -> list[Any]:
-    """The trials of the only study in a storage."""
-    import optuna
-
-    names = optuna.get_all_study_names(storage)
-    return optuna.load_study(study_name=names[0], storage=storage).trials if names else []
-
-
-def trials_written(path: Path) -> int:
-    """Trials in a SQLite file, looked at without Optuna, which would make missing tables itself."""
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
-            return int(file.execute("SELECT count(*) FROM trials").fetchone()[0])
-    except sqlite3.OperationalError:  # no file or no table yet, or locked
-        return 0
-
-
-def test_a_killed_search_goes_on_where_it_was(storage: str, tmp_path: Path) -> None:
-    study = Study.open("node-die")
-    process = start(storage, 100_000)
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            if trials_written(tmp_path / "search.sqlite3") > 100:
-                break
-            time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    left = stored(storage)
-    assert left
-    # Generations are written whole, and nothing is left unfinished.
-    assert len(left) % searching.POPULATION == 0
-    assert all(trial.state.name == "COMPLETE" for trial in left)
-    goal = len(left) + 75
-    resumed = search(study, trials=goal, storage=storage)
-    through = search(study, trials=goal, storage=f"sqlite:///{tmp_path / 'other.sqlite3'}")
-    assert resumed.before == len(left)
-    assert designs(resumed) == designs(through)
-
-
-def test_two_processes_share_one_search(storage: str) -> None:
-    processes = [start(storage, 400) for _ in range(2)]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-    trials = stored(storage)
-    assert len(trials) >= 400
-    assert [trial.number for trial in trials] == list(range(len(trials)))
-    # They do not do the same work: without it half of the designs would be there twice.
-    clocks = [trial.params["die.area_mm2"] for trial in trials]
-    alone = len(set(clocks[: searching.POPULATION]))
-    assert alone == searching.POPULATION
-    assert len(set(clocks)) > 0.3 * len(clocks)
-
-
-def test_another_writer_makes_this_process_draw_for_itself(
-    storage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add = TrialStore.add
-    calls = []
-
-    def first_call_loses(self: TrialStore, trials: Any, expected: int) -> bool:
-        calls.append([trial.params for trial in trials])
-        return add(self, trials, expected + 1 if len(calls) == 1 else expected)
-
-    monkeypatch.setattr(TrialStore, "add", first_call_loses)
-    assert search(lanes(), trials=50, storage=storage).trials == 50
-    assert len(calls) == 2
-    assert calls[0] != calls[1]
-
-
-def test_trials_of_other_tools_are_left_alone(storage: str) -> None:
-    import optuna
-
-    search(lanes(), trials=50, storage=storage)
-    name = optuna_name(lanes(), 0, searching.POPULATION)
-    study = optuna.load_study(study_name=name, storage=storage)
-    study.ask()  # it stays in state RUNNING
-    found = search(lanes(), trials=120, storage=storage)
-    assert found.trials == 120
-
-
-def test_optuna_reads_the_trials_as_its_own(storage: str) -> None:
-    import optuna
-
-    found = search(lanes(), trials=100, storage=storage)
-    study = optuna.load_study(study_name=found.name, storage=storage)
-    best = {tuple(trial.params.values()) for trial in study.best_trials}
-    assert best == {designs(found)[n] for n in found.front}
-
-
 def test_ctrl_c_keeps_what_is_complete(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def report(done: int, feasible: int, new: int) -> None:
         if done >= 100:
@@ -354,47 +224,6 @@ def test_ctrl_c_keeps_what_is_complete(storage: str, monkeypatch: pytest.MonkeyP
     assert found.interrupted
     assert found.trials == 100
     assert search(lanes(), trials=100, storage=storage).before == 100
-
-
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("search.db", "must be a URL such as"),
-        ("sqlite:////no/such/folder/x.db", "unable to open database file"),
-        ("nonsense://x", "nonsense"),
-        ("redis://host", "redis"),
-    ],
-)
-def test_a_storage_that_cannot_be_used(url: str, message: str) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        search(lanes(), trials=10, storage=url)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    (tmp_path / "x.db").write_text("this is text and no database" * 10)
-    with pytest.raises(InputError, match="file is not a database"):
-        search(lanes(), trials=10, storage=f"sqlite:///{tmp_path / 'x.db'}")
-
-
-def test_a_password_is_never_printed() -> None:
-    with pytest.raises(InputError) as caught:
-        search(lanes(), trials=10, storage="postgresql+nosuchdriver://me:secret@host/db")
-    assert "secret" not in str(caught.value)
-
-
-def test_a_locked_file(storage: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import sqlite3
-
-    search(lanes(), trials=50, storage=storage)
-    monkeypatch.setattr("hardwire.experiments.search.store.LOCK_TIMEOUT_S", 0.1)
-    holder = sqlite3.connect(tmp_path / "search.sqlite3")
-    holder.execute("BEGIN EXCLUSIVE")
-    try:
-        with pytest.raises(InputError, match="database is locked"):
-            search(lanes(), trials=100, storage=storage)
-    finally:
-        holder.close()
 
 
 def test_a_study_without_objectives(storage: str) -> None:
@@ -434,7 +263,9 @@ def test_command_line(storage: str) -> None:
 
 
 def test_command_line_interrupted(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = searching._Evolution.step
+    from hardwire.experiments.search.evolution import Evolution
+
+    step = Evolution.step
     steps = []
 
     def twice(self: Any, most: int) -> None:
@@ -443,7 +274,7 @@ def test_command_line_interrupted(storage: str, monkeypatch: pytest.MonkeyPatch)
             raise KeyboardInterrupt
         step(self, most)
 
-    monkeypatch.setattr(searching._Evolution, "step", twice)
+    monkeypatch.setattr(Evolution, "step", twice)
     said = command("node-die", "--trials", "500", "--storage", storage)
     assert said.exit_code == 130
     assert "100 trials" in said.stdout
@@ -453,6 +284,6 @@ def test_command_line_interrupted(storage: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_environment_is_untouched_until_a_search_runs(tmp_path: Path) -> None:
     before = os.listdir(tmp_path)
-    said = command("no-such-study", "--storage", f"sqlite:///{tmp_path / 'x.db'}")
+    said = command("no-such-study", "--storage", str(tmp_path / "x.journal"))
     assert isinstance(said.exception, InputError)
     assert os.listdir(tmp_path) == before
