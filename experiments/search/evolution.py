@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna import create_study
 from optuna import distributions as kinds
 from optuna.trial import FrozenTrial, create_trial
 
@@ -160,7 +161,7 @@ class Evolution:
         text = f"{self._seed} {generation} {self._salt}".encode()
         seed = int.from_bytes(hashlib.blake2b(text, digest_size=4).digest())
         sampler = _Sampler(self._space, self._population, seed)
-        study = optuna.create_study(directions=self._directions, sampler=sampler)
+        study = create_study(directions=self._directions, sampler=sampler)
         for number in range(len(self._parents), generation + 1):
             earlier = _by_number(self._parents[number - 1])
             sampler.candidates = earlier + self._generations[number - 1]

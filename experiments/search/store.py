@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import optuna
+from optuna import create_study, get_all_study_names, load_study
 from optuna.storages.journal import JournalStorage
 from optuna.trial import FrozenTrial
 
@@ -101,10 +102,10 @@ class TrialStore:
         return self._load(storage)
 
     def _load(self, storage: optuna.storages.BaseStorage) -> optuna.Study:
-        if self._name in optuna.get_all_study_names(storage):
-            return optuna.load_study(study_name=self._name, storage=storage)
+        if self._name in get_all_study_names(storage):
+            return load_study(study_name=self._name, storage=storage)
         with self._alone():
-            return optuna.create_study(
+            return create_study(
                 storage=storage,
                 study_name=self._name,
                 directions=self._directions,
