@@ -61,13 +61,17 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
     return {**blocks, "total": sum(blocks.values())}
 
 
-def area(chip: Chip, model: LanguageModel) -> dict[str, Any]:
+def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None) -> dict[str, Any]:
     """Area by block in mm², and ``total``.
 
     ROM and SRAM from macro density, logic from transistors over placed density, ``overhead`` a
     share of the sum, ``io`` stated.
+
+    Parameters
+    ----------
+    counted : ``transistors`` of the same chip and model, where they are at hand.
     """
-    counted = transistors(chip, model)
+    counted = counted or transistors(chip, model)
     density = chip.process.logic_mtransistors_per_mm2 * 1e6
     rom_mbit = rom_weights(model) * chip.rom.bits_per_weight / 1e6
     sram_mbit = chip.sram.capacity_mib * BYTES_PER_MIB * 8 / 1e6

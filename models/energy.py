@@ -96,10 +96,15 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     }
 
 
-def static_power(chip: Chip, model: LanguageModel) -> Any:
-    """Leakage and clock tree in watts. The clock is taken as never gated: nothing says it is."""
+def static_power(chip: Chip, model: LanguageModel, blocks: dict[str, Any] | None = None) -> Any:
+    """Leakage and clock tree in watts. The clock is taken as never gated: nothing says it is.
+
+    Parameters
+    ----------
+    blocks : ``area`` of the same chip and model, where it is at hand.
+    """
     process = chip.process
-    blocks = area(chip, model)
+    blocks = blocks or area(chip, model)
     logic = logic_area(blocks)
     leakage = (
         logic * process.logic_leakage_w_per_mm2
@@ -111,12 +116,19 @@ def static_power(chip: Chip, model: LanguageModel) -> Any:
     return leakage + clock
 
 
-def power(chip: Chip, model: LanguageModel, activity: Activity, tokens_per_s: Any) -> PowerReport:
+def power(
+    chip: Chip,
+    model: LanguageModel,
+    activity: Activity,
+    tokens_per_s: Any,
+    static_w: Any | None = None,
+) -> PowerReport:
     """Power at an unconstrained chip rate, after the card's limit has capped it.
 
     Parameters
     ----------
     tokens_per_s : rate of the chip if power were free.
+    static_w : ``static_power`` of the same chip and model, where it is at hand.
 
     Returns
     -------
@@ -125,7 +137,8 @@ def power(chip: Chip, model: LanguageModel, activity: Activity, tokens_per_s: An
     """
     blocks = token_energy(chip, model, activity)
     dynamic_j = sum(blocks.values())
-    static_w = static_power(chip, model)
+    if static_w is None:
+        static_w = static_power(chip, model)
     efficiency = chip.power.regulator_efficiency
     budget_w = (chip.power.limit_w - chip.power.board_w) * efficiency - static_w
     throttle = np.clip(budget_w / (dynamic_j * tokens_per_s), 0.0, 1.0)

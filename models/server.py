@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hardwire.models import catalogue
+from hardwire.models.chip import ISSUES
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
 
 LINKS = ("each", "shared")
-ISSUES = ("serial", "pipelined")
 
 
 @dataclass(frozen=True)
