@@ -13,7 +13,7 @@ The names here are the Python interface::
 
 from hardwire.simulator.belief.draws import draw_chips
 from hardwire.simulator.closed_form import Prediction, free_rank, predict
-from hardwire.simulator.datapath import TokenProgram, build_program
+from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import AdapterLoad, Requests, Timeline
 from hardwire.simulator.single import Result, run
 from hardwire.simulator.swap import SwapLatency, swap_latency

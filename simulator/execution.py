@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from hardwire.kernels.decoder.decoder import Batch, Decoder, ResidentAdapter
 from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
 from hardwire.kernels.decoder.sampling import Sampler
-from hardwire.simulator.datapath import TokenProgram
 from hardwire.simulator.engines import compiled as engine
+from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.requests import AdapterLoad, Requests, Timeline
 
 # What happens to values, in the order that it has within a cycle: a token may enter a layer in the

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from hardwire.simulator.datapath import TokenProgram, adapter_layer_bytes, ceil_div
+from hardwire.simulator.datapath import adapter_layer_bytes, ceil_div
+from hardwire.simulator.program import TokenProgram
 
 LoadMode = Literal["blocking", "double_buffered", "streamed"]
 LOAD_MODES: tuple[LoadMode, ...] = ("blocking", "double_buffered", "streamed")

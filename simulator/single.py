@@ -16,21 +16,18 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.sram import SramBudget, sram_budget
 from hardwire.simulator.belief.draws import draw_chips, interval
 from hardwire.simulator.closed_form import (
+    ClosedForms,
     Prediction,
     decode_context,
     free_rank,
     initiation_cycles,
     predict,
 )
-from hardwire.simulator.datapath import (
-    OPERATIONS,
-    TokenProgram,
-    adapter_bytes,
-    adapter_format,
-    build_program,
-)
+from hardwire.simulator.datapath import OPERATIONS, adapter_bytes, adapter_format
+from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests, Timeline
 from hardwire.simulator.swap import SwapLatency, swap_latency
+from hardwire.simulator.timing import Timing, joined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +53,10 @@ class Load:
         return predict(
             chip, model, adapter=adapter, prompt=self.prompt, output=self.output, users=self.users
         )
+
+    def of(self, closed: ClosedForms, adapter: int) -> Prediction:
+        """The same from closed forms at hand, for an adapter by its number, 0 for none."""
+        return closed.predict(adapter, prompt=self.prompt, output=self.output, users=self.users)
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,11 @@ def run(
     """
     budget = check_fit(chip, model, adapter, prompt=prompt, output=output, users=users)
     adapters = [] if adapter is None else [adapter]
-    program = build_program(chip, model, adapters)
+    timing = Timing.of(chip, model, adapters)
+    program = build_program(chip, model, adapters, timing=timing)
     load = Load(prompt, output, users)
-    prediction = load.predict(chip, model)
+    closed = ClosedForms(timing)
+    prediction = load.of(closed, 0)
     if not prediction.power.throttle:
         idle_w = prediction.power.static_w / chip.power.regulator_efficiency + chip.power.board_w
         raise InputError(
@@ -205,7 +208,7 @@ def run(
     base = _rates(program, 0, engine, prediction, load)
     report = None
     if adapter is not None:
-        with_adapter = load.predict(chip, model, adapter)
+        with_adapter = load.of(closed, 1)
         fmt = adapter_format(chip, adapter)
         report = AdapterReport(
             adapter=adapter,
@@ -213,10 +216,10 @@ def run(
             bytes=adapter_bytes(chip, adapter),
             rates=_rates(program, 1, engine, with_adapter, load),
             prediction=with_adapter,
-            free_rank=int(free_rank(chip, model, adapter.targets, fmt)),
-            swap=swap_latency(chip, model, adapter),
+            free_rank=int(free_rank(chip, model, adapter.targets, fmt, timing=timing)),
+            swap=swap_latency(chip, model, adapter, timing=timing),
         )
-    cycles, unit = initiation_cycles(chip, model, decode_context(prompt, output), adapter)
+    cycles, unit = initiation_cycles(timing.tokens[-1], decode_context(prompt, output))
     return Result(
         chip=chip,
         model=model,
@@ -316,9 +319,10 @@ def _rates(
     token_s = 1 / float(rates.mean())
     main, side = program.mean_cycles(adapter, np.arange(prompt + 1, prompt + output))
     breakdown = dict.fromkeys(OPERATIONS, 0.0)
-    for operation, cycles, beside in zip(program.operations, main, side, strict=True):
+    added = joined(main, side) - main
+    for operation, cycles, beside in zip(program.operations, main, added, strict=True):
         breakdown[operation] += float(cycles) / program.clock_hz
-        breakdown["lora"] += max(float(beside - cycles), 0.0) / program.clock_hz
+        breakdown["lora"] += float(beside) / program.clock_hz
     capped = token_s * (1 - throttle)
     waited = token_s - capped - sum(breakdown.values())
     breakdown["waiting"] = waited if waited > 1e-12 * token_s else 0.0
@@ -372,7 +376,9 @@ def intervals(
 ) -> dict[str, list[float]]:
     """5th and 95th percentile of every prediction over the draws of ``simulator.belief.draws``."""
     drawn = draw_chips(chip)
-    found = load.predict(drawn, model)
+    timing = Timing.of(drawn, model, () if adapter is None else (adapter,))
+    closed = ClosedForms(timing)
+    found = load.of(closed, 0)
     values: dict[str, Any] = {
         "decode_tokens_per_s_user": found.decode_tokens_per_s_user,
         "decode_tokens_per_s_chip": found.decode_tokens_per_s_chip,
@@ -387,9 +393,9 @@ def intervals(
         "usd_per_million_tokens": found.usd_per_million_tokens,
     }
     if adapter is not None:
-        loaded = load.predict(drawn, model, adapter)
+        loaded = load.of(closed, 1)
         values["adapter_decode_tokens_per_s_user"] = loaded.decode_tokens_per_s_user
         values["adapter_free_rank"] = free_rank(
-            drawn, model, adapter.targets, adapter_format(chip, adapter)
+            drawn, model, adapter.targets, adapter_format(chip, adapter), timing=timing
         )
     return {key: interval(value) for key, value in values.items()}

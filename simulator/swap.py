@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hardwire.simulator.datapath import adapter_bytes, build_program
+from hardwire.simulator.datapath import adapter_bytes
+from hardwire.simulator.program import build_program
 from hardwire.simulator.requests import AdapterLoad, LoadMode, Requests
+from hardwire.simulator.timing import Timing
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,18 @@ class SwapLatency:
     resident: float
 
 
-def swap_latency(chip: Chip, model: LanguageModel, adapter: Adapter) -> SwapLatency:
-    """Swap latencies of ``adapter`` on ``chip``, each the delay against a resident adapter."""
+def swap_latency(
+    chip: Chip, model: LanguageModel, adapter: Adapter, *, timing: Timing | None = None
+) -> SwapLatency:
+    """Swap latencies of ``adapter`` on ``chip``, each the delay against a resident adapter.
+
+    Parameters
+    ----------
+    timing : ``Timing.of(chip, model, [adapter])``, where it is at hand.
+    """
     from hardwire.simulator.engines.compiled import simulate  # noqa: PLC0415 - numba only where it is needed
 
-    program = build_program(chip, model, [adapter])
+    program = build_program(chip, model, [adapter], timing=timing)
     requests = Requests.uniform(users=1, prompt=1, output=1, adapter=1)
 
     def finished(mode: LoadMode | None) -> int:

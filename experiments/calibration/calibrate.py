@@ -17,14 +17,13 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import is_log
 from hardwire.simulator.belief.chip import (
     CANDIDATES,
-    CLOCK,
     EARLIER,
     VENDOR,
     Inference,
     Posterior,
     with_discrepancy,
 )
-from hardwire.simulator.belief.draws import SEED
+from hardwire.simulator.belief.draws import CLOCK, SEED
 from hardwire.simulator.belief.posterior import Array, Measurement, predictive
 from hardwire.simulator.belief.predictions import predictions
 

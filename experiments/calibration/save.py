@@ -11,7 +11,8 @@ import numpy as np
 from hardwire.experiments.calibration.calibrate import Report
 from hardwire.experiments.run.save import to_json
 from hardwire.experiments.shared.folder import write_all
-from hardwire.simulator.belief.chip import CLOCK, VENDOR
+from hardwire.simulator.belief.chip import VENDOR
+from hardwire.simulator.belief.draws import CLOCK
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,8 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
-from hardwire.simulator.datapath import adapter_format, adapter_work
+from hardwire.simulator.datapath import adapter_format
+from hardwire.simulator.timing import Timing
 
 SEED = 1
 
@@ -92,7 +93,7 @@ def execute(chip: Chip, model: LanguageModel, adapter: Adapter) -> Execution:
         sqnr_db=ratios,
         max_relative_error=worst,
         counted=counted,
-        charged=adapter_work(chip, model, adapter),
+        charged=Timing.of(chip, model, [adapter]).tokens[1].work,
     )
 
 

@@ -12,8 +12,9 @@ from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hardwire.simulator.datapath import adapter_format, build_program
+from hardwire.simulator.datapath import adapter_format
 from hardwire.simulator.execution import execute
+from hardwire.simulator.program import build_program
 from hardwire.simulator.requests import AdapterLoad, Requests
 
 SEED = 1

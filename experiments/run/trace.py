@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hardwire.simulator.datapath import TokenProgram, build_program
 from hardwire.simulator.engines.compiled import simulate
+from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests
 from hardwire.simulator.single import Result
 

@@ -22,9 +22,9 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
 from hardwire.simulator.belief.draws import SEED
 from hardwire.simulator.closed_form import predict
-from hardwire.simulator.datapath import TokenProgram, build_program
 from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.engines import reference
+from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests
 from hardwire.simulator.serving.cards.server import simulate_cards
 from hardwire.simulator.serving.gpu.server import simulate_batch

@@ -13,8 +13,8 @@ from hardwire.models.published import PublishedRow, published
 from hardwire.models.server import Server
 from hardwire.models.sram import sram_budget
 from hardwire.simulator.closed_form import Prediction, predict
-from hardwire.simulator.datapath import build_program
 from hardwire.simulator.engines.compiled import simulate
+from hardwire.simulator.program import build_program
 from hardwire.simulator.requests import Requests
 
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from hardwire.models.area import area, transistors
 from hardwire.models.chip import DECLARED, Chip
-from hardwire.models.energy import power
+from hardwire.models.energy import Activity, power
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import draw
 from hardwire.models.published import PublishedRow, published
 from hardwire.models.sram import sram_budget
-from hardwire.simulator.belief.draws import SEED
+from hardwire.simulator.belief.draws import CLOCK, SEED, stream
 from hardwire.simulator.belief.posterior import (
     Array,
     Kind,
@@ -33,7 +33,8 @@ from hardwire.simulator.belief.posterior import (
     resample,
     weigh,
 )
-from hardwire.simulator.closed_form import decode_context, token_activity, token_cycles
+from hardwire.simulator.closed_form import decode_context, token_cycles
+from hardwire.simulator.timing import Timing
 
 CANDIDATES = 1 << 16
 """Candidates from the ranges: how many hold up is the effective sample size."""
@@ -44,7 +45,6 @@ BLOCK = 8192
 MIN_ESS = 400
 """Below this the 5th and 95th percentiles themselves are not well known."""
 
-CLOCK = "datapath.clock_ghz"
 VENDOR, DEMO, EARLIER = "vendor", "demo", "earlier demo"
 """Operating points of the one chip."""
 
@@ -211,7 +211,7 @@ class Inference:
 
     def stream(self, name: str) -> np.random.Generator:
         """A random stream of its own for each consumer, by name."""
-        return np.random.default_rng([self.seed, *name.encode()])
+        return stream(self.seed, name)
 
     def posterior(
         self, used: Sequence[Measurement] | None = None, *, size: int = SIZE
@@ -277,9 +277,8 @@ class Inference:
             context = _mean_context(self.rows[key])
             watts = np.empty(len(cycles))
             for part, chip in self._chips(len(watts), clocks_ghz[VENDOR]):
-                activity = token_activity(chip, self.model, context, None)
                 rate = chip.datapath.clock_ghz * 1e9 / cycles[part]
-                watts[part] = power(chip, self.model, activity, rate).card_w
+                watts[part] = power(chip, self.model, Activity(context), rate).card_w
             found[key] = watts
         return found
 
@@ -292,7 +291,8 @@ class _Steps:
     """Cycles of decode steps and prompts: a step's cycles are linear in its context."""
 
     def __init__(self, chip: Chip, model: LanguageModel) -> None:
-        near, far = (token_cycles(chip, model, context) for context in (1, 1001))
+        token = Timing.of(chip, model).tokens[0]
+        near, far = (token_cycles(token, context) for context in (1, 1001))
         self.head = near["lm_head_sampling"]
         self.start: Any = sum(near.values())
         self.slope: Any = (far["attention"] - near["attention"]) / 1000

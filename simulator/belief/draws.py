@@ -18,7 +18,8 @@ from hardwire.models.chip import DECLARED, Calibration, Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import draw
-from hardwire.simulator.closed_form import decode_token_s
+from hardwire.simulator.closed_form import decode_context, token_cycles
+from hardwire.simulator.timing import Timing
 
 DRAWS = 2000
 SEED = 20260219
@@ -26,6 +27,7 @@ PERCENTILES = (5, 95)
 MIN_ACCEPTED = 100
 CANDIDATES = (2, 16)
 """Candidates per draw that are tried: mostly half are kept, and else more are worth the time."""
+CLOCK = "datapath.clock_ghz"
 BISECTIONS = 40
 """Halvings of the calibrated parameter's range: to a 10^-12th of it."""
 
@@ -53,16 +55,19 @@ def calibrate(chip: Chip, target_s: Any | None = None) -> tuple[Any, Any]:
     target: Any = np.asarray(calibration.value if target_s is None else target_s)
     model = LanguageModel.by_name(chip.model)
     loaded = calibration.adapter
-    adapter = Adapter.from_shape(loaded, model) if loaded else None
+    adapters = (Adapter.from_shape(loaded, model),) if loaded else ()
+    context = decode_context(calibration.prompt, calibration.output)
+
+    def cycles_of(chip: Chip) -> Any:
+        return sum(token_cycles(Timing.of(chip, model, adapters).tokens[-1], context).values())
+
+    counted = cycles_of(chip) if calibration.parameter == CLOCK else None
 
     def step(value: Any) -> Any:
-        return decode_token_s(
-            chip.with_values({calibration.parameter: value}),
-            model,
-            calibration.prompt,
-            calibration.output,
-            adapter,
-        )
+        if counted is not None:  # a clock changes no cycle
+            return counted / (value * 1e9)
+        of_value = chip.with_values({calibration.parameter: value})
+        return cycles_of(of_value) / (chip.datapath.clock_ghz * 1e9)
 
     slow, fast = (np.full_like(target, bound, dtype=float) for bound in parameter.range)
     if np.all(step(slow) < step(fast)):
@@ -102,7 +107,7 @@ def draw_chips(chip: Chip, size: int = DRAWS, seed: int = SEED) -> Chip:
 
 def _candidates(chip: Chip, size: int, seed: int) -> dict[str, np.ndarray]:
     return {
-        name: draw(parameter, DECLARED[name], size, _stream(seed, name))
+        name: draw(parameter, DECLARED[name], size, stream(seed, name))
         for name, parameter in chip.parameters.items()
         if parameter.range is not None and parameter.kind != "calibrated"
     }
@@ -114,7 +119,7 @@ def _reproducing(
     """The first ``size`` candidates that reproduce the measurement, its own error drawn too."""
     for factor in CANDIDATES:
         drawn = _candidates(chip, factor * size, seed)
-        error = _stream(seed, "measurement").standard_normal(factor * size)
+        error = stream(seed, "measurement").standard_normal(factor * size)
         target = calibration.value * (1 + calibration.relative_error * error)
         value, solved = calibrate(chip.with_values(drawn), target)
         kept = np.flatnonzero(solved)[:size]
@@ -140,6 +145,6 @@ def _like(value: Any, length: int) -> Any:
     return value if isinstance(value, str) else np.full(length, value)
 
 
-def _stream(seed: int, name: str) -> np.random.Generator:
+def stream(seed: int, name: str) -> np.random.Generator:
     """A random stream of its own for each consumer, by name."""
     return np.random.default_rng([seed, *name.encode()])

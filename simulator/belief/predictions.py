@@ -15,8 +15,9 @@ from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.sram import sram_budget
-from hardwire.simulator.closed_form import free_rank, predict, token_cycles
-from hardwire.simulator.datapath import adapter_format, first_stage, shape_bytes
+from hardwire.simulator.closed_form import ClosedForms, free_rank, token_cycles
+from hardwire.simulator.datapath import adapter_format, shape_bytes
+from hardwire.simulator.timing import Timing
 
 PROMPT = OUTPUT = 1024
 """The load of the vendor's chart."""
@@ -34,24 +35,26 @@ class Quantity:
     values: Any
 
 
-def swap_times(chip: Chip, model: LanguageModel, shape: AdapterShape) -> dict[str, Any]:
-    """Seconds that a swap adds to a token, by where the adapter is; see ``simulator.swap``.
+def swap_times(timing: Timing, number: int) -> dict[str, Any]:
+    """Seconds that a swap to an adapter adds to a token, by where it is; see ``simulator.swap``.
 
     The link fills the SRAM layer by layer. A streamed swap holds the token up where a layer's
     slice comes latest after the token would have reached the layer alone: both grow evenly with
     the layer, so that it is the first layer or the last. Bursts that wait for the KV port are left
     out: 0.01 % of a swap of rank 16 on all linear layers, up to 4 % of a streamed one of rank 1.
     """
-    hz = chip.datapath.clock_ghz * 1e9
-    size = shape_bytes(chip, model, shape)
+    chip, hz, token = timing.chip, timing.hz, timing.tokens[number]
+    shape = timing.adapters[number - 1]
+    assert isinstance(shape, AdapterShape)
+    size = shape_bytes(chip, timing.model, shape)
     latency = chip.link.latency_us * 1e-6
     moved = size / (chip.link.bandwidth_gb_per_s * 1e9)
     switch = chip.lora.switch_cycles / hz
-    cycles = token_cycles(chip, model, 1, shape)
-    entered = first_stage(chip).cycles / hz
+    cycles = token_cycles(token, 1)
+    entered = token.stages.embedding.cycles / hz
     body = (sum(cycles.values()) - cycles["lm_head_sampling"]) / hz - entered
-    last = latency + moved - (entered + body * (model.layers - 1) / model.layers)
-    first = latency + moved / model.layers - entered
+    last = latency + moved - (entered + body * (token.layers - 1) / token.layers)
+    first = latency + moved / token.layers - entered
     warm = latency + moved + switch
     disk = chip.link.disk_latency_us * 1e-6 + size / (chip.link.disk_gb_per_s * 1e9)
     return {
@@ -77,19 +80,21 @@ def predictions(
     list of Quantity
         Values are numbers or ``(N,)``, in SI units except for areas in mm².
     """
-    base = predict(chip, model, prompt=PROMPT, output=OUTPUT)
+    timing = Timing.of(chip, model, [shape for _, shape in shapes])
+    closed = ClosedForms(timing)
+    base = closed.predict(0, prompt=PROMPT, output=OUTPUT)
     step = base.token_s
     found = [
         Quantity("decode", "Decode, no adapter", "tokens/s", base.decode_tokens_per_s_user),
     ]
     later: list[Quantity] = []
-    for name, shape in shapes:
-        loaded = predict(chip, model, adapter=shape, prompt=PROMPT, output=OUTPUT)
+    for number, (name, shape) in enumerate(shapes, start=1):
+        loaded = closed.predict(number, prompt=PROMPT, output=OUTPUT)
         rate = loaded.decode_tokens_per_s_user
         found.append(Quantity(f"decode.{name}", f"Decode, {name}", "tokens/s", rate))
         loss = 1 - rate / base.decode_tokens_per_s_user
         found.append(Quantity(f"loss.{name}", f"Rate lost to {name}", "%", 100 * loss))
-        for state, seconds in swap_times(chip, model, shape).items():
+        for state, seconds in swap_times(timing, number).items():
             later.append(Quantity(f"swap.{state}.{name}", f"Swap {state}, {name}", "s", seconds))
         size = shape_bytes(chip, model, shape)
         room = sram_budget(
@@ -100,10 +105,10 @@ def predictions(
     if shapes:
         shape = shapes[0][1]
         fmt = adapter_format(chip, shape)
-        ranks = free_rank(chip, model, shape.targets, fmt)
+        ranks = free_rank(chip, model, shape.targets, fmt, timing=timing)
         free = [Quantity("free_rank", "Free rank", "rank", ranks)]
     alone = sram_budget(chip, model, users=1, context_tokens=CONTEXT)
-    grown = predict(chip, model, prompt=2 * PROMPT, output=OUTPUT)
+    grown = closed.predict(0, prompt=2 * PROMPT, output=OUTPUT)
     return [
         *found,
         *free,

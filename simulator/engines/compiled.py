@@ -4,7 +4,7 @@ Three passes, each exact for what it takes; ``simulate`` picks the cheapest:
 
 ``serial``
     One token in flight and no loads: a token's time is a function of context and adapter alone,
-    and users take turns. One step per token.
+    which ``Timing.tables`` gives, and users take turns. One step per token.
 ``max_plus``
     Tokens keep their order at every unit (layers are distinct hardware, or issue is serial) and
     nothing loads: one walk over the units per token, in order of issue, with
@@ -19,8 +19,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hardwire.simulator.datapath import TokenProgram
 from hardwire.simulator.engines import compiled_jit as jit
+from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests, Timeline, schedule_bursts
 
 PASSES = ("serial", "max_plus", "event_queue")
@@ -67,17 +67,19 @@ def simulate(
     slice_done = np.full(bursts.remaining.shape, -1, dtype=np.int64)
     load_done = np.full(len(loads), -1, dtype=np.int64)
     burst_start = np.full(len(bursts.arrival), -1, dtype=np.int64)
+    longest = int(requests.tokens.max())
     asked = (requests.arrival, requests.prompt, requests.tokens, requests.adapter, first)
     if chosen == "serial":
-        body, whole = token_cycles(program, int(requests.tokens.max()))
+        body, whole = program.timing.tables(longest)
         jit.serial(*asked, body, whole, issued, done)
     elif chosen == "max_plus":
+        grown = program.grown(np.arange(longest + 1, dtype=np.int64))
         jit.max_plus(
             *asked,
             program.main_cycles,
             program.side_cycles,
-            program.rates,
-            _attention_slot(program),
+            program.rate_of,
+            grown,
             program.side_unit >= 0,
             program.body_stages,
             program.serial,
@@ -91,13 +93,15 @@ def simulate(
         adapter_load = np.full(len(program.adapters) + 1, -1, dtype=np.int32)
         for number, load in enumerate(loads):
             adapter_load[load.adapter] = number
+        grown = program.grown(np.arange(longest + 1, dtype=np.int64))
         jit.event_queue(
             *asked,
             program.main_unit,
             program.side_unit,
             program.main_cycles,
             program.side_cycles,
-            program.rates,
+            program.rate_of,
+            grown,
             program.layer,
             program.body_stages,
             program.serial,
@@ -130,36 +134,3 @@ def simulate(
         load_done=load_done,
         burst_start=burst_start,
     )
-
-
-def token_cycles(program: TokenProgram, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles of a token by adapter and context, ``(A, longest + 1)``: without and with the head.
-
-    Only the stages of attention depend on context, so the others are summed once.
-    """
-    context = np.arange(longest + 1, dtype=np.int64)
-    grows = program.rates[:, 0] > 0
-    tables = []
-    for stages in (program.body_stages, program.stages):
-        within = np.arange(program.stages) < stages
-        fixed = np.maximum(program.main_cycles, program.side_cycles)[:, within & ~grows].sum(axis=1)
-        table = np.repeat(fixed[:, None], longest + 1, axis=1)
-        kinds, counts = np.unique(
-            np.hstack([program.rates, program.main_cycles.T])[within & grows],
-            axis=0,
-            return_counts=True,
-        )
-        for row, count in zip(kinds, counts, strict=True):
-            num1, den1, num2, den2 = row[:4]
-            grown = np.maximum(-(-context * num1 // den1), -(-context * num2 // den2))
-            table += count * (row[4:, None] + grown[None, :])
-        tables.append(table)
-    return tables[0], tables[1]
-
-
-def _attention_slot(program: TokenProgram) -> np.ndarray:
-    """Which distinct context rate a stage has, ``(S,)``: 0 for none. Rates are few, stages many."""
-    _, slot = np.unique(program.rates, axis=0, return_inverse=True)
-    none = np.flatnonzero(program.rates[:, 0] == 0)[0]
-    slot = slot.reshape(-1)
-    return ((slot - slot[none]) % (np.max(slot) + 1)).astype(np.uint32)

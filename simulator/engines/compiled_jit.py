@@ -55,16 +55,6 @@ def _pop(times: Any, items: Any, size: int) -> int:
     return size
 
 
-@nb.njit(cache=True, inline="always")
-def _grown(context: int, rates: Any, stage: int) -> int:
-    """Cycles that a stage adds for its context: the slower of reads and products."""
-    if rates[stage, 0] == 0:
-        return 0
-    reads = -(-context * rates[stage, 0] // rates[stage, 1])
-    products = -(-context * rates[stage, 2] // rates[stage, 3])
-    return max(reads, products)
-
-
 # --- one token in flight -------------------------------------------------------------------------
 
 
@@ -104,15 +94,16 @@ def serial(
 @nb.njit(cache=True, nogil=True)
 def max_plus(
     arrival: Any, prompt: Any, tokens: Any, adapter: Any, first: Any,
-    main_cycles: Any, side_cycles: Any, rates: Any, slot: Any, has_side: Any,
+    main_cycles: Any, side_cycles: Any, rate_of: Any, grown: Any, has_side: Any,
     body_stages: int, one_in_flight: bool, record: bool,
     issued: Any, done: Any, start: Any, end: Any,
 ) -> None:  # fmt: skip
     """Each unit is one stage's, so ``main_free`` and ``side_free`` are indexed by stage.
 
-    With one token in flight a unit that stages share is always free when it is reached.
+    A stage adds ``grown[rate_of[stage], context]``. With one token in flight a unit that stages
+    share is always free when it is reached.
     """
-    users, stages = len(arrival), len(slot)
+    users, stages = len(arrival), len(rate_of)
     times = np.empty(users + 1, np.int64)
     items = np.empty(users + 1, np.int64)
     size = 0
@@ -121,11 +112,7 @@ def max_plus(
     index = np.zeros(users, np.int64)
     main_free = np.zeros(stages, np.int64)
     side_free = np.zeros(stages, np.int64)
-    slots = slot.max() + 1
-    example = np.zeros(slots, np.int64)
-    for stage in range(stages):
-        example[slot[stage]] = stage
-    grown = np.zeros(slots, np.int64)
+    added = np.zeros(len(grown), np.int64)
     chip_free = np.int64(0)
     while size > 0:
         offered, user = times[0], items[0]
@@ -134,15 +121,15 @@ def max_plus(
         row = adapter[user]
         inside_prompt = i < prompt[user] - 1
         last = body_stages if inside_prompt else stages
-        for k in range(slots):
-            grown[k] = _grown(i + 1, rates, example[k])
+        for k in range(len(grown)):
+            added[k] = grown[k, i + 1]
         number = first[user] + i
         ready = max(offered, chip_free) if one_in_flight else offered
         issued[number] = max(ready, main_free[0])
         if record:
             for s in range(last):
                 begin = max(ready, main_free[s])
-                finish = begin + main_cycles[row, s] + grown[slot[s]]
+                finish = begin + main_cycles[row, s] + added[rate_of[s]]
                 main_free[s] = finish
                 start[number, s, 0] = begin
                 end[number, s, 0] = finish
@@ -157,7 +144,7 @@ def max_plus(
         else:
             main_row, side_row = main_cycles[row], side_cycles[row]
             for s in range(last):
-                finish = max(ready, main_free[s]) + (main_row[s] + grown[slot[s]])
+                finish = max(ready, main_free[s]) + (main_row[s] + added[rate_of[s]])
                 main_free[s] = finish
                 if has_side[s]:
                     beside = max(ready, side_free[s]) + side_row[s]
@@ -178,8 +165,8 @@ def max_plus(
 @nb.njit(cache=True, nogil=True)
 def event_queue(
     arrival: Any, prompt: Any, tokens: Any, adapter: Any, first: Any,
-    main_unit: Any, side_unit: Any, main_cycles: Any, side_cycles: Any, rates: Any, layer: Any,
-    body_stages: int, one_in_flight: bool, units: int,
+    main_unit: Any, side_unit: Any, main_cycles: Any, side_cycles: Any, rate_of: Any, grown: Any,
+    layer: Any, body_stages: int, one_in_flight: bool, units: int,
     adapter_load: Any, load_start: Any, load_mode: Any,
     burst_arrival: Any, burst_cycles: Any, burst_port: Any, burst_load: Any, burst_layer: Any,
     remaining: Any, record: bool,
@@ -407,7 +394,7 @@ def event_queue(
                         cycles = side_cycles[adapter[user], stage]
                     else:
                         context = token - first[user] + 1
-                        cycles = main_cycles[adapter[user], stage] + _grown(context, rates, stage)
+                        cycles = main_cycles[adapter[user], stage] + grown[rate_of[stage], context]
                     if record:
                         start[token, stage, node & 1] = now
                 heap_size = _push(heap_time, heap_item, heap_size, now + cycles, node)

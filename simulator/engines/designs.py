@@ -1,8 +1,8 @@
 """The compiled engine for many designs at once: the same cycles, without a program for each.
 
-What an engine needs of a design is a few numbers, for its layers are of few kinds: the stage
-formulas of ``hardwire.simulator.datapath`` give them as arrays over designs. A kernel then runs
-every design's load to the last cycle, as ``hardwire.simulator.engines.compiled`` would:
+What an engine needs of a design is a few numbers, for its layers are of few kinds:
+``hardwire.simulator.timing`` gives them as arrays over designs. A kernel then runs every design's
+load to the last cycle, as ``hardwire.simulator.engines.compiled`` would:
 
 Serial issue
     One token is in flight and users take turns. The sum over contexts of ``⌈c · p / q⌉`` has a
@@ -30,17 +30,10 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hardwire.simulator.datapath import (
-    OPERATIONS,
-    adapter_format,
-    build_program,
-    first_stage,
-    head_stages,
-    kind_of_layers,
-    layer_stages,
-    side_cycles,
-)
+from hardwire.simulator.datapath import adapter_format
+from hardwire.simulator.program import build_program
 from hardwire.simulator.requests import Requests
+from hardwire.simulator.timing import Timing, joined, slower
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -166,67 +159,51 @@ def batch_rates(
 def compile_batch(
     chip: Chip, model: LanguageModel, adapter: Adapter | AdapterShape | None, points: int = 1
 ) -> BatchProgram:
-    """The numbers of ``hardwire.simulator.datapath.build_program`` for arrays of designs.
+    """The numbers of ``hardwire.simulator.program.build_program`` for arrays of designs.
 
     Parameters
     ----------
     points : designs, where nothing in the chip or adapter is an array.
     """
-    kinds, layers = kind_of_layers(adapter, model)
-    fmt = "" if adapter is None else adapter_format(chip, adapter)
-    after = chip.lora.order == "sequential"
-    parts: dict[str, Any] = dict.fromkeys(OPERATIONS, 0)
-    parts["rom"] = embedding = first_stage(chip).cycles
+    timing = Timing.of(chip, model, () if adapter is None else (adapter,))
+    token = timing.tokens[-1]
+    parts = token.by_operation(lambda stage: stage.cycles)
     spans: dict[str, list[Any]] = {"pre_max": [], "pre_sum": [], "post_max": [], "post_sum": []}
-    stages = layer_stages(chip, model)
-    attention = [stage for stage in stages if stage.operation == "attention"]
-    for kind, ranks_of in enumerate(kinds):
-        times = int((layers == kind).sum())
-        ranks = iter(ranks_of)
+    attention, head = token.attention, [stage.cycles for stage in token.stages.head]
+    for kind in token.kinds:
         slowest: Any = 0
         total: Any = 0
-        for stage in stages:
-            parts[stage.operation] = parts[stage.operation] + times * stage.cycles
-            if stage in attention:
+        for stage in token.stages.layer:
+            if stage.rates:
                 if stage is attention[0]:
                     spans["pre_max"].append(slowest)
                     spans["pre_sum"].append(total)
                     slowest = total = 0
                 continue
-            cycles = stage.cycles
+            cycles = [stage.cycles]
             if stage.matrix is not None:
-                side = side_cycles(chip, model, stage.matrix, next(ranks), fmt)
-                beside = side if after else np.maximum(side - cycles, 0)
-                parts["lora"] = parts["lora"] + times * beside
-                if after:
-                    slowest, total = np.maximum(slowest, side), total + side
-                else:
-                    cycles = np.maximum(cycles, side)
-            slowest, total = np.maximum(slowest, cycles), total + cycles
+                side = kind.side[stage.name]
+                cycles = [stage.cycles, side] if token.behind else [joined(stage.cycles, side)]
+            for part in cycles:
+                slowest, total = np.maximum(slowest, part), total + part
         spans["post_max"].append(slowest)
         spans["post_sum"].append(total)
-    head = [stage.cycles for stage in head_stages(chip, model)]
-    parts["lm_head_sampling"] = sum(head)
-    rates = attention[0].rates
     found = np.broadcast(
-        *parts.values(), *(v for vs in spans.values() for v in vs), *(x for r in rates for x in r),
-        *head, *(stage.cycles for stage in attention), np.empty(points),
+        *parts.values(), *(v for vs in spans.values() for v in vs), *head,
+        *(x for stage in attention for x in (stage.cycles, *slower(stage.rates))), np.empty(points),
     ).shape  # fmt: skip
 
     def whole(value: Any) -> Ints:
         return np.ascontiguousarray(np.broadcast_to(np.asarray(value).astype(np.int64), found))
 
-    # ⌈a⌉ and ⌈b⌉: the greater is that of the greater; of the two rates one decides everywhere.
-    (n1, d1), (n2, d2) = ((whole(n), whole(d)) for n, d in rates)
-    reads = n1 * d2 >= n2 * d1
     return BatchProgram(
-        kinds=layers,
-        embedding=whole(embedding),
+        kinds=token.kind_of,
+        embedding=whole(token.stages.embedding.cycles),
         head_max=whole(np.max(np.stack([whole(c) for c in head]), axis=0)),
         head_sum=whole(sum(head)),
         **{name: np.stack([whole(v) for v in values], axis=1) for name, values in spans.items()},
         attention=np.stack([whole(stage.cycles) for stage in attention], axis=1),
-        rate=np.stack([np.where(reads, n1, n2), np.where(reads, d1, d2)], axis=1),
+        rate=np.stack([whole(part) for part in slower(attention[0].rates)], axis=1),
         parts={name: whole(value) for name, value in parts.items()},
     )
 

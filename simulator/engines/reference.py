@@ -9,25 +9,32 @@ Rules that both engines obey, in integer cycles:
 - Serial issue: one token in flight on the chip. Pipelined: a user's next prompt token is offered
   when the one before has left the first unit. A decode token is always offered when the token
   before it has been sampled.
+- Attention adds to its stage, for a context of c tokens, the slower of ``⌈c · n/d⌉`` for memory
+  and for multipliers.
 - ``streamed`` load: a token of that adapter enters a layer when the layer's slice is written.
   ``double_buffered``: it is offered when all slices are. ``blocking``: so is every token that is
   offered after the load began.
+
+How attention grows and when a stage ends are said here once more, beside
+``hardwire.simulator.timing``: an oracle that called the code it checks would agree with its
+mistakes.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import simpy
+from simpy.events import NORMAL, EventPriority
 
-from hardwire.simulator.datapath import TokenProgram, ceil_div
+from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.requests import AdapterLoad, Requests, Timeline, schedule_bursts
 
-LATE = 2
-"""SimPy event priority after NORMAL (1): grants wait until the cycle's other events are done."""
+LATE = EventPriority(NORMAL + 1)
+"""Grants wait until the cycle's other events are done."""
 
 BURST_KEY = -1
 """User number of SRAM bursts in a tie: before every user."""
@@ -35,10 +42,23 @@ BURST_KEY = -1
 Process = Generator[simpy.Event, Any, Any]
 
 
+class Decision(simpy.Event):
+    """A unit decides whom to serve next."""
+
+
+class Clock(simpy.Environment):
+    """Cycles, in which decisions come last."""
+
+    def schedule(
+        self, event: simpy.Event, priority: EventPriority = NORMAL, delay: float = 0
+    ) -> None:
+        super().schedule(event, LATE if isinstance(event, Decision) else priority, delay)
+
+
 class Unit:
     """A unit of the datapath with its queue."""
 
-    def __init__(self, env: simpy.Environment) -> None:
+    def __init__(self, env: Clock) -> None:
         self.env = env
         self.free = True
         self.granting = False
@@ -58,16 +78,26 @@ class Unit:
     def _arbitrate(self) -> None:
         if self.free and self.waiting and not self.granting:
             self.granting = True
-            decision = simpy.Event(self.env)
-            decision._ok, decision._value = True, None
+            decision = Decision(self.env)
             assert decision.callbacks is not None
             decision.callbacks.append(self._grant)
-            self.env.schedule(decision, priority=LATE)  # type: ignore[arg-type]
+            decision.succeed()
 
     def _grant(self, _: simpy.Event) -> None:
         self.granting = False
         self.free = False
         heapq.heappop(self.waiting)[2].succeed()
+
+
+def visits(
+    program: TokenProgram, adapter: int, stage: int, context: int
+) -> Iterator[tuple[int, int]]:
+    """Unit and cycles of the main branch of a stage, then of its side branch if it has one."""
+    num1, den1, num2, den2 = (int(x) for x in program.rates[stage])
+    grown = max(-(-context * num1 // den1), -(-context * num2 // den2))
+    yield int(program.main_unit[stage]), int(program.main_cycles[adapter, stage]) + grown
+    if program.side_unit[stage] >= 0:
+        yield int(program.side_unit[stage]), int(program.side_cycles[adapter, stage])
 
 
 class _Run:
@@ -79,7 +109,7 @@ class _Run:
         record: bool,
     ) -> None:
         self.program, self.requests, self.loads = program, requests, loads
-        self.env = simpy.Environment()
+        self.env = Clock()
         self.units = [Unit(self.env) for _ in program.units]
         self.chip = Unit(self.env)  # held by the token in flight under serial issue
         self.bursts = schedule_bursts(program, loads)
@@ -158,14 +188,10 @@ class _Run:
             layer = int(program.layer[stage])
             if layer >= 0 and adapter in self.load_of:
                 yield from self.slice_of(self.load_of[adapter], layer)
-            num1, den1, num2, den2 = (int(x) for x in program.rates[stage])
-            context = index + 1
-            grown = max(ceil_div(context * num1, den1), ceil_div(context * num2, den2))
-            cycles = int(program.main_cycles[adapter, stage]) + grown
-            branches = [self.visit(number, key, stage, 0, program.main_unit[stage], cycles)]
-            if program.side_unit[stage] >= 0:
-                side = int(program.side_cycles[adapter, stage])
-                branches.append(self.visit(number, key, stage, 1, program.side_unit[stage], side))
+            branches = [
+                self.visit(number, key, stage, branch, unit, cycles)
+                for branch, (unit, cycles) in enumerate(visits(program, adapter, stage, index + 1))
+            ]
             yield self.env.all_of([self.env.process(branch) for branch in branches])
             if stage == 0:
                 entered.succeed()

@@ -15,9 +15,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.simulator import build_program
 from hardwire.simulator.closed_form import decode_token_s
-from hardwire.simulator.datapath import TokenProgram
 from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.engines import reference
+from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.requests import Requests
 
 USERS, TOKENS = 32, 200

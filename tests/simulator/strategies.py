@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
-from hardwire.simulator.datapath import TokenProgram, build_program
+from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests
 
 HC1 = Chip.open("hc1")

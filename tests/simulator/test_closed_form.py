@@ -24,10 +24,11 @@ from hardwire.simulator.closed_form import (
     predict,
     token_cycles,
 )
-from hardwire.simulator.datapath import build_program
 from hardwire.simulator.engines.compiled import simulate
+from hardwire.simulator.program import build_program
 from hardwire.simulator.requests import Requests
 from hardwire.simulator.single import run
+from hardwire.simulator.timing import Timing, TokenTiming
 
 CHIPS = ("hc1", "hc1-demo", "roma")
 HC1 = Chip.open("hc1")
@@ -90,6 +91,11 @@ def shape(text: str | None, model: LanguageModel) -> Adapter | None:
     return None if text is None else Adapter.from_shape(text, model)
 
 
+def token(chip: Chip, adapter: str | None) -> TokenTiming:
+    adapters = [] if adapter is None else [Adapter.from_shape(adapter, LLAMA)]
+    return Timing.of(chip, LLAMA, adapters).tokens[-1]
+
+
 # --- against the engine ---------------------------------------------------------------------------
 
 
@@ -138,7 +144,7 @@ def test_one_user_on_a_random_chip(
     chip = HC1.with_settings({**values, **chosen})
     load = {"prompt": prompt, "output": output, "users": 1}
     expected = engine_step(chip, LLAMA, shape(adapter, LLAMA), load)
-    cycles = token_cycles(chip, LLAMA, decode_context(prompt, output), shape(adapter, LLAMA))
+    cycles = token_cycles(token(chip, adapter), decode_context(prompt, output))
     found = float(sum(cycles.values()))
     assert found == pytest.approx(expected, rel=1e-3)
     reads = LLAMA.layers * (2 if chosen["attention.kv_memories"] == "separate" else 1)
@@ -237,7 +243,7 @@ def test_operations_sum_to_the_token(
     values: dict[str, Any], chosen: dict[str, Any], adapter: str | None
 ) -> None:
     chip = HC1.with_settings({**values, **chosen})
-    cycles = token_cycles(chip, LLAMA, 1000.0, shape(adapter, LLAMA))
+    cycles = token_cycles(token(chip, adapter), 1000.0)
     assert all(value >= 0 for value in cycles.values())
     if adapter is None:  # a path behind the base is passed in one cycle per matrix group
         assert cycles["lora"] == (0 if chosen["lora.order"] == "parallel" else 4 * LLAMA.layers)

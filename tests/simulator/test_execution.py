@@ -14,9 +14,9 @@ from hardwire.kernels.decoder.sampling import Sampler
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.models import Adapter, LanguageModel
 from hardwire.simulator import execution
-from hardwire.simulator.datapath import TokenProgram, build_program
 from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.execution import execute
+from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]

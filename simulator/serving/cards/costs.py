@@ -15,14 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.kernels.lowrank.formats import Count
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.energy import Activity, static_power, token_energy
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
-from hardwire.simulator.datapath import TokenProgram, adapter_work, build_program
-from hardwire.simulator.engines.compiled import token_cycles
+from hardwire.simulator.program import TokenProgram, build_program
+from hardwire.simulator.timing import Timing
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,8 @@ def token_costs(
     """
     kinds = list({id(adapter): adapter for adapter in adapters}.values())
     place = {id(adapter): number for number, adapter in enumerate(kinds, start=1)}
-    program = build_program(chip, model, kinds, issue)
+    timing = Timing.of(chip, model, kinds)
+    program = build_program(chip, model, kinds, issue, timing=timing)
     static_w = float(static_power(chip, model))
     efficiency = float(chip.power.regulator_efficiency)
     idle_w = static_w / efficiency + float(chip.power.board_w)
@@ -98,13 +98,10 @@ def token_costs(
             f"{chip.name}: a power limit of {limit:.0f} W per card is below the {idle_w:.1f} W "
             "that it takes before it computes a token"
         )
-    body, whole = token_cycles(program, longest)
     tables = []
-    for cycles, interval, sampled in (
-        (body, _intervals(program, longest, program.body_stages), False),
-        (whole, _intervals(program, longest, program.stages), True),
-    ):
-        joules = _energy(chip, model, kinds, longest, sampled)
+    for cycles, sampled in zip(timing.tables(longest), (False, True), strict=True):
+        interval = timing.intervals(longest, inside_prompt=not sampled)
+        joules = _energy(timing, longest, sampled)
         capped = np.ceil(joules / budget_w * program.clock_hz).astype(np.int64)
         latency = np.maximum(cycles, capped)
         gap = latency if program.serial else np.maximum(interval, capped)
@@ -131,46 +128,12 @@ def token_costs(
     )
 
 
-def _energy(
-    chip: Chip, model: LanguageModel, adapters: Sequence[Adapter], longest: int, sampled: bool
-) -> NDArray[np.float64]:
+def _energy(timing: Timing, longest: int, sampled: bool) -> NDArray[np.float64]:
     """Dynamic energy of a token in joules, (adapters + 1, longest + 1)."""
     context = np.arange(longest + 1)
     rows = []
-    for adapter in (None, *adapters):
-        macs: Count = 0
-        bytes_: Count = 0
-        if adapter is not None:
-            work = adapter_work(chip, model, adapter)
-            macs, bytes_ = work.macs, work.bytes
-        blocks = token_energy(chip, model, Activity(context, macs, bytes_, sampled))
+    for token in timing.tokens:
+        activity = Activity(context, token.work.macs, token.work.bytes, sampled)
+        blocks = token_energy(timing.chip, timing.model, activity)
         rows.append(np.broadcast_to(sum(blocks.values()), context.shape))
     return np.array(rows, dtype=np.float64)
-
-
-def _intervals(program: TokenProgram, longest: int, stages: int) -> NDArray[np.int64]:
-    """Cycles of the busiest unit, (adapters + 1, longest + 1), by a token's first ``stages``."""
-    context = np.arange(longest + 1, dtype=np.int64)
-    units, rows = len(program.units), len(program.main_cycles)
-    fixed = np.zeros((rows, units), dtype=np.int64)
-    kinds, kind_of = np.unique(program.rates, axis=0, return_inverse=True)
-    growth = np.zeros((units, len(kinds)), dtype=np.int64)
-    beside = program.side_unit[:stages] >= 0
-    for row in range(rows):
-        np.add.at(fixed[row], program.main_unit[:stages], program.main_cycles[row, :stages])
-        np.add.at(
-            fixed[row],
-            program.side_unit[:stages][beside],
-            program.side_cycles[row, :stages][beside],
-        )
-    np.add.at(growth, (program.main_unit[:stages], kind_of.reshape(-1)[:stages]), 1)
-    growth[:, kinds[:, 0] == 0] = 0
-    grown = np.stack(
-        [np.maximum(-(-context * n1 // d1), -(-context * n2 // d2)) for n1, d1, n2, d2 in kinds]
-    )
-    busiest = np.zeros((rows, longest + 1), dtype=np.int64)
-    # Units are hundreds, and alike but for a few: the same growth and fixed cycles once is enough.
-    for unit in np.unique(np.hstack([growth, fixed.T]), axis=0):
-        cycles = unit[len(kinds) :, None] + (unit[: len(kinds)] @ grown)[None, :]
-        busiest = np.maximum(busiest, cycles)
-    return busiest

@@ -1,7 +1,7 @@
 """The table of a card's active users and how it moves on, in plain Python, for reading.
 
-``advance`` is the reference of ``card_jit.advance``: the same rounds, each token's cycles found by
-walking the token program instead of looking them up.
+``advance`` is the reference of ``rounds_jit.advance``: the same rounds, each token's cycles found
+by walking the token program, as the reference engine does, instead of looking them up.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from hardwire.simulator.engines.reference import visits
 from hardwire.simulator.serving.cards.costs import TokenCosts
 from hardwire.simulator.serving.cards.rounds_jit import (
     CONTEXT,
@@ -35,7 +36,7 @@ whole rounds, the last of which begins before tick ``until``, and returns (why, 
 
 
 def compiled(costs: TokenCosts, page_tokens: int) -> Advance:
-    """``card_jit.advance`` over the tables of ``costs``."""
+    """``rounds_jit.advance`` over the tables of ``costs``."""
     body, whole = costs.body, costs.whole
     body_interval, whole_interval = costs.body_interval, costs.whole_interval
 
@@ -61,31 +62,23 @@ def compiled(costs: TokenCosts, page_tokens: int) -> Advance:
 
 def reference(costs: TokenCosts, page_tokens: int) -> Advance:
     """The rounds, token by token."""
+    program = costs.program
 
     def latency(row: int, context: int, sampled: bool) -> int:
         """Cycles of a token from the first unit to the last; the power limit may ask for more."""
-        program, total = costs.program, 0
+        total = 0
         for stage in range(program.stages if sampled else program.body_stages):
-            n1, d1, n2, d2 = (int(x) for x in program.rates[stage])
-            grown = max(-(-context * n1 // d1), -(-context * n2 // d2))
-            main = int(program.main_cycles[row, stage]) + grown
-            side = int(program.side_cycles[row, stage]) if program.side_unit[stage] >= 0 else 0
-            total += max(main, side)
+            total += max(cycles for _, cycles in visits(program, row, stage, context))
         return max(total, capped(row, context, sampled))
 
     def interval(row: int, context: int, sampled: bool) -> int:
         """Cycles that the busiest unit spends on a token."""
         if costs.serial:
             return latency(row, context, sampled)
-        program = costs.program
         busy: dict[int, int] = {}
         for stage in range(program.stages if sampled else program.body_stages):
-            n1, d1, n2, d2 = (int(x) for x in program.rates[stage])
-            grown = max(-(-context * n1 // d1), -(-context * n2 // d2))
-            unit, side = int(program.main_unit[stage]), int(program.side_unit[stage])
-            busy[unit] = busy.get(unit, 0) + int(program.main_cycles[row, stage]) + grown
-            if side >= 0:
-                busy[side] = busy.get(side, 0) + int(program.side_cycles[row, stage])
+            for unit, cycles in visits(program, row, stage, context):
+                busy[unit] = busy.get(unit, 0) + cycles
         return max(*busy.values(), capped(row, context, sampled))
 
     def capped(row: int, context: int, sampled: bool) -> int:

@@ -15,7 +15,8 @@ from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS
 from hardwire.simulator import predict
-from hardwire.simulator.datapath import adapter_bytes, adapter_work, shape_bytes
+from hardwire.simulator.datapath import adapter_bytes, shape_bytes
+from hardwire.simulator.timing import Timing
 
 LLAMA = LanguageModel.by_name("llama-3.1-8b")
 SMALL = LanguageModel.by_name("llama-3.2-1b")
@@ -35,7 +36,7 @@ def test_a_shape_with_many_ranks_is_as_many_adapters(
     shape = AdapterShape(np.array(ranks), names, fmt)
     together = predict(HC1, model, adapter=shape, prompt=100, output=60)
     sizes = shape_bytes(HC1, model, shape)
-    work = adapter_work(HC1, model, shape)
+    work = Timing.of(HC1, model, [shape]).tokens[1].work
     for index, rank in enumerate(ranks):
         text = f"r{rank}:{'+'.join(names)}" + (f":{fmt}" if fmt else "")
         adapter = Adapter.from_shape(text, model)
@@ -45,7 +46,7 @@ def test_a_shape_with_many_ranks_is_as_many_adapters(
         assert together.ttft_s[index] == alone.ttft_s
         assert together.energy_j_per_token[index] == alone.energy_j_per_token
         assert sizes[index] == adapter_bytes(HC1, adapter)
-        one = adapter_work(HC1, model, adapter)
+        one = Timing.of(HC1, model, [adapter]).tokens[1].work
         assert (work.macs[index], work.bytes[index]) == (one.macs, one.bytes)
 
 

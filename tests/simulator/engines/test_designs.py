@@ -14,9 +14,9 @@ from strategies import HC1, chips, language_models
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.simulator.closed_form import predict
-from hardwire.simulator.datapath import build_program
 from hardwire.simulator.engines.designs import batch_rates
 from hardwire.simulator.engines.designs_jit import ceil_sum
+from hardwire.simulator.program import build_program
 from hardwire.simulator.single import Load, Rates, _rates, run
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from strategies import HC1, runs
 
 from hardwire.models import Adapter, LanguageModel
-from hardwire.simulator.datapath import TokenProgram, build_program
 from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.engines import reference
+from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import AdapterLoad, Requests, Timeline, schedule_bursts
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

@@ -9,8 +9,8 @@ import pytest
 
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.server import Server
-from hardwire.simulator.datapath import build_program
 from hardwire.simulator.engines.compiled import simulate
+from hardwire.simulator.program import build_program
 from hardwire.simulator.requests import Requests
 from hardwire.simulator.serving.cards.server import simulate_cards
 from hardwire.simulator.serving.load.workload import BASE, Workload

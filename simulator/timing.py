@@ -1,0 +1,275 @@
+"""The cycles of a token on one chip: by kind of layer, stage and adapter, counted once.
+
+``Timing.of`` asks the stage formulas of ``hardwire.simulator.datapath`` once. The closed forms, the
+token program of the engines, the engine for many designs and serving all read what it holds, and
+take from here the two rules that make it time: how attention grows with context, and that a stage
+ends when both of its branches have ended. All numbers may be arrays with one element per design.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardwire.kernels.lowrank.lowrank import Work
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.rom import layer_matrices
+from hardwire.simulator.datapath import (
+    OPERATIONS,
+    Rates,
+    Stage,
+    TokenStages,
+    adapter_format,
+    ceil_div,
+    side_cycles,
+    side_work,
+    token_stages,
+)
+
+Reading = Callable[[Stage], Any]
+"""Cycles of a stage of attention: at a context, or their mean over some."""
+
+
+def grown(rates: Rates, context: Any) -> Any:
+    """Cycles that a stage adds for its context: the slower of reads and products, rounded up."""
+    (n1, d1), (n2, d2) = rates
+    return np.maximum(ceil_div(context * n1, d1), ceil_div(context * n2, d2))
+
+
+def slower(rates: Rates) -> tuple[Any, Any]:
+    """The one rate, numerator and denominator, that decides ``grown`` whatever the context.
+
+    Rounding up keeps order: the greater of ``⌈c · a⌉`` and ``⌈c · b⌉`` is that of the greater.
+    """
+    (n1, d1), (n2, d2) = rates
+    reads = n1 * d2 >= n2 * d1
+    return np.where(reads, n1, n2), np.where(reads, d1, d2)
+
+
+def joined(main: Any, side: Any) -> Any:
+    """Cycles of a stage with a side path: it ends when both branches have ended."""
+    return np.maximum(main, side)
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """Layers that have equal ranks beside their matrices.
+
+    Attributes
+    ----------
+    layers : how many there are.
+    side : cycles of the side path by the name of the ROM stage that it belongs to.
+    """
+
+    layers: int
+    side: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TokenTiming:
+    """A token with one adapter, or with none.
+
+    Attributes
+    ----------
+    stages : what the token visits.
+    kinds : of layers, by what the adapter puts beside their stages.
+    kind_of : (layers,) int64, the kind of each layer.
+    work : what the side paths multiply and read for the token.
+    behind : a low-rank product is a stage of its own behind the ROM stage, not beside it.
+    shared : layers share their units.
+    """
+
+    stages: TokenStages
+    kinds: tuple[LayerKind, ...]
+    kind_of: NDArray[np.int64]
+    work: Work
+    behind: bool
+    shared: bool
+
+    @property
+    def layers(self) -> int:
+        return len(self.kind_of)
+
+    @property
+    def attention(self) -> tuple[Stage, ...]:
+        """The stages of a layer whose cycles grow with context."""
+        return tuple(stage for stage in self.stages.layer if stage.rates)
+
+    @property
+    def head(self) -> Any:
+        """Cycles of what turns the last layer's output into a token."""
+        return sum(stage.cycles for stage in self.stages.head)
+
+    def by_operation(self, attention: Reading) -> dict[str, Any]:
+        """Cycles of the token with the chip to itself, by operation (see ``OPERATIONS``).
+
+        ``lora`` is what the low-rank product adds to the base: zero where it hides behind it.
+        """
+        cycles = dict(self._fixed)
+        for stage in self.attention:
+            read = self.layers * attention(stage)
+            cycles[stage.operation] = cycles[stage.operation] + read
+        return cycles
+
+    def by_unit(self, attention: Reading, *, inside_prompt: bool = False) -> dict[str, Any]:
+        """Cycles that the token takes of each unit; of like units of several layers, the most.
+
+        A token ``inside_prompt`` does not visit the head.
+        """
+        busy: dict[str, Any] = {}
+
+        def visit(unit: str, stage: Stage, cycles: Any, times: int) -> None:
+            name = unit if self.shared else f"{unit}.{stage.name}"
+            if self.shared:
+                busy[name] = busy.get(name, 0) + times * cycles
+            else:
+                busy[name] = np.maximum(busy[name], cycles) if name in busy else cycles
+
+        embedding = self.stages.embedding
+        busy["embedding"] = embedding.cycles
+        for stage in self.stages.layer:
+            cycles = attention(stage) if stage.rates else stage.cycles
+            visit(stage.unit, stage, cycles, self.layers)
+            if stage.matrix is not None:
+                for kind in self.kinds:
+                    visit("lora", stage, kind.side[stage.name], kind.layers)
+        for stage in () if inside_prompt else self.stages.head:
+            visit(stage.unit, stage, stage.cycles, 1)
+        return busy
+
+    @cached_property
+    def _fixed(self) -> dict[str, Any]:
+        """``by_operation`` without attention."""
+        cycles: dict[str, Any] = dict.fromkeys(OPERATIONS, 0)
+        cycles["lm_head_sampling"] = self.head
+        embedding = self.stages.embedding
+        cycles[embedding.operation] = cycles[embedding.operation] + embedding.cycles
+        for stage in self.stages.layer:
+            if stage.rates:
+                continue
+            cycles[stage.operation] = cycles[stage.operation] + self.layers * stage.cycles
+            for kind in self.kinds if stage.matrix is not None else ():
+                side = kind.side[stage.name]
+                added = side if self.behind else joined(stage.cycles, side) - stage.cycles
+                cycles["lora"] = cycles["lora"] + kind.layers * added
+        return cycles
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Tokens of a model on a chip, without and with adapters.
+
+    Attributes
+    ----------
+    adapters : (A,), numbered from 1.
+    tokens : (A + 1,), number 0 without an adapter.
+    """
+
+    chip: Chip
+    model: LanguageModel
+    adapters: tuple[Adapter | AdapterShape, ...]
+    tokens: tuple[TokenTiming, ...]
+
+    @classmethod
+    def of(
+        cls,
+        chip: Chip,
+        model: LanguageModel,
+        adapters: Sequence[Adapter | AdapterShape] = (),
+    ) -> Timing:
+        """Count the cycles of ``model`` on ``chip`` with each of ``adapters``.
+
+        Parameters
+        ----------
+        chip : its numbers may be arrays, shape ``(P,)``, as may be the rank of an adapter's shape.
+        """
+        stages = token_stages(chip, model)
+        tokens = tuple(_token(chip, model, stages, adapter) for adapter in (None, *adapters))
+        return cls(chip, model, tuple(adapters), tokens)
+
+    @property
+    def hz(self) -> Any:
+        """Cycles per second."""
+        return self.chip.datapath.clock_ghz * 1e9
+
+    def tables(self, longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cycles of a token alone on the chip by adapter and context, (A + 1, longest + 1) each.
+
+        The first inside a prompt, the second with the head. The chip's numbers are no arrays.
+        """
+        context = np.arange(longest + 1, dtype=np.int64)
+        whole = np.empty((len(self.tokens), longest + 1), np.int64)
+        for row, token in enumerate(self.tokens):
+            whole[row] = sum(token.by_operation(at(context)).values())
+        return whole - int(self.tokens[0].head), whole
+
+    def intervals(self, longest: int, *, inside_prompt: bool = False) -> NDArray[np.int64]:
+        """Cycles that a token takes of its busiest unit, (A + 1, longest + 1), as ``tables``."""
+        context = np.arange(longest + 1, dtype=np.int64)
+        busiest = np.zeros((len(self.tokens), longest + 1), np.int64)
+        for row, token in enumerate(self.tokens):
+            for cycles in token.by_unit(at(context), inside_prompt=inside_prompt).values():
+                np.maximum(busiest[row], cycles, out=busiest[row], casting="unsafe")
+        return busiest
+
+
+def at(context: Any) -> Reading:
+    """Reads attention at a context, or at each of an array of them."""
+    return lambda stage: stage.cycles + grown(stage.rates, context)
+
+
+def _token(
+    chip: Chip,
+    model: LanguageModel,
+    stages: TokenStages,
+    adapter: Adapter | AdapterShape | None,
+) -> TokenTiming:
+    fmt = "" if adapter is None else adapter_format(chip, adapter)
+    matrices = layer_matrices(model)
+    ranks, kind_of = _ranks_of_layers(adapter, model)
+    kinds = []
+    total = Work(0, 0)
+    for kind, layers in zip(ranks, np.bincount(kind_of).tolist(), strict=True):
+        side = {}
+        for matrix, group in zip(matrices, kind, strict=True):
+            down, up = side_work(model, matrix, group, fmt)
+            side[matrix.name] = side_cycles(chip, down, up)
+            total += Work(layers * (down.macs + up.macs), layers * (down.bytes + up.bytes))
+        kinds.append(LayerKind(layers, side))
+    return TokenTiming(
+        stages=stages,
+        kinds=tuple(kinds),
+        kind_of=kind_of,
+        work=total,
+        behind=chip.lora.order == "sequential",
+        shared=chip.datapath.layers == "shared",
+    )
+
+
+_Ranks = tuple[tuple[Any, ...], ...]
+"""Of a layer, beside each target of each matrix; 0 where there is none."""
+
+
+def _ranks_of_layers(
+    adapter: Adapter | AdapterShape | None, model: LanguageModel
+) -> tuple[list[_Ranks], NDArray[np.int64]]:
+    """The different ranks that layers have, and the number of its ranks for each layer."""
+    matrices = layer_matrices(model)
+    if adapter is None or isinstance(adapter, AdapterShape):
+        rank, targets = (0, ()) if adapter is None else (adapter.rank, adapter.targets)
+        groups = (tuple(rank if t in targets else 0 for t in m.targets) for m in matrices)
+        return [tuple(groups)], np.zeros(model.layers, np.int64)
+    numbers: dict[_Ranks, int] = {}
+    kind_of = np.empty(model.layers, np.int64)
+    for layer in range(model.layers):
+        ranks = tuple(tuple(adapter.rank(layer, t) for t in m.targets) for m in matrices)
+        kind_of[layer] = numbers.setdefault(ranks, len(numbers))
+    return list(numbers), kind_of
