@@ -27,6 +27,7 @@ from hardwire.simulator.belief.posterior import Array, Measurement
 from hardwire.simulator.belief.predictions import predictions, swap_times
 from hardwire.simulator.closed_form import decode_token_s, predict
 from hardwire.simulator.swap import swap_latency
+from hardwire.simulator.timing import Timing
 
 CANDIDATES = 8192
 TRIALS = 60
@@ -181,7 +182,7 @@ def test_swaps_in_closed_form_are_those_of_the_engine(inference: Inference, text
     adapter = Adapter.from_shape(text, inference.model)
     shape = AdapterShape.of_adapter(adapter, inference.model)
     assert shape is not None
-    times = swap_times(posterior.chip, inference.model, shape)
+    times = swap_times(Timing.of(posterior.chip, inference.model, [shape]), 1)
     for k in range(6):
         values = {
             name: (int if DECLARED[name].integer else float)(value_of(posterior.chip, name)[k])
