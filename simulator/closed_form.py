@@ -23,8 +23,8 @@ from hardwire.models.chip import Chip
 from hardwire.models.cost import die_cost_usd, usd_per_million_tokens
 from hardwire.models.energy import Activity, PowerReport, power, static_power
 from hardwire.models.language_model import LanguageModel
-from hardwire.simulator.datapath import Stage, side_cycles, side_work
-from hardwire.simulator.timing import Reading, Timing, TokenTiming, joined
+from hardwire.simulator.datapath import side_cycles, side_work
+from hardwire.simulator.timing import Reading, Timing, TokenTiming, joined, rate
 
 MEAN_ROUNDING = 0.5
 """Mean of ``⌈x⌉ − x`` over many contexts."""
@@ -32,12 +32,7 @@ MEAN_ROUNDING = 0.5
 
 def mean(context: Any) -> Reading:
     """Reads attention as the mean over contexts, given their mean."""
-
-    def cycles(stage: Stage) -> Any:
-        (n1, d1), (n2, d2) = stage.rates
-        return stage.cycles + np.maximum(n1 / d1, n2 / d2) * context + MEAN_ROUNDING
-
-    return cycles
+    return lambda stage: stage.cycles + rate(stage.rates) * context + MEAN_ROUNDING
 
 
 def token_cycles(token: TokenTiming, context: Any) -> dict[str, Any]:

@@ -44,6 +44,12 @@ def grown(rates: Rates, context: Any) -> Any:
     return np.maximum(ceil_div(context * n1, d1), ceil_div(context * n2, d2))
 
 
+def rate(rates: Rates) -> Any:
+    """Cycles per token of context, as ``grown`` but not rounded up."""
+    (n1, d1), (n2, d2) = rates
+    return np.maximum(n1 / d1, n2 / d2)
+
+
 def slower(rates: Rates) -> tuple[Any, Any]:
     """The one rate, numerator and denominator, that decides ``grown`` whatever the context.
 

@@ -1,4 +1,4 @@
-"""Numba kernels of the batch engine: one pass over designs, integer cycles as in ``engine_jit``."""
+"""Numba kernels of the engine for many designs: integer cycles as in ``compiled_jit``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from typing import Any
 
 import numba as nb
 import numpy as np
+
+
+@nb.njit(cache=True, inline="always")
+def grown(context: int, numerator: int, denominator: int) -> int:
+    """What attention adds to a stage: ``timing.grown`` where one rate decides, compiled."""
+    return -(-context * numerator // denominator)
 
 
 @nb.njit(cache=True)
@@ -48,8 +54,8 @@ def serial(
             + (tokens - 1 - inside) * head
             + growing[p] * ceil_sum(tokens - 1, num, den)
         )
-        turn_first = body + head + growing[p] * -(-prompt[p] * num // den)
-        turn_last = body + head + growing[p] * -(-tokens * num // den)
+        turn_first = body + head + growing[p] * grown(prompt[p], num, den)
+        turn_last = body + head + growing[p] * grown(tokens, num, den)
         for u in range(users):
             first[place[p] + u] = before_first + (u + 1) * turn_first
             last[place[p] + u] = before_last + (u + 1) * turn_last
@@ -94,9 +100,9 @@ def pipelined(
         tokens = prompt[p] + output[p] - 1
         done = last[place[p] : place[p + 1]]
         for i in range(tokens):
-            grown = -(-(i + 1) * num // den)
-            keys_now = keys + grown
-            values_now = values + grown if stages == 2 else 0
+            added = grown(i + 1, num, den)
+            keys_now = keys + added
+            values_now = values + added if stages == 2 else 0
             for u in range(users):
                 ready = done[u] if i >= prompt[p] else 0
                 for layer in range(layers):
@@ -115,11 +121,11 @@ def pipelined(
             if i != prompt[p] - 1:
                 continue
             first[place[p] : place[p + 1]] = done
-            longest = max(busiest, keys + -(-tokens * num // den))
+            longest = max(busiest, keys + grown(tokens, num, den))
             apart = True
             for u in range(1, users):
                 apart = apart and done[u] - done[u - 1] >= longest
-            if apart and fixed + layers * stages * grown >= done[users - 1] - done[0] + longest:
+            if apart and fixed + layers * stages * added >= done[users - 1] - done[0] + longest:
                 # No two tokens ever meet again: each takes its own cycles and no more.
                 sums = ceil_sum(tokens, num, den) - ceil_sum(i + 1, num, den)
                 done += (tokens - 1 - i) * fixed + layers * stages * sums
@@ -129,11 +135,11 @@ def pipelined(
 @nb.njit(cache=True, nogil=True)
 def measure(
     prompt: Any, output: Any, place: Any, first: Any, last: Any, hz: Any, decode: Any,
-    prefill: Any, rate: Any, rate_user: Any, rate_chip: Any, ttft: Any, latest: Any, grown: Any,
+    prefill: Any, rate: Any, rate_user: Any, rate_chip: Any, ttft: Any, latest: Any, added: Any,
 ) -> None:  # fmt: skip
     """Rates in tokens/s and times in s, in the order of operations of ``simulator.single``.
 
-    ``latest`` is the last user's time to first token; ``grown`` the mean of what attention adds
+    ``latest`` is the last user's time to first token; ``added`` the mean of what attention adds
     for its context to one stage of a decoded token.
     """
     for p in range(len(hz)):
@@ -148,4 +154,4 @@ def measure(
         ttft[p], latest[p] = firsts / users, longest
         num, den = rate[p]
         sums = ceil_sum(prompt[p] + output[p] - 1, num, den) - ceil_sum(prompt[p], num, den)
-        grown[p] = sums / (output[p] - 1)
+        added[p] = sums / (output[p] - 1)

@@ -23,18 +23,16 @@ mistakes.
 from __future__ import annotations
 
 import heapq
+import math
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import simpy
-from simpy.events import NORMAL, EventPriority
 
 from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.requests import AdapterLoad, Requests, Timeline, schedule_bursts
-
-LATE = EventPriority(NORMAL + 1)
-"""Grants wait until the cycle's other events are done."""
 
 BURST_KEY = -1
 """User number of SRAM bursts in a tie: before every user."""
@@ -42,58 +40,42 @@ BURST_KEY = -1
 Process = Generator[simpy.Event, Any, Any]
 
 
-class Decision(simpy.Event):
-    """A unit decides whom to serve next."""
-
-
-class Clock(simpy.Environment):
-    """Cycles, in which decisions come last."""
-
-    def schedule(
-        self, event: simpy.Event, priority: EventPriority = NORMAL, delay: float = 0
-    ) -> None:
-        super().schedule(event, LATE if isinstance(event, Decision) else priority, delay)
-
-
 class Unit:
-    """A unit of the datapath with its queue."""
+    """A unit of the datapath with its queue.
 
-    def __init__(self, env: Clock) -> None:
-        self.env = env
+    A unit among the ``undecided`` chooses whom it serves once the cycle's other events are done.
+    """
+
+    def __init__(self, env: simpy.Environment, undecided: deque[Unit]) -> None:
+        self.env, self.undecided = env, undecided
         self.free = True
-        self.granting = False
         self.waiting: list[tuple[int, tuple[int, int], simpy.Event]] = []
 
     def request(self, key: tuple[int, int]) -> simpy.Event:
         """An event that fires when the unit is this visit's; ``key`` breaks ties of a cycle."""
         granted = self.env.event()
         heapq.heappush(self.waiting, (int(self.env.now), key, granted))
-        self._arbitrate()
+        if self.free:
+            self.undecided.append(self)
         return granted
 
     def release(self) -> None:
         self.free = True
-        self._arbitrate()
+        if self.waiting:
+            self.undecided.append(self)
 
-    def _arbitrate(self) -> None:
-        if self.free and self.waiting and not self.granting:
-            self.granting = True
-            decision = Decision(self.env)
-            assert decision.callbacks is not None
-            decision.callbacks.append(self._grant)
-            decision.succeed()
-
-    def _grant(self, _: simpy.Event) -> None:
-        self.granting = False
-        self.free = False
-        heapq.heappop(self.waiting)[2].succeed()
+    def decide(self) -> None:
+        """Serve the first in the queue, if the unit is free and anybody waits."""
+        if self.free and self.waiting:
+            self.free = False
+            heapq.heappop(self.waiting)[2].succeed()
 
 
 def visits(
     program: TokenProgram, adapter: int, stage: int, context: int
 ) -> Iterator[tuple[int, int]]:
     """Unit and cycles of the main branch of a stage, then of its side branch if it has one."""
-    num1, den1, num2, den2 = (int(x) for x in program.rates[stage])
+    num1, den1, num2, den2 = program.rates[stage].tolist()
     grown = max(-(-context * num1 // den1), -(-context * num2 // den2))
     yield int(program.main_unit[stage]), int(program.main_cycles[adapter, stage]) + grown
     if program.side_unit[stage] >= 0:
@@ -109,9 +91,10 @@ class _Run:
         record: bool,
     ) -> None:
         self.program, self.requests, self.loads = program, requests, loads
-        self.env = Clock()
-        self.units = [Unit(self.env) for _ in program.units]
-        self.chip = Unit(self.env)  # held by the token in flight under serial issue
+        self.env = simpy.Environment()
+        self.undecided: deque[Unit] = deque()
+        self.units = [Unit(self.env, self.undecided) for _ in program.units]
+        self.chip = Unit(self.env, self.undecided)  # held by the token in flight under serial issue
         self.bursts = schedule_bursts(program, loads)
         self.first = np.concatenate([[0], np.cumsum(requests.tokens)]).astype(np.int64)
         tokens, stages = int(self.first[-1]), program.stages
@@ -128,6 +111,17 @@ class _Run:
         self.slice_events = [[self.env.event() for _ in row] for row in self.remaining]
         self.load_events = [self.env.event() for _ in loads]
         self.load_of = {load.adapter: number for number, load in enumerate(loads)}
+
+    def run(self) -> None:
+        """All events of a cycle before any unit is granted in it, to the end."""
+        for user in range(self.requests.users):
+            self.env.process(self.user(user))
+        self.env.process(self.dma())
+        while self.undecided or self.env.peek() < math.inf:
+            if self.undecided and self.env.peek() > self.env.now:
+                self.undecided.popleft().decide()
+            else:
+                self.env.step()
 
     # --- adapter loads ------------------------------------------------------------------------
 
@@ -225,10 +219,7 @@ def simulate(
 ) -> Timeline:
     """Run the token program event by event. See the module's rules; exact, and slow."""
     run = _Run(program, requests, loads, record)
-    for user in range(requests.users):
-        run.env.process(run.user(user))
-    run.env.process(run.dma())
-    run.env.run()
+    run.run()
     return Timeline(
         first=run.first,
         issued=run.issued,
