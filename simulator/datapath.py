@@ -61,12 +61,19 @@ class Stage:
 class TokenStages:
     """The stages of a token in order: ``embedding``, then ``layer`` once a layer, then ``head``.
 
-    Prefill skips ``head`` but for the last token of a prompt.
+    Only ``attention``, between the two other parts of a layer, depends on context. Prefill skips
+    ``head`` but for the last token of a prompt.
     """
 
     embedding: Stage
-    layer: tuple[Stage, ...]
+    before: tuple[Stage, ...]
+    attention: tuple[Stage, ...]
+    behind: tuple[Stage, ...]
     head: tuple[Stage, ...]
+
+    @property
+    def layer(self) -> tuple[Stage, ...]:
+        return (*self.before, *self.attention, *self.behind)
 
 
 def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
@@ -107,11 +114,13 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
     topk = ceil_div(model.vocab, chip.sampling.topk_logits_per_cycle) + fill
     return TokenStages(
         embedding=Stage("embedding", "rom", "embedding", fill),  # a lookup: one ROM row
-        layer=(
+        before=(
             norm("norm_attention"),
             rom(qkv),
             activation("rope", (model.heads + model.kv_heads) * model.head_dim),
-            *attention_stages(chip, model),
+        ),
+        attention=attention_stages(chip, model),
+        behind=(
             rom(o),
             norm("norm_mlp"),
             rom(gate_up),

@@ -121,7 +121,7 @@ def build_program(
     """
     timing = timing or Timing.of(chip, model, adapters)
     tokens = timing.tokens
-    stages, behind = tokens[0].stages, tokens[0].behind
+    stages, sequential = tokens[0].stages, tokens[0].sequential
     layout = _Layout(len(tokens), shared=tokens[0].shared)
     layout.visit(stages.embedding)
     for layer in range(model.layers):
@@ -130,7 +130,7 @@ def build_program(
             layout.visit(stage, layer, opens_layer=position == 0)
             if stage.matrix is not None:
                 side = [int(kind.side[stage.name]) for kind in kinds]
-                layout.visit_lora(stage, layer, side, after=behind)
+                layout.visit_lora(stage, layer, side, after=sequential)
     body = len(layout.stages)
     for stage in stages.head:
         layout.visit(stage)

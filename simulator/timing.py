@@ -9,8 +9,7 @@ ends when both of its branches have ended. All numbers may be arrays with one el
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,15 @@ from hardwire.simulator.datapath import (
     Stage,
     TokenStages,
     adapter_format,
+    attention_stages,
     ceil_div,
     side_cycles,
     side_work,
     token_stages,
 )
+
+CLOCK = "datapath.clock_ghz"
+"""The parameter that changes no cycle."""
 
 Reading = Callable[[Stage], Any]
 """Cycles of a stage of attention: at a context, or their mean over some."""
@@ -89,7 +92,8 @@ class TokenTiming:
     kinds : of layers, by what the adapter puts beside their stages.
     kind_of : (layers,) int64, the kind of each layer.
     work : what the side paths multiply and read for the token.
-    behind : a low-rank product is a stage of its own behind the ROM stage, not beside it.
+    fixed : cycles by operation (see ``OPERATIONS``), those of attention left out.
+    sequential : a low-rank product is a stage of its own behind the ROM stage, not beside it.
     shared : layers share their units.
     """
 
@@ -97,17 +101,13 @@ class TokenTiming:
     kinds: tuple[LayerKind, ...]
     kind_of: NDArray[np.int64]
     work: Work
-    behind: bool
+    fixed: dict[str, Any]
+    sequential: bool
     shared: bool
 
     @property
     def layers(self) -> int:
         return len(self.kind_of)
-
-    @property
-    def attention(self) -> tuple[Stage, ...]:
-        """The stages of a layer whose cycles grow with context."""
-        return tuple(stage for stage in self.stages.layer if stage.rates)
 
     @property
     def head(self) -> Any:
@@ -119,8 +119,8 @@ class TokenTiming:
 
         ``lora`` is what the low-rank product adds to the base: zero where it hides behind it.
         """
-        cycles = dict(self._fixed)
-        for stage in self.attention:
+        cycles = dict(self.fixed)
+        for stage in self.stages.attention:
             read = self.layers * attention(stage)
             cycles[stage.operation] = cycles[stage.operation] + read
         return cycles
@@ -133,14 +133,14 @@ class TokenTiming:
         busy: dict[str, Any] = {}
 
         def visit(unit: str, stage: Stage, cycles: Any, times: int) -> None:
-            name = unit if self.shared else f"{unit}.{stage.name}"
             if self.shared:
-                busy[name] = busy.get(name, 0) + times * cycles
+                busy[unit] = busy.get(unit, 0) + times * cycles
             else:
+                name = f"{unit}.{stage.name}"
                 busy[name] = np.maximum(busy[name], cycles) if name in busy else cycles
 
         embedding = self.stages.embedding
-        busy["embedding"] = embedding.cycles
+        busy[embedding.unit] = embedding.cycles
         for stage in self.stages.layer:
             cycles = attention(stage) if stage.rates else stage.cycles
             visit(stage.unit, stage, cycles, self.layers)
@@ -150,23 +150,6 @@ class TokenTiming:
         for stage in () if inside_prompt else self.stages.head:
             visit(stage.unit, stage, stage.cycles, 1)
         return busy
-
-    @cached_property
-    def _fixed(self) -> dict[str, Any]:
-        """``by_operation`` without attention."""
-        cycles: dict[str, Any] = dict.fromkeys(OPERATIONS, 0)
-        cycles["lm_head_sampling"] = self.head
-        embedding = self.stages.embedding
-        cycles[embedding.operation] = cycles[embedding.operation] + embedding.cycles
-        for stage in self.stages.layer:
-            if stage.rates:
-                continue
-            cycles[stage.operation] = cycles[stage.operation] + self.layers * stage.cycles
-            for kind in self.kinds if stage.matrix is not None else ():
-                side = kind.side[stage.name]
-                added = side if self.behind else joined(stage.cycles, side) - stage.cycles
-                cycles["lora"] = cycles["lora"] + kind.layers * added
-        return cycles
 
 
 @dataclass(frozen=True)
@@ -198,8 +181,22 @@ class Timing:
         chip : its numbers may be arrays, shape ``(P,)``, as may be the rank of an adapter's shape.
         """
         stages = token_stages(chip, model)
-        tokens = tuple(_token(chip, model, stages, adapter) for adapter in (None, *adapters))
+        fixed = _fixed(stages, model.layers)
+        tokens = tuple(_token(chip, model, stages, fixed, one) for one in (None, *adapters))
         return cls(chip, model, tuple(adapters), tokens)
+
+    def recounted(self, chip: Chip, parameter: str) -> Timing:
+        """The timing of a chip that differs in one parameter: only what that changes is counted."""
+        if parameter == CLOCK:
+            return replace(self, chip=chip)
+        if not parameter.startswith("attention."):
+            return Timing.of(chip, self.model, self.adapters)
+        attention = attention_stages(chip, self.model)
+        tokens = tuple(
+            replace(token, stages=replace(token.stages, attention=attention))
+            for token in self.tokens
+        )
+        return replace(self, chip=chip, tokens=tokens)
 
     @property
     def hz(self) -> Any:
@@ -236,28 +233,46 @@ def _token(
     chip: Chip,
     model: LanguageModel,
     stages: TokenStages,
+    fixed: dict[str, Any],
     adapter: Adapter | AdapterShape | None,
 ) -> TokenTiming:
     fmt = "" if adapter is None else adapter_format(chip, adapter)
-    matrices = layer_matrices(model)
+    sequential = chip.lora.order == "sequential"
+    roms = [(stage, stage.matrix) for stage in stages.layer if stage.matrix is not None]
     ranks, kind_of = _ranks_of_layers(adapter, model)
     kinds = []
-    total = Work(0, 0)
-    for kind, layers in zip(ranks, np.bincount(kind_of).tolist(), strict=True):
+    work, added = Work(0, 0), 0
+    for of_matrix, layers in zip(ranks, np.bincount(kind_of).tolist(), strict=True):
         side = {}
-        for matrix, group in zip(matrices, kind, strict=True):
+        for (stage, matrix), group in zip(roms, of_matrix, strict=True):
             down, up = side_work(model, matrix, group, fmt)
-            side[matrix.name] = side_cycles(chip, down, up)
-            total += Work(layers * (down.macs + up.macs), layers * (down.bytes + up.bytes))
+            work += Work(layers * (down.macs + up.macs), layers * (down.bytes + up.bytes))
+            side[stage.name] = cycles = side_cycles(chip, down, up)
+            more = cycles if sequential else joined(stage.cycles, cycles) - stage.cycles
+            added = added + layers * more
         kinds.append(LayerKind(layers, side))
     return TokenTiming(
         stages=stages,
         kinds=tuple(kinds),
         kind_of=kind_of,
-        work=total,
-        behind=chip.lora.order == "sequential",
+        work=work,
+        fixed={**fixed, "lora": added},
+        sequential=sequential,
         shared=chip.datapath.layers == "shared",
     )
+
+
+def _fixed(stages: TokenStages, layers: int) -> dict[str, Any]:
+    """Cycles of a token by operation, without attention and low-rank products."""
+    cycles: dict[str, Any] = dict.fromkeys(OPERATIONS, 0)
+    for part, times in (
+        ((stages.embedding,), 1),
+        ((*stages.before, *stages.behind), layers),
+        (stages.head, 1),
+    ):
+        for stage in part:
+            cycles[stage.operation] = cycles[stage.operation] + times * stage.cycles
+    return cycles
 
 
 _Ranks = tuple[tuple[Any, ...], ...]

@@ -23,9 +23,10 @@ from hardwire.simulator.belief.chip import (
     Posterior,
     with_discrepancy,
 )
-from hardwire.simulator.belief.draws import CLOCK, SEED
+from hardwire.simulator.belief.draws import SEED
 from hardwire.simulator.belief.posterior import Array, Measurement, predictive
 from hardwire.simulator.belief.predictions import predictions
+from hardwire.simulator.timing import CLOCK
 
 LANES = "datapath.lanes"
 ADAPTERS = ("r16:all-linear", "r64:all-linear")

@@ -15,9 +15,9 @@ from hardwire.experiments.calibration.calibrate import ParameterRow, Report
 from hardwire.experiments.calibration.view import shown
 from hardwire.experiments.run.plot import COLORS, INK, STYLE
 from hardwire.models.chip import DECLARED
-from hardwire.simulator.belief.draws import CLOCK
 from hardwire.simulator.belief.posterior import Array
 from hardwire.simulator.belief.predictions import predictions
+from hardwire.simulator.timing import CLOCK
 
 BEFORE, AFTER, MEASURED = "#9a9a9a", COLORS["rom"], COLORS["lora"]
 LIGHT = "#d9d9d9"

@@ -12,7 +12,7 @@ from hardwire.experiments.calibration.calibrate import Report
 from hardwire.experiments.run.save import to_json
 from hardwire.experiments.shared.folder import write_all
 from hardwire.simulator.belief.chip import VENDOR
-from hardwire.simulator.belief.draws import CLOCK
+from hardwire.simulator.timing import CLOCK
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import draw
 from hardwire.models.published import PublishedRow, published
 from hardwire.models.sram import sram_budget
-from hardwire.simulator.belief.draws import CLOCK, SEED, stream
+from hardwire.simulator.belief.draws import SEED, stream
 from hardwire.simulator.belief.posterior import (
     Array,
     Kind,
@@ -34,7 +34,7 @@ from hardwire.simulator.belief.posterior import (
     weigh,
 )
 from hardwire.simulator.closed_form import decode_context, token_cycles
-from hardwire.simulator.timing import Timing
+from hardwire.simulator.timing import CLOCK, Timing
 
 CANDIDATES = 1 << 16
 """Candidates from the ranges: how many hold up is the effective sample size."""

@@ -27,7 +27,6 @@ PERCENTILES = (5, 95)
 MIN_ACCEPTED = 100
 CANDIDATES = (2, 16)
 """Candidates per draw that are tried: mostly half are kept, and else more are worth the time."""
-CLOCK = "datapath.clock_ghz"
 BISECTIONS = 40
 """Halvings of the calibrated parameter's range: to a 10^-12th of it."""
 
@@ -58,16 +57,12 @@ def calibrate(chip: Chip, target_s: Any | None = None) -> tuple[Any, Any]:
     adapters = (Adapter.from_shape(loaded, model),) if loaded else ()
     context = decode_context(calibration.prompt, calibration.output)
 
-    def cycles_of(chip: Chip) -> Any:
-        return sum(token_cycles(Timing.of(chip, model, adapters).tokens[-1], context).values())
-
-    counted = cycles_of(chip) if calibration.parameter == CLOCK else None
+    timing = Timing.of(chip, model, adapters)
 
     def step(value: Any) -> Any:
-        if counted is not None:  # a clock changes no cycle
-            return counted / (value * 1e9)
-        of_value = chip.with_values({calibration.parameter: value})
-        return cycles_of(of_value) / (chip.datapath.clock_ghz * 1e9)
+        tried = chip.with_values({calibration.parameter: value})
+        again = timing.recounted(tried, calibration.parameter)
+        return sum(token_cycles(again.tokens[-1], context).values()) / again.hz
 
     slow, fast = (np.full_like(target, bound, dtype=float) for bound in parameter.range)
     if np.all(step(slow) < step(fast)):

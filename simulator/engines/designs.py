@@ -169,25 +169,21 @@ def compile_batch(
     token = timing.tokens[-1]
     parts = token.by_operation(lambda stage: stage.cycles)
     spans: dict[str, list[Any]] = {"pre_max": [], "pre_sum": [], "post_max": [], "post_sum": []}
-    attention, head = token.attention, [stage.cycles for stage in token.stages.head]
+    attention, head = token.stages.attention, [stage.cycles for stage in token.stages.head]
     for kind in token.kinds:
-        slowest: Any = 0
-        total: Any = 0
-        for stage in token.stages.layer:
-            if stage.rates:
-                if stage is attention[0]:
-                    spans["pre_max"].append(slowest)
-                    spans["pre_sum"].append(total)
-                    slowest = total = 0
-                continue
-            cycles = [stage.cycles]
-            if stage.matrix is not None:
-                side = kind.side[stage.name]
-                cycles = [stage.cycles, side] if token.behind else [joined(stage.cycles, side)]
-            for part in cycles:
-                slowest, total = np.maximum(slowest, part), total + part
-        spans["post_max"].append(slowest)
-        spans["post_sum"].append(total)
+        for span, stages in (("pre", token.stages.before), ("post", token.stages.behind)):
+            slowest: Any = 0
+            total: Any = 0
+            for stage in stages:
+                cycles = [stage.cycles]
+                if stage.matrix is not None:
+                    side = kind.side[stage.name]
+                    both = [stage.cycles, side]
+                    cycles = both if token.sequential else [joined(*both)]
+                for part in cycles:
+                    slowest, total = np.maximum(slowest, part), total + part
+            spans[f"{span}_max"].append(slowest)
+            spans[f"{span}_sum"].append(total)
     found = np.broadcast(
         *parts.values(), *(v for vs in spans.values() for v in vs), *head,
         *(x for stage in attention for x in (stage.cycles, *slower(stage.rates))), np.empty(points),

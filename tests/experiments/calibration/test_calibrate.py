@@ -18,7 +18,7 @@ from hardwire.experiments.calibration.calibrate import Report, calibrate, left_o
 from hardwire.experiments.calibration.view import render
 from hardwire.experiments.cli.calibrate import register
 from hardwire.models import InputError
-from hardwire.simulator.belief.draws import CLOCK
+from hardwire.simulator.timing import CLOCK
 
 SMALL = 8192
 
