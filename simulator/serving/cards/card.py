@@ -1,8 +1,8 @@
-"""One card of a hardwired server: who is let in, which adapters are in SRAM, and when it is done.
+"""One card of a hardwired server: who is let in, and when each request is done.
 
-Control events come from SimPy, as callbacks of one timer per card; what happens between two of
-them is computed ahead by ``Advance``, and again up to a shorter time where a request that comes
-meanwhile can join. Ticks are cycles of the chip.
+What there is room for is its SRAM's to know. Control events come from SimPy, as callbacks of one
+timer per card; what happens between two of them is computed ahead by ``Advance``, and again up to
+a shorter time where a request that comes meanwhile can join. Ticks are cycles of the chip.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from hardwire.simulator.serving.cards.rounds_jit import (
     PROMPT,
     REQUEST,
 )
+from hardwire.simulator.serving.cards.sram import Layout, Sram
 from hardwire.simulator.serving.load.workload import PREFIX_BLOCK_TOKENS
 from hardwire.simulator.serving.policies.policy import Policy
-from hardwire.simulator.serving.policies.prefix import Key, PrefixCache
+from hardwire.simulator.serving.policies.prefix import Key
 from hardwire.simulator.serving.policies.queueing import Queue
 from hardwire.simulator.serving.policies.residency import Residency
 
@@ -41,12 +42,11 @@ class Plant:
 
     Attributes
     ----------
-    page_tokens, page_bytes : of a KV page.
-    capacity : bytes of SRAM for KV pages and adapters.
-    slot_bytes : of a fixed adapter slot; 0 where KV and adapters share one pool.
+    page_tokens : of a KV page.
+    layout : of SRAM.
     users : requests that a card has in its datapath at a time.
-    sizes, transfer, load, stream : by adapter: bytes in SRAM; ticks on the link; ticks from the
-        begin of its transfer until a token can use it, whole and streamed.
+    transfer, load, stream : by adapter: ticks on the link; ticks from the begin of its transfer
+        until a token can use it, whole and streamed.
     switch : ticks to point the datapath at another resident adapter.
     page_transfer : ticks on the link of one KV page.
     prompt, output, adapter : by request.
@@ -58,11 +58,8 @@ class Plant:
     advance: Advance
     policy: Policy
     page_tokens: int
-    page_bytes: int
-    capacity: int
-    slot_bytes: int
+    layout: Layout
     users: int
-    sizes: list[int]
     transfer: list[int]
     load: list[int]
     stream: list[int]
@@ -80,7 +77,7 @@ class Plant:
 
 
 class Card:
-    """A chip with its SRAM and its queue.
+    """A chip with its SRAM and its queue: the clock, and the order of things.
 
     Parameters
     ----------
@@ -104,35 +101,22 @@ class Card:
         pinned: tuple[int, ...],
         ended: Callable[[int], None],
     ) -> None:
-        self.number, self.plant, self.queue, self.residency = number, plant, queue, residency
+        self.number, self.plant, self.queue = number, plant, queue
         self.link, self.host, self.ended = link, host, ended
+        self.sram = Sram(number, plant.layout, residency, self._fetch, plant.record, pinned)
         self.busy = 0
-        self.pages = 0  # held by requests and by the prefix cache
-        self.adapter_bytes = 0
-        self.ready: dict[int, int] = {}  # resident adapters and the tick from which each is usable
-        self.readers: dict[int, int] = {}  # requests let in with each
-        self.idle: dict[int, None] = {}  # resident, not pinned, read by nobody
-        self.idle_bytes = 0
-        self.prefixes = PrefixCache()
-        self._block_pages = PREFIX_BLOCK_TOKENS // plant.page_tokens
         self._table = np.zeros((plant.users, COLUMNS), dtype=np.int64)
         self._count = 0
         self._pending: list[tuple[int, list[int]]] = []  # let in, waiting for their adapter
         self._offloaded: dict[int, list[int]] = {}
-        self._reading: dict[int, tuple[Key, ...]] = {}  # prefix blocks that requests share
         self._alone: list[int] | None = None  # who is served by itself, under serial issue
         self._timer: simpy.Event | None = None
         self._segment: tuple[int, int, np.ndarray] | None = None  # begin, free pages, table
         self._outcome = (FINISHED, 0)
-        self._growth = 0  # pages that the segment takes until its end
         self._stopped_until = 0  # a blocking load
         self._holding = False  # after a preemption nobody is let in until somebody ends
         self._whole = plant.policy.admission == "whole" or plant.users == 1
         self._one = plant.users == 1 and plant.costs.serial
-        for adapter in pinned:
-            self.ready[adapter] = 0
-            self.readers[adapter] = 1
-            self.adapter_bytes += plant.sizes[adapter]
 
     # What comes from outside.
 
@@ -171,8 +155,7 @@ class Card:
             begin = self._segment[0]
             why = self._outcome[0]
             self._segment = None
-            self.pages += self._growth
-            self._growth = 0
+            self.sram.take_reserved()
             self.busy += now - begin
             if why == FINISHED:
                 self._end_finished(now)
@@ -201,14 +184,15 @@ class Card:
 
     def _compute(self, now: int, until: int) -> None:
         """Run the active users ahead; their table is then that of the end."""
-        free = self._free_pages()
+        free = self.sram.free_pages()
         self._segment = (now, free, self._table[: self._count].copy())
         self._run(now, free, until)
         self._set_timer(now, self._outcome[1])
 
     def _run(self, begin: int, free: int, until: int) -> None:
         why, tick, left = self.plant.advance(self._table, self._count, free, begin, until)
-        self._outcome, self._growth = (why, tick), free - left
+        self._outcome = why, tick
+        self.sram.reserve(free - left)
 
     def _serve(self, user: list[int], start: int, now: int) -> None:
         """One user under serial issue from ``start`` to its end, in closed form.
@@ -247,8 +231,8 @@ class Card:
 
     def _admit(self, now: int) -> None:
         while self._has_place():
-            room = self._most_pages() * self.plant.page_tokens
-            request = self.queue.pop_next(now, self._admissible, self.ready, room)
+            room = self.sram.most_pages() * self.plant.page_tokens
+            request = self.queue.pop_next(now, self._admissible, self.sram.resident, room)
             if request is None:
                 return
             self._let_in(request, now)
@@ -268,76 +252,24 @@ class Card:
             tokens = self._tokens(request)
         return -(-tokens // plant.page_tokens)
 
-    def _matched(self, request: int) -> tuple[Key, ...]:
-        """Leading blocks of its prompt that are kept; at least one token is left to compute."""
-        if not self.plant.policy.prefix_reuse or request in self._offloaded:
+    def _shareable(self, request: int) -> tuple[Key, ...]:
+        """Leading blocks of its prompt that it may share; at least one token is left to compute."""
+        plant = self.plant
+        if not plant.policy.prefix_reuse or request in self._offloaded:
             return ()
-        keys = self.plant.prefix_keys(request)
-        keys = keys[: (self.plant.prompt[request] - 1) // PREFIX_BLOCK_TOKENS]
-        return keys[: self.prefixes.match(keys)]
+        blocks = (plant.prompt[request] - 1) // PREFIX_BLOCK_TOKENS
+        return plant.prefix_keys(request)[:blocks]
 
     def _admissible(self, request: int) -> bool:
         """Whether SRAM has room for its pages and its adapter, idle adapters put out."""
-        plant = self.plant
-        adapter = plant.adapter[request]
-        matched = self._matched(request)
-        pages = self._pages_for(request) - len(matched) * self._block_pages
-        spare_blocks = self.prefixes.idle - len(matched)
-        absent = adapter >= 0 and adapter not in self.ready
-        if plant.slot_bytes:
-            slots = plant.policy.slots or 0
-            if absent and len(self.ready) >= slots and not self.idle:
-                return False
-            return pages <= self._free_pages() + spare_blocks * self._block_pages
-        free = plant.capacity - self.adapter_bytes + self.idle_bytes
-        if absent or adapter in self.idle:
-            free -= plant.sizes[adapter]
-        pages += self.pages + self._growth - spare_blocks * self._block_pages
-        return pages * plant.page_bytes <= free
-
-    def _free_pages(self) -> int:
-        plant = self.plant
-        if plant.slot_bytes:
-            kv_bytes = plant.capacity - (plant.policy.slots or 0) * plant.slot_bytes
-        else:
-            kv_bytes = plant.capacity - self.adapter_bytes
-        return kv_bytes // plant.page_bytes - self.pages - self._growth
-
-    def _most_pages(self) -> int:
-        """Pages that could be free if all that is idle were put out."""
-        plant = self.plant
-        pages = self._free_pages() + self.prefixes.idle * self._block_pages
-        if not plant.slot_bytes:
-            pages += -(-self.idle_bytes // plant.page_bytes)
-        return pages
+        return self.sram.admits(
+            self.plant.adapter[request], self._pages_for(request), self._shareable(request)
+        )
 
     def _let_in(self, request: int, now: int) -> None:
         plant, record = self.plant, self.plant.record
-        adapter = plant.adapter[request]
-        # Held first, so that the blocks are not what makes room for the adapter.
-        matched = self._matched(request)
-        if matched:
-            self.prefixes.hold(matched)
-            self._reading[request] = matched
-        ready = now
-        hit = -1
-        if adapter >= 0:
-            if adapter in self.ready:
-                ready = max(now, self.ready[adapter])
-                hit = 1 if ready == now else 0
-                if adapter in self.idle:
-                    del self.idle[adapter]
-                    self.idle_bytes -= plant.sizes[adapter]
-            else:
-                self._make_adapter_room(adapter, now)
-                ready = max(now, self._load(adapter, now))
-                hit = 0
-            self.readers[adapter] = self.readers.get(adapter, 0) + 1
-            self.residency.use(adapter, now, request)
-        pages = self._pages_for(request)
-        taken = pages - len(matched) * self._block_pages
-        self._make_page_room(taken, now)
-        self.pages += taken
+        adapter, pages = plant.adapter[request], self._pages_for(request)
+        place = self.sram.let_in(request, adapter, pages, self._shareable(request), now)
         first = record.first[request]
         user = self._offloaded.pop(request, None)
         if user is not None:  # its KV pages come back from host memory
@@ -345,7 +277,7 @@ class Card:
             transfer = held * plant.page_transfer
             back = self.link.send(now, transfer) + transfer
         else:
-            reused = len(matched) * PREFIX_BLOCK_TOKENS
+            reused = place.blocks * PREFIX_BLOCK_TOKENS
             made = record.generated[request]
             row = plant.costs.row[adapter + 1]
             prefill = plant.prompt[request] + made - reused
@@ -354,10 +286,10 @@ class Card:
             back = now
         if record.start[request] < 0:
             record.start[request] = now
-            record.hit[request] = hit
+            record.hit[request] = place.hit
             record.card[request] = self.number
-        record.swap_wait[request] += ready - now
-        start = max(ready, back) + (plant.switch if adapter >= 0 else 0)
+        record.swap_wait[request] += place.usable - now
+        start = max(place.usable, back) + (plant.switch if adapter >= 0 else 0)
         if self._one:
             self._serve(user, start, now)
         elif start <= now:
@@ -365,7 +297,6 @@ class Card:
             self._count += 1
         else:
             self._pending.append((start, user))
-        self._note(now)
 
     def _activate(self, now: int) -> None:
         """Move those whose adapter is there from waiting to the table."""
@@ -396,38 +327,22 @@ class Card:
     def _end(self, user: Sequence[int], now: int) -> None:
         request = user[REQUEST]
         record = self.plant.record
-        self._note(now)
+        self.sram.note(now)
         record.first[request] = user[FIRST]
         record.finish[request] = now
         record.generated[request] = self.plant.output[request]
-        self._release(request, user[PAGES], now, keep=True)
+        keep: tuple[Key, ...] = ()
+        if self.plant.policy.prefix_reuse:
+            blocks = self.plant.prompt[request] // PREFIX_BLOCK_TOKENS
+            keep = self.plant.prefix_keys(request)[:blocks]
+        self.sram.release(request, user[PAGES], now, keep)
         self.ended(request)
-
-    def _release(self, request: int, pages: int, now: int, *, keep: bool) -> None:
-        """Give back the pages and the adapter of a request that leaves the datapath."""
-        plant = self.plant
-        if plant.policy.prefix_reuse:
-            # The leading blocks that it read stay; those that it has computed join them.
-            read = self._reading.pop(request, ())
-            self.prefixes.release(read)
-            pages -= len(read) * self._block_pages
-            if keep:
-                keys = plant.prefix_keys(request)[: plant.prompt[request] // PREFIX_BLOCK_TOKENS]
-                pages -= self.prefixes.insert(keys[len(read) :]) * self._block_pages
-        self.pages -= pages
-        adapter = plant.adapter[request]
-        if adapter >= 0:
-            self.readers[adapter] -= 1
-            if not self.readers[adapter]:
-                self.idle[adapter] = None
-                self.idle_bytes += plant.sizes[adapter]
-        self._note(now)
 
     def _make_room(self, now: int) -> None:
         """Free a page for each active user: prefix blocks, idle adapters, then the last let in."""
         users = self._table[: self._count]
         full = users[:, CONTEXT] == users[:, PAGES] * self.plant.page_tokens
-        if self._reclaim(int((full & (users[:, PROMPT] == 0)).sum()), now):
+        if self.sram.reclaim(int((full & (users[:, PROMPT] == 0)).sum()), now):
             return
         record, plant = self.plant.record, self.plant
         if self._pending:
@@ -439,7 +354,7 @@ class Card:
         record.preemptions[request] += 1
         record.first[request] = int(user[FIRST])
         record.generated[request] = plant.output[request] - int(user[OUTPUT])
-        self._release(request, pages, now, keep=False)
+        self.sram.release(request, pages, now)
         if plant.policy.preemption == "offload":
             held = -(-int(user[CONTEXT]) // plant.page_tokens)
             # Back in SRAM it needs room for what is left of its prompt, too.
@@ -451,88 +366,24 @@ class Card:
         self.queue.push_front(request)
         self._holding = self._count + len(self._pending) > 0
 
-    # SRAM.
+    # Adapters.
 
-    def _reclaim(self, pages: int, now: int) -> bool:
-        """Make some pages free without touching requests, if that can be."""
-        while self._free_pages() < pages:
-            if self.prefixes.idle:
-                self.prefixes.drop()
-                self.pages -= self._block_pages
-            elif self.idle and not self.plant.slot_bytes:
-                self._evict(self.residency.victim(self.idle), now)
-            else:
-                return False
-        return True
-
-    def _make_page_room(self, pages: int, now: int) -> None:
-        if not self._reclaim(pages, now):
-            raise AssertionError("a request was let in without room for its pages")
-
-    def _make_adapter_room(self, adapter: int, now: int) -> None:
-        plant = self.plant
-        if plant.slot_bytes:
-            while len(self.ready) >= (plant.policy.slots or 0):
-                self._evict(self.residency.victim(self.idle), now)
-            return
-        while not self._fits(adapter):
-            if self.prefixes.idle:
-                self.prefixes.drop()
-                self.pages -= self._block_pages
-            else:
-                self._evict(self.residency.victim(self.idle), now)
-
-    def _evict(self, adapter: int, now: int) -> None:
-        del self.idle[adapter]
-        del self.ready[adapter]
-        self.idle_bytes -= self.plant.sizes[adapter]
-        self.adapter_bytes -= self.plant.sizes[adapter]
-        self.residency.evicted(adapter)
-        self.plant.record.evictions.append((self.number, adapter, now))
-        self._note(now)
-
-    def _load(self, adapter: int, now: int) -> int:
-        """Begin to move an adapter into SRAM; the tick from which a token may start with it."""
+    def _fetch(self, adapter: int, now: int) -> int:
+        """Begin to move an adapter into SRAM; the tick from which a token may use it."""
         plant = self.plant
         fetched = self.host.fetch(adapter, now)
         begin = self.link.send(now, plant.transfer[adapter], fetched)
         done = begin + plant.load[adapter]
-        swap = plant.policy.swap
-        usable = begin + plant.stream[adapter] if swap == "streamed" else done
-        if swap == "blocking":
+        if plant.policy.swap == "blocking":
             self._stopped_until = max(self._stopped_until, done)
-        self.ready[adapter] = usable
-        self.adapter_bytes += plant.sizes[adapter]
-        self.residency.loaded(adapter, now)
-        plant.record.loads.append((self.number, adapter, begin, done, plant.sizes[adapter]))
-        self._note(now)
-        return usable
+        size = plant.layout.sizes[adapter]
+        plant.record.loads.append((self.number, adapter, begin, done, size))
+        return begin + plant.stream[adapter] if plant.policy.swap == "streamed" else done
 
     def _prefetch(self, now: int) -> None:
-        """Load adapters of the next in the queue, where idle ones can make room for them."""
-        plant = self.plant
-        ahead = plant.policy.prefetch
-        if not ahead or not self.queue or plant.policy.swap == "blocking":
+        """Load adapters of the next in the queue."""
+        ahead = self.plant.policy.prefetch
+        if not ahead or not self.queue or self.plant.policy.swap == "blocking":
             return
-        soon = {plant.adapter[request] for request in self.queue.peek_ahead(ahead)}
-        for adapter in sorted(soon):
-            if adapter < 0 or adapter in self.ready:
-                continue
-            while not self._fits(adapter):
-                spare = [idle for idle in self.idle if idle not in soon]
-                if not spare:
-                    return
-                self._evict(self.residency.victim(spare), now)
-            self._load(adapter, now)
-            self.idle[adapter] = None
-            self.idle_bytes += plant.sizes[adapter]
-
-    def _fits(self, adapter: int) -> bool:
-        plant = self.plant
-        if plant.slot_bytes:
-            return len(self.ready) < (plant.policy.slots or 0)
-        used = self.adapter_bytes + (self.pages + self._growth) * plant.page_bytes
-        return used + plant.sizes[adapter] <= plant.capacity
-
-    def _note(self, now: int) -> None:
-        self.plant.record.memory.extend((self.number, now, self.pages, self.adapter_bytes))
+        soon = {self.plant.adapter[request] for request in self.queue.peek_ahead(ahead)}
+        self.sram.load_ahead(soon, now)

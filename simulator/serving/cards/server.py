@@ -28,8 +28,9 @@ from hardwire.simulator.serving.cards.card import Card, Plant
 from hardwire.simulator.serving.cards.costs import token_costs
 from hardwire.simulator.serving.cards.link import HostMemory, Line
 from hardwire.simulator.serving.cards.record import Record
+from hardwire.simulator.serving.cards.sram import Layout
 from hardwire.simulator.serving.load.synthetic import stream
-from hardwire.simulator.serving.load.workload import BASE, Workload
+from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
 from hardwire.simulator.serving.policies.policy import Policy
 from hardwire.simulator.serving.policies.prefix import Key
@@ -125,11 +126,16 @@ class _Server:
             advance=advance(costs, PAGE_TOKENS),
             policy=policy,
             page_tokens=PAGE_TOKENS,
-            page_bytes=page_bytes,
-            capacity=capacity,
-            slot_bytes=slot_bytes,
+            layout=Layout(
+                capacity=capacity,
+                page_bytes=page_bytes,
+                block_pages=PREFIX_BLOCK_TOKENS // PAGE_TOKENS,
+                sizes=sizes,
+                # Where no adapter can ever be loaded there is nothing to be a slot.
+                slots=policy.slots or 0 if slot_bytes else 0,
+                slot_bytes=slot_bytes,
+            ),
             users=int(machine.users_per_card),
-            sizes=sizes,
             transfer=[int(np.ceil(s / bytes_per_s * hertz)) for s in sizes],
             load=swap_ticks("warm"),
             stream=swap_ticks("streamed"),
