@@ -277,8 +277,10 @@ class Sram:
         while not self._fits(adapter):
             if self._prefixes.idle and not self._layout.slots:
                 self._drop_block()
-            else:
+            elif self._idle:
                 self._evict(self._residency.victim(self._idle), now)
+            else:
+                raise ValueError(f"adapter {adapter} is let in without room for it")
 
     def _load(self, adapter: int, now: int) -> int:
         usable = self.resident[adapter] = self._fetch(adapter, now)
