@@ -150,6 +150,7 @@ class Prepared:
     workload: Workload
     adapters: tuple[Adapter, ...]
     policy: Policy
+    chip: Chip | None  # on the server's cards; of a GPU server none
 
 
 @dataclass(frozen=True)
@@ -225,9 +226,10 @@ def prepare(setup: Setup, load: Loader | None = None) -> Prepared:
                     f"--{name.replace('_', '-')}: is of hardwired servers; {server.name} is a GPU "
                     "server with a scheduler of its own"
                 )
-        model = server.model
+        chip, model = None, server.model
     else:
-        model = LanguageModel.open(Chip.open(server.chip).model)
+        chip = Chip.open(server.chip)
+        model = LanguageModel.open(chip.model)
     workload, offered = (load or make_load)(setup, model)
     given = {
         name: getattr(setup, name)
@@ -243,7 +245,7 @@ def prepare(setup: Setup, load: Loader | None = None) -> Prepared:
     if isinstance(server, Server):
         filled = {name: getattr(chosen, name) for name in POLICY_FIELDS[:-1]}
         setup = setup.model_copy(update=filled)
-    return Prepared(setup, server, workload, offered.adapters, chosen)
+    return Prepared(setup, server, workload, offered.adapters, chosen, chip)
 
 
 def run(
@@ -272,7 +274,7 @@ def run(
         workload,
         prepared.adapters,
         prepared.policy,
-        chip=chip,
+        chip=chip or prepared.chip,
         seed=setup.seed,
         engine=setup.engine,
         until_s=setup.until,

@@ -26,11 +26,11 @@ from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.engines import reference
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests
-from hardwire.simulator.serving.cards.server import simulate_cards
 from hardwire.simulator.serving.gpu.server import simulate_batch
 from hardwire.simulator.serving.load.synthetic import stream
 from hardwire.simulator.serving.load.workload import BASE, Workload
 from hardwire.simulator.serving.policies.policy import CHOICES, Policy
+from hardwire.simulator.serving.replay import replay
 
 DESIGNS = 1000
 LOADS = 20
@@ -226,7 +226,7 @@ def cards_differ(
     load = random_load(rng)
     adapters = [shapes[number % len(shapes)] for number in range(len(load.adapters))]
     fast, slow = (
-        simulate_cards(server, load, adapters, policy, chip=chip, engine=name)
+        replay(server, load, adapters, policy, chip=chip, engine=name)
         for name in ("compiled", "reference")
     )
     return _largest_difference(fast.finish_s, slow.finish_s)

@@ -43,11 +43,11 @@ def replay(
 
     Parameters
     ----------
-    adapters : the adapter of each name in ``workload.adapters``.
+    adapters : one per name in ``workload.adapters``.
     policy : choices of a hardwired server; of a GPU server only ``slots`` counts.
     chip : on the cards of a hardwired server, instead of the server's own.
-    seed : of what the server itself draws.
-    engine : ``reference`` is for checking, on small loads.
+    seed : of what the server itself draws, the errors of expected output lengths.
+    engine : ``reference`` walks every token in plain Python; for checking, on small loads.
     until_s : stop there; requests that have not ended by then are ``UNFINISHED``.
     progress : called now and then with the simulated seconds.
 
@@ -62,7 +62,7 @@ def replay(
         If the server cannot be set up so: slots or pinned adapters that leave no room, a power
         limit below rest.
     ValueError
-        If a chip is given for a GPU server.
+        If a chip is given for a GPU server, or not one adapter per name.
     """
     if isinstance(server, BatchServer):
         if chip is not None:
@@ -79,16 +79,8 @@ def replay(
             engine=engine,
             progress=progress,
         )
-    from hardwire.simulator.serving.cards.server import simulate_cards  # noqa: PLC0415
+    from hardwire.simulator.serving.cards.server import CardServer  # noqa: PLC0415
 
-    return simulate_cards(
-        server,
-        workload,
-        adapters,
-        policy,
-        chip=chip,
-        seed=seed,
-        engine=engine,
-        until_s=until_s,
-        progress=progress,
-    )
+    chip = chip or Chip.open(server.chip)
+    run = CardServer(server, chip, workload, adapters, policy, seed, engine)
+    return run.serve(until_s, progress)

@@ -287,8 +287,8 @@ class Card:
         if record.start[request] < 0:
             record.start[request] = now
             record.hit[request] = place.hit
-            record.card[request] = self.number
-        record.swap_wait[request] += place.usable - now
+            record.unit[request] = self.number
+        record.wait[request] += place.usable - now
         start = max(place.usable, back) + (plant.switch if adapter >= 0 else 0)
         if self._one:
             self._serve(user, start, now)

@@ -45,22 +45,23 @@ PAGE_TOKENS = 16
 _ARRIVALS_BETWEEN_PROGRESS = 256
 
 
-class _Server:
-    """The moving parts of one run."""
+class CardServer:
+    """The moving parts of one replay; for parameters see ``hardwire.simulator.serving.replay``."""
 
     def __init__(
         self,
         server: Server,
         chip: Chip,
-        model: LanguageModel,
         workload: Workload,
         adapters: Sequence[Adapter],
         policy: Policy,
         seed: int,
         engine: Literal["compiled", "reference"],
     ) -> None:
-        self.server, self.chip, self.model = server, chip, model
-        self.workload, self.policy = workload, policy
+        if len(adapters) != len(workload.adapters):
+            raise ValueError("every adapter of the workload needs its shape")
+        self.server, self.workload, self.policy = server, workload, policy
+        self.model = model = LanguageModel.open(chip.model)
         machine = server.machine
         page_bytes = PAGE_TOKENS * model.kv_elements_per_token * int(chip.sram.kv_bits) // 8
         capacity = int(chip.sram.capacity_mib * BYTES_PER_MIB)
@@ -212,15 +213,15 @@ class _Server:
         ticks: NDArray[np.int64] = costs.body_sum[row, prompt - 1] + decode
         return ticks
 
-    def run(self, until_s: float | None, progress: Callable[[float], None] | None) -> str | None:
-        """Run to the end; words for what cut it off, or None."""
+    def serve(self, until_s: float | None, progress: Callable[[float], None] | None) -> ServingLog:
+        """Run to the end, or until it is cut off; what happened."""
         env, hertz = self.env, self.costs.clock_hz
         env.process(self._arrivals(progress))
         try:
             env.run(until=None if until_s is None else max(1, round(until_s * hertz)))
         except KeyboardInterrupt:
-            return f"at {env.now / hertz:.1f} s of the simulated time"
-        return None
+            return self._log(f"at {env.now / hertz:.1f} s of the simulated time")
+        return self._log()
 
     def _arrivals(
         self, progress: Callable[[float], None] | None
@@ -242,21 +243,12 @@ class _Server:
         self.status[request] = Status.COMPLETED
         self.router.done(card, self.estimate[request])
 
-    def log(self, interrupted: str | None) -> ServingLog:
-        """What happened, in seconds."""
-        record, costs, workload = self.record, self.costs, self.workload
-        hertz = costs.clock_hz
-
-        def seconds(ticks: Any) -> NDArray[np.float64]:
-            values = np.asarray(ticks, dtype=np.int64)
-            return np.where(values < 0, np.nan, values / hertz)
-
-        done = self.status == Status.COMPLETED
-        finish = seconds(record.finish)
-        refused = (self.status == Status.TOO_LONG) | (self.status == Status.ADAPTER_TOO_BIG)
-        finish[refused] = workload.arrival_s[refused]
-        end_s = float(np.nanmax(finish, initial=float(workload.duration_s)))
-        if not done.all() and not refused[~done].all():  # cut off
+    def _log(self, interrupted: str | None = None) -> ServingLog:
+        record, hertz = self.record, self.costs.clock_hz
+        columns = record.columns(self.status, self.workload.arrival_s, hertz)
+        done, finish = self.status == Status.COMPLETED, columns["finish_s"]
+        end_s = float(np.nanmax(finish, initial=float(self.workload.duration_s)))
+        if (self.status == Status.UNFINISHED).any():  # cut off
             end_s = max(self.env.now / hertz, float(np.max(finish[done], initial=0.0)))
         elif done.any():
             end_s = float(np.nanmax(finish))
@@ -273,16 +265,7 @@ class _Server:
         if interrupted is not None:
             definitions["interrupted"] = interrupted
         return ServingLog(
-            status=self.status,
-            unit=np.array(record.card, dtype=np.int32),
-            start_s=seconds(record.start),
-            first_token_s=seconds(record.first),
-            finish_s=finish,
-            generated=np.array(record.generated, dtype=np.int64),
-            adapter_hit=np.array(record.hit, dtype=np.int8),
-            swap_wait_s=np.array(record.swap_wait, dtype=np.int64) / hertz,
-            preemptions=np.array(record.preemptions, dtype=np.int32),
-            reused_tokens=np.array(record.reused, dtype=np.int64),
+            **columns,
             units=tuple(f"card {card.number}" for card in self.cards),
             busy_s={
                 "compute": np.array([card.busy for card in self.cards]) / hertz,
@@ -343,39 +326,3 @@ def _prefix_keys(workload: Workload, request: int) -> tuple[Key, ...]:
     begin, end = prefixes.first[request], prefixes.first[request + 1]
     adapter = int(workload.adapter[request])
     return tuple((adapter, block) for block in prefixes.hashes[begin:end].tolist())
-
-
-def simulate_cards(
-    server: Server,
-    workload: Workload,
-    adapters: Sequence[Adapter],
-    policy: Policy,
-    *,
-    chip: Chip | None = None,
-    seed: int = 0,
-    engine: Literal["compiled", "reference"] = "compiled",
-    until_s: float | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> ServingLog:
-    """Replay a workload on a server of hardwired chips.
-
-    Parameters
-    ----------
-    adapters : one per name in ``workload.adapters``.
-    chip : on the cards, instead of the server's own.
-    seed : of the errors of expected output lengths.
-    engine : ``reference`` walks every token in plain Python; for checking.
-    until_s : stop there; what has not ended by then is unfinished.
-    progress : called now and then with the simulated seconds.
-
-    Raises
-    ------
-    InputError
-        If slots or pinned adapters leave no room, or the power limit is below what rest takes.
-    """
-    if len(adapters) != len(workload.adapters):
-        raise ValueError("every adapter of the workload needs its shape")
-    chip = chip or Chip.open(server.chip)
-    model = LanguageModel.open(chip.model)
-    run = _Server(server, chip, model, workload, adapters, policy, seed, engine)
-    return run.log(run.run(until_s, progress))

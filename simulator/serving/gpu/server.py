@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer, slot_rank
+from hardwire.simulator.serving.gpu import reference
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
+from hardwire.simulator.serving.record import RequestRecord
 
 SAMPLES = 4096
 """Most samples of memory in use that a log keeps, beside its peak."""
@@ -31,17 +33,60 @@ DEFINITIONS = {
 }
 
 
-@dataclass(frozen=True)
-class _Result:
-    """Columns of the requests that were served, times in ns, -1 where none."""
+NOTED = ("start", "first", "finish", "generated", "hit", "wait", "preemptions")
+"""What both engines note of a request, by the names of ``RequestRecord``."""
 
-    start: NDArray[np.int64]
-    first: NDArray[np.int64]
-    finish: NDArray[np.int64]
-    generated: NDArray[np.int64]
-    hit: NDArray[np.int64]
-    wait: NDArray[np.int64]
-    preemptions: NDArray[np.int64]
+
+@dataclass(frozen=True)
+class _Run:
+    """What an engine is asked to run.
+
+    Attributes
+    ----------
+    served : (S,) requests that are not refused.
+    slots, rank : of adapters.
+    kv_tokens : that memory holds.
+    until : ns
+    """
+
+    server: BatchServer
+    workload: Workload
+    served: NDArray[np.int64]
+    slots: int
+    rank: int
+    kv_tokens: int
+    until: int
+    progress: Callable[[float], None] | None
+
+    def arrivals(self) -> NDArray[np.int64]:
+        """When requests reach the queue, ns."""
+        frontend_s = self.server.batching.frontend_us * 1e-6
+        return np.rint((self.workload.arrival_s[self.served] + frontend_s) * 1e9).astype(np.int64)
+
+    def in_host(self) -> NDArray[np.int64]:
+        """Adapters in host memory at the begin: all are loaded in order, the last ones stay."""
+        count = len(self.workload.adapters)
+        return np.arange(max(count - self.server.batching.host_adapters, 0), count)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of KV memory."""
+        return self.kv_tokens // self.server.batching.block_tokens
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What an engine gives back, times in ns, -1 where none.
+
+    Attributes
+    ----------
+    noted : (S, len(NOTED)), of the requests that were served.
+    loads : rows (adapter, begin, end)
+    samples : rows (time, KV blocks)
+    end, busy : of the whole run.
+    """
+
+    noted: NDArray[np.int64]
     loads: NDArray[np.int64]
     samples: NDArray[np.int64]
     end: int
@@ -103,9 +148,8 @@ def simulate_batch(
     served = np.flatnonzero(status == Status.UNFINISHED)
 
     until = _NEVER if until_s is None else round(until_s * 1e9)
-    run = _compiled if engine == "compiled" else _reference
-    result = run(server, workload, served, slots, rank, kv_tokens, until, progress)
-    return _log(server, workload, status, served, result, slots, rank, kv_tokens)
+    run = _Run(server, workload, served, slots, rank, kv_tokens, until, progress)
+    return _log(run, status, _compiled(run) if engine == "compiled" else _reference(run))
 
 
 def _slots_and_rank(
@@ -134,33 +178,13 @@ def _slots_and_rank(
     return slots, slot_rank(rank)
 
 
-def _arrivals(server: BatchServer, workload: Workload, served: NDArray[Any]) -> NDArray[np.int64]:
-    """When requests reach the queue, ns."""
-    at = workload.arrival_s[served] + server.batching.frontend_us * 1e-6
-    return np.rint(at * 1e9).astype(np.int64)
-
-
-def _in_host(server: BatchServer, workload: Workload) -> NDArray[np.int64]:
-    """Adapters in host memory at the begin: all are loaded in order, the last ones stay."""
-    count = len(workload.adapters)
-    return np.arange(max(count - server.batching.host_adapters, 0), count)
-
-
-def _compiled(
-    server: BatchServer,
-    workload: Workload,
-    served: NDArray[Any],
-    slots: int,
-    rank: int,
-    kv_tokens: int,
-    until: int,
-    progress: Callable[[float], None] | None,
-) -> _Result:
+def _compiled(run: _Run) -> _Outcome:
     from hardwire.simulator.serving.gpu import steps_jit as jit  # noqa: PLC0415, numba is slow to import
 
-    b, time = server.batching, server.step_time(slots, rank)
+    workload, served, slots = run.workload, run.served, run.slots
+    b, time = run.server.batching, run.server.step_time(slots, run.rank)
     requests = np.zeros((len(served), jit.REQUEST_COLUMNS), np.int64)
-    requests[:, jit.ARRIVAL] = _arrivals(server, workload, served)
+    requests[:, jit.ARRIVAL] = run.arrivals()
     requests[:, jit.PROMPT] = workload.prompt[served]
     requests[:, jit.OUTPUT] = workload.output[served]
     requests[:, jit.ADAPTER] = workload.adapter[served]
@@ -169,10 +193,10 @@ def _compiled(
     table = np.zeros((len(workload.adapters) + 1, jit.ADAPTER_COLUMNS), np.int64)
     table[:, jit.HEAD] = table[:, jit.TAIL] = jit.NONE
     table[:, jit.HOST_USED] = -1
-    table[_in_host(server, workload) + 1, jit.IN_HOST] = 1
+    table[run.in_host() + 1, jit.IN_HOST] = 1
     state = np.zeros(jit.STATE_ENTRIES, np.int64)
     state[[jit.FIRST_WAITING, jit.LAST_WAITING]] = jit.NONE
-    state[jit.FREE] = kv_tokens // b.block_tokens
+    state[jit.FREE] = run.blocks
     state[jit.STRIDE] = 1
     config = np.zeros(jit.CONFIG_ENTRIES, np.int64)
     config[[jit.BLOCK, jit.MAX_SEQS, jit.MAX_TOKENS]] = (
@@ -180,7 +204,7 @@ def _compiled(
         b.max_seqs,
         b.max_batched_tokens,
     )
-    config[[jit.SLOTS, jit.KV_BLOCKS, jit.UNTIL]] = slots, kv_tokens // b.block_tokens, until
+    config[[jit.SLOTS, jit.KV_BLOCKS, jit.UNTIL]] = slots, run.blocks, run.until
     config[jit.T_STEP : jit.T_DISK + 1] = (
         time.step,
         time.sequence,
@@ -205,19 +229,13 @@ def _compiled(
                 requests, table, state, config, running, active, resident, loads, samples,
                 _STEPS_PER_CALL,
             )  # fmt: skip
-            if progress is not None:
-                progress(state[jit.NOW] / 1e9)
+            if run.progress is not None:
+                run.progress(state[jit.NOW] / 1e9)
     except KeyboardInterrupt:
         pass  # between two calls, so the tables are whole
     peak = state[[jit.PEAK_TIME, jit.PEAK]][None]
-    return _Result(
-        start=requests[:, jit.START].copy(),
-        first=requests[:, jit.FIRST].copy(),
-        finish=requests[:, jit.FINISH].copy(),
-        generated=requests[:, jit.GENERATED].copy(),
-        hit=requests[:, jit.HIT].copy(),
-        wait=requests[:, jit.WAIT].copy(),
-        preemptions=requests[:, jit.PREEMPTIONS].copy(),
+    return _Outcome(
+        noted=requests[:, [getattr(jit, name.upper()) for name in NOTED]],
         loads=loads[: state[jit.LOADS]],
         samples=_with_peak(samples[: state[jit.SAMPLES]], peak),
         end=int(state[jit.NOW]),
@@ -225,63 +243,40 @@ def _compiled(
     )
 
 
-def _reference(
-    server: BatchServer,
-    workload: Workload,
-    served: NDArray[Any],
-    slots: int,
-    rank: int,
-    kv_tokens: int,
-    until: int,
-    progress: Callable[[float], None] | None,
-) -> _Result:
-    from hardwire.simulator.serving.gpu import reference as batch_reference  # noqa: PLC0415, needed by tests only
-
-    b = server.batching
-    arrivals = _arrivals(server, workload, served)
-    jobs = [
-        batch_reference.Job(int(i), int(at), int(prompt), int(output), int(adapter))
-        for i, at, prompt, output, adapter in zip(
-            served,
-            arrivals,
-            workload.prompt[served],
-            workload.output[served],
-            workload.adapter[served],
-            strict=True,
-        )
-    ]
-    outcome = batch_reference.run(
+def _reference(run: _Run) -> _Outcome:
+    workload, served, b = run.workload, run.served, run.server.batching
+    columns = (
+        served,
+        run.arrivals(),
+        workload.prompt[served],
+        workload.output[served],
+        workload.adapter[served],
+    )
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    jobs = [reference.Job(*row) for row in rows]
+    outcome = reference.run(
         jobs,
-        server.step_time(slots, rank),
-        slots=slots,
-        host=_in_host(server, workload).tolist(),
-        blocks=kv_tokens // b.block_tokens,
+        run.server.step_time(run.slots, run.rank),
+        slots=run.slots,
+        host=run.in_host().tolist(),
+        blocks=run.blocks,
         block_tokens=b.block_tokens,
         max_seqs=b.max_seqs,
         max_tokens=b.max_batched_tokens,
-        until=None if until == _NEVER else until,
+        until=None if run.until == _NEVER else run.until,
         whole=b.admission == "whole",
     )
-    if progress is not None:
-        progress(outcome.end / 1e9)
-
-    def column(name: str) -> NDArray[np.int64]:
-        values = [getattr(job, name) for job in jobs]
-        return np.array([-1 if value is None else value for value in values], np.int64)
-
+    if run.progress is not None:
+        run.progress(outcome.end / 1e9)
+    noted = [[getattr(job, name) for name in NOTED] for job in jobs]
+    noted = [[-1 if value is None else value for value in row] for row in noted]
     used = np.array(outcome.used, np.int64).reshape(-1, 2)
     stride = 1
     while len(used[::stride]) > SAMPLES:
         stride *= 2
     peak = used[[int(used[:, 1].argmax())]] if len(used) else used
-    return _Result(
-        start=column("start"),
-        first=column("first"),
-        finish=column("finish"),
-        generated=column("generated"),
-        hit=column("hit"),
-        wait=column("wait"),
-        preemptions=column("preemptions"),
+    return _Outcome(
+        noted=np.array(noted, np.int64).reshape(-1, len(NOTED)),
         loads=np.array(outcome.loads, np.int64).reshape(-1, 3),
         samples=_with_peak(used[::stride], peak),
         end=outcome.end,
@@ -297,52 +292,24 @@ def _with_peak(samples: NDArray[np.int64], peak: NDArray[np.int64]) -> NDArray[n
     return np.concatenate([samples[:at], peak, samples[at:]])
 
 
-def _log(
-    server: BatchServer,
-    workload: Workload,
-    status: NDArray[np.int8],
-    served: NDArray[Any],
-    result: _Result,
-    slots: int,
-    rank: int,
-    kv_tokens: int,
-) -> ServingLog:
-    count = len(workload)
-    status[served[result.finish >= 0]] = Status.COMPLETED
-
-    def seconds(values: NDArray[np.int64]) -> NDArray[np.float64]:
-        column = np.full(count, np.nan)
-        column[served] = np.where(values >= 0, values / 1e9, np.nan)
-        return column
-
-    def scattered(values: NDArray[np.int64], default: int, dtype: Any) -> NDArray[Any]:
-        column = np.full(count, default, dtype)
-        column[served] = values
-        return column
-
-    refused = (status == Status.TOO_LONG) | (status == Status.ADAPTER_TOO_BIG)
-    finish_s = seconds(result.finish)
-    finish_s[refused] = workload.arrival_s[refused]
+def _log(run: _Run, status: NDArray[np.int8], outcome: _Outcome) -> ServingLog:
+    server, workload, slots, rank = run.server, run.workload, run.slots, run.rank
+    record = RequestRecord(len(workload))
+    for name, values in zip(NOTED, outcome.noted.T, strict=True):
+        record.fill(name, run.served, values)
+    record.fill("unit", np.flatnonzero(np.asarray(record.start) >= 0), 0)
+    status[np.asarray(record.finish) >= 0] = Status.COMPLETED
     b = server.batching
     slot_bytes = server.slot_bytes(rank) if slots else 0
     kv_bytes = server.kv_bytes_per_token
-    loads, samples = result.loads, result.samples
-    end_s, busy_s = result.end / 1e9, result.busy / 1e9
+    loads, samples = outcome.loads, outcome.samples
+    end_s, busy_s = outcome.end / 1e9, outcome.busy / 1e9
     energy = {"idle": b.idle_w * end_s, "steps": (b.busy_w - b.idle_w) * busy_s}
     return ServingLog(
-        status=status,
-        unit=scattered(np.where(result.start >= 0, 0, -1), -1, np.int32),
-        start_s=seconds(result.start),
-        first_token_s=seconds(result.first),
-        finish_s=finish_s,
-        generated=scattered(result.generated, 0, np.int64),
-        adapter_hit=scattered(result.hit, -1, np.int8),
-        swap_wait_s=scattered(result.wait, 0, np.int64) / 1e9,
-        preemptions=scattered(result.preemptions, 0, np.int32),
-        reused_tokens=np.zeros(count, np.int64),
+        **record.columns(status, workload.arrival_s, 1e9),
         units=("gpu 0",),
         busy_s={"compute": np.array([busy_s])},
-        capacity_bytes=kv_tokens * kv_bytes + slots * slot_bytes,
+        capacity_bytes=run.kv_tokens * kv_bytes + slots * slot_bytes,
         spans=(
             Spans(
                 "adapter load",

@@ -276,6 +276,13 @@ def test_a_broken_display_fails_no_run() -> None:
     assert done.summary["completed"] + done.summary["refused"] == 2000 and len(calls) == 1
 
 
+def test_a_replay_runs_on_the_chip_that_was_opened_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=5)
+    prepared = replaying.prepare(setup)
+    monkeypatch.delattr(replaying.Chip, "open")
+    assert replaying.run(prepared).summary["completed"] == 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

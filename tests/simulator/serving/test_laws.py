@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.server import Server
 from hardwire.simulator.serving.cards.card import Card
-from hardwire.simulator.serving.cards.server import simulate_cards
 from hardwire.simulator.serving.load.workload import BASE, Prefixes, Workload
 from hardwire.simulator.serving.log import ServingLog, Status
 from hardwire.simulator.serving.policies.policy import CHOICES, Policy
 from hardwire.simulator.serving.policies.residency import hit_rate
+from hardwire.simulator.serving.replay import replay
 
 MODEL = LanguageModel.open("llama-3.1-8b")
 SHAPES = [
@@ -84,7 +84,7 @@ runs = st.tuples(machines, workloads(), policies())
 def serve(run, **options) -> ServingLog:
     server, workload, policy = run
     shapes = [SHAPES[number % len(SHAPES)] for number in range(len(workload.adapters))]
-    return simulate_cards(server, workload, shapes, policy, chip=SMALL, **options)
+    return replay(server, workload, shapes, policy, chip=SMALL, **options)
 
 
 def columns(log: ServingLog) -> dict[str, bytes]:
@@ -191,7 +191,7 @@ def test_one_card_that_serves_by_arrival_is_a_cache(workload, slots, residency):
     chip = Chip.open("hc1")
     shapes = [SHAPES[0]] * len(workload.adapters)
     server = machine(1, 1, "serial", "each")
-    log = simulate_cards(server, workload, shapes, policy, chip=chip)
+    log = replay(server, workload, shapes, policy, chip=chip)
     wanted = log.adapter_hit >= 0
     expected = hit_rate(workload.adapter, slots, residency)
     assert (log.adapter_hit[wanted] == 1).mean() == pytest.approx(expected)
@@ -209,6 +209,6 @@ def test_a_measured_run_is_cut_off_where_it_ends():
         1.0,
     )
     server = machine(1, 1, "serial", "each")
-    log = simulate_cards(server, workload, (), Policy(), until_s=0.5)
+    log = replay(server, workload, (), Policy(), until_s=0.5)
     assert {Status.COMPLETED, Status.UNFINISHED} == set(log.status.tolist())
     assert np.nanmax(log.finish_s) <= 0.5 and log.end_s == pytest.approx(0.5)

@@ -12,9 +12,9 @@ from hardwire.models.server import Server
 from hardwire.simulator.engines.compiled import simulate
 from hardwire.simulator.program import build_program
 from hardwire.simulator.requests import Requests
-from hardwire.simulator.serving.cards.server import simulate_cards
 from hardwire.simulator.serving.load.workload import BASE, Workload
 from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.replay import replay
 from hardwire.simulator.swap import swap_latency
 
 CHIP = Chip.open("hc1")
@@ -47,7 +47,7 @@ def test_serial_times_are_those_of_the_engine_to_the_cycle(adapter: int) -> None
     """One request after the other; the first also loads and switches, as `swap_latency` says."""
     prompt, output = [1, 700, 33], [1, 20, 300]
     workload = together(prompt, output, adapter)
-    log = simulate_cards(one_card("serial", 1), workload, [ADAPTER], Policy())
+    log = replay(one_card("serial", 1), workload, [ADAPTER], Policy())
     program = build_program(CHIP, MODEL, [ADAPTER])
     switch = int(CHIP.lora.switch_cycles) if adapter >= 0 else 0
     clock = 0
@@ -65,7 +65,7 @@ def test_serial_times_are_those_of_the_engine_to_the_cycle(adapter: int) -> None
 def test_users_that_take_turns_end_when_the_engine_says() -> None:
     """Serial issue with several users: token by token in turn, the same total to the cycle."""
     prompt, output = [40, 40, 40], [25, 25, 25]
-    log = simulate_cards(one_card("serial", 3), together(prompt, output), [ADAPTER], Policy())
+    log = replay(one_card("serial", 3), together(prompt, output), [ADAPTER], Policy())
     requests = Requests.uniform(3, 40, 25)
     done = simulate(build_program(CHIP, MODEL), requests).done
     assert round(log.finish_s.max() * HERTZ) == done.max()
@@ -85,7 +85,7 @@ def test_rounds_stay_near_the_engine_under_pipelined_issue(
     workload = together([prompt] * users, [output] * users)
     # The engines know no power limit, which under pipelined issue holds prompts back.
     unlimited = CHIP.with_settings({"power.limit_w": 5000})
-    log = simulate_cards(
+    log = replay(
         one_card("pipelined", users),
         workload,
         [ADAPTER],

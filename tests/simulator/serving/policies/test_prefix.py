@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.server import Server
-from hardwire.simulator.serving.cards.server import simulate_cards
 from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Prefixes, Workload
 from hardwire.simulator.serving.log import Status
 from hardwire.simulator.serving.policies.policy import Policy
 from hardwire.simulator.serving.policies.prefix import PrefixCache
+from hardwire.simulator.serving.replay import replay
 
 MODEL = LanguageModel.open("llama-3.1-8b")
 ADAPTER = Adapter.from_shape("r1:qv:int8", MODEL)
@@ -46,7 +46,7 @@ def conversation(rows, adapters=("a", "b")) -> Workload:
 
 def serve(workload, policy, *, users=1, chip=None, issue="serial"):
     shapes = [ADAPTER] * len(workload.adapters)
-    return simulate_cards(one_card(users, issue), workload, shapes, policy, chip=chip)
+    return replay(one_card(users, issue), workload, shapes, policy, chip=chip)
 
 
 def test_a_second_turn_computes_only_what_is_new() -> None:
