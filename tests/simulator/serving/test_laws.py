@@ -162,6 +162,21 @@ def test_a_card_computes_no_longer_than_there_is_time(run):
 
 @LAWS
 @given(runs)
+def test_a_link_carries_one_adapter_at_a_time_and_none_before_the_disk_has_read_it(run):
+    server, workload, policy = run
+    log = serve((server, workload, dataclasses.replace(policy, host_warm=False)))
+    loads, link = log.spans[0], SMALL.link
+    last = -np.ones(len(log.units))
+    for at in np.argsort(loads.begin_s, kind="stable"):
+        line = 0 if server.machine.links == "shared" else loads.unit[at]
+        assert loads.begin_s[at] >= last[line] - 1e-12
+        last[line] = loads.begin_s[at] + loads.bytes[at] / (float(link.bandwidth_gb_per_s) * 1e9)
+    read_s = float(link.disk_latency_us) * 1e-6 + loads.bytes / (float(link.disk_gb_per_s) * 1e9)
+    assert (loads.begin_s >= read_s - 1e-9).all()
+
+
+@LAWS
+@given(runs)
 def test_same_seed_same_bytes(run):
     assert columns(serve(run, seed=3)) == columns(serve(run, seed=3))
 
