@@ -237,10 +237,6 @@ class Card:
                 return
             self._let_in(request, now)
 
-    def _tokens(self, request: int) -> int:
-        """Tokens that a request sends through prefill: after a preemption also what it made."""
-        return self.plant.prompt[request] + self.plant.record.generated[request]
-
     def _pages_for(self, request: int) -> int:
         """KV pages that a request takes when it is let in."""
         plant = self.plant
@@ -249,7 +245,8 @@ class Card:
         elif request in self._offloaded:
             return self._offloaded[request][PAGES]
         else:
-            tokens = self._tokens(request)
+            # After a preemption, what it made goes through prefill, too.
+            tokens = plant.prompt[request] + plant.record.generated[request]
         return -(-tokens // plant.page_tokens)
 
     def _shareable(self, request: int) -> tuple[Key, ...]:
