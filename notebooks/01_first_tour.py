@@ -24,8 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from hardwire.experiments.run.plot import COLORS, STYLE
-from hardwire.experiments.run.view import OPERATION_NAMES
+from hardwire.experiments.shared.style import COLORS, OPERATION_NAMES, STYLE
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.simulator import predict, run
 

@@ -21,8 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from hardwire.experiments.run.plot import COLORS, STYLE
-from hardwire.experiments.run.view import OPERATION_NAMES
+from hardwire.experiments.shared.style import COLORS, OPERATION_NAMES, STYLE
 from hardwire.models import Chip, LanguageModel
 from hardwire.simulator import draw_chips, predict
 

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.experiments.shared.style import COLORS, STYLE
 from hardwire.experiments.sweep import Design, evaluate
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.simulator import draw_chips, free_rank, predict, swap_latency

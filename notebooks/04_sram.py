@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.experiments.shared.style import COLORS, STYLE
 from hardwire.experiments.sweep import Design, evaluate
 
 plt.rcParams.update(STYLE)

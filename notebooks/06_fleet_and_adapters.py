@@ -23,7 +23,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.experiments.shared.style import COLORS, STYLE
 from hardwire.models import LanguageModel
 from hardwire.simulator.serving.load.adapters import AdapterSet
 from hardwire.simulator.serving.load.popularity import Uniform, assign_adapters

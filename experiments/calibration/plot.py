@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from hardwire.experiments.calibration.calibrate import ParameterRow, Report
 from hardwire.experiments.calibration.view import shown
-from hardwire.experiments.run.plot import COLORS, INK, STYLE
+from hardwire.experiments.shared.style import COLORS, INK, STYLE
 from hardwire.models.chip import DECLARED
 from hardwire.simulator.belief.posterior import Array
 from hardwire.simulator.belief.predictions import predictions

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hardwire.experiments.calibration.calibrate import Report
-from hardwire.experiments.run.save import to_json
-from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.folder import to_json, write_all
 from hardwire.simulator.belief.chip import VENDOR
 from hardwire.simulator.timing import CLOCK
 
@@ -45,7 +44,7 @@ def save_calibration(report: Report, folder: Path) -> list[Path]:
         If the folder cannot be made or written.
     """
     from hardwire.experiments.calibration import plot as plots  # noqa: PLC0415 - matplotlib is slow
-    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
 
     def text(path: Path) -> None:
         path.write_text(to_json(report.to_dict()) + "\n", encoding="utf-8")

@@ -96,7 +96,7 @@ def run(
 ) -> None:
     """Simulate one chip and print the verdict, without and with an adapter."""
     from hardwire.experiments.run.save import save as save_result  # noqa: PLC0415
-    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
     from hardwire.models.chip import Chip  # noqa: PLC0415
     from hardwire.simulator.single import run as simulate  # noqa: PLC0415
 
@@ -180,7 +180,7 @@ def formats(
 ) -> None:
     """Measure what each number format of weights, KV cache and adapter costs against float32."""
     from hardwire.experiments.formats.measure import measure, small_llama  # noqa: PLC0415
-    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
 
     base = _model(model, "") if model is not None else small_llama()
     folder = Path(model) if model is not None and Path(model).is_dir() else None

@@ -29,7 +29,7 @@ def calibrate(
     """Infer a chip's unpublished parameters from all that was measured of it."""
     from hardwire.experiments.calibration.calibrate import ADAPTERS  # noqa: PLC0415
     from hardwire.experiments.calibration.calibrate import calibrate as infer  # noqa: PLC0415
-    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
     from hardwire.simulator.belief.draws import SEED  # noqa: PLC0415
 
     report = infer(chip, adapter or ADAPTERS, seed=SEED if seed is None else seed)

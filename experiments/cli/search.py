@@ -37,9 +37,9 @@ def search(
     ] = None,
 ) -> None:
     """Search a study for its Pareto front: several objectives under constraints."""
-    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
     from hardwire.experiments.search.search import STORAGE  # noqa: PLC0415
     from hardwire.experiments.search.search import search as run  # noqa: PLC0415
+    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
     from hardwire.experiments.sweep import Study  # noqa: PLC0415
 
     opened = Study.open(study)

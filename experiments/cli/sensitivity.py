@@ -43,8 +43,8 @@ def sensitivity(
     ] = None,
 ) -> None:
     """Say which uncertain parameters a metric depends on: Sobol indices and tornado."""
-    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
     from hardwire.experiments.sensitivity.sobol import analyse  # noqa: PLC0415
+    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
     from hardwire.experiments.sweep import Design  # noqa: PLC0415
 
     load = {"prompt": prompt, "output": output, "users": users}

@@ -136,7 +136,7 @@ def replay(
         refuse_what_is_never_served,
         run,
     )
-    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
 
     known = {} if config is None else read_config(config)
     setup = Setup.from_options({"server": SERVER, **known, **_parsed(given)})
@@ -195,7 +195,7 @@ def compare(
     given = _given(locals())
     from hardwire.experiments.replay import compare as comparing  # noqa: PLC0415
     from hardwire.experiments.replay.replay import Setup  # noqa: PLC0415
-    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
+    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
 
     names = [name.strip() for name in servers.split(",") if name.strip()]
     if not names:

@@ -41,8 +41,8 @@ def sweep(
     ] = None,
 ) -> None:
     """Compute all points of a study, or those that its store lacks."""
-    from hardwire.experiments.run.save import to_json  # noqa: PLC0415
     from hardwire.experiments.shared.extras import needs  # noqa: PLC0415
+    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
     from hardwire.experiments.sweep import Study  # noqa: PLC0415
     from hardwire.experiments.sweep.runner import sweep as run  # noqa: PLC0415
     from hardwire.experiments.sweep.view import look, save_sweep  # noqa: PLC0415

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from hardwire.experiments.formats.divergence import Divergence
 from hardwire.experiments.formats.measure import FormatReport
 from hardwire.experiments.formats.view import title
-from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.experiments.shared.style import COLORS, STYLE
 
 _BIT_TICKS = (3.5, 4.5, 6.5, 8.5, 16)
 _BIT_RANGE = (3.2, 18)

@@ -85,13 +85,13 @@ def save_formats(report: FormatReport, folder: Path) -> list[Path]:
         If the folder cannot be made or written.
     """
     from hardwire.experiments.formats import plot as formats_plot  # noqa: PLC0415
-    from hardwire.experiments.run import plot as plots  # noqa: PLC0415
+    from hardwire.experiments.shared import style  # noqa: PLC0415
 
     return write_all(
         folder,
         {
             "formats.csv": lambda path: write_csv(report, path),
-            "formats.png": lambda path: plots.save_figure(
+            "formats.png": lambda path: style.save_figure(
                 formats_plot.formats_figure(report), path
             ),
         },

@@ -31,8 +31,7 @@ from hardwire.experiments.replay.view import (
     percent,
     seconds,
 )
-from hardwire.experiments.run.save import to_json
-from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.folder import to_json, write_all
 from hardwire.experiments.shared.tables import QUIET, count, plain_table, si
 from hardwire.models.errors import InputError
 
@@ -265,7 +264,7 @@ def save(comparison: Comparison, folder: Path) -> list[Path]:
     """
     from hardwire.experiments.replay.plot import compare_figure  # noqa: PLC0415 - matplotlib is slow
     from hardwire.experiments.report.data import replay_configuration  # noqa: PLC0415
-    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
 
     setup = comparison.setup.model_dump(mode="json", exclude={"server"}, exclude_none=True)
     options = {**setup, "servers": list(comparison.named)}

@@ -13,10 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, joule, key_of
 from hardwire.experiments.replay.view import goals, number, seconds
-from hardwire.experiments.run.plot import INK, STYLE
-
-PALETTE = ("#1f5a92", "#e08214", "#5aae61", "#8073ac", "#b2182b", "#7f7f7f")
-"""In the order of the servers; told apart with colour-blind vision and in grey."""
+from hardwire.experiments.shared.style import INK, PALETTE, STYLE
 
 MOST_TICKS = 3
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.experiments.replay.replay import Replay, config_text
-from hardwire.experiments.run.save import to_json
-from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.folder import to_json, write_all
 from hardwire.simulator.serving.log import Status
 from hardwire.simulator.serving.metrics import Latency
 

@@ -27,7 +27,7 @@ from hardwire.experiments.report.page import (
     configuration_section,
     provenance_section,
 )
-from hardwire.experiments.run.view import BLOCK_NAMES, OPERATION_NAMES
+from hardwire.experiments.shared.style import BLOCK_NAMES, OPERATION_NAMES
 from hardwire.experiments.shared.tables import count, mib, si, span
 from hardwire.models.language_model import TARGETS
 

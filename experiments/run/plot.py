@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from hardwire.experiments.report.data import rank_curve
-from hardwire.experiments.run.view import OPERATION_NAMES
+from hardwire.experiments.shared.style import COLORS, INK, OPERATION_NAMES, STYLE
 from hardwire.models.language_model import TARGETS
 from hardwire.simulator.single import TARGET_TOKENS_PER_S, Result
-
-COLORS = {
-    "rom": "#1f5a92",
-    "attention": "#e08214",
-    "lora": "#b2182b",
-    "norms_activations": "#5aae61",
-    "lm_head_sampling": "#8073ac",
-    "waiting": "#bdbdbd",
-    "power_cap": "#525252",
-}
-"""Distinguishable with colour-blind vision and in grey: dark and light alternate."""
-
-INK = "#333333"
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
 def breakdown_figure(result: Result) -> Figure:
@@ -133,11 +107,6 @@ def rank_figure(result: Result) -> Figure:
         axes.set_title(_title(result), loc="left", fontsize=11)
         axes.legend(frameon=False, loc="lower left", fontsize=9)
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, without the date and version that would change its bytes."""
-    figure.savefig(path, dpi=160, metadata={"Software": None})
 
 
 def _title(result: Result) -> str:

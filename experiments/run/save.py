@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.folder import json_file, write_all
 from hardwire.simulator.single import Result, tokens_frame
 
 FILES = (
@@ -19,21 +18,6 @@ FILES = (
     "tokens.parquet",
     "trace.json.gz",
 )
-
-
-def to_json(data: dict[str, Any]) -> str:
-    """JSON text; infinities, which JSON has not, become null."""
-    return json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value
 
 
 def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
@@ -52,15 +36,12 @@ def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
     from hardwire.experiments.run.plot import breakdown_figure, rank_figure, save_figure  # noqa: PLC0415
     from hardwire.experiments.run.trace import write_trace  # noqa: PLC0415
 
-    def text(values: dict[str, Any]) -> Callable[[Path], Any]:
-        return lambda path: path.write_text(to_json(values) + "\n", encoding="utf-8")
-
     writers: dict[str, Callable[[Path], Any]] = {
-        "verdict.json": text(data),
-        "configuration.json": text(run_configuration(result)),
+        "verdict.json": json_file(data),
+        "configuration.json": json_file(run_configuration(result)),
         "breakdown.png": lambda path: save_figure(breakdown_figure(result), path),
         "rank.png": lambda path: save_figure(rank_figure(result), path),
-        "rank.json": text(rank_curve(result)),
+        "rank.json": json_file(rank_curve(result)),
         "tokens.parquet": lambda path: tokens_frame(result).to_parquet(path, index=False),
         "trace.json.gz": lambda path: write_trace(result, path),
     }

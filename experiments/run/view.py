@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from hardwire.experiments.shared.style import BLOCK_NAMES, OPERATION_NAMES
 from hardwire.experiments.shared.tables import (
     QUIET,
     bar,
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
     from hardwire.experiments.run.kernels import Execution
     from hardwire.experiments.run.tokens import ValueRun
 
-OPERATION_NAMES = {
-    "rom": "ROM matrices",
-    "attention": "Attention",
-    "lora": "LoRA",
-    "norms_activations": "Norms, activations",
-    "lm_head_sampling": "LM head, sampling",
-    "waiting": "Waiting for the chip",
-    "power_cap": "Power cap",
-}
-BLOCK_NAMES = {"rom": "ROM", "sram": "SRAM", "lora": "LoRA side paths", "io": "I/O"}
 MAX_USERS_SHOWN = 4
 MAX_TOKENS_SHOWN = 10
 GOOD, BAD = "green", "red"

@@ -31,8 +31,8 @@ from hardwire.experiments.report.charts import (
     plot,
     stack,
 )
-from hardwire.experiments.run.view import OPERATION_NAMES
 from hardwire.experiments.shared.extras import needs
+from hardwire.experiments.shared.style import OPERATION_NAMES
 from hardwire.experiments.shared.tables import count, mib, si
 from hardwire.experiments.sweep.design import OBSTACLES, Design, evaluate
 from hardwire.models.adapter.shape import AdapterShape

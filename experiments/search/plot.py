@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hardwire.experiments.run.plot import COLORS, INK, STYLE
 from hardwire.experiments.search.search import Search
+from hardwire.experiments.shared.style import COLORS, INK, STYLE
 from hardwire.experiments.sweep.metrics import Metric
 
 MOST_OBJECTIVES = 4

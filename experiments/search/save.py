@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hardwire.experiments.run.save import to_json
 from hardwire.experiments.search.search import Search
-from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.folder import to_json, write_all
 
 FILES = ("front.csv", "trials.csv", "search.json", "search.png")
 
@@ -23,8 +22,8 @@ def save_search(found: Search, folder: Path) -> list[Path]:
         If the folder cannot be written.
     """
     # Here, because matplotlib takes longer to import than most of what is printed.
-    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
     from hardwire.experiments.search.plot import front_figure  # noqa: PLC0415
+    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
 
     writers = {
         "front.csv": lambda path: _write_csv(found, found.front, path),

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardwire.experiments.run.plot import COLORS, INK, STYLE
 from hardwire.experiments.search.plot import label
 from hardwire.experiments.sensitivity.sobol import Report, Sensitivity
 from hardwire.experiments.sensitivity.view import input_value
+from hardwire.experiments.shared.style import COLORS, INK, STYLE
 from hardwire.experiments.shared.tables import number
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 

@@ -11,9 +11,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from hardwire.experiments.run.save import to_json
 from hardwire.experiments.sensitivity.sobol import MATTERS, MEASUREMENT, Input, Report, Sensitivity
-from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.folder import to_json, write_all
 from hardwire.experiments.shared.tables import QUIET, count, number, plain_table, si, span
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 from hardwire.models.chip import DECLARED
@@ -102,8 +101,8 @@ def save_sensitivity(report: Report, folder: Path) -> list[Path]:
         If the folder cannot be written.
     """
     # Here, because matplotlib takes longer to import than most of what is printed.
-    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
     from hardwire.experiments.sensitivity.plot import sensitivity_figure  # noqa: PLC0415
+    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
 
     def picture(one: Sensitivity) -> Callable[[Path], Any]:
         return lambda path: save_figure(sensitivity_figure(report, one), path)

@@ -1,7 +1,8 @@
-"""Files into a folder: all of them or none."""
+"""Files into a folder: all of them or none; and values as JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -40,3 +41,28 @@ def write_all(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> lis
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return [folder / name for name in writers]
+
+
+def text_file(text: str) -> Callable[[Path], Any]:
+    """A writer of a text, for ``write_all``."""
+    return lambda path: path.write_text(text, encoding="utf-8")
+
+
+def json_file(data: Mapping[str, Any]) -> Callable[[Path], Any]:
+    """A writer of one JSON object, for ``write_all``."""
+    return text_file(to_json(data) + "\n")
+
+
+def to_json(data: Mapping[str, Any]) -> str:
+    """JSON text; infinities, which JSON has not, become null."""
+    return json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value

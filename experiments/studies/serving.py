@@ -400,7 +400,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     tables = study(QUICK if options.quick else Settings(), say)
     # Here, because matplotlib takes long to import.
-    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
     from hardwire.experiments.studies.serving_plot import figures  # noqa: PLC0415
 
     def table(rows: list[Row]) -> Callable[[Path], Any]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from hardwire.experiments.run.plot import COLORS, STYLE
+from hardwire.experiments.shared.style import COLORS, STYLE
 from hardwire.experiments.studies.serving_bench import GPU, PUBLISHED_SERVER_W, UNIFORM, Row
 
 _SERVERS = {

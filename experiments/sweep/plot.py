@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardwire.experiments.run.plot import INK, STYLE
 from hardwire.experiments.search.pareto import non_dominated
 from hardwire.experiments.search.plot import label, thousands
+from hardwire.experiments.shared.style import INK, STYLE
 from hardwire.experiments.shared.tables import number
 from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.design import NUMERIC

@@ -10,8 +10,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from hardwire.experiments.run.save import to_json
-from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.folder import to_json, write_all
 from hardwire.experiments.shared.tables import (
     QUIET,
     count,
@@ -177,7 +176,7 @@ def save_sweep(view: View, folder: Path) -> list[Path]:
         If the folder cannot be written.
     """
     from hardwire.experiments.report.data import study_configuration  # noqa: PLC0415
-    from hardwire.experiments.run.plot import save_figure  # noqa: PLC0415
+    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
     from hardwire.experiments.sweep.plot import sweep_figure  # noqa: PLC0415
 
     points = results(view.swept.store, f'SELECT * FROM "{view.name}" ORDER BY number')

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from hardwire.experiments.run.plot import COLORS, INK, STYLE
+from hardwire.experiments.shared.style import COLORS, INK, STYLE
 from hardwire.experiments.validation.rows import Row
 from hardwire.experiments.validation.view import TITLES
 

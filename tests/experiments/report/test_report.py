@@ -21,7 +21,7 @@ from hardwire.experiments.replay.replay import Setup
 from hardwire.experiments.report.build import REPORT, read_page, render, write_report
 from hardwire.experiments.report.charts import Bar, Line, bars, plot, spans, stack
 from hardwire.experiments.report.data import CONFIGURATION, replay_configuration, run_configuration
-from hardwire.experiments.run.save import to_json
+from hardwire.experiments.shared.folder import to_json
 from hardwire.models import Chip, LanguageModel
 from hardwire.models.errors import InputError
 from hardwire.simulator import run

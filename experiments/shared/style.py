@@ -1,0 +1,54 @@
+"""How figures and pages look everywhere: one table of colours, names and settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, RED, GREEN, VIOLET = "#1f5a92", "#e08214", "#b2182b", "#5aae61", "#8073ac"
+GREY, DARK, INK = "#bdbdbd", "#525252", "#333333"
+
+PALETTE = (BLUE, ORANGE, GREEN, VIOLET, RED, "#7f7f7f")
+"""Of things that have no colour of their own, such as servers, in their order."""
+
+COLORS = {
+    "rom": BLUE,
+    "attention": ORANGE,
+    "lora": RED,
+    "norms_activations": GREEN,
+    "lm_head_sampling": VIOLET,
+    "waiting": GREY,
+    "power_cap": DARK,
+}
+"""By operation. Told apart with colour-blind vision and in grey: dark and light alternate."""
+
+OPERATION_NAMES = {
+    "rom": "ROM matrices",
+    "attention": "Attention",
+    "lora": "LoRA",
+    "norms_activations": "Norms, activations",
+    "lm_head_sampling": "LM head, sampling",
+    "waiting": "Waiting for the chip",
+    "power_cap": "Power cap",
+}
+BLOCK_NAMES = {"rom": "ROM", "sram": "SRAM", "lora": "LoRA side paths", "io": "I/O"}
+
+STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+"""For ``matplotlib.rc_context``."""
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, without the date and version that would change its bytes."""
+    figure.savefig(path, dpi=160, metadata={"Software": None})
