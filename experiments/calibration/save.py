@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hardwire.experiments.calibration.calibrate import Report
-from hardwire.experiments.shared.folder import to_json, write_all
+from hardwire.experiments.shared.folder import json_file, write_all
+from hardwire.experiments.shared.style import save_figure
 from hardwire.simulator.belief.chip import VENDOR
 from hardwire.simulator.timing import CLOCK
 
@@ -35,7 +36,7 @@ def draws_frame(report: Report) -> pd.DataFrame:
     return pd.DataFrame({**columns, **clocks})
 
 
-def save_calibration(report: Report, folder: Path) -> list[Path]:
+def save(report: Report, folder: Path) -> list[Path]:
     """Write report, draws and figures to ``folder``, which is made if need be.
 
     Raises
@@ -43,18 +44,14 @@ def save_calibration(report: Report, folder: Path) -> list[Path]:
     InputError
         If the folder cannot be made or written.
     """
-    from hardwire.experiments.calibration import plot as plots  # noqa: PLC0415 - matplotlib is slow
-    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
-
-    def text(path: Path) -> None:
-        path.write_text(to_json(report.to_dict()) + "\n", encoding="utf-8")
+    from hardwire.experiments.calibration import plot  # noqa: PLC0415 - matplotlib is slow
 
     writers: dict[str, Callable[[Path], Any]] = {
-        "calibration.json": text,
+        "calibration.json": json_file(report.to_dict()),
         "posterior.parquet": lambda path: draws_frame(report).to_parquet(path, index=False),
-        "parameters.png": lambda path: save_figure(plots.parameter_figure(report), path),
-        "corner.png": lambda path: save_figure(plots.corner_figure(report), path),
-        "predictions.png": lambda path: save_figure(plots.prediction_figure(report), path),
-        "left-out.png": lambda path: save_figure(plots.left_out_figure(report), path),
+        "parameters.png": lambda path: save_figure(plot.parameter_figure(report), path),
+        "corner.png": lambda path: save_figure(plot.corner_figure(report), path),
+        "predictions.png": lambda path: save_figure(plot.prediction_figure(report), path),
+        "left-out.png": lambda path: save_figure(plot.left_out_figure(report), path),
     }
     return write_all(folder, writers)

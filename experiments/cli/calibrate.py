@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hardwire.experiments.cli.console import print_rich, say_saved
+from hardwire.experiments.cli.console import finish
+from hardwire.experiments.cli.options import JsonOption
 
 
 def calibrate(
@@ -21,30 +22,20 @@ def calibrate(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same draws.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")] = False,
+    as_json: JsonOption = False,
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write JSON, the draws as Parquet, figures.")
     ] = None,
 ) -> None:
     """Infer a chip's unpublished parameters from all that was measured of it."""
+    from hardwire.experiments.calibration import save as files  # noqa: PLC0415
+    from hardwire.experiments.calibration import view  # noqa: PLC0415
     from hardwire.experiments.calibration.calibrate import ADAPTERS  # noqa: PLC0415
     from hardwire.experiments.calibration.calibrate import calibrate as infer  # noqa: PLC0415
-    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
     from hardwire.simulator.belief.draws import SEED  # noqa: PLC0415
 
     report = infer(chip, adapter or ADAPTERS, seed=SEED if seed is None else seed)
-    written = []
-    if save is not None:
-        from hardwire.experiments.calibration.save import save_calibration  # noqa: PLC0415
-
-        written = save_calibration(report, save)
-    if as_json:
-        print(to_json(report.to_dict()))
-        return
-    from hardwire.experiments.calibration.view import render  # noqa: PLC0415
-
-    print_rich(render(report))
-    say_saved(save, written)
+    finish(report, view.render, files.save, as_json, save)
 
 
 def register(app: typer.Typer) -> None:

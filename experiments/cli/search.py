@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hardwire.experiments.cli.console import print_rich, say_saved
-from hardwire.experiments.cli.progress import progress_bar
-from hardwire.experiments.cli.serving import INTERRUPTED
+from hardwire.experiments.cli.console import counter, finish, stop
+from hardwire.experiments.cli.options import JsonOption, StudyArgument
 
 
 def search(
-    study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A ready study, or a file that ends in .yaml.")
-    ],
+    study: StudyArgument,
     trials: Annotated[
         int, typer.Option(min=1, help="Trials in all, those of earlier runs included.")
     ] = 2000,
@@ -30,20 +26,21 @@ def search(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same trials.")] = 0,
     population: Annotated[int, typer.Option(min=4, help="Trials of a generation.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")] = False,
+    as_json: JsonOption = False,
     save: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write front.csv, trials.csv, search.json, search.png."),
     ] = None,
 ) -> None:
     """Search a study for its Pareto front: several objectives under constraints."""
+    from hardwire.experiments.search import save as files  # noqa: PLC0415
+    from hardwire.experiments.search import view  # noqa: PLC0415
     from hardwire.experiments.search.search import STORAGE  # noqa: PLC0415
     from hardwire.experiments.search.search import search as run  # noqa: PLC0415
-    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
     from hardwire.experiments.sweep import Study  # noqa: PLC0415
 
     opened = Study.open(study)
-    with progress_bar(opened.name, trials, hidden=as_json) as bar:
+    with counter(opened.name, trials, hidden=as_json) as bar:
 
         def report(done: int, feasible: int, new: int) -> None:
             if bar is not None:
@@ -57,21 +54,9 @@ def search(
             population=population,
             report=report,
         )
-    written = []
-    if save is not None:
-        from hardwire.experiments.search.save import save_search  # noqa: PLC0415
-
-        written = save_search(found, save)
-    if as_json:
-        print(to_json(found.to_dict()))
-    else:
-        from hardwire.experiments.search.view import render  # noqa: PLC0415
-
-        print_rich(render(found))
-        say_saved(save, written)
+    finish(found, view.render, files.save, as_json, save)
     if found.interrupted:
-        print("hardwire: the same command continues this search", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED)
+        stop("the same command continues this search")
 
 
 def register(app: typer.Typer) -> None:

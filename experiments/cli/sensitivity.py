@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from hardwire.experiments.cli.console import print_rich, say_saved
+from hardwire.experiments.cli.console import finish
+from hardwire.experiments.cli.options import (
+    JsonOption,
+    OutputOption,
+    PromptOption,
+    UsersOption,
+)
 
 
 def sensitivity(
@@ -29,22 +35,23 @@ def sensitivity(
     adapter: Annotated[
         str, typer.Option(help="PEFT folder, GGUF file, a shape such as r16:qv, or none.")
     ] = "none",
-    prompt: Annotated[int, typer.Option(min=1, help="Prompt tokens per user.")] = 1024,
-    output: Annotated[int, typer.Option(min=2, help="Output tokens per user.")] = 1024,
-    users: Annotated[int, typer.Option(min=1, max=4096, help="Users at a time.")] = 1,
+    prompt: PromptOption = 1024,
+    output: OutputOption = 1024,
+    users: UsersOption = 1,
     samples: Annotated[
         int, typer.Option(min=64, max=1 << 20, help="Base samples, to the next power of two.")
     ] = 1024,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")] = False,
+    as_json: JsonOption = False,
     save: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write JSON, CSV and a figure for each metric."),
     ] = None,
 ) -> None:
     """Say which uncertain parameters a metric depends on: Sobol indices and tornado."""
+    from hardwire.experiments.sensitivity import save as files  # noqa: PLC0415
+    from hardwire.experiments.sensitivity import view  # noqa: PLC0415
     from hardwire.experiments.sensitivity.sobol import analyse  # noqa: PLC0415
-    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
     from hardwire.experiments.sweep import Design  # noqa: PLC0415
 
     load = {"prompt": prompt, "output": output, "users": users}
@@ -57,18 +64,7 @@ def sensitivity(
         samples=samples,
         seed=seed,
     )
-    written = []
-    if save is not None:
-        from hardwire.experiments.sensitivity.view import save_sensitivity  # noqa: PLC0415
-
-        written = save_sensitivity(report, save)
-    if as_json:
-        print(to_json(report.to_dict()))
-        return
-    from hardwire.experiments.sensitivity.view import render  # noqa: PLC0415
-
-    print_rich(render(report))
-    say_saved(save, written)
+    finish(report, view.render, files.save, as_json, save)
 
 
 def register(app: typer.Typer) -> None:

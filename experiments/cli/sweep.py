@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hardwire.experiments.cli.console import print_rich, say_saved
-from hardwire.experiments.cli.progress import progress_bar
-from hardwire.experiments.cli.serving import INTERRUPTED
+from hardwire.experiments.cli.console import counter, finish, print_rich, stop
+from hardwire.experiments.cli.options import JsonOption, StudyArgument
 
 if TYPE_CHECKING:
     from hardwire.experiments.sweep.store import Counts
@@ -23,9 +21,7 @@ StoreOption = Annotated[
 
 
 def sweep(
-    study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A ready study, or a file that ends in .yaml.")
-    ],
+    study: StudyArgument,
     store: StoreOption = STORE,
     scheduler: Annotated[
         str | None,
@@ -34,7 +30,7 @@ def sweep(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers on this machine [one per core].")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")] = False,
+    as_json: JsonOption = False,
     save: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write points, summary and configuration, and a figure."),
@@ -42,32 +38,24 @@ def sweep(
 ) -> None:
     """Compute all points of a study, or those that its store lacks."""
     from hardwire.experiments.shared.extras import needs  # noqa: PLC0415
-    from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
-    from hardwire.experiments.sweep import Study  # noqa: PLC0415
+    from hardwire.experiments.sweep import Study, view  # noqa: PLC0415
+    from hardwire.experiments.sweep import save as files  # noqa: PLC0415
     from hardwire.experiments.sweep.runner import sweep as run  # noqa: PLC0415
-    from hardwire.experiments.sweep.view import look, save_sweep  # noqa: PLC0415
+    from hardwire.experiments.sweep.summary import summarize  # noqa: PLC0415
 
     needs("duckdb", "sweep")
     opened = Study.open(study)
-    with progress_bar(opened.name, opened.points, hidden=as_json) as bar:
+    with counter(opened.name, opened.points, hidden=as_json) as bar:
 
         def report(counts: Counts) -> None:
             if bar is not None:
                 bar.advance(counts.points, counts.computed, f"{counts.failed:,} failed")
 
         swept = run(opened, store, scheduler=scheduler, workers=workers, report=report)
-    view = look(swept)
-    written = save_sweep(view, save) if save is not None and swept.counts.points else []
-    if as_json:
-        print(to_json(view.to_dict()))
-    else:
-        from hardwire.experiments.sweep.view import render  # noqa: PLC0415
-
-        print_rich(render(view))
-        say_saved(save, written)
+    found = summarize(swept)
+    finish(found, view.render, files.save, as_json, save if swept.counts.points else None)
     if swept.interrupted:
-        print("hardwire: the same command goes on where this one stopped", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED)
+        stop("the same command goes on where this one stopped")
 
 
 def results(

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from hardwire.experiments.cli.console import print_rich
-from hardwire.models.errors import InputError
 
 
 def validate(
@@ -27,6 +26,7 @@ def validate(
     """Run every published figure that the models can predict, and say how far off they are."""
     from hardwire.experiments.validation.bench import Bench  # noqa: PLC0415
     from hardwire.experiments.validation.rows import validate as run  # noqa: PLC0415
+    from hardwire.models.errors import InputError  # noqa: PLC0415
 
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: is no folder")

@@ -150,6 +150,12 @@ class FormatReport:
     base: tuple[BaseError, ...]
     adapters: tuple[AdapterError, ...]
 
+    @property
+    def title(self) -> str:
+        """Name of the model, its weights and the text."""
+        source = "random weights" if self.random_weights else "its own weights"
+        return f"{self.model} · {source} · {self.tokens:,} random tokens · seed {self.seed}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         data = dataclasses.asdict(self)

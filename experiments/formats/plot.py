@@ -14,7 +14,6 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from hardwire.experiments.formats.divergence import Divergence
 from hardwire.experiments.formats.measure import FormatReport
-from hardwire.experiments.formats.view import title
 from hardwire.experiments.shared.style import COLORS, STYLE
 
 _BIT_TICKS = (3.5, 4.5, 6.5, 8.5, 16)
@@ -58,7 +57,7 @@ def formats_figure(report: FormatReport) -> Figure:
         axes[1][0].set_title(f"{name}: signal over noise", loc="left", fontsize=10)
         axes[1][1].set_title(f"{name}: output distribution", loc="left", fontsize=10)
         axes[0][0].legend(fontsize=9, loc="upper left", framealpha=1, edgecolor="white")
-        figure.suptitle(title(report), x=0.01, ha="left", fontsize=11)
+        figure.suptitle(report.title, x=0.01, ha="left", fontsize=11)
     return figure
 
 

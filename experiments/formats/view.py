@@ -1,15 +1,12 @@
-"""The tables and the CSV file of a report on number formats."""
+"""The tables of a report on number formats."""
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.text import Text
 
-from hardwire.experiments.shared.folder import write_all
 from hardwire.experiments.shared.tables import QUIET, plain_table
 
 if TYPE_CHECKING:
@@ -17,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hardwire.experiments.formats.divergence import Divergence
-from hardwire.experiments.formats.measure import FormatReport
+    from hardwire.experiments.formats.measure import FormatReport
 
 
 def render(report: FormatReport) -> RenderableType:
@@ -44,7 +41,7 @@ def render(report: FormatReport) -> RenderableType:
     logits = {(row.fmt, row.rank): decibels(row.error.logits_sqnr_db) for row in report.adapters}
     divergences = {(row.fmt, row.rank): nats(row.error.kl_nats) for row in report.adapters}
     return Group(
-        Text(title(report), style="bold"),
+        Text(report.title, style="bold"),
         Text(_premises(report), style=QUIET),
         "",
         weights,
@@ -61,12 +58,6 @@ def render(report: FormatReport) -> RenderableType:
     )
 
 
-def title(report: FormatReport) -> str:
-    """Name of the model, its weights and the text."""
-    source = "random weights" if report.random_weights else "its own weights"
-    return f"{report.model} · {source} · {report.tokens:,} random tokens · seed {report.seed}"
-
-
 def decibels(value: float) -> str:
     return f"{value:.1f}".replace("inf", "∞")
 
@@ -74,38 +65,6 @@ def decibels(value: float) -> str:
 def nats(value: float) -> str:
     """Two significant digits, and 0 only where it is 0."""
     return f"{value:.2g}" if value else "0"
-
-
-def save_formats(report: FormatReport, folder: Path) -> list[Path]:
-    """Write formats.csv and formats.png to ``folder``, both or none.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be made or written.
-    """
-    from hardwire.experiments.formats import plot as formats_plot  # noqa: PLC0415
-    from hardwire.experiments.shared import style  # noqa: PLC0415
-
-    return write_all(
-        folder,
-        {
-            "formats.csv": lambda path: write_csv(report, path),
-            "formats.png": lambda path: style.save_figure(
-                formats_plot.formats_figure(report), path
-            ),
-        },
-    )
-
-
-def write_csv(report: FormatReport, path: Path) -> None:
-    """One line per measurement, six significant digits; a field that does not apply is empty."""
-    rows = report.rows()
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 def _premises(report: FormatReport) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.experiments.replay.replay import Replay, config_text
-from hardwire.experiments.shared.folder import to_json, write_all
+from hardwire.experiments.shared.configuration import (
+    CONFIGURATION,
+    chip_configuration,
+    configuration,
+    server_configuration,
+)
+from hardwire.experiments.shared.folder import json_file, text_file, write_all
+from hardwire.models.chip import Chip
+from hardwire.models.gpu_server import BatchServer
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.server import Server
 from hardwire.simulator.serving.log import Status
 from hardwire.simulator.serving.metrics import Latency
+from hardwire.simulator.serving.replay import open_server
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +34,7 @@ FILES = (
     "memory.parquet",
     "summary.json",
     "config.yaml",
-    "configuration.json",
+    CONFIGURATION,
     "trace.json.gz",
 )
 
@@ -37,24 +48,52 @@ def save(done: Replay, folder: Path) -> list[Path]:
         If the folder cannot be made or written.
     """
     from hardwire.experiments.replay.trace import write_trace  # noqa: PLC0415 - most runs save nothing
-    from hardwire.experiments.report.data import replay_configuration  # noqa: PLC0415
-
-    def text(words: str) -> Callable[[Path], Any]:
-        return lambda path: path.write_text(words, encoding="utf-8")
 
     server = str(done.summary["server"])
     options = done.setup.model_dump(mode="json", exclude_none=True)
-    configuration = replay_configuration("replay", options, [done.setup.server])
     writers: dict[str, Callable[[Path], Any]] = {
         "requests.parquet": _parquet(requests_frame(done)),
         "adapters.parquet": _parquet(adapters_frame(done)),
         "memory.parquet": _parquet(memory_frame(done)),
-        "summary.json": text(to_json(done.summary) + "\n"),
-        "config.yaml": text(config_text(done.setup)),
-        "configuration.json": text(to_json(configuration) + "\n"),
+        "summary.json": json_file(done.summary),
+        "config.yaml": text_file(config_text(done.setup)),
+        CONFIGURATION: json_file(replay_configuration("replay", options, [done.setup.server])),
         "trace.json.gz": lambda path: write_trace(done.workload, done.log, path, server),
     }
     return write_all(folder, writers)
+
+
+def replay_configuration(
+    command: str, options: Mapping[str, Any], servers: list[str]
+) -> dict[str, Any]:
+    """The resolved configuration of ``hardwire replay`` or ``hardwire compare``.
+
+    Parameters
+    ----------
+    options : of the replay, by name.
+    servers : catalogue names or files.
+
+    Raises
+    ------
+    InputError
+        If a server's file, or its chip's, cannot be read.
+    """
+    opened = [open_server(name) for name in servers]
+    chips = {server.chip: Chip.open(server.chip) for server in opened if isinstance(server, Server)}
+    models = {
+        model.name: model
+        for model in (
+            *(server.model for server in opened if isinstance(server, BatchServer)),
+            *(LanguageModel.open(chip.model) for chip in chips.values()),
+        )
+    }
+    return configuration(
+        command,
+        {key: value for key, value in options.items() if value is not None},
+        next(iter(models.values())),
+        servers=[server_configuration(server) for server in opened],
+        chips=[chip_configuration(chip) for chip in chips.values()],
+    )
 
 
 def requests_frame(done: Replay) -> pd.DataFrame:

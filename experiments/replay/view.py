@@ -83,6 +83,16 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def four(value: float | None) -> str:
+    """A number in four digits, or a dash."""
+    return number(value, 4)
+
+
+def joule(value: float | None) -> str:
+    """An energy in three digits, or a dash."""
+    return number(value) if value is None else si(value, "J")
+
+
 def gib(value: float) -> str:
     """Bytes in GiB."""
     return f"{value / 2**30:,.2f} GiB"

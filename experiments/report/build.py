@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from hardwire.experiments.report.charts import CSS
-from hardwire.experiments.report.data import CONFIGURATION, RANKS
 from hardwire.experiments.report.page import Page
 from hardwire.experiments.report.replay import compare_page, replay_page
 from hardwire.experiments.report.run import run_page
 from hardwire.experiments.report.sweep import sweep_page
+from hardwire.experiments.run.save import RANKS
+from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.extras import needs
 from hardwire.models.errors import InputError
 from hardwire.models.files import file_size, read_bytes

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from hardwire.experiments.report.data import rank_curve
+from hardwire.experiments.run.curve import rank_curve
 from hardwire.experiments.shared.style import COLORS, INK, OPERATION_NAMES, STYLE
 from hardwire.models.language_model import TARGETS
 from hardwire.simulator.single import TARGET_TOKENS_PER_S, Result

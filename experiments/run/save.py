@@ -6,15 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hardwire.experiments.run.curve import rank_curve
+from hardwire.experiments.shared.configuration import (
+    CONFIGURATION,
+    chip_configuration,
+    configuration,
+)
 from hardwire.experiments.shared.folder import json_file, write_all
+from hardwire.experiments.shared.style import save_figure
 from hardwire.simulator.single import Result, tokens_frame
 
+RANKS = "rank.json"
 FILES = (
     "verdict.json",
-    "configuration.json",
+    CONFIGURATION,
     "breakdown.png",
     "rank.png",
-    "rank.json",
+    RANKS,
     "tokens.parquet",
     "trace.json.gz",
 )
@@ -32,17 +40,32 @@ def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
         If the folder cannot be made or written.
     """
     # Here, because matplotlib and pandas take longer to import than most runs take.
-    from hardwire.experiments.report.data import rank_curve, run_configuration  # noqa: PLC0415
-    from hardwire.experiments.run.plot import breakdown_figure, rank_figure, save_figure  # noqa: PLC0415
+    from hardwire.experiments.run.plot import breakdown_figure, rank_figure  # noqa: PLC0415
     from hardwire.experiments.run.trace import write_trace  # noqa: PLC0415
 
     writers: dict[str, Callable[[Path], Any]] = {
         "verdict.json": json_file(data),
-        "configuration.json": json_file(run_configuration(result)),
+        CONFIGURATION: json_file(run_configuration(result)),
         "breakdown.png": lambda path: save_figure(breakdown_figure(result), path),
         "rank.png": lambda path: save_figure(rank_figure(result), path),
-        "rank.json": json_file(rank_curve(result)),
+        RANKS: json_file(rank_curve(result)),
         "tokens.parquet": lambda path: tokens_frame(result).to_parquet(path, index=False),
         "trace.json.gz": lambda path: write_trace(result, path),
     }
     return write_all(folder, {name: writers[name] for name in FILES})
+
+
+def run_configuration(result: Result) -> dict[str, Any]:
+    """The resolved configuration of ``hardwire run``."""
+    adapter = result.adapter
+    options = {
+        "chip": result.chip.name,
+        "model": result.model.name,
+        "adapter": "none" if adapter is None else adapter.adapter.name,
+        "prompt": result.prompt,
+        "output": result.output,
+        "users": result.users,
+        "issue": result.chip.datapath.issue,
+        "engine": result.engine,
+    }
+    return configuration("run", options, result.model, chips=[chip_configuration(result.chip)])

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from hardwire.experiments.search.search import Search
-from hardwire.experiments.shared.folder import to_json, write_all
+from hardwire.experiments.shared.folder import json_file, write_all
+from hardwire.experiments.shared.style import save_figure
 
 FILES = ("front.csv", "trials.csv", "search.json", "search.png")
 
 
-def save_search(found: Search, folder: Path) -> list[Path]:
+def save(found: Search, folder: Path) -> list[Path]:
     """Write the front and all trials as CSV, the summary as JSON, and a figure.
 
     Raises
@@ -23,12 +24,11 @@ def save_search(found: Search, folder: Path) -> list[Path]:
     """
     # Here, because matplotlib takes longer to import than most of what is printed.
     from hardwire.experiments.search.plot import front_figure  # noqa: PLC0415
-    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
 
     writers = {
         "front.csv": lambda path: _write_csv(found, found.front, path),
         "trials.csv": lambda path: _write_csv(found, np.arange(found.trials), path),
-        "search.json": lambda path: path.write_text(to_json(found.to_dict()) + "\n", "utf-8"),
+        "search.json": json_file(found.to_dict()),
         "search.png": lambda path: save_figure(front_figure(found), path),
     }
     return write_all(folder, {name: writers[name] for name in FILES})

@@ -1,18 +1,13 @@
-"""Sensitivities as tables for the terminal, and their files."""
+"""Sensitivities as tables for the terminal."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from hardwire.experiments.sensitivity.sobol import MATTERS, MEASUREMENT, Input, Report, Sensitivity
-from hardwire.experiments.shared.folder import to_json, write_all
 from hardwire.experiments.shared.tables import QUIET, count, number, plain_table, si, span
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 from hardwire.models.chip import DECLARED
@@ -90,50 +85,3 @@ def _index(value: float, error: float) -> str:
 
 def _at(value: float) -> str:
     return "no fit" if math.isnan(value) else number(value)
-
-
-def save_sensitivity(report: Report, folder: Path) -> list[Path]:
-    """Write all inputs as JSON and CSV, and a figure for each metric.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written.
-    """
-    # Here, because matplotlib takes longer to import than most of what is printed.
-    from hardwire.experiments.sensitivity.plot import sensitivity_figure  # noqa: PLC0415
-    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
-
-    def picture(one: Sensitivity) -> Callable[[Path], Any]:
-        return lambda path: save_figure(sensitivity_figure(report, one), path)
-
-    writers: dict[str, Callable[[Path], Any]] = {
-        "sensitivity.json": lambda path: path.write_text(
-            to_json(report.to_dict()) + "\n", encoding="utf-8"
-        ),
-        "sensitivity.csv": lambda path: _write_csv(report, path),
-        **{f"sensitivity-{one.metric}.png": picture(one) for one in report.metrics},
-    }
-    return write_all(folder, writers)
-
-
-COLUMNS = (
-    "metric", "input", "value", "low", "high", "first", "first_error", "total", "total_error",
-    "at_low", "at_high",
-)  # fmt: skip
-
-
-def _write_csv(report: Report, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for one in report.metrics:
-            for effect in one.effects:
-                each = effect.input
-                writer.writerow(
-                    [
-                        one.metric, each.name, each.value, each.low, each.high,
-                        effect.first, effect.first_error, effect.total, effect.total_error,
-                        effect.at_low, effect.at_high,
-                    ]
-                )  # fmt: skip

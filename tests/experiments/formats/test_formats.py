@@ -292,7 +292,7 @@ def test_the_command_saves_both_files_or_none(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hardwire.experiments.shared.style.save_figure", full_disk)
+    monkeypatch.setattr("hardwire.experiments.formats.save.save_figure", full_disk)
     message = refused(monkeypatch, capsys, *arguments[:-1], out)
     assert "--save" in message and "No space left on device" in message
     assert {path.name: path.read_bytes() for path in out.iterdir()} == files[0]

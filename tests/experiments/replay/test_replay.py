@@ -425,7 +425,8 @@ def test_tables_fit_the_terminal(
 ) -> None:
     from rich.console import Console
 
-    from hardwire.experiments.replay.compare import compare, render
+    from hardwire.experiments.replay.compare import compare
+    from hardwire.experiments.replay.compare_view import render
 
     setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=40, adapters="4")
     console = Console(width=width, record=True, file=io.StringIO())

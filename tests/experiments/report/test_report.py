@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 from hardwire.experiments.cli import report as cli_report
 from hardwire.experiments.replay.replay import Setup
+from hardwire.experiments.replay.save import replay_configuration
 from hardwire.experiments.report.build import REPORT, read_page, render, write_report
 from hardwire.experiments.report.charts import Bar, Line, bars, plot, spans, stack
-from hardwire.experiments.report.data import CONFIGURATION, replay_configuration, run_configuration
+from hardwire.experiments.run.save import run_configuration
+from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.folder import to_json
 from hardwire.models import Chip, LanguageModel
 from hardwire.models.errors import InputError

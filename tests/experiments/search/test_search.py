@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from hardwire.experiments.cli import search as cli_search
 from hardwire.experiments.search.pareto import losses, non_dominated
-from hardwire.experiments.search.save import save_search
+from hardwire.experiments.search.save import save
 from hardwire.experiments.search.search import optuna_name, search
 from hardwire.experiments.sweep import Study, fidelity
 from hardwire.models.errors import InputError
@@ -206,7 +206,7 @@ def test_replay_fidelity(storage: str, tmp_path: Path) -> None:
     )
     found = search(study, trials=8, storage=storage, population=4)
     assert found.trials == 8
-    assert save_search(found, tmp_path)
+    assert save(found, tmp_path)
 
 
 def test_nothing_feasible_is_said(storage: str) -> None:
@@ -233,7 +233,7 @@ def test_a_study_without_objectives(storage: str) -> None:
 
 def test_files(storage: str, tmp_path: Path) -> None:
     found = search(lanes(), trials=100, storage=storage)
-    written = save_search(found, tmp_path / "out")
+    written = save(found, tmp_path / "out")
     assert all(path.stat().st_size for path in written)
     with (tmp_path / "out" / "front.csv").open() as file:
         rows = list(csv.DictReader(file))

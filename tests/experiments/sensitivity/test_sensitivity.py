@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from hardwire.experiments.cli import sensitivity as cli_sensitivity
+from hardwire.experiments.sensitivity.save import save
 from hardwire.experiments.sensitivity.sobol import (
     MEASUREMENT,
     Input,
@@ -25,7 +26,6 @@ from hardwire.experiments.sensitivity.sobol import (
     sobol_indices,
     sobol_sample,
 )
-from hardwire.experiments.sensitivity.view import save_sensitivity
 from hardwire.experiments.sweep import CLOSED_FORM, Design, evaluate
 from hardwire.models import Chip
 from hardwire.models.chip import DECLARED
@@ -262,7 +262,7 @@ def test_input_of_a_parameter() -> None:
 
 
 def test_files(free: Report, tmp_path: Path) -> None:
-    written = save_sensitivity(free, tmp_path)
+    written = save(free, tmp_path)
     assert {path.name for path in written} >= {"sensitivity-power_w.png", "sensitivity.csv"}
     with (tmp_path / "sensitivity.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, joule, key_of
-from hardwire.experiments.replay.view import goals, number, seconds
+from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, key_of
+from hardwire.experiments.replay.view import goals, joule, number, seconds
 from hardwire.experiments.shared.style import INK, PALETTE, STYLE
 
 MOST_TICKS = 3

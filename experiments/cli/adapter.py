@@ -1,0 +1,70 @@
+"""The commands ``adapter inspect`` and ``adapter make``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hardwire.experiments.cli.console import print_rich
+from hardwire.experiments.cli.options import ChipOption, ModelOption, SeedOption
+
+
+class Dtype(StrEnum):
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+def inspect(
+    path: Annotated[str, typer.Argument(help="PEFT folder, GGUF file or a shape.")],
+    chip: ChipOption = "hc1",
+    model: ModelOption = None,
+) -> None:
+    """Say what an adapter holds, whether it fits the chip, and if not why (exit status 1)."""
+    from hardwire.experiments.cli.view import adapter_table  # noqa: PLC0415
+    from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
+    from hardwire.models.chip import Chip  # noqa: PLC0415
+    from hardwire.models.errors import InputError  # noqa: PLC0415
+    from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
+    from hardwire.simulator.single import adapter_obstacle  # noqa: PLC0415
+
+    chosen = Chip.open(chip)
+    base = LanguageModel.open(model or chosen.model)
+    loaded = open_adapter(path, base)
+    if loaded is None:
+        raise InputError("none: is no adapter")
+    obstacle = adapter_obstacle(chosen, base, loaded)
+    print_rich(adapter_table(chosen, base, loaded, obstacle))
+    if obstacle is not None:
+        raise typer.Exit(1)
+
+
+def make(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
+    rank: Annotated[int, typer.Option(min=1, help="Rank of every module.")] = 16,
+    targets: Annotated[
+        str, typer.Option(help="all-linear, attention, mlp, qv, or names joined by +.")
+    ] = "all-linear",
+    model: Annotated[str, typer.Option(help="Catalogue name or config.json.")] = "llama-3.1-8b",
+    alpha: Annotated[float | None, typer.Option(help="lora_alpha [the rank].")] = None,
+    dtype: Annotated[Dtype, typer.Option(help="Format of the file.")] = Dtype.FLOAT16,
+    seed: SeedOption = 0,
+) -> None:
+    """Write a valid full-size PEFT adapter with random weights, for trying things out."""
+    from hardwire.models.adapter.adapter import write_adapter  # noqa: PLC0415
+    from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
+
+    base = LanguageModel.open(model)
+    made = write_adapter(out, base, rank, targets, alpha=alpha, dtype=dtype.value, seed=seed)
+    typer.echo(f"{out}: {made.parameters:,} parameters of rank {rank} for {base.name}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line, as a group."""
+    group = typer.Typer(help="Look into adapters, and make some.", no_args_is_help=True)
+    group.command()(inspect)
+    group.command()(make)
+    app.add_typer(group, name="adapter")

@@ -1,0 +1,111 @@
+"""The command ``run``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hardwire.experiments.cli.console import finish
+from hardwire.experiments.cli.options import (
+    ChipOption,
+    JsonOption,
+    ModelOption,
+    OutputOption,
+    PromptOption,
+    UsersOption,
+)
+
+DEFAULT_ADAPTER = "r16:all-linear"
+
+
+class Issue(StrEnum):
+    SERIAL = "serial"
+    PIPELINED = "pipelined"
+
+
+class EngineName(StrEnum):
+    COMPILED = "compiled"
+    REFERENCE = "reference"
+
+
+def run(
+    chip: ChipOption = "hc1",
+    model: ModelOption = None,
+    adapter: Annotated[
+        str,
+        typer.Option(
+            help="PEFT folder, GGUF file, a shape such as r16:all-linear:int8, or none.",
+        ),
+    ] = DEFAULT_ADAPTER,
+    prompt: PromptOption = 1024,
+    output: OutputOption = 1024,
+    users: UsersOption = 1,
+    issue: Annotated[Issue | None, typer.Option(help="Overrides the chip's.")] = None,
+    engine: Annotated[EngineName, typer.Option(help="Simulation engine.")] = EngineName.COMPILED,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any parameter; may be repeated."),
+    ] = None,
+    execute: Annotated[
+        bool,
+        typer.Option(
+            "--execute",
+            help="Also compute: the adapter's weights through the kernels and, where --model is a "
+            "folder with weights, the tokens themselves.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write JSON, plots, token times and a Perfetto trace."),
+    ] = None,
+) -> None:
+    """Simulate one chip and print the verdict, without and with an adapter."""
+    from hardwire.experiments.run import save as files  # noqa: PLC0415
+    from hardwire.experiments.run import view  # noqa: PLC0415
+    from hardwire.experiments.run.executed import Executed  # noqa: PLC0415
+    from hardwire.experiments.run.executed import execute as compute  # noqa: PLC0415
+    from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
+    from hardwire.models.chip import Chip  # noqa: PLC0415
+    from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
+    from hardwire.simulator.single import run as simulate  # noqa: PLC0415
+
+    chosen = Chip.open(chip)
+    changes = _settings(settings or [])
+    if issue is not None:
+        changes["datapath.issue"] = issue.value
+    if changes:
+        chosen = chosen.with_settings(changes)
+    base = LanguageModel.open(model or chosen.model)
+    loaded = open_adapter(adapter, base)
+    result = simulate(
+        chosen, base, loaded, prompt=prompt, output=output, users=users, engine=engine.value
+    )
+    finish(
+        compute(result, model) if execute else Executed(result),
+        lambda one: view.render(one.result, one.kernels, one.tokens),
+        lambda one, folder: files.save(one.result, one.to_dict(), folder),
+        as_json,
+        save,
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(run)
+
+
+def _settings(texts: list[str]) -> dict[str, str | float]:
+    """``["sram.capacity_mib=512"]`` as a mapping; the chip checks names, units and ranges."""
+    from hardwire.models.errors import InputError  # noqa: PLC0415
+
+    values: dict[str, str | float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise InputError(f"--set {text}: must be written NAME=VALUE")
+        values[name.strip()] = value.strip()
+    return values

@@ -1,0 +1,39 @@
+"""A report on number formats on disk: both files or none."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from hardwire.experiments.formats.measure import FormatReport
+from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.style import save_figure
+
+
+def save(report: FormatReport, folder: Path) -> list[Path]:
+    """Write formats.csv and formats.png to ``folder``, both or none.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+    from hardwire.experiments.formats.plot import formats_figure  # noqa: PLC0415 - matplotlib is slow
+
+    return write_all(
+        folder,
+        {
+            "formats.csv": lambda path: write_csv(report, path),
+            "formats.png": lambda path: save_figure(formats_figure(report), path),
+        },
+    )
+
+
+def write_csv(report: FormatReport, path: Path) -> None:
+    """One line per measurement, six significant digits; a field that does not apply is empty."""
+    rows = report.rows()
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})

@@ -1,0 +1,67 @@
+"""A comparison on disk: all files or none."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison
+from hardwire.experiments.replay.save import replay_configuration
+from hardwire.experiments.shared.configuration import CONFIGURATION
+from hardwire.experiments.shared.folder import json_file, text_file, write_all
+from hardwire.experiments.shared.style import save_figure
+
+
+def save(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write figure, numbers and a table to ``folder``, all or none.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+    from hardwire.experiments.replay.compare_plot import (  # noqa: PLC0415 - matplotlib is slow
+        compare_figure,
+    )
+
+    setup = comparison.setup.model_dump(mode="json", exclude={"server"}, exclude_none=True)
+    options = {**setup, "servers": list(comparison.named)}
+    configuration = replay_configuration("compare", options, list(comparison.named))
+    data = {
+        "servers": [one.summary for one in comparison.done],
+        "did_not_run": comparison.obstacles,
+    }
+    return write_all(
+        folder,
+        {
+            "compare.png": lambda path: save_figure(compare_figure(comparison), path),
+            "compare.json": json_file(data),
+            "compare.csv": text_file(_csv(comparison)),
+            CONFIGURATION: json_file(configuration),
+        },
+    )
+
+
+def _csv(comparison: Comparison) -> str:
+    """A line per server: the plain numbers of the summary, nested ones by dotted names."""
+    lines = []
+    for one in comparison.done:
+        flat = _flat({k: v for k, v in one.summary.items() if k != "definitions"})
+        lines.append({**flat, DID_NOT_RUN: ""})
+    lines += [{"server": name, DID_NOT_RUN: why} for name, why in comparison.obstacles.items()]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        found |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found

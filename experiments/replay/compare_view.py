@@ -1,0 +1,147 @@
+"""The tables of a comparison, a column per server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.text import Text
+
+from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, key_of
+from hardwire.experiments.replay.replay import Replay
+from hardwire.experiments.replay.view import (
+    BAD,
+    GOOD,
+    LATENCIES,
+    Definitions,
+    four,
+    goals,
+    joule,
+    losses,
+    number,
+    percent,
+    seconds,
+)
+from hardwire.experiments.shared.tables import QUIET, count, plain_table
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    value: Callable[[dict[str, Any]], float | None]
+    show: Callable[[Any], str]
+    better: int = 0  # 1 where more is better, −1 where less is, 0 where neither
+
+
+def _rows(data: dict[str, Any]) -> list[_Row]:
+    rows = [
+        _Row("Served, requests/s", key_of("served", "requests_per_s"), four, 1),
+        _Row("Served, output tok/s", key_of("output_tokens_per_s"), four, 1),
+        _Row("Served, prompt tok/s", key_of("served", "prompt_tokens_per_s"), four),
+        _Row("Goodput, requests/s", key_of("goodput"), four, 1),
+        _Row("Met the SLO", key_of("slo_met"), percent, 1),
+    ]
+    for key, name in LATENCIES.items():
+        for level in ("p50", "p99"):
+            rows.append(_Row(f"{name}, {level}", key_of(key, level), seconds, -1))
+    if data["adapters"]:
+        rows += [
+            _Row("Adapter hit rate", key_of("adapter_hit_rate"), percent, 1),
+            _Row("Swaps", key_of("swaps"), count),
+            _Row("Waiting for swaps", key_of("swap_wait_s"), seconds, -1),
+        ]
+    return [
+        *rows,
+        _Row("Compute busy", key_of("utilization", "compute", "mean"), percent),
+        _Row("Power, W", key_of("power_w"), four, -1),
+        _Row("Energy a token", key_of("energy_j_per_token"), joule, -1),
+        _Row("USD per M tokens", key_of("usd_per_million_tokens"), number, -1),
+    ]
+
+
+def render(comparison: Comparison) -> RenderableType:
+    """The tables of a comparison, as many beside each other as the terminal is wide."""
+    parts: list[RenderableType] = []
+    if comparison.done:
+        parts += [_headline(comparison), _Columns(comparison)]
+    for server, obstacle in comparison.obstacles.items():
+        parts.append(Text(f"\n{server} {DID_NOT_RUN}: {obstacle}", style=BAD))
+    for one in comparison.done:
+        for sentence in losses(one.summary):
+            parts.append(Text(f"\n{one.summary['server']}: {sentence}", style=BAD))
+    if comparison.done:
+        parts.append(Definitions(_definitions(comparison)))
+    return Group(*parts)
+
+
+def _definitions(comparison: Comparison) -> list[tuple[str, str]]:
+    """Words and meanings; where servers differ, one line for those that agree."""
+    by_word: dict[str, dict[str, list[str]]] = {}
+    for one in comparison.done:
+        for word, meaning in one.summary["definitions"].items():
+            by_word.setdefault(word, {}).setdefault(meaning, []).append(one.summary["server"])
+    lines = []
+    for word, meanings in by_word.items():
+        shown = word
+        for meaning, servers in meanings.items():
+            of_all = len(servers) == len(comparison.done)
+            lines.append((shown, meaning if of_all else f"{', '.join(servers)}: {meaning}"))
+            shown = ""
+    return lines
+
+
+def _headline(comparison: Comparison) -> RenderableType:
+    one = comparison.done[0]
+    text = Text()
+    text.append(one.words()[0], style="bold")
+    offered = one.summary["offered"]
+    text.append(
+        f"\noffered: {number(offered['requests_per_s'], 4)} requests/s, "
+        f"{number(offered['output_tokens_per_s'], 4)} output and "
+        f"{number(offered['prompt_tokens_per_s'], 4)} prompt tokens/s",
+    )
+    goal = goals(one.summary)
+    if one.summary["adapters"]:
+        adapters = [word for word in one.words() if " adapter" in word]
+        goal = ", ".join([*adapters, *([goal] if goal else [])])
+    text.append(f"\n{goal or 'no adapters, no SLO'}", style=QUIET)
+    return Panel(text, title="hardwire compare", title_align="left", expand=False)
+
+
+class _Columns:
+    """One column per server; a second table begins where the terminal ends."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        rows = _rows(self.comparison.done[0].summary)
+        label = max(len(row.name) for row in rows) + 2
+        group: list[Replay] = []
+        width = label
+        for one in self.comparison.done:
+            column = max(len(one.summary["server"]), 9) + 2
+            if group and width + column > options.max_width:
+                yield self._table(rows, group)
+                group, width = [], label
+            group.append(one)
+            width += column
+        yield self._table(rows, group)
+
+    def _table(self, rows: list[_Row], group: list[Replay]) -> RenderableType:
+        table = plain_table("", "", *(one.summary["server"] for one in group))
+        every = [one.summary for one in self.comparison.done]
+        for row in rows:
+            values = [row.value(data) for data in every]
+            known = [value for value in values if value is not None]
+            best = (max if row.better > 0 else min)(known) if row.better and known else None
+            shown = [row.show(value) for value in values]
+            # What reads alike leads alike, and nobody leads where all read alike.
+            leader = row.show(best) if best is not None and len(set(shown)) > 1 else None
+            cells = [row.show(row.value(one.summary)) for one in group]
+            cells = [f"[{GOOD}]{cell}[/]" if cell == leader else cell for cell in cells]
+            table.add_row(row.name, *cells)
+        return table

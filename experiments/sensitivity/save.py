@@ -1,0 +1,55 @@
+"""Sensitivities on disk: all files or none."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hardwire.experiments.sensitivity.sobol import Report, Sensitivity
+from hardwire.experiments.shared.folder import json_file, write_all
+from hardwire.experiments.shared.style import save_figure
+
+COLUMNS = (
+    "metric", "input", "value", "low", "high", "first", "first_error", "total", "total_error",
+    "at_low", "at_high",
+)  # fmt: skip
+
+
+def save(report: Report, folder: Path) -> list[Path]:
+    """Write all inputs as JSON and CSV, and a figure for each metric.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    # Here, because matplotlib takes longer to import than most of what is printed.
+    from hardwire.experiments.sensitivity.plot import sensitivity_figure  # noqa: PLC0415
+
+    def picture(one: Sensitivity) -> Callable[[Path], Any]:
+        return lambda path: save_figure(sensitivity_figure(report, one), path)
+
+    writers: dict[str, Callable[[Path], Any]] = {
+        "sensitivity.json": json_file(report.to_dict()),
+        "sensitivity.csv": lambda path: _write_csv(report, path),
+        **{f"sensitivity-{one.metric}.png": picture(one) for one in report.metrics},
+    }
+    return write_all(folder, writers)
+
+
+def _write_csv(report: Report, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for one in report.metrics:
+            for effect in one.effects:
+                each = effect.input
+                writer.writerow(
+                    [
+                        one.metric, each.name, each.value, each.low, each.high,
+                        effect.first, effect.first_error, effect.total, effect.total_error,
+                        effect.at_low, effect.at_high,
+                    ]
+                )  # fmt: skip

@@ -1,0 +1,110 @@
+"""The resolved configuration of what is saved: every parameter with kind, range and source.
+
+``configuration.json`` states them as the run had them, so that a report never shows what the
+catalogue has become since. Each room puts its own together from these parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.gpu_server import Batching, BatchServer
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import Parameter, Quantity, quantities
+from hardwire.models.server import Machine, Server
+
+CONFIGURATION = "configuration.json"
+
+
+def configuration(
+    command: str, options: Mapping[str, Any], model: LanguageModel, **parts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The whole of a command.
+
+    Parameters
+    ----------
+    options : of the command, by name.
+    parts : ``chips``, and ``servers`` where there are any, as the functions below give them.
+    """
+    return {
+        "hardwire": version("hardwire"),
+        "command": command,
+        "options": dict(options),
+        "model": model_configuration(model),
+        **parts,
+    }
+
+
+def model_configuration(model: LanguageModel) -> dict[str, Any]:
+    """Name and dimensions of a model."""
+    fields = ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab")
+    return {"name": model.name, **{field: int(getattr(model, field)) for field in fields}}
+
+
+def chip_configuration(chip: Chip) -> dict[str, Any]:
+    """A chip's parameters with their origin, and the measurement that one was fitted to.
+
+    Parameters that a user set carry ``filed``, the value of the file.
+    """
+    filed = chip.as_filed or chip
+    entries = []
+    for name, spec in DECLARED.items():
+        value = chip.value(name)
+        parameter = filed.parameters.get(name) or chip.parameters.get(name)
+        if parameter is None and name not in chip.overrides:
+            continue
+        entry = _entry(name, value, spec, parameter)
+        if name in chip.overrides:
+            entry["filed"] = _plain(filed.value(name))
+        entries.append(entry)
+    calibration = None if chip.calibration is None else chip.calibration.model_dump(mode="json")
+    return {
+        "name": chip.name,
+        "title": chip.title,
+        "process": chip.process_name,
+        "calibration": calibration,
+        "parameters": entries,
+    }
+
+
+def server_configuration(server: Server | BatchServer) -> dict[str, Any]:
+    """A server's parameters with their origin."""
+    is_batch = isinstance(server, BatchServer)
+    values: Any = server.batching if isinstance(server, BatchServer) else server.machine
+    declared = quantities(Batching if is_batch else Machine)
+    return {
+        "name": server.name,
+        "title": server.title,
+        "chip": None if isinstance(server, BatchServer) else server.chip,
+        "issue": None if isinstance(server, BatchServer) else server.issue,
+        "parameters": [
+            _entry(name, getattr(values, name), declared[name], parameter)
+            for name, parameter in server.parameters.items()
+        ],
+    }
+
+
+def _entry(name: str, value: Any, spec: Quantity, parameter: Parameter | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": name, "value": _plain(value), "unit": spec.unit}
+    found["meaning"] = spec.meaning
+    if parameter is not None:
+        found |= {
+            "kind": parameter.kind,
+            "range": None if parameter.range is None else list(parameter.range),
+            "source": parameter.source,
+        }
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A parameter's value as JSON has it; infinite is None."""
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() else number

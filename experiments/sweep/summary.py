@@ -1,0 +1,85 @@
+"""What a sweep has found: its best points, and why the others fall out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from hardwire.experiments.sweep.metrics import Better
+from hardwire.experiments.sweep.results import results, study_view
+from hardwire.experiments.sweep.runner import Swept
+
+BEST = 8
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is shown of a sweep.
+
+    Attributes
+    ----------
+    name : of the study's view in ``hardwire results``.
+    best : feasible points, best first by the first objective, or the first metric without one.
+    reasons : points by why they fall out, most first.
+    """
+
+    swept: Swept
+    name: str
+    best: pd.DataFrame
+    reasons: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of ``--json``, SI units."""
+        swept = self.swept
+        return {
+            "study": swept.study.name,
+            "title": swept.study.title,
+            "fidelity": swept.study.fidelity,
+            "store": str(swept.store),
+            "view": self.name,
+            "points": swept.study.points,
+            "computed": swept.counts.computed,
+            "reused": swept.counts.reused,
+            "failed": swept.counts.failed,
+            "feasible": swept.counts.feasible,
+            "interrupted": swept.interrupted,
+            "wall_s": swept.seconds,
+            "infeasible": self.reasons,
+            "best": self.best.to_dict(orient="records"),
+        }
+
+
+def aims(swept: Swept) -> dict[str, Better]:
+    """Metrics that decide what is best, and the better side: objectives, or else the metrics."""
+    study = swept.study
+    return dict(study.objectives) or {
+        name: study.known_metrics[name].better for name in study.metrics
+    }
+
+
+def summarize(swept: Swept) -> Summary:
+    """Ask the store for what is shown."""
+    study = swept.study
+    name = study_view(swept.folder)
+    wanted = list(dict.fromkeys([a.name for a in study.axes] + [*aims(swept), *study.metrics]))
+    columns = ", ".join(f'"{column}"' for column in wanted)
+    order = ", ".join(
+        f'"{metric}" {"DESC" if side == "max" else "ASC"} NULLS LAST'
+        for metric, side in aims(swept).items()
+    )
+    if swept.counts.points == 0:
+        return Summary(swept, name, pd.DataFrame(), {})
+    best = results(
+        swept.store,
+        f'SELECT {columns} FROM "{name}" WHERE feasible ORDER BY {order}, number LIMIT {BEST}',
+    )
+    reasons = results(
+        swept.store,
+        f'SELECT reason, count(*) AS n FROM "{name}" WHERE NOT feasible '
+        "GROUP BY ALL ORDER BY n DESC, reason",
+    )
+    return Summary(
+        swept, name, best, dict(zip(reasons["reason"], reasons["n"].tolist(), strict=True))
+    )
