@@ -9,30 +9,14 @@ import numpy as np
 
 from hardwire.experiments.sweep.design import Design, groups
 from hardwire.experiments.sweep.design import evaluate as closed_forms
-from hardwire.experiments.sweep.fidelity_replay import REPLAY, evaluate_replay
-from hardwire.experiments.sweep.metrics import CLOSED_FORM, Metric
+from hardwire.experiments.sweep.fidelity_replay import evaluate_replay
+from hardwire.experiments.sweep.metrics import CLOSED_FORM
 
 if TYPE_CHECKING:
     from hardwire.experiments.sweep.study import Study
 
 ENGINE_BLOCK = 1024
 """Points simulated at a time: the last token of each of their users is in memory."""
-
-ENGINE_ONLY: dict[str, Metric] = {
-    "breakdown_s.waiting": Metric("s", "decode time behind other users' tokens", "min"),
-    "breakdown_s.power_cap": Metric("s", "decode time that the power limit adds", "min"),
-}
-
-ENGINE: dict[str, Metric] = {**CLOSED_FORM, **ENGINE_ONLY}
-"""Rates and times are measured on simulated tokens. Power, energy, cost, area and SRAM are those of
-the closed forms, which ``hardwire run`` states too."""
-
-METRICS: dict[str, dict[str, Metric]] = {
-    "closed-form": CLOSED_FORM,
-    "engine": ENGINE,
-    "replay": REPLAY,
-}
-"""Metrics of each fidelity, by name."""
 
 _RATES = (
     "decode_tokens_per_s_user", "decode_tokens_per_s_chip", "token_s", "ttft_s",

@@ -29,7 +29,7 @@ def program_version() -> str:
     for package in ("models", "simulator", "kernels"):
         files += (root / package).rglob("*.py")
     files += (root / "simulator").rglob("*.yaml")  # presets of workloads
-    for name in ("design", "keys", "fidelity*", "store"):
+    for name in ("design", "keys", "metrics", "fidelity*", "store"):
         files += (root / "experiments/sweep").glob(f"{name}.py")
     files.sort()
     for file in files:

@@ -67,6 +67,88 @@ DETAIL: dict[str, Metric] = {
 
 CLOSED_FORM: dict[str, Metric] = {**HEADLINE, **DETAIL}
 
+ENGINE_ONLY: dict[str, Metric] = {
+    "breakdown_s.waiting": Metric("s", "decode time behind other users' tokens", "min"),
+    "breakdown_s.power_cap": Metric("s", "decode time that the power limit adds", "min"),
+}
+
+ENGINE: dict[str, Metric] = {**CLOSED_FORM, **ENGINE_ONLY}
+"""Rates and times are measured on simulated tokens. Power, energy, cost, area and SRAM are those of
+the closed forms, which ``hardwire run`` states too."""
+
+OF_CHIP = ("area_mm2.total", "die_mm2", "die_cost_usd")
+"""Closed forms of the chip on the cards, stored beside the replay's numbers."""
+
+
+def _spread(name: str, unit: str, meaning: str, parts: tuple[str, ...]) -> dict[str, Metric]:
+    better = "max" if name.startswith(("offered", "served", "utilization")) else "min"
+    return {
+        f"{name}.{part}": Metric(unit, f"{meaning}, {part}", better)  # type: ignore[arg-type]
+        for part in parts
+    }
+
+
+_LATENCY = ("mean", "p50", "p90", "p99")
+_USE = ("mean", "max")
+
+REPLAY: dict[str, Metric] = {
+    "goodput": Metric("requests/s", "completed requests that met every SLO", "max"),
+    "ttft_s.p99": Metric("s", "time to first token, p99", "min"),
+    "tpot_s.p99": Metric("s", "time per output token, p99", "min"),
+    "energy_j_per_token": Metric("J", "energy of the server per output token", "min"),
+    **_spread("ttft_s", "s", "time to first token", _LATENCY[:3]),
+    **_spread("tpot_s", "s", "time per output token", _LATENCY[:3]),
+    **_spread("e2e_s", "s", "last output token after arrival", _LATENCY),
+    "slo_met": Metric("", "share of all requests that met every SLO", "max"),
+    "output_tokens_per_s": Metric("tokens/s", "output tokens served", "max"),
+    **{
+        f"{side}.{rate}": Metric(unit, f"{side} {words}", "max")
+        for side in ("offered", "served")
+        for rate, unit, words in (
+            ("requests_per_s", "requests/s", "requests"),
+            ("output_tokens_per_s", "tokens/s", "output tokens"),
+            ("prompt_tokens_per_s", "tokens/s", "prompt tokens"),
+        )
+    },
+    "requests": Metric("", "requests of the workload", "max"),
+    "completed": Metric("", "requests completed", "max"),
+    "refused": Metric("", "requests that can never be served", "min"),
+    "unfinished": Metric("", "requests not ended where the replay stopped", "min"),
+    "duration_s": Metric("s", "from the first arrival to the end of the last request", "min"),
+    "generated_tokens": Metric("tokens", "output tokens", "max"),
+    "prompt_tokens": Metric("tokens", "prompt tokens", "max"),
+    "reused_prompt_tokens": Metric("tokens", "prompt tokens found in the KV cache", "max"),
+    "swaps": Metric("", "adapter loads", "min"),
+    "adapter_hit_rate": Metric("", "adapter resident when its request was let in", "max"),
+    "swap_wait_s": Metric("s", "waiting for adapters, all requests", "min"),
+    "swap_wait_share": Metric("", "share of the requests' time that waits for adapters", "min"),
+    "preemptions": Metric("", "requests that had to make room", "min"),
+    **_spread("utilization.compute", "", "busy share of the cards or GPUs", _USE),
+    **_spread("utilization.link", "", "busy share of the host links", _USE),
+    **_spread("utilization.disk", "", "busy share of the disk", _USE),
+    "sram.capacity_bytes": Metric("B", "memory of a card for KV and adapters", "max"),
+    "sram.peak_bytes": Metric("B", "KV and adapters at the peak of a card", "min"),
+    "sram.mean_bytes": Metric("B", "KV and adapters, mean over cards and time", "min"),
+    "sram.peak_kv_bytes": Metric("B", "KV at its peak", "min"),
+    "sram.mean_kv_bytes": Metric("B", "KV, mean", "min"),
+    "sram.peak_adapter_bytes": Metric("B", "adapters at their peak", "min"),
+    "sram.mean_adapter_bytes": Metric("B", "adapters, mean", "min"),
+    "energy_j": Metric("J", "energy of the whole server", "min"),
+    "power_w": Metric("W", "mean power of the whole server", "min"),
+    "usd": Metric("USD", "share of the purchase, and electricity", "min"),
+    "usd_per_million_tokens": Metric("USD", "cost per million output tokens", "min"),
+    **{name: CLOSED_FORM[name] for name in OF_CHIP},
+}
+"""Numbers of ``hardwire.simulator.serving.metrics.summarize``, nested names joined by dots; the
+closed forms of the chip. NaN where one is undefined: a percentile of no requests, a GPU's die."""
+
+METRICS: dict[str, dict[str, Metric]] = {
+    "closed-form": CLOSED_FORM,
+    "engine": ENGINE,
+    "replay": REPLAY,
+}
+"""Metrics of each fidelity, by name."""
+
 
 def check_metrics(names: Iterable[str], known: dict[str, Metric], where: str) -> tuple[str, ...]:
     """The names as given.

@@ -21,11 +21,16 @@ from hardwire.experiments.sweep.design import (
     evaluate,
     groups,
 )
-from hardwire.experiments.sweep.fidelity import METRICS
 from hardwire.experiments.sweep.fidelity_options import OPTIONS, read_options
-from hardwire.experiments.sweep.fidelity_replay import card_chip, check_replays, replay_keys
+from hardwire.experiments.sweep.fidelity_setup import card_chip, check_replays, replay_keys
 from hardwire.experiments.sweep.keys import KEY, point_keys, program_version
-from hardwire.experiments.sweep.metrics import HEADLINE, Better, Metric, check_metrics
+from hardwire.experiments.sweep.metrics import (
+    HEADLINE,
+    METRICS,
+    Better,
+    Metric,
+    check_metrics,
+)
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import read_yaml
@@ -154,7 +159,7 @@ class Study:
             replay=replay,
         )
         if fidelity == "replay":
-            check_replays(study, where, data.get("base", {}))
+            check_replays(replay, axes, data.get("base", {}), where)
         elif any(name in OPTIONS for name in (*settings, *data.get("base", {}))):
             raise InputError(f"{where}: options replay.… are for fidelity replay only")
         study._refuse_impossible(where)
@@ -203,7 +208,7 @@ class Study:
     def keys(self, settings: Mapping[str, np.ndarray]) -> np.ndarray:
         """Key of each point; see ``hardwire.experiments.sweep.keys``."""
         if self.fidelity == "replay":
-            return replay_keys(self, settings)
+            return replay_keys(self.replay, self.base.chip, self.columns, settings)
         points = len(next(iter(settings.values())))
         extra = ",".join(name for name in self.columns if name not in HEADLINE)
         context = {"version": program_version(), "fidelity": self.fidelity, "columns": extra}

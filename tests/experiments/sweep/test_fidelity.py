@@ -12,9 +12,9 @@ import pytest
 from hardwire.experiments.replay.replay import Setup, prepare, run
 from hardwire.experiments.sweep import Study
 from hardwire.experiments.sweep.design import OBSTACLES
-from hardwire.experiments.sweep.fidelity import METRICS, evaluate
+from hardwire.experiments.sweep.fidelity import evaluate
 from hardwire.experiments.sweep.fidelity_options import OPTIONS
-from hardwire.experiments.sweep.metrics import CLOSED_FORM
+from hardwire.experiments.sweep.metrics import CLOSED_FORM, METRICS
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.errors import InputError
 from hardwire.models.server import Server
