@@ -13,6 +13,8 @@ from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.folder import json_file, text_file, write_all
 from hardwire.experiments.shared.style import save_figure
 
+FILES = ("compare.png", "compare.json", "compare.csv", CONFIGURATION)
+
 
 def save(comparison: Comparison, folder: Path) -> list[Path]:
     """Write figure, numbers and a table to ``folder``, all or none.

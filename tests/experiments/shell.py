@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import pytest
 
@@ -26,10 +27,16 @@ class Shell:
         captured = self.capsys.readouterr()
         return status, captured.out, captured.err
 
-    def json(self, *arguments: object) -> dict:
-        status, out, err = self("run", *arguments, "--json")
-        assert status == 0, err
-        return json.loads(out)
+    def answer(self, *arguments: object) -> dict[str, Any]:
+        """The object that a command prints with ``--json``, and nothing else."""
+        status, out, err = self(*arguments, "--json")
+        assert (status, err) == (0, "")
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    def json(self, *arguments: object) -> dict[str, Any]:
+        """That of ``hardwire run``."""
+        return self.answer("run", *arguments)
 
     def refused(self, *arguments: object) -> str:
         """The one sentence on standard error; nothing on standard output, exit status 2."""

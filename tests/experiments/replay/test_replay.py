@@ -1,28 +1,18 @@
-"""``hardwire replay`` and ``hardwire compare`` as a user meets them: answers, files, bad input."""
+"""``hardwire replay`` as a user meets it: answers, files, bad input."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from serving_logs import made_log, made_workload
+from interrupts import interrupt_at
 from shell import Shell
 
-from hardwire.experiments.replay import compare as comparing
 from hardwire.experiments.replay import replay as replaying
 from hardwire.experiments.replay.save import FILES
-from hardwire.experiments.replay.trace import MOST_EVENTS, write_trace
-from hardwire.simulator.serving.load.workload import Workload
-from hardwire.simulator.serving.log import ServingLog
 
 PROMISED = {
     "server", "requests", "completed", "refused", "generated_tokens", "prompt_tokens",
@@ -32,11 +22,6 @@ PROMISED = {
 }  # fmt: skip
 SHORT = ["--requests", "60", "--adapters", "5"]
 CONV = ["replay", "azure-conv"]
-
-
-@pytest.fixture
-def hardwire(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -60,13 +45,6 @@ def catalogue(tmp_path: Path) -> Path:
     return path
 
 
-def answer(hardwire: Shell, *arguments: object) -> dict[str, Any]:
-    status, out, err = hardwire(*arguments, "--json")
-    assert (status, err) == (0, "")
-    found: dict[str, Any] = json.loads(out)
-    return found
-
-
 @pytest.mark.parametrize("server", ["hc1x10", "hc1x10-pipelined", "vllm-h100"])
 def test_replay_prints_its_tables(hardwire: Shell, server: str) -> None:
     status, out, err = hardwire(*CONV, *SHORT, "--server", server, "--slo", "ttft=0.2,tpot=0.02")
@@ -83,73 +61,73 @@ def test_replay_prints_its_tables(hardwire: Shell, server: str) -> None:
 
 @pytest.mark.parametrize("server", ["hc1x10", "vllm-h100"])
 def test_json_has_the_promised_keys(hardwire: Shell, server: str) -> None:
-    data = answer(hardwire, *CONV, *SHORT, "--server", server)
+    data = hardwire.answer(*CONV, *SHORT, "--server", server)
     assert data.keys() >= PROMISED and data["server"] == server
     for key in ("ttft_s", "tpot_s", "e2e_s"):
         assert data[key].keys() == {"mean", "p50", "p90", "p99"}
         assert 0 < data[key]["p50"] <= data[key]["p99"]
     assert data["requests"] == data["completed"] == 60
     assert data["swaps"] > 0 and data["wall_s"] > 0
-    again = answer(hardwire, *CONV, *SHORT, "--server", server)
+    again = hardwire.answer(*CONV, *SHORT, "--server", server)
     assert {**again, "wall_s": 0} == {**data, "wall_s": 0}
-    other = answer(hardwire, *CONV, *SHORT, "--server", server, "--seed", 1)
+    other = hardwire.answer(*CONV, *SHORT, "--server", server, "--seed", 1)
     assert other["generated_tokens"] != data["generated_tokens"]
 
 
 def test_engines_give_the_same_answer(hardwire: Shell) -> None:
     for server in ("hc1x10", "vllm-h100"):
         load = [*CONV, "--requests", "12", "--adapters", "3", "--server", server]
-        answers = [answer(hardwire, *load, "--engine", e) for e in ("compiled", "reference")]
+        answers = [hardwire.answer(*load, "--engine", e) for e in ("compiled", "reference")]
         assert {**answers[0], "wall_s": 0} == {**answers[1], "wall_s": 0}
 
 
 def test_no_adapters_are_adapters_off(hardwire: Shell, trace: Path) -> None:
     load = [*CONV, "--requests", "20"]
-    off, none = answer(hardwire, *load), answer(hardwire, *load, "--adapters", "0")
+    off, none = hardwire.answer(*load), hardwire.answer(*load, "--adapters", "0")
     assert {**off, "wall_s": 0} == {**none, "wall_s": 0}
     assert off["adapter_hit_rate"] is None and off["swaps"] == 0
     assert "Hit rate" not in hardwire(*load)[1]
-    assert answer(hardwire, "replay", trace, "--adapters", "0")["swaps"] == 0
+    assert hardwire.answer("replay", trace, "--adapters", "0")["swaps"] == 0
 
 
 def test_options_reach_the_server(hardwire: Shell) -> None:
     load = [*CONV, "--requests", "400", "--adapters", "64", "--rate", "60"]
-    base = answer(hardwire, *load)
-    slow = answer(hardwire, *load[:-2])  # the trace's own 5.53 requests/s
+    base = hardwire.answer(*load)
+    slow = hardwire.answer(*load[:-2])  # the trace's own 5.53 requests/s
     ratio = base["offered"]["requests_per_s"] / slow["offered"]["requests_per_s"]
     assert ratio == pytest.approx(60 / 5.53, rel=1e-3)
-    assert answer(hardwire, *load, "--slots", "2")["adapter_hit_rate"] < base["adapter_hit_rate"]
+    assert hardwire.answer(*load, "--slots", "2")["adapter_hit_rate"] < base["adapter_hit_rate"]
     # Smaller adapters: more of them stay.
-    assert answer(hardwire, *load, "--rank", "4")["adapter_hit_rate"] > base["adapter_hit_rate"]
-    spread = answer(hardwire, *load, "--routing", "round_robin")
+    assert hardwire.answer(*load, "--rank", "4")["adapter_hit_rate"] > base["adapter_hit_rate"]
+    spread = hardwire.answer(*load, "--routing", "round_robin")
     assert spread["adapter_hit_rate"] < base["adapter_hit_rate"]
-    local = answer(hardwire, *load, "--popularity", "local:0.95")
+    local = hardwire.answer(*load, "--popularity", "local:0.95")
     assert local["adapter_hit_rate"] > base["adapter_hit_rate"]
-    blocking = answer(hardwire, *load, "--swap", "blocking", "--prefetch", "0")
+    blocking = hardwire.answer(*load, "--swap", "blocking", "--prefetch", "0")
     assert blocking["swap_wait_s"] > base["swap_wait_s"]
-    capped = answer(hardwire, *load, "--power-limit", "1300")
+    capped = hardwire.answer(*load, "--power-limit", "1300")
     assert capped["e2e_s"]["mean"] > base["e2e_s"]["mean"]
-    cut = answer(hardwire, *CONV, "--duration", "30", "--until", "30", "--adapters", "3")
+    cut = hardwire.answer(*CONV, "--duration", "30", "--until", "30", "--adapters", "3")
     assert cut["duration_s"] == pytest.approx(30, rel=1e-3)
-    tight = answer(hardwire, *load, "--slo", "ttft=0.0001")
+    tight = hardwire.answer(*load, "--slo", "ttft=0.0001")
     assert tight["goodput"] == 0 and base["goodput"] == base["served"]["requests_per_s"]
 
 
 def test_each_adapter_at_its_rate(hardwire: Shell) -> None:
     load = ["replay", "sharegpt", "--adapters", "4", "--duration", "200"]
-    data = answer(hardwire, *load, "--adapter-rates", "2,0.5")
+    data = hardwire.answer(*load, "--adapter-rates", "2,0.5")
     assert data["requests"] == pytest.approx(1000, rel=0.2)
     assert data["offered"]["duration_s"] == 200
 
 
 def test_a_trace_with_adapters(hardwire: Shell, trace: Path, catalogue: Path) -> None:
-    plain = answer(hardwire, "replay", trace)
+    plain = hardwire.answer("replay", trace)
     assert (plain["requests"], plain["adapters"]) == (3, 2)
     assert plain["generated_tokens"] == 31 and plain["prompt_tokens"] == 350
     assert plain["adapter_hit_rate"] == 0 and plain["swaps"] == 2
-    pinned = answer(hardwire, "replay", trace, "--adapters", catalogue)
+    pinned = hardwire.answer("replay", trace, "--adapters", catalogue)
     assert pinned["adapter_hit_rate"] == 0.5 and pinned["swaps"] == 1
-    drawn = answer(hardwire, "replay", trace, "--adapters", 7, "--popularity", "uniform")
+    drawn = hardwire.answer("replay", trace, "--adapters", 7, "--popularity", "uniform")
     assert drawn["adapters"] == 7
 
 
@@ -190,7 +168,7 @@ def test_config_names_files_and_refuses_changed_ones(
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert hardwire("replay", "--config", config, "--save", "out")[0] == 0
     assert Path("out/requests.parquet").read_bytes() == before
-    assert answer(hardwire, "replay", "--config", config, "--server", "hc1x10")["swaps"] == 1
+    assert hardwire.answer("replay", "--config", config, "--server", "hc1x10")["swaps"] == 1
     trace.write_text(trace.read_text() + "2,10,10,law\n")
     assert "source" in (message := hardwire.refused("replay", "--config", config))
     assert "has changed" in message
@@ -225,20 +203,6 @@ def test_save_leaves_an_earlier_result_when_it_fails(
     status, _, err = hardwire(*CONV, *SHORT, "--save", folder)
     assert (status, err) == (130, "hardwire: interrupted\n")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, simulated_s: float) -> None:
-    """Press Ctrl-C at a time of the simulation."""
-    real = replaying.replay
-
-    def pressed(*arguments: Any, progress: Any, **options: Any) -> Any:
-        def press(now: float) -> None:
-            if now >= simulated_s:
-                raise KeyboardInterrupt
-
-        return real(*arguments, progress=press, **options)
-
-    monkeypatch.setattr(replaying, "replay", pressed)
 
 
 @pytest.mark.parametrize("server", ["hc1x10", "hc1x10-pipelined", "vllm-h100"])
@@ -364,7 +328,7 @@ def test_what_can_never_be_served_is_counted_or_refused(hardwire: Shell, tmp_pat
         "adapters:\n- {name: big, shape: r512:all-linear}\n- {name: small, shape: r8:qv}\n"
     )
     load = ["replay", trace, "--adapters", catalogue]
-    data = answer(hardwire, *load)
+    data = hardwire.answer(*load)
     assert (data["completed"], data["refused"]) == (2, 2)
     assert data["refusals"] == {"too_long": 1, "adapter_too_big": 1}
     out = hardwire(*load)[1]
@@ -372,116 +336,3 @@ def test_what_can_never_be_served_is_counted_or_refused(hardwire: Shell, tmp_pat
     message = hardwire.refused(*load, "--strict")
     assert "long.csv: request 1 " in message and "adapter big" in message and "2 of 4" in message
     assert not hardwire(*CONV, "--requests", "20", "--adapters", "3", "--strict")[0]
-
-
-def test_compare_side_by_side(hardwire: Shell, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    servers = "hc1x10,hc1x10-pipelined,vllm-h100,trtllm-h100"
-    load = ["compare", "azure-conv", *SHORT, "--servers", servers, "--slo", "ttft=0.2"]
-    status, out, err = hardwire(*load, "--schedule", "grouped", "--save", folder)
-    assert (status, err) == (0, "")
-    for words in ("hc1x10-pipelined", "vllm-h100", "TTFT, p99", "Energy a token", "Met the SLO",
-                  "trtllm-h100 did not run: serves the base", "Definitions"):  # fmt: skip
-        assert words in out, words
-    assert sorted(path.name for path in folder.iterdir()) == sorted(comparing.FILES)
-    assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
-    data = json.loads((folder / "compare.json").read_text())
-    assert [one["server"] for one in data["servers"]] == servers.split(",")[:3]
-    assert data["did_not_run"].keys() == {"trtllm-h100"}
-    with (folder / "compare.csv").open() as file:
-        lines = list(csv.DictReader(file))
-    assert [line["server"] for line in lines] == servers.split(",")
-    assert float(lines[2]["ttft_s.p99"]) == data["servers"][2]["ttft_s"]["p99"]
-    before = {name: (folder / name).read_bytes() for name in comparing.FILES}
-    assert hardwire(*load, "--schedule", "grouped", "--save", folder)[0] == 0
-    assert {name: (folder / name).read_bytes() for name in comparing.FILES} == before
-    alone = answer(hardwire, *CONV, *SHORT, "--schedule", "grouped", "--slo", "ttft=0.2")
-    assert {k: v for k, v in alone.items() if k != "wall_s"} == data["servers"][0]
-    as_json = answer(hardwire, *load)
-    assert [one["wall_s"] > 0 for one in as_json["servers"]] == [True] * 3
-
-
-def test_compare_where_nothing_runs(hardwire: Shell, tmp_path: Path) -> None:
-    load = ["compare", "azure-conv", *SHORT, "--servers", "trtllm-h100"]
-    status, out, _ = hardwire(*load, "--save", tmp_path / "out")
-    assert status == 0 and "did not run" in out
-    assert (tmp_path / "out" / "compare.png").exists()
-    assert "hc1x12" in hardwire.refused("compare", "azure-conv", "--servers", "hc1x10,hc1x12")
-    assert "twice" in hardwire.refused("compare", "azure-conv", "--servers", "hc1x10,hc1x10")
-    assert "--servers" in hardwire.refused("compare", "azure-conv", "--servers", ",")
-
-
-def test_compare_interrupted(hardwire: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt_at(monkeypatch, 100)
-    load = ["compare", "azure-conv", "--requests", "2000", "--servers", "hc1x10,vllm-h100"]
-    status, out, err = hardwire(*load)
-    assert status == 130 and "interrupted" in err
-    assert "Interrupted at" in out and "vllm-h100 did not run: interrupted before" in out
-
-
-@pytest.mark.parametrize("width", [60, 80, 110])
-def test_tables_fit_the_terminal(
-    hardwire: Shell, width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from rich.console import Console
-
-    from hardwire.experiments.replay.compare import compare
-    from hardwire.experiments.replay.compare_view import render
-
-    setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=40, adapters="4")
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(render(compare(setup, ["hc1x10", "hc1x10-pipelined", "vllm-h100"])))
-    text = console.export_text()
-    assert max(map(len, text.splitlines())) <= width
-    for server in ("hc1x10-pipelined", "vllm-h100"):
-        assert server in text
-    assert "…" not in text  # nothing is cut off
-
-
-def written_trace(workload: Workload, log: ServingLog, path: Path) -> dict[str, Any]:
-    write_trace(workload, log, path, "simple")
-    found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
-    return found
-
-
-def test_trace_opens_and_is_complete(tmp_path: Path) -> None:
-    workload = made_workload(80)
-    log = made_log(workload)
-    data = written_trace(workload, log, tmp_path / "trace.json.gz")
-    events = data["traceEvents"]
-    assert data["otherData"]["shown"] == "everything"
-    tracks = {(e["pid"], e["args"]["name"]) for e in events if e["name"] == "thread_name"}
-    assert tracks == {(p, n) for p in (2, 3) for n in ("compute", "adapter load", "evict")}
-    begins = [e for e in events if e["ph"] == "b"]
-    ends = {(e["id"], e["name"]): e["ts"] for e in events if e["ph"] == "e"}
-    assert len(begins) == len(ends) and {e["cat"] for e in begins} == {"queue", "chip"}
-    assert all(ends[e["id"], e["name"]] > e["ts"] for e in begins)
-    chip = {e["args"]["request"] for e in begins if e["name"] == "chip"}
-    assert chip == set(range(80))
-    loads = [e for e in events if e["ph"] == "X" and e["cat"] == "adapter load"]
-    assert len(loads) == log.swaps and all(e["dur"] > 0 for e in loads)
-    # On one track nothing overlaps: begin after the end before.
-    for pid in (2, 3):
-        busy = [e for e in events if e["ph"] == "X" and (e["pid"], e["cat"]) == (pid, "compute")]
-        assert all(a["ts"] + a["dur"] <= b["ts"] for a, b in pairwise(busy))
-    peak = max(sum(e["args"].values()) for e in events if e["ph"] == "C")
-    assert peak == (log.occupancy.kv_bytes + log.occupancy.adapter_bytes).max()
-
-
-def test_long_traces_are_thinned_and_say_so(tmp_path: Path) -> None:
-    workload = made_workload(40_000)
-    log = made_log(workload)
-    data = written_trace(workload, log, tmp_path / "trace.json.gz")
-    assert len(data["traceEvents"]) <= MOST_EVENTS + 100
-    assert data["otherData"]["shown"]["requests"].startswith("1 of ")
-    counters = [sum(e["args"].values()) for e in data["traceEvents"] if e["ph"] == "C"]
-    used = log.occupancy
-    assert max(counters) == (used.kv_bytes + used.adapter_bytes).max()
-
-
-def test_saved_trace_is_gzip_of_the_events(hardwire: Shell, tmp_path: Path) -> None:
-    assert hardwire(*CONV, *SHORT, "--save", tmp_path / "out")[0] == 0
-    data = json.loads(gzip.decompress((tmp_path / "out" / "trace.json.gz").read_bytes()))
-    names = {e["args"]["name"] for e in data["traceEvents"] if e["name"] == "process_name"}
-    assert "card 0" in names
-    assert np.isfinite([e["ts"] for e in data["traceEvents"] if "ts" in e]).all()

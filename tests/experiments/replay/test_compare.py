@@ -1,0 +1,81 @@
+"""``hardwire compare`` as a user meets it: tables, files, what did not run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from interrupts import interrupt_at
+from rich.console import Console
+from shell import Shell
+
+from hardwire.experiments.replay import replay as replaying
+from hardwire.experiments.replay.compare import compare
+from hardwire.experiments.replay.compare_save import FILES
+from hardwire.experiments.replay.compare_view import render
+
+SHORT = ["--requests", "60", "--adapters", "5"]
+
+
+def test_compare_side_by_side(hardwire: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    servers = "hc1x10,hc1x10-pipelined,vllm-h100,trtllm-h100"
+    load = ["compare", "azure-conv", *SHORT, "--servers", servers, "--slo", "ttft=0.2"]
+    status, out, err = hardwire(*load, "--schedule", "grouped", "--save", folder)
+    assert (status, err) == (0, "")
+    for words in ("hc1x10-pipelined", "vllm-h100", "TTFT, p99", "Energy a token", "Met the SLO",
+                  "trtllm-h100 did not run: serves the base", "Definitions"):  # fmt: skip
+        assert words in out, words
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
+    data = json.loads((folder / "compare.json").read_text())
+    assert [one["server"] for one in data["servers"]] == servers.split(",")[:3]
+    assert data["did_not_run"].keys() == {"trtllm-h100"}
+    with (folder / "compare.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["server"] for line in lines] == servers.split(",")
+    assert float(lines[2]["ttft_s.p99"]) == data["servers"][2]["ttft_s"]["p99"]
+    before = {name: (folder / name).read_bytes() for name in FILES}
+    assert hardwire(*load, "--schedule", "grouped", "--save", folder)[0] == 0
+    assert {name: (folder / name).read_bytes() for name in FILES} == before
+    alone = hardwire.answer(
+        "replay", "azure-conv", *SHORT, "--schedule", "grouped", "--slo", "ttft=0.2"
+    )
+    assert {k: v for k, v in alone.items() if k != "wall_s"} == data["servers"][0]
+    as_json = hardwire.answer(*load)
+    assert [one["wall_s"] > 0 for one in as_json["servers"]] == [True] * 3
+
+
+def test_compare_where_nothing_runs(hardwire: Shell, tmp_path: Path) -> None:
+    load = ["compare", "azure-conv", *SHORT, "--servers", "trtllm-h100"]
+    status, out, _ = hardwire(*load, "--save", tmp_path / "out")
+    assert status == 0 and "did not run" in out
+    assert (tmp_path / "out" / "compare.png").exists()
+    assert "hc1x12" in hardwire.refused("compare", "azure-conv", "--servers", "hc1x10,hc1x12")
+    assert "twice" in hardwire.refused("compare", "azure-conv", "--servers", "hc1x10,hc1x10")
+    assert "--servers" in hardwire.refused("compare", "azure-conv", "--servers", ",")
+
+
+def test_compare_interrupted(hardwire: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at(monkeypatch, 100)
+    load = ["compare", "azure-conv", "--requests", "2000", "--servers", "hc1x10,vllm-h100"]
+    status, out, err = hardwire(*load)
+    assert status == 130 and "interrupted" in err
+    assert "Interrupted at" in out and "vllm-h100 did not run: interrupted before" in out
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_tables_fit_the_terminal(
+    hardwire: Shell, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=40, adapters="4")
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(render(compare(setup, ["hc1x10", "hc1x10-pipelined", "vllm-h100"])))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    for server in ("hc1x10-pipelined", "vllm-h100"):
+        assert server in text
+    assert "…" not in text  # nothing is cut off
