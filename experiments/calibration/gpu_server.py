@@ -1,13 +1,11 @@
 """The fit behind ``vllm-h100``: step times from component runs of vLLM, with residuals.
 
-``python -m hardwire.experiments.calibration.gpu_server PATH`` reads the component CSV (one row per
-run: kind, folder, num_prompts, in_tokens, out_tokens, duration_s, mean_ttft_ms, mean_tpot_ms) and
-prints the coefficients beside those of the server file. Method and sources: docs/gpu-servers.md.
+The component CSV has one row per run: kind, folder, num_prompts, in_tokens, out_tokens, duration_s,
+mean_ttft_ms, mean_tpot_ms. Method and sources: docs/gpu-servers.md.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
 from collections.abc import Iterable, Sequence
@@ -16,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
-from hardwire.experiments.shared.tables import plain_table
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 
@@ -258,31 +254,3 @@ def fit(runs: Sequence[Run], server: BatchServer) -> Fit:
         "frontend_us": frontend * 1e3,
     }
     return Fit({name: float(value) for name, value in values.items()}, tuple(points))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the coefficients and the residual of every row."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("path", type=Path, help="CSV of the component runs")
-    path = parser.parse_args(arguments).path
-    console = Console(width=120)
-    try:
-        server = BatchServer.open(SERVER)
-        result = fit(read_runs(path), server)
-    except InputError as error:
-        raise SystemExit(f"error: {error}") from None
-    table = plain_table(f"Coefficients of {SERVER}", "parameter", "fitted", "in the file")
-    for name, value in result.values.items():
-        table.add_row(name, f"{value:.4g}", f"{getattr(server.batching, name):.4g}")
-    console.print(table)
-    residuals = plain_table("Rows", "run", "measured, ms", "fitted, ms", "error")
-    for point in result.points:
-        off = point.fitted / point.measured - 1
-        residuals.add_row(
-            point.label, f"{point.measured:.2f}", f"{point.fitted:.2f}", f"{off:+.1%}"
-        )
-    console.print(residuals)
-
-
-if __name__ == "__main__":
-    main()
