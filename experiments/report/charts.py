@@ -13,14 +13,7 @@ from typing import Any
 
 import numpy as np
 
-BLUE, ORANGE, RED, GREEN, VIOLET = "#1f5a92", "#e08214", "#b2182b", "#5aae61", "#8073ac"
-GREY, DARK = "#bdbdbd", "#525252"
-PALETTE = (BLUE, ORANGE, GREEN, VIOLET, RED, "#7f7f7f")
-OPERATION_COLORS = {
-    "rom": BLUE, "attention": ORANGE, "lora": RED, "norms_activations": GREEN,
-    "lm_head_sampling": VIOLET, "waiting": GREY, "power_cap": DARK,
-}  # fmt: skip
-"""As in the figures of ``hardwire.experiments.run.plot``."""
+from hardwire.experiments.shared.style import BLUE, INK, RED
 
 CSS = """
 .hw-bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: 3px 8px;
@@ -199,9 +192,9 @@ def plot(
         parts.append(_text(_LEFT - 5, y + 4, _short(tick), "end"))
     for tick in x_ticks:
         x = float(across(tick))
-        parts.append(_segment(x, floor, x, floor + 4, "#333333", 1))
+        parts.append(_segment(x, floor, x, floor + 4, INK, 1))
         parts.append(_text(x, floor + 16, _short(tick), "middle"))
-    parts.append(_segment(_LEFT, floor, WIDTH - _RIGHT, floor, "#333333", 1))
+    parts.append(_segment(_LEFT, floor, WIDTH - _RIGHT, floor, INK, 1))
     for line, (along, columns) in zip(lines, drawn, strict=True):
         if len(columns) > 1:
             band = [*zip(across(along), up(columns[1]), strict=True)]
@@ -216,7 +209,7 @@ def plot(
         )
     if limit is not None:
         y = float(up(limit))
-        parts.append(_segment(_LEFT, y, WIDTH - _RIGHT, y, "#333333", 1, dashed=True))
+        parts.append(_segment(_LEFT, y, WIDTH - _RIGHT, y, INK, 1, dashed=True))
     if point is not None:
         x, y = float(across(point[0])), float(up(point[1]))
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{RED}"/>')

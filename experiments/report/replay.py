@@ -20,17 +20,7 @@ from hardwire.experiments.replay.view import (
     percent,
     seconds,
 )
-from hardwire.experiments.report.charts import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PALETTE,
-    VIOLET,
-    Bar,
-    Line,
-    bars,
-    plot,
-)
+from hardwire.experiments.report.charts import Bar, Line, bars, plot
 from hardwire.experiments.report.page import (
     Block,
     Page,
@@ -40,6 +30,7 @@ from hardwire.experiments.report.page import (
     configuration_section,
     provenance_section,
 )
+from hardwire.experiments.shared.style import BLUE, GREEN, ORANGE, PALETTE, VIOLET
 from hardwire.experiments.shared.tables import count, mib, si
 
 Data = Mapping[str, Any]

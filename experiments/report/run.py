@@ -6,18 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hardwire.experiments.report.charts import (
-    BLUE,
-    GREY,
-    OPERATION_COLORS,
-    ORANGE,
-    Bar,
-    Line,
-    bars,
-    plot,
-    spans,
-    stack,
-)
+from hardwire.experiments.report.charts import Bar, Line, bars, plot, spans, stack
 from hardwire.experiments.report.page import (
     Block,
     Page,
@@ -27,7 +16,14 @@ from hardwire.experiments.report.page import (
     configuration_section,
     provenance_section,
 )
-from hardwire.experiments.shared.style import BLOCK_NAMES, OPERATION_NAMES
+from hardwire.experiments.shared.style import (
+    BLOCK_NAMES,
+    BLUE,
+    COLORS,
+    GREY,
+    OPERATION_NAMES,
+    ORANGE,
+)
 from hardwire.experiments.shared.tables import count, mib, si, span
 from hardwire.models.language_model import TARGETS
 
@@ -135,7 +131,7 @@ def _time(data: Data) -> Section:
             Bar(
                 OPERATION_NAMES[operation], value,
                 f"{value * 1e6:.2f} µs, {value / case['token_s']:.1%}",
-                OPERATION_COLORS[operation],
+                COLORS[operation],
             )
             for operation, value in case["breakdown_s"].items()
             if value or operation not in ("waiting", "power_cap")

@@ -20,19 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from hardwire.experiments.report.charts import (
-    BLUE,
-    CSS,
-    OPERATION_COLORS,
-    ORANGE,
-    Bar,
-    Line,
-    bars,
-    plot,
-    stack,
-)
+from hardwire.experiments.report.charts import CSS, Bar, Line, bars, plot, stack
 from hardwire.experiments.shared.extras import needs
-from hardwire.experiments.shared.style import OPERATION_NAMES
+from hardwire.experiments.shared.style import BLUE, COLORS, OPERATION_NAMES, ORANGE
 from hardwire.experiments.shared.tables import count, mib, si
 from hardwire.experiments.sweep.design import OBSTACLES, Design, evaluate
 from hardwire.models.adapter.shape import AdapterShape
@@ -248,7 +238,7 @@ def panels_html(answer: Answer) -> str:
     if not answer.obstacle:
         time = bars(
             [
-                Bar(OPERATION_NAMES[name], part, f"{part * 1e6:.2f} µs", OPERATION_COLORS[name])
+                Bar(OPERATION_NAMES[name], part, f"{part * 1e6:.2f} µs", COLORS[name])
                 for name, part in answer.breakdown_s.items()
                 if part or name in found.breakdown_s
             ]
