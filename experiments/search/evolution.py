@@ -14,12 +14,12 @@ from optuna import create_study
 from optuna import distributions as kinds
 from optuna.trial import FrozenTrial, create_trial
 
-from hardwire.experiments.search.pareto import losses, violations
 from hardwire.experiments.search.store import Direction, TrialStore
 from hardwire.experiments.sweep import Study
 from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.fidelity import evaluate
 from hardwire.experiments.sweep.metrics import Better
+from hardwire.experiments.sweep.pareto import losses, violations
 
 GENERATION = "hardwire:generation"
 """User attribute of a trial of ours."""

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hardwire.experiments.search.search import Search
-from hardwire.experiments.shared.style import COLORS, INK, STYLE
-from hardwire.experiments.sweep.metrics import Metric
+from hardwire.experiments.shared.style import COLORS, INK, STYLE, thousands
 
 MOST_OBJECTIVES = 4
 """Panels for the pairs of so many; further objectives are in the table."""
@@ -70,7 +69,7 @@ def _pair(
             linewidths=0, label="Pareto front",
         )  # fmt: skip
         bar = figure.colorbar(points, ax=axes, location="bottom", shrink=0.8, aspect=30)
-        bar.set_label(label(known[third]), fontsize=9)
+        bar.set_label(known[third].label, fontsize=9)
         bar.locator = MaxNLocator(4)
         bar.outline.set_visible(False)
         thousands(bar.ax.xaxis)
@@ -81,7 +80,7 @@ def _pair(
         (pair[1], axes.yaxis, axes.set_ylabel, "↑↓"),
     ):
         arrow = arrows[found.study.objectives[name] == "min"]
-        set_label(f"{fill(label(known[name]), 34)}\n{arrow} better")
+        set_label(f"{fill(known[name].label, 34)}\n{arrow} better")
         thousands(axis)
     axes.locator_params(nbins=6)
     if third is None:
@@ -105,18 +104,7 @@ def _history(axes: Axes, found: Search, name: str) -> None:
     )
     axes.set_xlabel("trials")
     metric = found.study.known_metrics[name]
-    axes.set_ylabel(f"{fill(label(metric), 34)}\n{'↑' if upward else '↓'} better")
+    axes.set_ylabel(f"{fill(metric.label, 34)}\n{'↑' if upward else '↓'} better")
     thousands(axes.xaxis)
     thousands(axes.yaxis)
     axes.legend(frameon=False, fontsize=8)
-
-
-def label(metric: Metric) -> str:
-    """What a metric means, and its unit."""
-    unit = metric.unit.replace("mm2", "mm²")
-    return f"{metric.meaning}{f', {unit}' if unit else ''}"
-
-
-def thousands(axis: Any) -> None:
-    """Numbers at the ticks with separators."""
-    axis.set_major_formatter(lambda value, _: f"{value:,.6g}" if abs(value) < 1e7 else f"{value:g}")

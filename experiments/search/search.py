@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from hardwire.experiments.search.pareto import losses, non_dominated
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep import Study
 from hardwire.experiments.sweep.keys import program_version
+from hardwire.experiments.sweep.pareto import losses, non_dominated
 from hardwire.models.errors import InputError
 
 TRIALS = 2000

@@ -9,7 +9,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hardwire.experiments.search.pareto import losses
 from hardwire.experiments.search.search import Search
 from hardwire.experiments.shared.tables import (
     QUIET,
@@ -21,6 +20,7 @@ from hardwire.experiments.shared.tables import (
     text_table,
 )
 from hardwire.experiments.sweep.metrics import Metric
+from hardwire.experiments.sweep.pareto import losses
 
 MOST_ROWS = 20
 

@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardwire.experiments.search.plot import label
 from hardwire.experiments.sensitivity.sobol import Report, Sensitivity
 from hardwire.experiments.sensitivity.view import input_value
 from hardwire.experiments.shared.style import COLORS, INK, STYLE
@@ -41,7 +40,7 @@ def sensitivity_figure(report: Report, one: Sensitivity) -> Figure:
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
         how = "calibrated parameter fitted again" if report.calibrated else "all ranges free"
         figure.suptitle(
-            f"{report.design.chip.name} · {label(CLOSED_FORM[one.metric])} · {how}",
+            f"{report.design.chip.name} · {CLOSED_FORM[one.metric].label} · {how}",
             x=0.01, ha="left", fontsize=11,
         )  # fmt: skip
     return figure
@@ -92,5 +91,5 @@ def _tornado(axes: Axes, one: Sensitivity, swings: list[Any]) -> None:
     axes.margins(x=0.16)
     axes.xaxis.set_major_formatter(lambda value, _: number(float(f"{value:.6g}")))
     axes.locator_params(axis="x", nbins=6)
-    axes.set_xlabel(label(CLOSED_FORM[one.metric]))
+    axes.set_xlabel(CLOSED_FORM[one.metric].label)
     axes.set_title("One at a time, others as filed", loc="left", fontsize=10)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, RED, GREEN, VIOLET = "#1f5a92", "#e08214", "#b2182b", "#5aae61", "#8073ac"
@@ -52,3 +53,8 @@ STYLE: Any = {
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, without the date and version that would change its bytes."""
     figure.savefig(path, dpi=160, metadata={"Software": None})
+
+
+def thousands(axis: Axis) -> None:
+    """Numbers at the ticks with separators."""
+    axis.set_major_formatter(lambda value, _: f"{value:,.6g}" if abs(value) < 1e7 else f"{value:g}")

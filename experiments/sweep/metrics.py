@@ -21,6 +21,12 @@ class Metric:
     meaning: str
     better: Better
 
+    @property
+    def label(self) -> str:
+        """What it means, and its unit, as an axis says it."""
+        unit = self.unit.replace("mm2", "mm²")
+        return f"{self.meaning}{f', {unit}' if unit else ''}"
+
 
 AREA_BLOCKS = (
     "rom", "sram", "matrix_adders", "attention", "lora", "vector_units", "sampling", "overhead",

@@ -11,13 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardwire.experiments.search.pareto import non_dominated
-from hardwire.experiments.search.plot import label, thousands
-from hardwire.experiments.shared.style import INK, STYLE
+from hardwire.experiments.shared.style import INK, STYLE, thousands
 from hardwire.experiments.shared.tables import number
 from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.design import NUMERIC
 from hardwire.experiments.sweep.metrics import Better
+from hardwire.experiments.sweep.pareto import non_dominated
 from hardwire.experiments.sweep.study import Study
 
 MOST_DOTS = 20_000
@@ -133,7 +132,7 @@ def _across(study: Study, points: pd.DataFrame) -> Axis:
 
 
 def _label(study: Study, name: str) -> str:
-    return label(study.known_metrics[name])
+    return study.known_metrics[name].label
 
 
 def _short(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +66,18 @@ def test_a_save_does_not_wait_for_what_draws(path: Path) -> None:
     modules = [n.module or "" for n in tree.body if isinstance(n, ast.ImportFrom)]
     if not path.stem.endswith("plot") and name_of(path) not in COMMANDS:
         assert not [module for module in modules if module.endswith("plot")]
+
+
+def test_rooms_build_on_each_other_in_one_direction() -> None:
+    """The what-if, which draws with the report's charts, is of no other room's use."""
+    left: dict[str, set[str]] = {}
+    for path in FILES:
+        if name_of(path) != "run/whatif.py":
+            text = path.read_text(encoding="utf-8")
+            others = set(re.findall(r"hardwire\.experiments\.(\w+)", text)) - {path.parent.name}
+            left.setdefault(path.parent.name, set()).update(others)
+    assert left.pop("shared") == set()
+    while free := [room for room, others in left.items() if not others & left.keys()]:
+        for room in free:
+            del left[room]
+    assert not left, f"these import each other: {sorted(left)}"

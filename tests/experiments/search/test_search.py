@@ -18,10 +18,10 @@ from searches import LANES, designs, lanes
 from typer.testing import CliRunner
 
 from hardwire.experiments.cli import search as cli_search
-from hardwire.experiments.search.pareto import losses, non_dominated
 from hardwire.experiments.search.save import save
 from hardwire.experiments.search.search import optuna_name, search
 from hardwire.experiments.sweep import Study, fidelity
+from hardwire.experiments.sweep.pareto import losses, non_dominated
 from hardwire.models.errors import InputError
 
 pytest.importorskip("optuna")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hardwire.experiments.sweep import Study
+from hardwire.experiments.sweep.study import Study
 
 
 def non_dominated(values: np.ndarray) -> np.ndarray:
