@@ -10,16 +10,6 @@ from pathlib import Path
 import pytest
 from shell import Shell
 
-from hardwire.models import LanguageModel
-from hardwire.models.adapter.adapter import write_adapter
-
-
-@pytest.fixture(scope="module")
-def small_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("adapters") / "tiny"
-    write_adapter(folder, LanguageModel.open("tinyllama-1.1b"), 4, "qv")
-    return folder
-
 
 def test_adapter_make_and_inspect(hardwire: Shell, tmp_path: Path) -> None:
     out = tmp_path / "mine"

@@ -12,17 +12,8 @@ from small_models import write_model
 
 from hardwire.experiments.run.tokens import SEED
 from hardwire.kernels.decoder.decoder import Decoder
-from hardwire.models import LanguageModel
-from hardwire.models.adapter.adapter import write_adapter
 
 SHORT = ["--prompt", "16", "--output", "8"]
-
-
-@pytest.fixture(scope="module")
-def small_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("adapters") / "tiny"
-    write_adapter(folder, LanguageModel.open("tinyllama-1.1b"), 4, "qv")
-    return folder
 
 
 def test_execute_counts_what_the_timing_model_charges(hardwire: Shell, small_adapter: Path) -> None:
