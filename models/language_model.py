@@ -19,6 +19,7 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """The Hugging Face ``model_type`` values that are modelled."""
 
+_WITH_KINDS = ("qwen2", "qwen3")  # families whose configs say of each layer whether it slides
 _MOE = "is a mixture of experts"
 _MLA = "uses multi-head latent attention (MLA)"
 _GEMMA = "is a Gemma model (GeGLU, scaled embeddings)"
@@ -58,6 +59,8 @@ def module_path(layer: int, target: str) -> str:
 _Width = Annotated[int, Field(strict=True, ge=1, le=2**20)]
 _Count = Annotated[int, Field(strict=True, ge=1, le=2**28)]
 _Flag = Annotated[bool, Field(strict=True)]
+# Kinds of rotary scaling that lengthen the context, as vLLM counts it (_get_and_verify_max_len).
+_STRETCHING = ("linear", "dynamic", "yarn")
 
 
 class _Config(BaseModel):
@@ -78,8 +81,50 @@ class _Config(BaseModel):
     mlp_bias: _Flag = False
     hidden_act: str = "silu"
     use_sliding_window: _Flag = False
-    sliding_window: _Count | None = None
+    # Where the key is absent, transformers has 4096 in all families that know windows.
+    sliding_window: _Count | None = 4096
+    max_window_layers: Annotated[int, Field(strict=True, ge=0)] = 28
     layer_types: list[str] | None = None
+
+
+def rope_fields(config: Mapping[str, Any], where: str) -> tuple[str, Mapping[str, Any]]:
+    """Return which field of a config.json scales the rotary embedding, and its content.
+
+    As in transformers 5 (`RotaryEmbeddingConfigMixin`), a ``rope_scaling`` that says anything wins
+    over ``rope_parameters``. Where it knows kinds of layers, in Qwen's families, parameters may
+    stand under each kind; those of full attention are meant.
+
+    Parameters
+    ----------
+    config : mapping
+        Content of the file.
+    where : str
+        Begins error messages.
+
+    Returns
+    -------
+    str
+        ``rope_scaling`` or ``rope_parameters``.
+    mapping
+        Empty where neither is there.
+
+    Raises
+    ------
+    InputError
+        If the field is no object.
+    """
+    field = "rope_scaling" if config.get("rope_scaling") else "rope_parameters"
+    content = config.get(field) or {}
+    if isinstance(content, Mapping) and config.get("model_type") in _WITH_KINDS:
+        content = content.get("full_attention", content)
+    if not isinstance(content, Mapping):
+        raise InputError(f"{where}: {field}: must be an object")
+    return field, content
+
+
+def rope_kind(content: Mapping[str, Any]) -> Any:
+    """Return the kind of scaling of `rope_fields`; ``type`` is the older name of ``rope_type``."""
+    return content.get("rope_type", content.get("type", "default"))
 
 
 @dataclass(frozen=True)
@@ -91,8 +136,11 @@ class LanguageModel:
     name : str
     family : str
         Hugging Face ``model_type``, one of `FAMILIES`.
-    layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, max_position : int
+    layers, hidden, intermediate, heads, kv_heads, head_dim, vocab : int
         Dimensions as in the model's config.json.
+    max_position : int
+        Longest context in tokens: ``max_position_embeddings``, stretched by YaRN, linear and
+        dynamic scaling of the rotary embedding as vLLM does.
     tied_embeddings : bool
         The LM head is the embedding matrix; its weights exist once.
     attention_bias, output_bias, mlp_bias : bool
@@ -260,7 +308,8 @@ def _build(config: Mapping[str, Any], where: str, name: str) -> LanguageModel:
 
     if fields.hidden_act != "silu":
         raise InputError(f"{where}: hidden_act: must be 'silu', not '{fields.hidden_act}'")
-    if window := _active_window(family, fields):
+    max_position = _max_position(config, fields.max_position_embeddings, where)
+    if window := _active_window(family, fields, max_position):
         raise InputError(f"{where}: {window} sliding-window attention, which is not modelled yet")
     heads = fields.num_attention_heads
     # Only Llama's config class falls back to one KV head per head where the key is absent: those
@@ -283,7 +332,7 @@ def _build(config: Mapping[str, Any], where: str, name: str) -> LanguageModel:
         head_dim=_head_dim(family, fields, where),
         vocab=fields.vocab_size,
         tied_embeddings=fields.tie_word_embeddings,
-        max_position=fields.max_position_embeddings,
+        max_position=max_position,
         # Hugging Face reads attention_bias in Llama and Qwen3 only: Mistral never has biases and
         # Qwen2 always has them, on q, k and v.
         attention_bias=family == "qwen2" or (family != "mistral" and fields.attention_bias),
@@ -310,13 +359,35 @@ def _head_dim(family: str, fields: _Config, where: str) -> int:
     return head_dim
 
 
-def _active_window(family: str, fields: _Config) -> str | None:
-    """Say which field switches sliding windows on; their mere size does not in Qwen's files."""
-    if fields.layer_types and any(kind != "full_attention" for kind in fields.layer_types):
+def _max_position(config: Mapping[str, Any], stated: int, where: str) -> int:
+    field, scaling = rope_fields(config, where)
+    kind = rope_kind(scaling)
+    if kind not in _STRETCHING:
+        return stated
+    begin = scaling.get("original_max_position_embeddings") if kind == "yarn" else None
+    values = {
+        "factor": scaling.get("factor", 1),
+        "original_max_position_embeddings": stated if begin is None else begin,
+    }
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 2**28:
+            raise InputError(
+                f"{where}: {field}.{key}: must be a number from 1 to {2**28}, not {value!r:.40}"
+            )
+    return int(math.prod(values.values()))
+
+
+def _active_window(family: str, fields: _Config, max_position: int) -> str | None:
+    """Say which field makes layers slide, as transformers decides; a window may lie unused."""
+    kinds, window = fields.layer_types, fields.sliding_window
+    if kinds and any(kind != "full_attention" for kind in kinds):
         return "layer_types: asks for"
-    if family in ("qwen2", "qwen3") and fields.use_sliding_window:
+    if window is None or window >= max_position:
+        return None
+    if family == "mistral":
+        absent = "" if "sliding_window" in fields.model_fields_set else "absent, which stands for "
+        return f"sliding_window: {absent}{window} asks for"
+    slides = fields.use_sliding_window and fields.max_window_layers < fields.num_hidden_layers
+    if family in _WITH_KINDS and slides and not kinds:
         return "use_sliding_window: asks for"
-    window = fields.sliding_window
-    if family == "mistral" and window and window < fields.max_position_embeddings:
-        return f"sliding_window: {window} asks for"
     return None

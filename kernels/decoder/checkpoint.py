@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from hardwire.models.adapter.files import (
     PICKLE_SUFFIXES,
     StoredTensor,
+    missing,
     read_safetensors,
     refuse_pickle,
     shown,
+    standard_names,
 )
 from hardwire.models.errors import InputError
 from hardwire.models.files import read_json_object, reason
@@ -57,7 +59,7 @@ class Checkpoint:
     model
         Every tensor of `model.tensors()` must be there with its shape. Where embeddings are tied,
         a stored LM head is ignored, as transformers does; so are the rotary frequencies that old
-        checkpoints carry.
+        checkpoints carry. Names may carry the marks that `standard_names` knows.
 
     Raises
     ------
@@ -67,25 +69,29 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path, model: LanguageModel) -> None:
-        found: dict[str, StoredTensor] = {}
+        stored: dict[str, StoredTensor] = {}
         for path in _files(folder):
             for name, tensor in read_safetensors(path).items():
-                if name in found:
-                    raise InputError(f"{path}: {shown(name)}: is also in {found[name].path.name}")
-                found[name] = tensor
+                if name in stored:
+                    raise InputError(f"{path}: {shown(name)}: is also in {stored[name].path.name}")
+                stored[name] = tensor
+        found = standard_names(stored)
         expected = model.tensors()
         for name, shape in expected.items():
             if name not in found:
-                raise InputError(f"{folder}: {name}: this tensor of {model.name} is missing")
-            if found[name].shape != shape:
+                raise missing(name, f"this tensor of {model.name}", stored, folder)
+            tensor = found[name]
+            if tensor.shape != shape:
                 raise InputError(
-                    f"{found[name].path}: {name}: shape must be {shape} for {model.name}, not "
-                    f"{found[name].shape}"
+                    f"{tensor.path}: {shown(tensor.name)}: shape must be {shape} for "
+                    f"{model.name}, not {tensor.shape}"
                 )
         for name, tensor in found.items():
             tied_head = name == "lm_head.weight" and model.tied_embeddings
             if name not in expected and not tied_head and not name.endswith("rotary_emb.inv_freq"):
-                raise InputError(f"{tensor.path}: {shown(name)}: is no tensor of {model.name}")
+                raise InputError(
+                    f"{tensor.path}: {shown(tensor.name)}: is no tensor of {model.name}"
+                )
         self._tensors = found
 
     def read(self, name: str) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.models.errors import InputError
+from hardwire.models.language_model import rope_fields, rope_kind
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Rope:
         ----------
         config
             The file's content. Both layouts are read: `rope_theta` with `rope_scaling`, and the
-            `rope_parameters` of transformers 5.
+            `rope_parameters` of transformers 5. Where both are there, `rope_scaling` wins, and
+            what it does not say is not taken from `rope_parameters`.
         where
             Begins error messages, normally the file's path.
 
@@ -56,15 +58,13 @@ class Rope:
             If a field is missing or out of range, or the kind of scaling is neither `default` nor
             `llama3`.
         """
-        field = "rope_parameters" if config.get("rope_parameters") else "rope_scaling"
-        scaling = config.get(field) or {}
-        if not isinstance(scaling, Mapping):
-            raise InputError(f"{where}: {field}: must be an object")
-        if config.get("partial_rotary_factor", scaling.get("partial_rotary_factor", 1)) != 1:
+        field, scaling = rope_fields(config, where)
+        share = scaling.get("partial_rotary_factor", config.get("partial_rotary_factor"))
+        if share not in (None, 1):
             raise InputError(f"{where}: partial_rotary_factor: must be 1, the whole head is turned")
         theta = scaling.get("rope_theta", config.get("rope_theta", 10_000.0))
         _check_positive(theta, f"{where}: rope_theta")
-        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        kind = rope_kind(scaling)
         if kind == "default":
             return cls(float(theta))
         if kind != "llama3":

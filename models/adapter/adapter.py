@@ -18,11 +18,13 @@ from hardwire.models.adapter.files import (
     PICKLE_SUFFIXES,
     StoredTensor,
     encode,
+    missing,
     read_gguf,
     read_safetensors,
     refuse_pickle,
     safetensors_header,
     shown,
+    standard_names,
 )
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
@@ -405,7 +407,7 @@ def _open_peft(folder: Path, model: LanguageModel) -> Adapter:
     config_path = folder / _CONFIG
     expected = placements(read_json_object(config_path), model, str(config_path))
     weights_path = folder / _WEIGHTS
-    tensors = read_safetensors(weights_path)
+    tensors = standard_names(read_safetensors(weights_path), _KEY_PREFIX)
 
     modules = _modules(expected, model)
     pairs = {}
@@ -418,14 +420,14 @@ def _open_peft(folder: Path, model: LanguageModel) -> Adapter:
                 f"{weights_path}: {a.name}: its rank is {a.shape[0]}, but "
                 f"{_CONFIG} gives {module.rank}"
             )
-    for name in tensors:
-        raise InputError(f"{weights_path}: {shown(name)}: {_why_foreign(name)}")
+    for name, tensor in tensors.items():
+        raise InputError(f"{weights_path}: {shown(tensor.name)}: {_why_foreign(name)}")
     return Adapter(folder.absolute().name, modules, None, folder, pairs)
 
 
 def _pop(tensors: dict[str, StoredTensor], name: str, path: Path) -> StoredTensor:
     if name not in tensors:
-        raise InputError(f"{path}: {name}: this tensor is missing")
+        raise missing(name, "this tensor", (t.name for t in tensors.values()), path)
     return tensors.pop(name)
 
 

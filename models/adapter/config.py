@@ -6,7 +6,7 @@ Source: huggingface/peft, ``tuners/lora/config.py``, ``tuners/tuners_utils.py``
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -200,13 +200,15 @@ class _Targets:
         for path in _OUTSIDE_LAYERS:
             if self.targets.fullmatch(path) and not self.excluded.fullmatch(path):
                 raise InputError(f"{field}: includes {path}, which can have no adapter: {_IN_ROM}")
-        paths = [module_path(layer, t) for layer in range(model.layers) for t in TARGETS]
+        # PEFT passes over a listed name that nothing has, as long as another one matches; what is
+        # there and no linear layer it refuses.
+        linear = {module_path(layer, t) for layer in range(model.layers) for t in TARGETS}
         for name in self.listed:
-            if not any(path == name or path.endswith(f".{name}") for path in paths):
-                raise InputError(
-                    f"{field}: '{name}' is no linear layer of {model.name}"
-                    f"{did_you_mean(name, TARGETS)}"
-                )
+            if _ends(name, linear) or (places and not _ends(name, _modules(model))):
+                continue
+            raise InputError(
+                f"{field}: '{name}' is no linear layer of {model.name}{did_you_mean(name, TARGETS)}"
+            )
         for number in self.layers or []:
             if not 0 <= number < model.layers:
                 raise InputError(
@@ -215,6 +217,19 @@ class _Targets:
                 )
         if not places:
             raise InputError(f"{field}: matches no linear layer of {model.name}")
+
+
+def _modules(model: LanguageModel) -> set[str]:
+    """Paths of all modules that have weights, and of those that hold them."""
+    paths: set[str] = set()
+    for tensor in model.tensors():
+        parts = tensor.split(".")[:-1]
+        paths.update(".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return paths
+
+
+def _ends(name: str, paths: Iterable[str]) -> bool:
+    return any(path == name or path.endswith(f".{name}") for path in paths)
 
 
 def _compile(pattern: str, where: str, template: str = "{}") -> re.Pattern[str]:

@@ -41,6 +41,11 @@ _ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 # All exponent bits set is infinity or NaN in each of the three formats.
 _EXPONENT = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 
+_WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_ROOTS = ("base_model", "model", "language_model")
+_DECODER_PARTS = ("layers", "embed_tokens", "norm", "lm_head")
+_LORA_HALVES = ("lora_A", "lora_B")
+
 
 @dataclass(frozen=True)
 class StoredTensor:
@@ -104,6 +109,58 @@ class StoredTensor:
 def shown(name: str) -> str:
     """Return a name from a file, fit to be printed: no control characters, not without end."""
     return name if len(name) <= 120 and name.isprintable() else f"{name[:80]!r}"
+
+
+def standard_names(
+    tensors: Mapping[str, StoredTensor], prefix: str = ""
+) -> dict[str, StoredTensor]:
+    """Return tensors under the names that Hugging Face gives them, where those are unambiguous.
+
+    Tools leave marks of their own in names: ``_orig_mod.`` (torch.compile), ``module.`` (DDP), the
+    ``language_model.`` of a model that also sees, a missing ``base_model.model.`` or ``model.``,
+    and the adapter's name behind ``lora_A`` and ``lora_B``. Names in which no part of a decoder is
+    recognized stay as they are.
+
+    Parameters
+    ----------
+    tensors : mapping
+        By stored name.
+    prefix : str
+        What stands before every name: ``base_model.model.`` in PEFT's files.
+
+    Raises
+    ------
+    InputError
+        If two stored names mean the same tensor, or an adapter's file holds several adapters.
+    """
+    found: dict[str, StoredTensor] = {}
+    adapters: set[str] = set()
+    for stored, tensor in tensors.items():
+        parts = [part for part in stored.split(".") if part not in _WRAPPERS]
+        while parts and parts[0] in _ROOTS:
+            del parts[0]
+        name = stored
+        if parts and parts[0] in _DECODER_PARTS:
+            root = [] if parts[0] == "lm_head" else ["model"]
+            if len(parts) > 3 and parts[-3] in _LORA_HALVES:
+                adapters.add(parts.pop(-2))
+            name = prefix + ".".join(root + parts)
+        if name in found:
+            other = shown(found[name].name)
+            raise InputError(f"{tensor.path}: {shown(stored)}: means the same tensor as {other}")
+        found[name] = tensor
+    if len(adapters) > 1:
+        path = next(iter(tensors.values())).path
+        names = ", ".join(map(shown, sorted(adapters)[:5]))
+        raise InputError(f"{path}: holds {len(adapters)} adapters ({names}); save one alone")
+    return found
+
+
+def missing(name: str, what: str, stored: Iterable[str], path: Path) -> InputError:
+    """Return the refusal for a tensor that is not there: what was sought, and what was found."""
+    first, *more = [*map(shown, stored)][:2] or ["nothing else"]
+    found = f"{first} and others" if more else first
+    return InputError(f"{path}: {name}: {what} is missing; the file holds {found}")
 
 
 def refuse_pickle(path: Path) -> None:

@@ -177,7 +177,24 @@ def test_absent_kv_heads_mean_one_per_head_in_llama_only() -> None:
         ({"model_type": ["llama"]}, "model_type: must be one of"),
         ({"num_local_experts": 8}, "num_local_experts: .*mixture of experts"),
         ({"kv_lora_rank": 512}, "kv_lora_rank: .*multi-head latent attention"),
-        ({"model_type": "qwen2", "use_sliding_window": True}, "use_sliding_window: asks"),
+        (
+            {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 128}
+            | {"max_window_layers": 1},
+            "use_sliding_window: asks",
+        ),
+        (
+            {"model_type": "mistral", "max_position_embeddings": 8192},
+            "sliding_window: absent, which stands for 4096 asks for",
+        ),
+        ({"rope_scaling": 3}, "rope_scaling: must be an object"),
+        (
+            {"rope_scaling": {"rope_type": "yarn", "factor": "4"}},
+            "rope_scaling.factor: must be a number from 1 to 268435456, not '4'",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "linear", "factor": 0.5}},
+            "rope_parameters.factor: must be a number from 1",
+        ),
         ({"model_type": "mistral", "sliding_window": 128}, "sliding_window: 128 asks for"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types: asks for"),
     ],
@@ -201,6 +218,69 @@ def test_an_inactive_sliding_window_is_no_obstacle() -> None:
     assert LanguageModel.from_config(TINY | qwen).family == "qwen2"
     wide = {"model_type": "mistral", "sliding_window": 256}
     assert LanguageModel.from_config(TINY | wide).family == "mistral"
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sliding_window": None, "max_window_layers": 1},
+        {"sliding_window": 128, "max_window_layers": 2},
+        {"sliding_window": 128},  # 28 layers are before the first that slides
+        {"sliding_window": 256, "max_window_layers": 0},  # as long as the context
+        {"sliding_window": 128, "max_window_layers": 0, "layer_types": ["full_attention"] * 2},
+    ],
+    ids=["null", "past-last-layer", "default", "as-long-as-context", "layer-types"],
+)
+def test_qwen_in_which_no_layer_slides_is_read(family: str, change: dict[str, object]) -> None:
+    config = TINY | {"model_type": family, "use_sliding_window": True} | change
+    assert LanguageModel.from_config(config).layers == 2
+
+
+@pytest.mark.parametrize("folder", ["window-null", "window-past-last-layer"])
+def test_reported_qwen_in_which_no_layer_slides(shared_data: Path, folder: str) -> None:
+    model = LanguageModel.from_config(shared_data / "reports/qwen2-no-layer-slides" / folder)
+    assert (model.family, model.max_position) == ("qwen2", 2048)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "context"),
+    [
+        ({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 200}, 800),
+        ({"rope_type": "yarn", "factor": 4.0}, 1024),
+        ({"rope_type": "yarn", "original_max_position_embeddings": 200}, 200),
+        ({"rope_type": "linear", "factor": 2.5}, 640),
+        ({"rope_type": "dynamic", "factor": 2}, 512),
+        ({"rope_type": "dynamic", "type": "yarn", "factor": 1.3}, 332),
+        ({"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 64}, 256),
+        ({"rope_type": "longrope", "factor": 8.0}, 256),
+        ({"rope_type": "default"}, 256),
+        (None, 256),
+    ],
+)
+@pytest.mark.parametrize("field", ["rope_scaling", "rope_parameters"])
+def test_the_context_follows_rope_scaling_as_in_vllm(
+    field: str, scaling: dict[str, object] | None, context: int
+) -> None:
+    assert LanguageModel.from_config(TINY | {field: scaling}).max_position == context
+
+
+def test_the_context_follows_the_scaling_that_wins() -> None:
+    beside = {
+        "rope_parameters": {"rope_type": "linear", "factor": 2},
+        "rope_scaling": {"rope_type": "linear", "factor": 4},
+    }
+    assert LanguageModel.from_config(TINY | beside).max_position == 1024
+    assert LanguageModel.from_config(TINY | beside | {"rope_scaling": {}}).max_position == 512
+    nested = {"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 3}}}
+    assert LanguageModel.from_config(TINY | nested | {"model_type": "qwen2"}).max_position == 768
+    # Llama's config class knows no kinds of layers, and takes the nested object for none.
+    assert LanguageModel.from_config(TINY | nested).max_position == 256
+
+
+def test_a_reported_yarn_config_has_its_long_context(shared_data: Path) -> None:
+    path = shared_data / "reports/rope-scaling-context/yarn.json"
+    assert LanguageModel.from_config(path).max_position == 131_072
 
 
 def test_a_folder_or_a_file_may_be_given(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from small_models import (
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS
 from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
+from hardwire.kernels.decoder.rope import Rope
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel
@@ -313,6 +314,75 @@ def test_bad_configurations_are_refused(broken: Path, change: dict[str, Any], me
     assert "\n" not in str(caught.value)
 
 
+BESIDE = {"rope_type": "default", "rope_theta": 500000.0}
+
+
+@pytest.mark.parametrize("field", ["rope_scaling", "rope_parameters"])
+def test_rope_scaling_beside_rope_parameters_wins(broken: Path, field: str) -> None:
+    """As in transformers 5, whose RotaryEmbeddingConfigMixin takes `rope_scaling or ...`."""
+    path = broken / "config.json"
+    config = json.loads(path.read_text())
+    expected = Decoder.load(broken).logits(TOKENS[:80])
+    scaling = config.pop("rope_scaling") | {"rope_theta": config.pop("rope_theta")}
+    path.write_text(json.dumps(config | {"rope_parameters": BESIDE, field: scaling}))
+    np.testing.assert_array_equal(Decoder.load(broken).logits(TOKENS[:80]), expected)
+    path.write_text(json.dumps(config | {"rope_parameters": BESIDE}))
+    assert not np.array_equal(Decoder.load(broken).logits(TOKENS[:80]), expected)
+
+
+def test_yarn_beside_rope_parameters_is_refused(broken: Path) -> None:
+    path = broken / "config.json"
+    yarn = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 500000.0}
+    change = {"rope_scaling": yarn, "rope_parameters": BESIDE}
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match="rope_scaling: must be default or llama3, not 'yarn'"):
+        Decoder.load(broken)
+
+
+def test_what_the_winning_field_does_not_say_is_not_taken_from_the_other() -> None:
+    config = {"rope_scaling": {"rope_type": "default"}, "rope_parameters": BESIDE}
+    assert Rope.from_config(config, "c").theta == 10_000
+    assert Rope.from_config(config | {"rope_theta": 7.0}, "c").theta == 7
+    half = {"partial_rotary_factor": 1, "rope_parameters": BESIDE | {"partial_rotary_factor": 0.5}}
+    with pytest.raises(InputError, match="partial_rotary_factor: must be 1"):
+        Rope.from_config(half, "c")
+
+
+def test_reported_tokens_of_rope_scaling_beside_rope_parameters(shared_data: Path) -> None:
+    folder = shared_data / "reports/rope-scaling-beside-rope-parameters"
+    prompt = [k % 64 for k in range(400)]
+    both, alone = (Decoder.load(folder / name) for name in ("both", "scaling-only"))
+    np.testing.assert_array_equal(both.logits(prompt), alone.logits(prompt))
+    with pytest.raises(InputError, match="rope_scaling: must be default or llama3, not 'yarn'"):
+        Decoder.load(folder / "yarn")
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        lambda name: f"_orig_mod.{name}",
+        lambda name: name.removeprefix("model."),
+        lambda name: (
+            name if name == "lm_head.weight" else name.replace("model.", "model.language_model.")
+        ),
+        lambda name: f"language_model.{name}",
+    ],
+    ids=["torch-compile", "no-prefix", "language-model", "language-model-outside"],
+)
+def test_checkpoints_with_marks_of_other_tools_in_their_names_are_read(
+    tmp_path: Path, stored: Callable[[str], str]
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    write_model(tmp_path / "m", "llama")
+    expected = Decoder.load(tmp_path / "m").logits(TOKENS[:9])
+    path = tmp_path / "m" / "model.safetensors"
+    tensors = load_file(path)
+    path.unlink()
+    save_file({stored(name): value for name, value in tensors.items()}, path)
+    np.testing.assert_array_equal(Decoder.load(tmp_path / "m").logits(TOKENS[:9]), expected)
+
+
 def test_bad_files_are_refused(broken: Path) -> None:
     def refused(message: str) -> None:
         with pytest.raises(InputError, match=message):
@@ -329,7 +399,7 @@ def test_bad_files_are_refused(broken: Path) -> None:
     for shard, message in {
         "../x.safetensors": "must be a file of the same folder",
         "gone.safetensors": "does not exist",
-        "x.safetensors": "this tensor of m is missing",
+        "x.safetensors": "this tensor of m is missing; the file holds lm_head.weight$",
     }.items():
         index.write_text(json.dumps({"weight_map": {"lm_head.weight": shard}}))
         refused(message)

@@ -457,6 +457,113 @@ def test_tensors_that_do_not_fit_are_named(
     assert name.rsplit(".", 3)[0] in str(caught.value)
 
 
+PEFT = "base_model.model."
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        lambda name: name.removesuffix("weight") + "default.weight",
+        lambda name: name.removeprefix(PEFT),
+        lambda name: name.removeprefix(f"{PEFT}model."),
+        lambda name: f"_orig_mod.{name}",
+        lambda name: name.replace(PEFT, f"{PEFT}_orig_mod."),
+        lambda name: name.replace(".self_attn", "._orig_mod.self_attn"),
+        lambda name: f"module.{name}",
+        lambda name: name.replace(f"{PEFT}model.", f"{PEFT}model.language_model."),
+        lambda name: name.replace(f"{PEFT}model.", f"{PEFT}language_model.model."),
+    ],
+    ids=[
+        "adapter-name", "no-base-model", "no-prefix", "torch-compile", "compiled-inside",
+        "compiled-layer", "ddp", "language-model", "language-model-outside",
+    ],
+)  # fmt: skip
+def test_tensors_with_marks_of_other_tools_in_their_names_are_read(
+    tmp_path: Path, stored: Callable[[str], str]
+) -> None:
+    folders = tmp_path / "plain", tmp_path / "marked"
+
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        renamed = {stored(name): tensors.pop(name) for name in list(tensors)}
+        assert len(renamed) == 2 * 2 * 3
+        tensors.update(renamed)
+
+    for folder in folders:
+        folder.mkdir()
+    plain = Adapter.open(write_peft(folders[0], MINIMAL), TINY)
+    marked = Adapter.open(write_peft(folders[1], MINIMAL, change), TINY)
+    assert marked.modules == plain.modules
+    for module in plain.modules:
+        for one, other in zip(
+            plain.weights(module.layer, module.target),
+            marked.weights(module.layer, module.target),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adapter-key-prefix/adapter-name-in-key",
+        "adapter-key-prefix/language-model",
+        "adapter-key-prefix/no-prefix",
+        "adapter-key-prefix/torch-compile",
+        "default_in_name",
+        "prefix_language_model",
+        "prefix_none",
+        "target-modules-superset/adapter",
+    ],
+)
+def test_reported_adapters_are_read(shared_data: Path, name: str) -> None:
+    reports = shared_data / "reports"
+    model = LanguageModel.from_config(reports / "tiny.json")
+    adapter = Adapter.open(reports / name, model)
+    assert (len(adapter.modules), adapter.ranks) == (4, {4})
+    assert adapter.targets == ("q_proj", "v_proj")
+
+
+def test_two_adapters_in_one_file_are_refused(tmp_path: Path) -> None:
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        for name in list(tensors):
+            adapter = "a" if ".layers.0." in name else "b"
+            tensors[name.removesuffix("weight") + f"{adapter}.weight"] = tensors.pop(name)
+
+    folder = write_peft(tmp_path, MINIMAL, change)
+    with pytest.raises(InputError, match=r"safetensors: holds 2 adapters \(a, b\); save one alone"):
+        Adapter.open(folder, TINY)
+
+
+def test_two_names_of_one_tensor_are_refused(tmp_path: Path) -> None:
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        tensors[f"{STEM.removeprefix(PEFT)}.lora_A.weight"] = tensors[f"{STEM}.lora_A.weight"] * 2
+
+    folder = write_peft(tmp_path, MINIMAL, change)
+    with pytest.raises(InputError, match=r"lora_A\.weight: means the same tensor as .*lora_A\.wei"):
+        Adapter.open(folder, TINY)
+
+
+def test_a_missing_tensor_is_told_with_what_was_found(tmp_path: Path) -> None:
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        for name in list(tensors):
+            tensors[f"tower.{name}"] = tensors.pop(name)
+
+    folder = write_peft(tmp_path, MINIMAL, change)
+    sought = r"base_model\.model\.model\.layers\.0\.self_attn\.q_proj\.lora_A\.weight"
+    found = rf"is missing; the file holds tower\.{sought} and others$"
+    with pytest.raises(InputError, match=f"{sought}: this tensor {found}"):
+        Adapter.open(folder, TINY)
+
+
+def test_a_listed_target_that_matches_nothing_is_passed_over_as_in_peft(tmp_path: Path) -> None:
+    config = MINIMAL | {"target_modules": ["q_proj", "v_proj", "c_attn", "query_key_value", "w1"]}
+    assert Adapter.open(write_peft(tmp_path, config), TINY).targets == ("q_proj", "v_proj")
+    for name in ("norm", "mlp", "layers.1"):  # there, and no linear layers
+        config = MINIMAL | {"target_modules": ["q_proj", name]}
+        with pytest.raises(InputError, match=f"target_modules: '{name}' is no linear layer of"):
+            Adapter.from_config(config, TINY)
+
+
 def test_rank_that_disagrees_with_the_config_is_refused(tmp_path: Path) -> None:
     folder = write_peft(tmp_path, MINIMAL)
     (folder / "adapter_config.json").write_text(json.dumps(MINIMAL | {"r": 8}))
