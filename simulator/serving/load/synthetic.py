@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import read_yaml
-from hardwire.simulator.serving.load.traces import MOST_SECONDS, MOST_TOKENS, read_workload
+from hardwire.simulator.serving.load.traces.read import read_workload
+from hardwire.simulator.serving.load.traces.table import MOST_TOKENS
+from hardwire.simulator.serving.load.traces.times import MOST_SECONDS
 from hardwire.simulator.serving.load.workload import BASE, Prefixes, Workload
 
 MOST_REQUESTS = 50_000_000

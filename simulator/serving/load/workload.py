@@ -31,6 +31,14 @@ class Prefixes:
     first: NDArray[np.int64]
     hashes: NDArray[np.int64]
 
+    def take(self, order: NDArray[np.int64]) -> Prefixes:
+        """The hashes of requests in another order, ``(N,)`` places of this one."""
+        counts = np.diff(self.first)[order]
+        first = np.zeros(len(counts) + 1, dtype=np.int64)
+        np.cumsum(counts, out=first[1:])
+        shift = np.repeat(self.first[order] - first[:-1], counts)
+        return Prefixes(first, self.hashes[np.arange(first[-1]) + shift])
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -45,6 +53,7 @@ class Workload:
     adapters : names of the adapters that the requests may want.
     duration_s : length of the workload, at least the last arrival.
     prefixes : prefix hashes, or None where the source has none.
+    skipped : requests of the source that failed there and are left out.
 
     Raises
     ------
@@ -60,6 +69,7 @@ class Workload:
     adapters: tuple[str, ...]
     duration_s: float
     prefixes: Prefixes | None = None
+    skipped: int = 0
 
     def __post_init__(self) -> None:
         count = len(self.arrival_s)
@@ -91,6 +101,7 @@ class Workload:
         return {
             "name": self.name,
             "requests": count,
+            "skipped": self.skipped,
             "adapters": len(self.adapters),
             "prompt_tokens": int(self.prompt.sum()),
             "output_tokens": int(self.output.sum()),

@@ -20,7 +20,7 @@ from hardwire.simulator.serving.load.synthetic import (
     preset_names,
     renewal_times,
 )
-from hardwire.simulator.serving.load.traces import read_workload
+from hardwire.simulator.serving.load.traces.read import read_workload
 from hardwire.simulator.serving.load.workload import BASE, Workload
 
 CONV, CODE = "azure-conv", "azure-code"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hardwire.models.errors import InputError
-from hardwire.simulator.serving.load.traces import MOST_TOKENS, read_workload
+from hardwire.simulator.serving.load.traces.read import read_workload
+from hardwire.simulator.serving.load.traces.table import MOST_TOKENS
 from hardwire.simulator.serving.load.workload import BASE
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -165,7 +168,7 @@ def test_any_bytes_are_read_or_refused_in_one_sentence(content, tmp_path_factory
 def test_chunks_join(write, monkeypatch: pytest.MonkeyPatch) -> None:
     text = PLAIN + "".join(f"{k},{k + 1},{k + 2},a{k % 3}\n" for k in range(20))
     whole = read_workload(write(text))
-    monkeypatch.setattr("hardwire.simulator.serving.load.traces._CHUNK_ROWS", 7)
+    monkeypatch.setattr("hardwire.simulator.serving.load.traces.table._CHUNK_ROWS", 7)
     parts = read_workload(write(text))
     assert whole.adapters == parts.adapters
     for name in ("arrival_s", "prompt", "output", "adapter"):
@@ -174,6 +177,282 @@ def test_chunks_join(write, monkeypatch: pytest.MonkeyPatch) -> None:
         read_workload(write(text.replace("15,16,17", "15,x,17")))
     with pytest.raises(InputError, match=r"line 16, column arrival_s: '1' is earlier"):
         read_workload(write(text.replace("\n14,", "\n1,")))
+
+
+# ------------------------------------------------------------------------------- compressed files
+
+
+def zstd_bytes(content: bytes) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(sink, "zstd") as file:
+        file.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd_bytes], ids=["gz", "zst"])
+@pytest.mark.parametrize("head", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte-order-mark"])
+def test_compressed_traces_are_read(write, pack, head: bytes) -> None:
+    """Told by content, as the formats are: the file is called trace.csv."""
+    workload = read_workload(write(pack(head + f"{PLAIN}0.5,10,20,b\n1,11,21,\n".encode())))
+    assert workload.arrival_s.tolist() == [0.5, 1]
+    assert workload.prompt.tolist() == [10, 11] and workload.adapters == ("b",)
+    rows = json.dumps([{"prompt_tokens": 5, "output_tokens": 6}], indent=1)
+    assert read_workload(write(pack(rows.encode()))).prompt.tolist() == [5]
+    with pytest.raises(InputError, match="line 3, column prompt_tokens: must be a whole number"):
+        read_workload(write(pack(f"{PLAIN}0,1,1,\n0,x,1,\n".encode())))
+    with pytest.raises(InputError, match="line 2, column prompt_tokens: is not UTF-8 text"):
+        read_workload(write(pack(PLAIN.encode() + b"0,\xff,1,\n")))
+    with pytest.raises(InputError, match="is empty"):
+        read_workload(write(pack(b"")))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd_bytes], ids=["gz", "zst"])
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_damaged_compressed_traces_end_in_one_sentence(write, pack, data) -> None:
+    packed = bytearray(pack(PLAIN.encode() + b"".join(b"%d,1,2,\n" % k for k in range(200))))
+    place = data.draw(st.integers(4, len(packed) - 1))
+    if data.draw(st.booleans()):
+        packed[place] ^= data.draw(st.integers(1, 255))
+    else:
+        del packed[place:]
+    try:
+        read_workload(write(bytes(packed)))
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"PAR1", "is a Parquet file"),
+        (b"PK\x03\x04", "is a ZIP archive or a workbook"),
+        (b"BZh9", "is compressed with bzip2"),
+        (b"\xfd7zXZ\0", "is compressed with xz"),
+    ],
+)
+def test_files_of_other_kinds_are_told_what_they_are(write, start: bytes, what: str) -> None:
+    with pytest.raises(InputError, match=f"trace.csv: {what}; a trace is CSV or JSON, plain, .gz"):
+        read_workload(write(start + b"\0" * 20))
+
+
+# ----------------------------------------------------------------------------- times and their unit
+
+BAILIAN = {"chat_id": 1, "parent_chat_id": -1, "timestamp": 61.114, "input_length": 521,
+           "output_length": 132, "type": "text", "turn": 1}  # fmt: skip
+
+
+def lines(*rows: dict[str, object]) -> str:
+    return "\n".join(map(json.dumps, rows))
+
+
+def mooncake(*times: object) -> str:
+    return lines(*({"timestamp": t, "input_length": 3, "output_length": 4} for t in times))
+
+
+def test_seconds_of_a_bailian_trace_are_not_played_as_milliseconds(write) -> None:
+    rows = BAILIAN, BAILIAN | {"timestamp": 91.114, "chat_id": 2}
+    assert read_workload(write(lines(*rows))).arrival_s.tolist() == pytest.approx([0, 30])
+
+
+def test_bailian_hashes_of_16_tokens_are_joined_to_blocks_of_512(write) -> None:
+    first = list(range(33))  # 33 blocks of 16 tokens: one of 512, and one token more
+    other = [*range(31), 99, 32]
+    rows = (
+        BAILIAN | {"input_length": 513, "hash_ids": first},
+        BAILIAN | {"input_length": 1024, "hash_ids": [*first[:32], *range(100, 132)]},
+        BAILIAN | {"input_length": 513, "hash_ids": other},
+        BAILIAN | {"input_length": 500, "hash_ids": first[:31]},
+        BAILIAN | {"input_length": 1024, "hash_ids": [*other[:32], *range(100, 132)]},
+    )
+    prefixes = read_workload(write(lines(*rows))).prefixes
+    assert prefixes is not None and prefixes.first.tolist() == [0, 1, 3, 4, 4, 6]
+    one, again, more, another, third, last = prefixes.hashes.tolist()
+    assert one == again and another == third
+    # The same small hashes behind another beginning are another prefix.
+    assert len({one, more, another, last}) == 4
+    with pytest.raises(InputError, match="34 hashes, more than the 33 blocks of 16 tokens"):
+        read_workload(write(lines(BAILIAN | {"hash_ids": [*first, 1]})))
+
+
+def test_mooncake_times_that_may_be_seconds_are_refused_with_the_option(write) -> None:
+    broken = "line 2, column timestamp: '0.5' is no whole number of milliseconds.*--time-unit s or"
+    fractional = write(mooncake(0.0, 0.5, 20.5), "fractional")
+    with pytest.raises(InputError, match=broken):
+        read_workload(fractional)
+    assert read_workload(fractional, time_unit="s").arrival_s.tolist() == [0, 0.5, 20.5]
+    assert read_workload(fractional, time_unit="ms").arrival_s.tolist() == [0, 0.0005, 0.0205]
+    dense = write(mooncake(*range(31)), "dense")
+    wanted = "column timestamp: as milliseconds, 31 requests would come in 0.03 s; say --time-unit"
+    with pytest.raises(InputError, match=wanted):
+        read_workload(dense)
+    assert read_workload(dense, time_unit="s").duration_s == 30
+    assert read_workload(dense, time_unit="ms").duration_s == 0.03
+    # 100 requests a second on the mean are believed.
+    assert read_workload(write(mooncake(*range(0, 301, 10)))).duration_s == 0.3
+    assert read_workload(write(mooncake(7, 7, 7.0))).duration_s == 0
+
+
+@pytest.mark.parametrize("per_second", [1, 10**3, 10**6, 10**9], ids=["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("kind", ["plain", "azure", "burstgpt", "mooncake", "bailian"])
+def test_times_since_1970_begin_at_0(write, kind: str, per_second: int) -> None:
+    times = [1_700_000_000 * per_second, 1_700_000_002 * per_second]
+    text = {
+        "plain": PLAIN + "".join(f"{t},1,2,\n" for t in times),
+        "azure": AZURE + "".join(f"{t},1,2\n" for t in times),
+        "burstgpt": BURSTGPT + "".join(f"{t},m,1,2,3,x\n" for t in times),
+        "mooncake": mooncake(*times),
+        "bailian": lines(*(BAILIAN | {"timestamp": t} for t in times)),
+    }[kind]
+    if kind == "mooncake" and per_second == 1:  # or 20 days in milliseconds
+        with pytest.raises(InputError, match="'1700000000' could be of several units; say --time"):
+            read_workload(write(text))
+        assert read_workload(write(text), time_unit="s").arrival_s.tolist() == [0, 2]
+        return
+    assert read_workload(write(text)).arrival_s.tolist() == [0, 2]
+
+
+def test_nanoseconds_since_1970_keep_every_digit(write) -> None:
+    begin = 1_700_000_000_000_000_000
+    times = [begin + k for k in (1, 2, 100, 1_000_000_001)]
+    workload = read_workload(write(PLAIN + "".join(f"{t},1,2,\n" for t in times)))
+    assert workload.arrival_s.tolist() == [0, 1e-9, 99e-9, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "expected"),
+    [
+        (PLAIN + "500,1,2,\n1500,1,2,\n", "ms", [0.5, 1.5]),
+        (PLAIN + "1700000000500,1,2,\n1700000001000,1,2,\n", "ms", [0, 0.5]),
+        (AZURE + "0.5,1,2\n2,1,2\n", "s", [0, 1.5]),
+        (AZURE + "2023-11-16 18:15:46,1,2\n2023-11-16 18:15:47,1,2\n", "ms", [0, 1]),
+        (mooncake(5_000_000, 6_000_000), "us", [0, 1]),
+        (lines(BAILIAN, BAILIAN | {"timestamp": 64.114}), "ms", [0, 0.003]),
+    ],
+)
+def test_the_option_says_the_unit_of_numbers(write, text: str, unit: str, expected) -> None:
+    assert read_workload(write(text), time_unit=unit).arrival_s.tolist() == pytest.approx(expected)
+
+
+def test_files_out_of_order_are_sorted_by_option(write) -> None:
+    text = PLAIN + "3,1,2,a\n1,3,4,b\n3,5,6,\n0.5,7,8,a\n"
+    with pytest.raises(InputError, match=r"line 3, .* sort the file, or give --sort"):
+        read_workload(write(text))
+    workload = read_workload(write(text), sort=True)
+    assert workload.arrival_s.tolist() == [0.5, 1, 3, 3]  # as stated, not from the first
+    assert workload.prompt.tolist() == [7, 3, 1, 5]
+    assert workload.adapters == ("a", "b") and workload.adapter.tolist() == [0, 1, 0, BASE]
+    rows = (
+        {"timestamp": 6000, "input_length": 1025, "output_length": 1, "hash_ids": [1, 2, 3]},
+        {"timestamp": 1000, "input_length": 1, "output_length": 2, "hash_ids": []},
+        {"timestamp": 3000, "input_length": 600, "output_length": 3, "hash_ids": [4, 5]},
+    )
+    workload = read_workload(write(lines(*rows)), sort=True)
+    assert workload.arrival_s.tolist() == [0, 2, 5] and workload.output.tolist() == [2, 3, 1]
+    assert workload.prefixes is not None
+    assert workload.prefixes.first.tolist() == [0, 0, 2, 5]
+    assert workload.prefixes.hashes.tolist() == [4, 5, 1, 2, 3]
+
+
+# --------------------------------------------------------------- BurstGPT, vLLM, other separators
+
+BURSTGPT = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+
+
+def test_burstgpt_by_hand_with_both_headers(write) -> None:
+    old = BURSTGPT + "5,ChatGPT,472,18,490,Conversation log\n45,GPT-4,10,2,12,API log\n"
+    new = (
+        "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,"
+        "Log Type\n5,s1,1.2,ChatGPT,472,18,490,API log\n45,s2,3.4,GPT-4,10,2,12,API log\n"
+    )
+    for text in (old, new):
+        workload = read_workload(write(text))
+        assert workload.arrival_s.tolist() == [0, 40]
+        assert workload.prompt.tolist() == [472, 10] and workload.output.tolist() == [18, 2]
+        assert (workload.adapters, workload.skipped) == ((), 0)
+
+
+def test_burstgpt_requests_without_a_response_are_left_out_and_counted(write) -> None:
+    text = BURSTGPT + "0,m,1,0,1,x\n5,m,2,3,5,x\n6,m,4, 0 ,4,x\n9,m,5,6,11,x\n"
+    workload = read_workload(write(text))
+    assert workload.arrival_s.tolist() == [0, 4] and workload.prompt.tolist() == [2, 5]
+    assert workload.skipped == workload.describe()["skipped"] == 2
+    with pytest.raises(InputError, match=r"line 5, column Request tokens: .* not 'x'"):
+        read_workload(write(text.replace("m,5,6", "m,x,6")))
+    with pytest.raises(InputError, match="holds no requests: all 1 failed"):
+        read_workload(write(BURSTGPT + "0,m,1,0,1,x\n"))
+
+
+def vllm(**changes: object) -> str:
+    result = {"input_lens": [10, 20, 30], "output_lens": [5, 7, 6], "errors": ["", "", ""]}
+    return json.dumps(result | changes)
+
+
+def test_start_times_of_a_vllm_result_are_its_arrivals(write) -> None:
+    workload = read_workload(write(vllm(start_times=[353399.7, 353400.5, 353411.0])))
+    assert workload.arrival_s.tolist() == pytest.approx([0, 0.8, 11.3])
+    # Lists are in the order of the prompts, whatever was sent first.
+    workload = read_workload(write(vllm(start_times=[9.5, 9, 10])))
+    assert workload.arrival_s.tolist() == [0, 0.5, 1] and workload.prompt.tolist() == [20, 10, 30]
+
+
+def test_failed_requests_of_a_vllm_result_are_left_out_and_counted(write) -> None:
+    failed = vllm(output_lens=[5, 0, 6], errors=["", "HTTP 500", ""], start_times=[3, 1, 5])
+    workload = read_workload(write(failed))
+    assert workload.prompt.tolist() == [10, 30] and workload.output.tolist() == [5, 6]
+    assert workload.arrival_s.tolist() == [0, 2] and workload.skipped == 1
+    assert read_workload(write(vllm(errors=None))).skipped == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start_times": [1, 2]}, "start_times: has 2 entries, but input_lens 3"),
+        ({"start_times": "now"}, "start_times: must be a list, one entry per request"),
+        ({"start_times": [1, "x", 2]}, "entry 2, column start_times: must be a number"),
+        ({"start_times": [1, 2, -1]}, "entry 3, column start_times: must be a number"),
+        ({"errors": ["", ""]}, "errors: has 2 entries, but input_lens 3"),
+        ({"errors": ["a", "b", "c"]}, "holds no requests: all 3 failed"),
+        (
+            {"errors": ["a", "", ""], "output_lens": [0, 1, 0]},
+            "entry 3, column output_lens: must be a whole number",
+        ),
+    ],
+)
+def test_bad_vllm_results_are_refused(write, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_workload(write(vllm(**changes)))
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"], ids=["semicolons", "tabs"])
+def test_other_separators_than_commas_are_read(write, delimiter: str) -> None:
+    text = PLAIN.replace(",", delimiter) + delimiter.join(["0.5", "10", "20", '"a,b"']) + "\n"
+    workload = read_workload(write(text))
+    assert (workload.arrival_s[0], workload.prompt[0], workload.adapters) == (0.5, 10, ("a,b",))
+    with pytest.raises(InputError, match="line 2, column output_tokens: must be a whole number"):
+        read_workload(write(text.replace("20", "2,5")))
+    with pytest.raises(InputError, match="line 2, column output_tokens: is not UTF-8 text"):
+        read_workload(write(text.encode().replace(b"20", b"\xff")))
+
+
+@pytest.mark.parametrize(
+    ("file", "arrivals", "prompts", "skipped"),
+    [
+        ("bom.csv.gz", [0, 1], [10, 20], 0),
+        ("burst.csv", [0, 5, 10, 15, 20, 25, 30, 35], list(range(100, 108)), 0),
+        ("burst2.csv", [0, 40], [472, 1087], 0),
+        ("semi.csv", [0, 1], [10, 10], 0),
+        ("trace-seconds-read-as-ms/bailian_no_hash.jsonl", [0, 30], [521, 100], 0),
+        ("vllm-result-failed-request/result.json", [0, 0], [10, 30], 1),
+        ("vllm-result-start-times/result.json", [0, 0.8, 11.3], [100, 200, 300], 0),
+    ],
+)
+def test_reported_traces_are_read(
+    shared_data: Path, file: str, arrivals: list[float], prompts: list[int], skipped: int
+) -> None:
+    workload = read_workload(shared_data / "reports" / file)
+    assert workload.arrival_s.tolist() == pytest.approx(arrivals)
+    assert (workload.prompt.tolist(), workload.skipped) == (prompts, skipped)
 
 
 # ------------------------------------------------------------------------------------ bad input
@@ -186,8 +465,21 @@ NUMBER = "must be a whole number from 1 to 2147483647"
     ("content", "message"),
     [
         ("", ": is empty"),
-        ("\n\n", ": is empty|holds no requests|is missing"),
+        ("\n\n", ": is empty"),
         (AZURE, "holds no requests"),
+        (PLAIN + "0,1_000,5,\n", "line 2, column prompt_tokens: .* not '1_000'"),
+        (PLAIN + "0,1,１２,\n", "line 2, column output_tokens: .* not '１２'"),
+        (PLAIN + "1_0,1,2,\n", "line 2, column arrival_s: .* not '1_0'"),
+        (PLAIN + "1e11,1,2,\n", "line 2, column arrival_s: '1e11' could be of several units"),
+        (AZURE + "0.5,1,2\n", "line 2, column TIMESTAMP: '0.5' must be a date .*say --time-unit"),
+        ("input_toks,output_tokens\n", "'input_toks': .*did you mean prompt_tokens"),
+        ("prompt_tokens,input_toks\n", "'input_toks': is not .*GeneratedTokens$"),
+        ("prompt_tokens,generated\n", "'generated': .*did you mean output_tokens"),
+        ("Timestamp,Response tokens\n", "line 1: column request tokens is missing"),
+        (
+            '{"input_toks":100,"output_toks":20,"arrival_time_ns":0}',
+            r"'input_toks': .*the keys are arrival_s, .*did you mean prompt_tokens\?$",
+        ),
         (PLAIN + "\n\n", "holds no requests"),
         ("a,b,c\n1,2,3\n", "line 1, column 'a': is not known; the header must be arrival_s"),
         ("arrival_s,prompt_tokens,output_tokens,adaptor\n", "'adaptor': .*did you mean adapter"),
