@@ -55,12 +55,23 @@ class ReplayOptions(TypedDict, total=False):
         typer.Option(help="Stop the clock at so many seconds, as a measured run does [never]."),
     ]
     arrivals: Annotated[Text, typer.Option(help="source, poisson or gamma:CV [source].")]
+    time_unit: Annotated[
+        Text, typer.Option(help="Unit of a trace's times: s, ms, us or ns [the format's].")
+    ]
+    sort: Annotated[
+        bool | None,
+        typer.Option("--sort/--no-sort", help="Sort a trace by arrival [refused out of order]."),
+    ]
     slots: Annotated[
         int | None, typer.Option(help="Fixed adapter slots per card or GPU [the server's].")
     ]
     rank: Annotated[int | None, typer.Option(help="Rank of a number of adapters [16].")]
     adapter_rates: Annotated[
         Text, typer.Option(help="Requests/s of each adapter, in turn, as 1.6,0.8,0.4.")
+    ]
+    client_rates: Annotated[
+        Text,
+        typer.Option(help="A CSV of clients' rates, each client with an adapter [none]."),
     ]
     residency: Annotated[Text, typer.Option(help="lru, lfu, cost or belady [lru].")]
     swap: Annotated[Text, typer.Option(help="blocking, double_buffered or streamed [streamed].")]

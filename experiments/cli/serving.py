@@ -42,10 +42,10 @@ def replay(
     """Replay a request trace on a server with many adapters."""
     from hardwire.experiments.replay import save as files  # noqa: PLC0415
     from hardwire.experiments.replay import view  # noqa: PLC0415
+    from hardwire.experiments.replay.config import read_config  # noqa: PLC0415
     from hardwire.experiments.replay.replay import (  # noqa: PLC0415
         Setup,
         prepare,
-        read_config,
         refuse_what_is_never_served,
         run,
     )

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
-from hardwire.models.files import complaint, file_size, reason
+from hardwire.models.files import complaint
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.parameters import read_yaml
 from hardwire.models.server import Server
 from hardwire.simulator.serving.load.adapters import AdapterSet
+from hardwire.simulator.serving.load.client_rates import ClientRates
 from hardwire.simulator.serving.load.popularity import Uniform, assign_adapters, parse_popularity
 from hardwire.simulator.serving.load.synthetic import make_tenants, make_workload, preset_names
 from hardwire.simulator.serving.load.workload import Workload
@@ -43,12 +40,10 @@ POLICY_FIELDS = (
 
 LOAD_FIELDS = (
     "source", "adapters", "rank", "popularity", "adapter_rates", "arrivals", "rate", "duration",
-    "requests", "seed",
+    "requests", "seed", "client_rates", "time_unit", "sort",
 )  # fmt: skip
 """Options that decide the requests and what adapters they want, with the server's model."""
 
-_FILES = "files"
-_VERSION = "hardwire"
 _GOALS = ("ttft", "tpot")
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
@@ -70,7 +65,10 @@ class Setup(BaseModel):
     rank: _Count | None = None
     popularity: str | None = None
     adapter_rates: tuple[_Positive, ...] | None = None
+    client_rates: str | None = None
     arrivals: str | None = None
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    sort: bool = False
     rate: _Positive | None = None
     duration: _Positive | None = None
     requests: _Count | None = None
@@ -133,7 +131,7 @@ class Setup(BaseModel):
     def files(self) -> dict[str, Path]:
         """Files of the user that decide the result, by field."""
         found = {}
-        for field in ("source", "server", "adapters"):
+        for field in ("source", "server", "adapters", "client_rates"):
             text = getattr(self, field)
             is_name = field == "source" and text in preset_names()
             if text and not is_name and Path(text).is_file():
@@ -189,6 +187,8 @@ class Replay:
         length = self.workload.duration_s
         span = f"{length / 60:,.0f} min" if length >= 600 else f"{length:,.3g} s"
         words = [f"{self.workload.name}: {count:,} request{'s' * (count != 1)} in {span}"]
+        if skipped := self.workload.skipped:
+            words.append(f"{skipped:,} that failed there left out")
         adapters = len(self.workload.adapters)
         if adapters:
             low, high = min(self.ranks), max(self.ranks)
@@ -283,6 +283,8 @@ def run(
     wall_s = time.perf_counter() - begin
     log = _with_interrupt(log, setup)
     summary = summarize(workload, log, setup.goals, server=server.name)
+    if workload.skipped:
+        summary["skipped"] = workload.skipped
     memory = "GPU memory" if isinstance(server, BatchServer) else "SRAM"
     # Adapters of one shape are one object, whose rank is looked up once.
     ranks = frozenset(one.max_rank for one in {id(a): a for a in prepared.adapters}.values())
@@ -315,53 +317,6 @@ def refuse_what_is_never_served(done: Replay) -> None:
         f"{done.summary['server']}; {len(refused):,} of {len(workload):,} requests can never be "
         "served"
     )
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The options in a saved ``config.yaml``, which runs the same again.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or a file that it names has changed since.
-    """
-    data = read_yaml(path)
-    data.pop(_VERSION, None)
-    files = data.pop(_FILES, {})
-    if not isinstance(files, dict):
-        raise InputError(f"{path}: {_FILES}: must be a mapping of options to digests")
-    checked = Setup.of(data, lambda problem: f"{path}: {problem}")
-    for field, file in checked.files().items():
-        if field in files and digest(file) != files[field]:
-            raise InputError(f"{path}: {field}: {file} has changed since the run was saved")
-    for field in files:
-        if field not in checked.files():
-            missing = data.get(field, f"what {field} names")
-            raise InputError(f"{path}: {field}: {missing} does not exist any more")
-    return data
-
-
-def config_text(setup: Setup) -> str:
-    """The text of ``config.yaml``: all options as resolved, and digests of the user's files."""
-    values = setup.model_dump(mode="json", exclude_none=True)
-    files = setup.files()
-    for field, path in files.items():
-        values[field] = str(path.absolute())
-    if files:
-        values[_FILES] = {field: digest(path) for field, path in files.items()}
-    head = "# hardwire replay --config FILE runs this again, to the same bytes.\n"
-    body = {_VERSION: version("hardwire"), **values}
-    return head + yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    file_size(path)
-    try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)})") from None
 
 
 def parse_slo(text: str) -> dict[str, float]:
@@ -418,12 +373,16 @@ def make_load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]
         raise InputError("--rank: the catalogue file states the shape of each adapter")
     if setup.adapter_rates is not None:
         return _tenants(setup, offered)
+    if setup.client_rates is not None:
+        return _clients(setup, setup.client_rates, offered, model)
     made = make_workload(
         setup.source,
         rate=setup.rate,
         duration=setup.duration,
         requests=setup.requests,
         arrivals=setup.arrivals or "source",
+        time_unit=setup.time_unit,
+        sort=setup.sort,
         seed=setup.seed,
     )
     if made.adapters and setup.popularity is None:  # the trace says who wants which
@@ -459,22 +418,47 @@ def _named(
 
 def _tenants(setup: Setup, offered: AdapterSet | None) -> tuple[Workload, AdapterSet]:
     assert setup.adapter_rates is not None
-    for name in ("rate", "requests", "popularity", "arrivals"):
-        if getattr(setup, name) is not None:
-            raise InputError(f"--adapter-rates: state the load, as --{name} would")
-    if setup.duration is None:
-        raise InputError("--adapter-rates: needs --duration")
+    duration = _drawn_for(setup, "--adapter-rates", "rate", "client_rates")
     if not offered:
         raise InputError("--adapter-rates: needs --adapters, a number or a catalogue file")
-    if setup.source not in preset_names():
-        raise InputError(
-            f"--adapter-rates: takes lengths from a preset ({', '.join(preset_names())}), not "
-            f"from {setup.source}"
-        )
     made = make_tenants(
-        offered.names, setup.adapter_rates, setup.duration, lengths=setup.source, seed=setup.seed
+        offered.names, setup.adapter_rates, duration, lengths=setup.source, seed=setup.seed
     )
     return dataclasses.replace(made, name=setup.source), offered
+
+
+def _clients(
+    setup: Setup, path: str, offered: AdapterSet | None, model: LanguageModel
+) -> tuple[Workload, AdapterSet]:
+    duration = _drawn_for(setup, "--client-rates")
+    rates = ClientRates.open(path)
+    if offered is None:
+        equal = AdapterSet.equal(len(rates.clients), model, setup.rank or DEFAULT_RANK)
+        offered = dataclasses.replace(
+            equal, names=tuple(f"client-{client}" for client in rates.clients)
+        )
+    if not offered:
+        raise InputError("--client-rates: gives every client an adapter, so 0 are too few")
+    made = rates.workload(
+        offered.names, duration, rate=setup.rate, lengths=setup.source, seed=setup.seed
+    )
+    return made, offered
+
+
+def _drawn_for(setup: Setup, option: str, *beside: str) -> float:
+    """The duration of a load that ``option`` states, which leaves no say to others."""
+    for name in ("requests", "popularity", "arrivals", "time_unit", *beside):
+        if getattr(setup, name) is not None:
+            word = name.replace("_", "-")
+            raise InputError(f"{option}: states the load, as --{word} would")
+    if setup.duration is None:
+        raise InputError(f"{option}: needs --duration")
+    if setup.source not in preset_names():
+        raise InputError(
+            f"{option}: takes lengths from a preset ({', '.join(preset_names())}), not from "
+            f"{setup.source}"
+        )
+    return setup.duration
 
 
 def _harmless(progress: Callable[[float], None]) -> Callable[[float], None]:

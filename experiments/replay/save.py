@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.experiments.replay.replay import Replay, config_text
+from hardwire.experiments.replay.config import config_text
+from hardwire.experiments.replay.replay import Replay
 from hardwire.experiments.shared.configuration import (
     CONFIGURATION,
     chip_configuration,

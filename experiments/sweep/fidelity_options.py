@@ -29,6 +29,7 @@ OPTION_NUMBERS: dict[str, Quantity] = {
 OPTION_WORDS = (
     "source", "server", "adapters", "popularity", "arrivals", "adapter_rates", "slo", "residency",
     "swap", "schedule", "routing", "admission", "preemption", "engine", "prefix_reuse", "strict",
+    "client_rates", "time_unit", "sort",
 )  # fmt: skip
 """Options that are words, counts of adapters, or yes and no."""
 

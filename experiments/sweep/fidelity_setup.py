@@ -98,7 +98,7 @@ def replay_keys(
     -------
     Array of dtype ``KEY``, shape ``(points,)``.
     """
-    from hardwire.experiments.replay.replay import digest  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.config import digest  # noqa: PLC0415 - of replays only
     from hardwire.simulator.serving.load import synthetic  # noqa: PLC0415 - of replays only
     from hardwire.simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
 

@@ -189,6 +189,8 @@ def make_workload(
     duration: float | None = None,
     requests: int | None = None,
     arrivals: str = "source",
+    time_unit: str | None = None,
+    sort: bool = False,
     seed: int = 0,
 ) -> Workload:
     """Make a workload from a preset or a trace file.
@@ -208,6 +210,8 @@ def make_workload(
     arrivals : str
         ``source`` keeps the source's own; ``poisson`` and ``gamma:CV`` put a stationary process of
         the same mean rate in their place.
+    time_unit, sort
+        Of a file, as in `read_workload`.
     seed : int
         Same seed, same workload.
 
@@ -223,13 +227,17 @@ def make_workload(
     cv = _parse_arrivals(arrivals)
     name = str(source)
     if name in preset_names():
+        if time_unit is not None or sort:
+            word = "sort" if time_unit is None else "time unit"
+            raise InputError(f"{word}: is of trace files, and {name} is a preset")
         workload = _from_preset(Preset.open(name), rate, duration, requests, cv, seed)
     else:
         if not Path(source).exists() and not {"/", "."} & set(name):
             near = did_you_mean(name, preset_names())
             known = ", ".join(preset_names())
             raise InputError(f"'{name}' is no file and no preset; presets are {known}{near}")
-        workload = _retimed(read_workload(source), rate, cv, seed)
+        read = read_workload(source, time_unit=time_unit, sort=sort)
+        workload = _retimed(read, rate, cv, seed)
     workload = _cut(workload, duration, requests)
     if workload.duration_s > MOST_SECONDS:
         raise InputError(f"rate: at {rate:g} requests/s, {workload.name} takes more than 1e9 s")

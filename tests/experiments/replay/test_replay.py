@@ -12,6 +12,7 @@ from interrupts import interrupt_at
 from shell import Shell
 
 from hardwire.experiments.replay import replay as replaying
+from hardwire.experiments.replay.config import read_config
 from hardwire.experiments.replay.save import FILES
 
 PROMISED = {
@@ -118,6 +119,36 @@ def test_each_adapter_at_its_rate(hardwire: Shell) -> None:
     data = hardwire.answer(*load, "--adapter-rates", "2,0.5")
     assert data["requests"] == pytest.approx(1000, rel=0.2)
     assert data["offered"]["duration_s"] == 200
+
+
+def test_clients_with_measured_rates(hardwire: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "clients.csv"
+    path.write_text("client,t_s,rate,cv\na,0,2,1\nb,0,6,2\na,100,2,1\n")
+    load = ["replay", "sharegpt", "--client-rates", path, "--duration", "200"]
+    data = answer(hardwire, *load)
+    assert data["adapters"] == 2 and data["requests"] == pytest.approx(1000, rel=0.2)
+    assert answer(hardwire, *load, "--rate", "1")["requests"] == pytest.approx(200, rel=0.25)
+    answer(hardwire, *load, "--adapters", "3", "--rank", "8", "--save", tmp_path / "out")
+    saved = read_config(tmp_path / "out/config.yaml")
+    assert saved["client_rates"] == str(path)
+    path.write_text(path.read_text() + "b,100,1,1\n")
+    assert "has changed" in hardwire.refused("replay", "--config", tmp_path / "out/config.yaml")
+
+
+def test_options_of_trace_files_and_what_was_left_out(hardwire: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    rows = [{"timestamp": t, "input_length": 9, "output_length": 4} for t in (2.5, 0, 30)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert "--time-unit s or ms" in hardwire.refused("replay", path)
+    assert "give --sort" in hardwire.refused("replay", path, "--time-unit", "s")
+    data = answer(hardwire, "replay", path, "--time-unit", "s", "--sort")
+    assert (data["requests"], data["offered"]["duration_s"]) == (3, 30)
+    assert "skipped" not in data
+    result = {"input_lens": [10, 20], "output_lens": [5, 0], "errors": ["", "HTTP 500"]}
+    path.write_text(json.dumps(result))
+    assert answer(hardwire, "replay", path)["skipped"] == 1
+    status, out, _ = hardwire("replay", path)
+    assert status == 0 and "1 that failed there left out" in " ".join(out.split())
 
 
 def test_a_trace_with_adapters(hardwire: Shell, trace: Path, catalogue: Path) -> None:
@@ -279,6 +310,14 @@ def test_a_replay_runs_on_the_chip_that_was_opened_for_it(monkeypatch: pytest.Mo
         (["sharegpt", "--adapter-rates", "1", "--adapters", "2"], ["--duration"]),
         (["sharegpt", "--adapter-rates", "1,x", "--adapters", "2"], ["--adapter-rates 1,x", "'x'"]),
         (["sharegpt", "--adapter-rates", "1", "--adapters", "2", "--rate", "3"], ["--rate"]),
+        (["sharegpt", "--client-rates", "no.csv", "--duration", "9"], ["no.csv", "not exist"]),
+        (["sharegpt", "--client-rates", "no.csv"], ["--client-rates", "--duration"]),
+        (["x.csv", "--client-rates", "no.csv", "--duration", "9"], ["--client-rates", "x.csv"]),
+        (["sharegpt", "--client-rates", "c", "--adapter-rates", "1"], ["--client-rates"]),
+        (["sharegpt", "--client-rates", "c", "--requests", "1"], ["--requests"]),
+        (["azure-conv", "--time-unit", "s"], ["time unit", "azure-conv is a preset"]),
+        (["azure-conv", "--sort"], ["sort", "azure-conv is a preset"]),
+        (["azure-conv", "--time-unit", "sec"], ["--time-unit", "'ms'", "'sec'"]),
         (["azure-conv", "--power-limit", "1"], ["power"]),
         (["--config", "no.yaml"], ["no.yaml", "does not exist"]),
     ],
