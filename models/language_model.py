@@ -306,7 +306,7 @@ def _build(config: Mapping[str, Any], where: str, name: str) -> LanguageModel:
     except ValidationError as error:
         raise InputError(f"{where}: {complaint(error)}") from error
 
-    if fields.hidden_act != "silu":
+    if fields.hidden_act not in ("silu", "swish"):  # two names of one function
         raise InputError(f"{where}: hidden_act: must be 'silu', not '{fields.hidden_act}'")
     max_position = _max_position(config, fields.max_position_embeddings, where)
     if window := _active_window(family, fields, max_position):

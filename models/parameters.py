@@ -105,6 +105,23 @@ def _unique_mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any
     return loader.construct_mapping(node, deep=True)
 
 
+def _plain_number(loader: UniqueKeyLoader, node: yaml.ScalarNode) -> Any:
+    """Refuse what YAML 1.1 takes for another number than people do: 010 is 8, 1:30 is 90."""
+    if _ODD_NUMBER.search(node.value):
+        raise yaml.constructor.ConstructorError(
+            None,
+            None,
+            f"{node.value} could be several numbers; write it without leading zeros, colons and "
+            "underscores, or in quotes",
+            node.start_mark,
+        )
+    kind = node.tag.rpartition(":")[2]
+    return getattr(loader, f"construct_yaml_{kind}")(node)
+
+
+_ODD_NUMBER = re.compile(r"[:_]|^[-+]?0[0-9]")
+for _kind in ("int", "float"):
+    UniqueKeyLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _plain_number)
 UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
 # YAML 1.1, which PyYAML speaks, takes 1e-5 and 2.0e6 for words: it wants a point and a sign.
 UniqueKeyLoader.add_implicit_resolver(
@@ -120,7 +137,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file is missing, unreadable, not UTF-8, not YAML, or not a mapping.
+        If the file is missing, unreadable, not UTF-8, not YAML, or not a mapping, or a number is
+        written as no one would read it (``010``, ``1:30``, ``1_000``).
     """
     try:
         text = read_bytes(path, count=file_size(path)).decode("utf-8")

@@ -213,6 +213,10 @@ def test_missing_field_is_named(field: str) -> None:
         LanguageModel.from_config(config)
 
 
+def test_silu_may_be_called_swish() -> None:
+    assert LanguageModel.from_config(TINY | {"hidden_act": "swish"}).layers == 2
+
+
 def test_an_inactive_sliding_window_is_no_obstacle() -> None:
     qwen = {"model_type": "qwen2", "sliding_window": 131072, "use_sliding_window": False}
     assert LanguageModel.from_config(TINY | qwen).family == "qwen2"

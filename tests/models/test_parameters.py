@@ -158,6 +158,10 @@ def test_a_bare_value_is_no_entry(entry: Any) -> None:
     [
         (b"a: 1\na: 2\n", ["line 2", "key 'a' is given twice"]),
         (b"a:\n  b: 1\n  b: 2\n", ["line 3", "key 'b' is given twice"]),
+        (b"a: 1\nb: 010\n", ["line 2", "010 could be several numbers"]),
+        (b"a: 1:30\n", ["line 1", "1:30 could be several numbers", "in quotes"]),
+        (b"a: 1_000\n", ["1_000 could be several numbers"]),
+        (b"a: -1_0.5\n", ["-1_0.5 could be several numbers"]),
         (b"a: [1\n", ["not valid YAML"]),
         (b"a: \tb: c\n", ["not valid YAML"]),
         (b"a: 2001-99-99\n", ["not valid YAML", "month"]),
