@@ -69,6 +69,11 @@ class Rope:
             return cls(float(theta))
         if kind != "llama3":
             raise InputError(f"{where}: {field}: must be default or llama3, not {kind!r:.40}")
+        # Where the original context is not said, transformers takes the whole one.
+        scaling = {
+            "original_max_position_embeddings": config.get("max_position_embeddings"),
+            **scaling,
+        }
         keys = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
         for key in keys:
             _check_positive(scaling.get(key), f"{where}: {field}.{key}")

@@ -348,6 +348,13 @@ def test_what_the_winning_field_does_not_say_is_not_taken_from_the_other() -> No
         Rope.from_config(half, "c")
 
 
+def test_an_original_context_that_is_not_said_is_the_whole_one() -> None:
+    scaling = {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}
+    config = {"rope_scaling": scaling, "max_position_embeddings": 512}
+    rope = Rope.from_config(config, "c")
+    assert rope.scaling is not None and rope.scaling.original_positions == 512
+
+
 def test_reported_tokens_of_rope_scaling_beside_rope_parameters(shared_data: Path) -> None:
     folder = shared_data / "reports/rope-scaling-beside-rope-parameters"
     prompt = [k % 64 for k in range(400)]
