@@ -188,7 +188,7 @@ class Replay:
         span = f"{length / 60:,.0f} min" if length >= 600 else f"{length:,.3g} s"
         words = [f"{self.workload.name}: {count:,} request{'s' * (count != 1)} in {span}"]
         if skipped := self.workload.skipped:
-            words.append(f"{skipped:,} that failed there left out")
+            words[0] += f" ({skipped:,} that failed there left out)"
         adapters = len(self.workload.adapters)
         if adapters:
             low, high = min(self.ranks), max(self.ranks)

@@ -60,7 +60,7 @@ def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
     verdict = f"{number(data['output_tokens_per_s'], 4)} output tokens/s: {served}"
     if goal:
         verdict += f", {percent(met)} within the SLO"
-    lines = [f"{data['server']} under {data['workload']}"]
+    lines = [f"{data['server']} under {data['workload']}{_left_out(data)}"]
     if goal:
         lines.append(goal)
     sections = [
@@ -84,6 +84,12 @@ def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
         sections=sections,
         warnings=losses(data),
     )
+
+
+def _left_out(data: Data) -> str:
+    """How many requests of a trace failed where it was recorded, which only some traces say."""
+    skipped = data.get("skipped")
+    return f" ({count(skipped)} that failed there left out)" if skipped else ""
 
 
 def compare_page(data: Data, configuration: Data | None) -> Page:
@@ -110,7 +116,8 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
                 f"Least cost per token: {least['server']}, "
                 f"{number(least['usd_per_million_tokens'])} USD per million output tokens"
             )
-        lines.insert(0, f"{count(first['requests'])} requests of {first['workload']}")
+        left_out = _left_out(first)
+        lines.insert(0, f"{count(first['requests'])} requests of {first['workload']}{left_out}")
         if first["adapters"]:
             lines[0] += f", {count(first['adapters'])} adapters"
         if goal:

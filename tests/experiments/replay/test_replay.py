@@ -145,10 +145,16 @@ def test_options_of_trace_files_and_what_was_left_out(hardwire: Shell, tmp_path:
     assert (data["requests"], data["offered"]["duration_s"]) == (3, 30)
     assert "skipped" not in data
     result = {"input_lens": [10, 20], "output_lens": [5, 0], "errors": ["", "HTTP 500"]}
+    path = tmp_path / "result.json"
     path.write_text(json.dumps(result))
     assert answer(hardwire, "replay", path)["skipped"] == 1
-    status, out, _ = hardwire("replay", path)
-    assert status == 0 and "1 that failed there left out" in " ".join(out.split())
+    words = "result.json: 1 request in 0 s (1 that failed there left out)"
+    for command, folder in (("replay", tmp_path / "one"), ("compare", tmp_path / "several")):
+        status, out, _ = hardwire(command, path, "--save", folder)
+        assert status == 0 and words in " ".join(out.replace("│", " ").split())
+        assert hardwire("report", folder)[0] == 0
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        assert "result.json (1 that failed there left out)" in page
 
 
 def test_a_trace_with_adapters(hardwire: Shell, trace: Path, catalogue: Path) -> None:
