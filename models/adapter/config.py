@@ -188,6 +188,9 @@ class _Targets:
         return re.compile(rf"(?:.*\.)?(?:{'|'.join(map(re.escape, modules)) or '(?!)'})")
 
     def contains(self, path: str) -> bool:
+        return any(map(self._contains, _names(path)))
+
+    def _contains(self, path: str) -> bool:
         if self.excluded.fullmatch(path) or not self.targets.fullmatch(path):
             return False
         if self.layers is None:
@@ -204,7 +207,9 @@ class _Targets:
         # there and no linear layer it refuses.
         linear = {module_path(layer, t) for layer in range(model.layers) for t in TARGETS}
         for name in self.listed:
-            if _ends(name, linear) or (places and not _ends(name, _modules(model))):
+            if any(_ends(name, _names(path)) for path in linear) or (
+                places and not _ends(name, _modules(model))
+            ):
                 continue
             raise InputError(
                 f"{field}: '{name}' is no linear layer of {model.name}{did_you_mean(name, TARGETS)}"
@@ -226,6 +231,11 @@ def _modules(model: LanguageModel) -> set[str]:
         parts = tensor.split(".")[:-1]
         paths.update(".".join(parts[:end]) for end in range(1, len(parts) + 1))
     return paths
+
+
+def _names(path: str) -> tuple[str, ...]:
+    """What a linear layer may be called: by itself, and in a model that also sees, old and new."""
+    return path, f"language_model.{path}", path.replace("model.", "model.language_model.", 1)
 
 
 def _ends(name: str, paths: Iterable[str]) -> bool:
@@ -276,4 +286,5 @@ def _by_pattern(
     patterns: list[tuple[re.Pattern[str], _Number]], path: str, default: _Number
 ) -> _Number:
     # The first pattern that matches counts, as in PEFT's get_pattern_key.
-    return next((value for pattern, value in patterns if pattern.match(path)), default)
+    found = (value for pattern, value in patterns if any(map(pattern.match, _names(path))))
+    return next(found, default)

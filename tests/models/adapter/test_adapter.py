@@ -523,6 +523,23 @@ def test_reported_adapters_are_read(shared_data: Path, name: str) -> None:
     assert adapter.targets == ("q_proj", "v_proj")
 
 
+@pytest.mark.parametrize("name", ["language_model.model.layers", "model.language_model.layers"])
+def test_the_configuration_may_name_layers_as_a_model_that_also_sees_does(name: str) -> None:
+    config = MINIMAL | {
+        "target_modules": rf"{name}\.\d+\.self_attn\.(q|v)_proj",
+        "rank_pattern": {f"{name}.1.self_attn.q_proj": 2},
+        "alpha_pattern": {f"{name}.2.self_attn.v_proj": 1},
+    }
+    adapter = Adapter.from_config(config, TINY)
+    assert [(m.layer, m.target, m.rank, m.scale) for m in adapter.modules] == [
+        (0, "q_proj", 4, 2), (0, "v_proj", 4, 2),
+        (1, "q_proj", 2, 4), (1, "v_proj", 4, 2),
+        (2, "q_proj", 4, 2), (2, "v_proj", 4, 0.25),
+    ]  # fmt: skip
+    listed = MINIMAL | {"target_modules": [f"{name}.0.self_attn.q_proj"]}
+    assert len(Adapter.from_config(listed, TINY).modules) == 1
+
+
 def test_two_adapters_in_one_file_are_refused(tmp_path: Path) -> None:
     def change(tensors: dict[str, np.ndarray]) -> None:
         for name in list(tensors):
