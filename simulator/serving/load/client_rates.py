@@ -113,8 +113,9 @@ class ClientRates:
             raise InputError(f"{path}: has more than {_MOST_ROWS:,} clients times windows")
         shape = len(places), int(window.max()) + 1
         cell = np.ravel_multi_index((client, window), shape)
-        if len(np.unique(cell)) < len(cell):
-            row = next(k for k in range(len(cell)) if cell[k] in cell[:k])
+        again = np.setdiff1d(np.arange(len(cell)), np.unique(cell, return_index=True)[1])
+        if len(again):
+            row = int(again[0])
             raise InputError(f"{path}: row {row + 2}: client {names[row]} is there twice")
         rate, cv = np.zeros(shape), np.ones(shape)
         rate.flat[cell], cv.flat[cell] = rates, cvs
