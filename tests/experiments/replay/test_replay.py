@@ -125,10 +125,10 @@ def test_clients_with_measured_rates(hardwire: Shell, tmp_path: Path) -> None:
     path = tmp_path / "clients.csv"
     path.write_text("client,t_s,rate,cv\na,0,2,1\nb,0,6,2\na,100,2,1\n")
     load = ["replay", "sharegpt", "--client-rates", path, "--duration", "200"]
-    data = answer(hardwire, *load)
+    data = hardwire.answer(*load)
     assert data["adapters"] == 2 and data["requests"] == pytest.approx(1000, rel=0.2)
-    assert answer(hardwire, *load, "--rate", "1")["requests"] == pytest.approx(200, rel=0.25)
-    answer(hardwire, *load, "--adapters", "3", "--rank", "8", "--save", tmp_path / "out")
+    assert hardwire.answer(*load, "--rate", "1")["requests"] == pytest.approx(200, rel=0.25)
+    hardwire.answer(*load, "--adapters", "3", "--rank", "8", "--save", tmp_path / "out")
     saved = read_config(tmp_path / "out/config.yaml")
     assert saved["client_rates"] == str(path)
     path.write_text(path.read_text() + "b,100,1,1\n")
@@ -141,13 +141,13 @@ def test_options_of_trace_files_and_what_was_left_out(hardwire: Shell, tmp_path:
     path.write_text("\n".join(map(json.dumps, rows)))
     assert "--time-unit s or ms" in hardwire.refused("replay", path)
     assert "give --sort" in hardwire.refused("replay", path, "--time-unit", "s")
-    data = answer(hardwire, "replay", path, "--time-unit", "s", "--sort")
+    data = hardwire.answer("replay", path, "--time-unit", "s", "--sort")
     assert (data["requests"], data["offered"]["duration_s"]) == (3, 30)
     assert "skipped" not in data
     result = {"input_lens": [10, 20], "output_lens": [5, 0], "errors": ["", "HTTP 500"]}
     path = tmp_path / "result.json"
     path.write_text(json.dumps(result))
-    assert answer(hardwire, "replay", path)["skipped"] == 1
+    assert hardwire.answer("replay", path)["skipped"] == 1
     words = "result.json: 1 request in 0 s (1 that failed there left out)"
     for command, folder in (("replay", tmp_path / "one"), ("compare", tmp_path / "several")):
         status, out, _ = hardwire(command, path, "--save", folder)
