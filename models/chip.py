@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.models import catalogue
@@ -22,8 +23,10 @@ from hardwire.models.parameters import (
     Parameter,
     Quantity,
     check_value,
+    check_values,
     choice,
     count,
+    one_of,
     quantities,
     quantity,
     read_section,
@@ -79,7 +82,7 @@ class Sram:
 
     capacity_mib: Any = quantity("MiB", 1, 1 << 20, "SRAM for KV cache and adapters")
     density_mbit_per_mm2: Any = quantity("Mb/mm2", 1, 200, "SRAM macro density")
-    kv_bits: Any = count("bit", 4, 16, "bits per KV cache element")
+    kv_bits: Any = one_of("bit", KV_BITS, "bits per KV cache element")
     write_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 20, "write port of a layer's SRAM")
 
 
@@ -194,7 +197,7 @@ class Chip:
     """A chip file, resolved. ``chip.sram.capacity_mib`` is a value; ``chip.parameters`` has the
     origin of each, by dotted name.
 
-    After ``with_settings``, ``overrides`` are the user's values and ``as_filed`` the chip before
+    After ``with_values``, ``overrides`` are the user's values and ``as_filed`` the chip before
     them.
     """
 
@@ -238,7 +241,7 @@ class Chip:
         """Read a chip file, the chip file that it ``extends`` and the process that it names.
 
         A file that extends a measured chip and states no ``calibration`` of its own is a variant:
-        its differences are settings over the measured chip, as ``with_settings`` makes them. The
+        its differences are settings over the measured chip, as ``with_values`` makes them. The
         calibration says what the measured chip is, not what the variant would do.
         """
         data, parent = _merged(path)
@@ -272,7 +275,6 @@ class Chip:
             calibration=_read_calibration(shown, data.get("calibration"), parameters),
             **sections,
         )
-        chip.check(shown)
         if parent is None or chip.calibration is None:
             return chip
         measured = cls.open(parent)
@@ -283,18 +285,68 @@ class Chip:
         }
         return dataclasses.replace(chip, overrides=changed, as_filed=measured)
 
-    def check(self, where: str) -> None:
-        """Refuse combinations that cannot exist, in one sentence."""
-        if isinstance(self.sram.kv_bits, int) and self.sram.kv_bits not in KV_BITS:
-            raise InputError(f"{where}: sram.kv_bits: {self.sram.kv_bits} is not one of 4, 8, 16")
-
     def value(self, name: str) -> Any:
         """A parameter's value by dotted name: a number, an array or a word."""
         section, _, field = name.partition(".")
         return getattr(getattr(self, section), field)
 
     def with_values(self, values: Mapping[str, Any]) -> Chip:
-        """A copy with some parameters replaced, by dotted name; arrays are taken as they are."""
+        """A copy with some parameters set, by dotted name, and remembered as ``overrides``.
+
+        Parameters
+        ----------
+        values : a number, a word, a text such as ``"512 MiB"``, or an array with one number for
+            each design.
+
+        Raises
+        ------
+        InputError
+            On an unknown parameter, a wrong unit, a value out of range, a fraction where a whole
+            number is needed, a number that is none, or arrays whose shapes do not go together.
+
+        Examples
+        --------
+        >>> Chip.open("hc1").with_values({"sram.capacity_mib": "512 MiB"}).sram.capacity_mib
+        512.0
+        """
+        checked = {}
+        for name, value in values.items():
+            spec = DECLARED.get(name)
+            if spec is None:
+                raise InputError(f"{name}: no such parameter{did_you_mean(name, DECLARED)}")
+            # Anything that says it is an array, also pandas' columns.
+            array = np.asarray(value) if hasattr(value, "__array__") else None
+            checked[name] = (
+                check_values(name, array, spec)
+                if array is not None and array.ndim
+                else check_value(name, value if array is None else array.item(), spec)
+            )
+        chip = dataclasses.replace(
+            self._replaced(checked),
+            overrides={**self.overrides, **checked},
+            as_filed=self.as_filed or self,
+        )
+        if any(np.ndim(value) for value in checked.values()):
+            chip._check_shapes()
+        return chip
+
+    def _check_shapes(self) -> None:
+        """Refuse arrays that cannot be of the same designs."""
+        shapes = {name: np.shape(self.value(name)) for name in DECLARED}
+        arrays = {name: shape for name, shape in shapes.items() if shape}
+        try:
+            np.broadcast_shapes(*arrays.values())
+        except ValueError:
+            said = ", ".join(f"{name} {shape}" for name, shape in arrays.items())
+            raise InputError(
+                f"one number for each design is needed, but shapes are {said}"
+            ) from None
+
+    def _replaced(self, values: Mapping[str, Any]) -> Chip:
+        """A copy with values that the package itself has checked or drawn, taken as they are.
+
+        They are no one's settings: intervals draw anew what is replaced so.
+        """
         sections: dict[str, dict[str, Any]] = {}
         for key, value in values.items():
             section, _, field = key.partition(".")
@@ -309,6 +361,7 @@ class Chip:
         """A copy on another process of the catalogue.
 
         Only what the process file states changes: macro densities are parameters of the chip.
+        What was set of the old process is forgotten.
 
         Raises
         ------
@@ -325,29 +378,9 @@ class Chip:
             process_name=path.stem,
             process=process,
             parameters={**kept, **{f"process.{key}": value for key, value in found.items()}},
+            overrides={k: v for k, v in self.overrides.items() if not k.startswith("process.")},
+            as_filed=self.as_filed and self.as_filed.with_process(name),
         )
-
-    def with_settings(self, settings: Mapping[str, Any]) -> Chip:
-        """A copy with parameters set by a user, checked against their units and legal bounds.
-
-        Raises
-        ------
-        InputError
-            On an unknown parameter, a wrong unit or a value out of range.
-        """
-        checked = {}
-        for key, value in settings.items():
-            spec = DECLARED.get(key)
-            if spec is None:
-                raise InputError(f"--set {key}: no such parameter{did_you_mean(key, DECLARED)}")
-            checked[key] = check_value(f"--set {key}", value, spec)
-        chip = dataclasses.replace(
-            self.with_values(checked),
-            overrides={**self.overrides, **checked},
-            as_filed=self.as_filed or self,
-        )
-        chip.check("--set")
-        return chip
 
 
 DECLARED: dict[str, Quantity] = {

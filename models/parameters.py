@@ -52,11 +52,12 @@ class Quantity:
     meaning: str
     integer: bool = False
     choices: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
 
     def allowed(self) -> str:
         """The legal values, for messages."""
-        if self.choices:
-            return "one of " + ", ".join(self.choices)
+        if self.choices or self.numbers:
+            return "one of " + ", ".join(map(str, self.choices or self.numbers))
         unit = f" {self.unit}" if self.unit else ""
         return f"{self.low:g} to {self.high:g}{unit}"
 
@@ -76,6 +77,12 @@ def count(
     """Declare a whole-numbered field of a section."""
     spec = Quantity(unit, low, high, meaning, integer=True)
     return dataclasses.field(default=default, metadata={"quantity": spec})
+
+
+def one_of(unit: str, numbers: tuple[int, ...], meaning: str) -> Any:
+    """Declare a field that takes one of a few whole numbers, given in rising order."""
+    spec = Quantity(unit, numbers[0], numbers[-1], meaning, integer=True, numbers=numbers)
+    return dataclasses.field(metadata={"quantity": spec})
 
 
 def choice(options: tuple[str, ...], meaning: str) -> Any:
@@ -168,8 +175,10 @@ def check_value(where: str, value: Any, spec: Quantity) -> Any:
     InputError
         On a wrong type, a unit that is not the declared one, or a value out of bounds.
     """
+    if isinstance(value, np.generic):
+        value = value.item()
     if spec.choices:
-        if value not in spec.choices:
+        if not isinstance(value, str) or value not in spec.choices:
             raise InputError(f"{where}: '{value}' is not allowed ({spec.allowed()})")
         return value
     if isinstance(value, str):
@@ -180,13 +189,41 @@ def check_value(where: str, value: Any, spec: Quantity) -> Any:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not spec.low <= number <= spec.high:  # also where it is not a number
-        raise InputError(f"{where}: {number:g} is out of range ({spec.allowed()})")
-    if spec.integer:
-        if number != int(number):
-            raise InputError(f"{where}: {number:g} must be a whole number ({spec.allowed()})")
-        return int(number)
-    return number
+    _refuse_first(where, np.array([number]), spec)
+    return int(number) if spec.integer else number
+
+
+def check_values(where: str, values: np.ndarray, spec: Quantity) -> np.ndarray:
+    """Check an array of values, one for each design, and return it as it is.
+
+    Raises
+    ------
+    InputError
+        On an array of words or of nothing, or with a value out of bounds; the first one is named.
+    """
+    if spec.choices:
+        raise InputError(f"{where}: one word for all designs is expected ({spec.allowed()})")
+    if values.dtype.kind not in "iuf" or not values.size:
+        raise InputError(f"{where}: an array of numbers is expected ({spec.allowed()})")
+    _refuse_first(where, values, spec)
+    return values
+
+
+def _refuse_first(where: str, values: np.ndarray, spec: Quantity) -> None:
+    """Raise for the first value that the declaration does not allow."""
+
+    def refuse(wrong: Any, complaint: str) -> None:
+        if np.any(wrong):
+            raise InputError(f"{where}: {values[wrong][0]:g} {complaint}")
+
+    if spec.numbers:
+        return refuse(~np.isin(values, spec.numbers), f"is not {spec.allowed()}")
+    # The smallest and the largest, which are not a number where any is not: no temporary arrays.
+    if not (spec.low <= values.min() and values.max() <= spec.high):
+        outside = ~((values >= spec.low) & (values <= spec.high))
+        refuse(outside, f"is out of range ({spec.allowed()})")
+    if spec.integer and values.dtype.kind == "f":
+        refuse(values != np.rint(values), f"must be a whole number ({spec.allowed()})")
 
 
 def _strip_unit(where: str, text: str, spec: Quantity) -> float:

@@ -74,7 +74,7 @@ twice = {
 }  # fmt: skip
 rows = []
 for name, settings in twice.items():
-    one = predict(chip.with_settings(settings), model, **LOAD)
+    one = predict(chip.with_values(settings), model, **LOAD)
     rows.append(
         {
             "doubled": name,

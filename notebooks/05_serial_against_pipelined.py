@@ -27,7 +27,7 @@ from hardwire.simulator import draw_chips, predict, run
 plt.rcParams.update(STYLE)
 model = LanguageModel.open("llama-3.1-8b")
 serial = Chip.open("hc1")
-pipelined = serial.with_settings({"datapath.issue": "pipelined"})
+pipelined = serial.with_values({"datapath.issue": "pipelined"})
 LOAD = {"prompt": 1024, "output": 1024}
 
 # %% [markdown]

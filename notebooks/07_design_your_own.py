@@ -123,7 +123,7 @@ table.style.format("{:,.0f}").format("{:.2f}", subset=["mJ/token"])
 
 # %%
 chosen = dict(border)[int(filed["sram.max_users"])]
-design = chip.with_settings({name: values[chosen].item() for name, values in settings.items()})
+design = chip.with_values({name: values[chosen].item() for name, values in settings.items()})
 adapter = Adapter.from_shape("r16:all-linear", model)
 result = run(design, model, adapter)
 low, high = result.interval["adapter_decode_tokens_per_s_user"]

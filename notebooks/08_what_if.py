@@ -46,7 +46,7 @@ display(WhatIf("hc1"))
 
 # %%
 chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
-wider = chip.with_settings(
+wider = chip.with_values(
     {"attention.kv_read_bytes_per_cycle": 16384, "attention.macs_per_cycle": 65536}
 )
 for name, design in (("as filed", chip), ("KV port doubled", wider)):

@@ -77,8 +77,10 @@ def run(
     changes = _settings(settings or [])
     if issue is not None:
         changes["datapath.issue"] = issue.value
-    if changes:
-        chosen = chosen.with_settings(changes)
+    try:
+        chosen = chosen.with_values(changes) if changes else chosen
+    except InputError as error:
+        raise InputError(f"--set {error}") from None
     base = LanguageModel.open(model or chosen.model)
     loaded = open_adapter(adapter, base)
     result = simulate(

@@ -103,7 +103,7 @@ def _chip(name: str, issue: str) -> Metrics:
     """One chip with and without adapters, by the closed forms and by the compiled engine."""
     from hardwire.simulator import run  # noqa: PLC0415
 
-    chip = Chip.open(name).with_settings({"datapath.issue": issue})
+    chip = Chip.open(name).with_values({"datapath.issue": issue})
     model = LanguageModel.open(chip.model)
     prompt, output, users = LOADS[issue]
     found: Metrics = {}

@@ -392,7 +392,7 @@ def _metrics(
         fitted = np.empty(len(points))
         for begin in range(0, len(points), BLOCK):
             part = slice(begin, begin + BLOCK)
-            chip = design.chip.with_values({k: v[part] for k, v in settings.items()})
+            chip = design.chip._replaced({k: v[part] for k, v in settings.items()})
             fitted[part], solved[part] = calibrate(chip, target[part])
         settings[calibration.parameter] = fitted
     return evaluate(design, settings, names), solved

@@ -319,7 +319,7 @@ def bands(bench: Bench, ratios: list[Row]) -> list[Row]:
                 server, machine=dataclasses.replace(server.machine, **machine)
             )
             row = bench.capacity(
-                other, many, guess=base["rate"], chip=nominal.with_values(values), **limit
+                other, many, guess=base["rate"], chip=nominal._replaced(values), **limit
             )
             if not row["rate"]:
                 for column in change.values():

@@ -92,10 +92,7 @@ def check_setting(where: str, name: str, value: Any) -> Any:
     """
     spec = NUMERIC.get(name) or DECLARED.get(name)
     if spec is not None:
-        checked = check_value(where, value, spec)
-        if name == "sram.kv_bits" and checked not in KV_BITS:
-            raise InputError(f"{where}: {checked} is not one of 4, 8, 16")
-        return checked
+        return check_value(where, value, spec)
     if name in OPTIONS:
         return check_option(where, name, value)
     if name not in WORDS:
@@ -161,7 +158,7 @@ class Design:
             chip = chip.with_process(settings["process"])
         parameters = {k: v for k, v in settings.items() if k in DECLARED}
         if parameters:
-            chip = chip.with_values(parameters)
+            chip = chip._replaced(parameters)
         if "model" in settings:
             model = LanguageModel.open(settings["model"])
         dims: dict[str, Any] = {

@@ -15,6 +15,7 @@ from hardwire.experiments.sweep.keys import KEY, point_keys, program_version
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import check_value
 from hardwire.models.server import Server
 
 if TYPE_CHECKING:
@@ -191,5 +192,6 @@ def card_design(over: Mapping[str, Any], server: Server, settings: Mapping[str, 
             values[name] = value.item() if isinstance(value, np.generic) else value
     chip = Chip.open(server.chip)
     design = Design(chip, LanguageModel.open(chip.model)).with_settings(values)
-    design.chip.check(server.name)
+    kv_bits = "sram.kv_bits"  # a count between those that exist can be drawn
+    check_value(f"{server.name}: {kv_bits}", design.chip.value(kv_bits), DECLARED[kv_bits])
     return design

@@ -47,7 +47,7 @@ def study_configuration(study: Study) -> dict[str, Any]:
     values = base.resolved()
     filed = {name: parameter.value for name, parameter in base.chip.parameters.items()}
     changed = {name: values[name] for name, value in filed.items() if values[name] != value}
-    chip = dataclasses.replace(base.chip, overrides=changed, as_filed=base.chip.with_values(filed))
+    chip = dataclasses.replace(base.chip, overrides=changed, as_filed=base.chip._replaced(filed))
     others = {k: v for k, v in values.items() if k.startswith(("workload.", "adapter."))}
     options = {
         "study": study.name,

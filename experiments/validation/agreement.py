@@ -93,7 +93,7 @@ def random_chip(chip: Chip, rng: np.random.Generator) -> Chip:
             near = min(max(near, spec.low), spec.high)
             values[name] = max(round(near), 1) if spec.integer else near
     values["lora.order"] = str(rng.choice(DECLARED["lora.order"].choices))
-    return chip.with_values(values)
+    return chip._replaced(values)
 
 
 def random_cases(count: int, seed: int) -> Iterator[Case]:
@@ -117,7 +117,7 @@ def catalogue_cases() -> Iterator[Case]:
         model = LanguageModel.by_name(chip.model)
         adapter = Adapter.from_shape("r16:all-linear", model)
         for issue in ("serial", "pipelined"):
-            issued = chip.with_values({"datapath.issue": issue})
+            issued = chip._replaced({"datapath.issue": issue})
             for loaded, users in ((None, 1), (adapter, 1), (adapter, 4)):
                 yield Case(issued, model, loaded, 256, 256, users)
 
@@ -130,7 +130,7 @@ def closed_form_errors(case: Case, program: TokenProgram) -> tuple[float, float]
     first = float(np.mean([t[0] for t in times]))
     step = float(np.mean([(t[-1] - t[0]) / (case.output - 1) for t in times]))
     # The power limit is no rule of the engines: lift it.
-    free = case.chip.with_values({"power.limit_w": 1e9})
+    free = case.chip._replaced({"power.limit_w": 1e9})
     shape = AdapterShape.of("all-linear", case.adapter.max_rank) if case.adapter else None
     predicted = predict(
         free, case.model, adapter=shape, prompt=case.prompt, output=case.output, users=case.users
@@ -268,7 +268,7 @@ def agreements(designs: int = DESIGNS, loads: int = LOADS, seed: int = SEED) -> 
     """All comparisons, in the order of the table."""
     cards, batches = stream(seed, "cards"), stream(seed, "batches")
     # Little SRAM, so that adapters and KV push each other out.
-    chip = Chip.open("hc1").with_settings({"sram.capacity_mib": 24})
+    chip = Chip.open("hc1").with_values({"sram.capacity_mib": 24})
     shapes = [Adapter.from_shape(shape, LanguageModel.by_name(chip.model)) for shape in SHAPES]
     server, gpu = Server.open("hc1x10"), BatchServer.open("vllm-h100")
     adapter = Adapter.from_shape("r16:all-linear", gpu.model)

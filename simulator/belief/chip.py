@@ -177,7 +177,7 @@ class Posterior:
 
     def at(self, point: str) -> Chip:
         """The chip at the clock of another operating point."""
-        return self.chip.with_values({CLOCK: self.clocks_ghz[point]})
+        return self.chip._replaced({CLOCK: self.clocks_ghz[point]})
 
 
 class Inference:
@@ -231,7 +231,7 @@ class Inference:
         chosen = resample(weighed.weights, size, self.stream("resample"))
         clocks = {point: values[chosen] for point, values in weighed.clocks_ghz.items()}
         values = {key: array[chosen] for key, array in self.drawn.items()}
-        chip = self.chip.with_values({**values, CLOCK: clocks[VENDOR]})
+        chip = self.chip._replaced({**values, CLOCK: clocks[VENDOR]})
         return Posterior(chip, chosen, clocks, weighed)
 
     def _chips(self, size: int, clock: Array | None = None) -> Any:
@@ -240,7 +240,7 @@ class Inference:
             values = {key: array[part] for key, array in self.drawn.items()}
             if clock is not None:
                 values[CLOCK] = clock[part]
-            yield part, self.chip.with_values(values)
+            yield part, self.chip._replaced(values)
 
     def _modelled(self, size: int) -> Modelled:
         times = [m for m in self.measurements if m.kind == "time"]

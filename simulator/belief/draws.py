@@ -60,7 +60,7 @@ def calibrate(chip: Chip, target_s: Any | None = None) -> tuple[Any, Any]:
     timing = Timing.of(chip, model, adapters)
 
     def step(value: Any) -> Any:
-        tried = chip.with_values({calibration.parameter: value})
+        tried = chip._replaced({calibration.parameter: value})
         again = timing.recounted(tried, calibration.parameter)
         return sum(token_cycles(again.tokens[-1], context).values()) / again.hz
 
@@ -86,8 +86,12 @@ def draw_chips(chip: Chip, size: int = DRAWS, seed: int = SEED) -> Chip:
     Raises
     ------
     InputError
-        If fewer than 100 of ``16 · size`` candidates reproduce the calibration.
+        If the chip stands for many designs, or fewer than 100 of ``16 · size`` candidates
+        reproduce the calibration.
     """
+    for name, value in chip.overrides.items():
+        if np.ndim(value):
+            raise InputError(f"{chip.name}: {name}: is an array, but draws are of one design")
     measured = chip.as_filed or chip
     if chip.calibration is None:
         drawn = _candidates(measured, size, seed)
@@ -95,9 +99,7 @@ def draw_chips(chip: Chip, size: int = DRAWS, seed: int = SEED) -> Chip:
         drawn = _reproducing(measured, chip.calibration, size, seed)
     length = len(next(iter(drawn.values())))
     overrides = {name: _like(value, length) for name, value in chip.overrides.items()}
-    return dataclasses.replace(
-        measured.with_values({**drawn, **overrides}), overrides=chip.overrides
-    )
+    return dataclasses.replace(measured._replaced({**drawn, **overrides}), overrides=chip.overrides)
 
 
 def _candidates(chip: Chip, size: int, seed: int) -> dict[str, np.ndarray]:
@@ -116,7 +118,7 @@ def _reproducing(
         drawn = _candidates(chip, factor * size, seed)
         error = stream(seed, "measurement").standard_normal(factor * size)
         target = calibration.value * (1 + calibration.relative_error * error)
-        value, solved = calibrate(chip.with_values(drawn), target)
+        value, solved = calibrate(chip._replaced(drawn), target)
         kept = np.flatnonzero(solved)[:size]
         if len(kept) == size:
             break

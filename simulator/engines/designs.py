@@ -230,7 +230,7 @@ def _event_queue(
         rank = int(adapter.rank[point] if np.ndim(adapter.rank) else adapter.rank)
         fmt = adapter_format(chip, adapter)
         adapter = Adapter.from_shape(f"r{rank}:{'+'.join(adapter.targets)}:{fmt}", model)
-    program = build_program(chip.with_values(chosen), model, [] if adapter is None else [adapter])
+    program = build_program(chip._replaced(chosen), model, [] if adapter is None else [adapter])
     done = simulate(program, requests).done
     tokens = requests.tokens[0]
     ends = done.reshape(-1, tokens)

@@ -21,6 +21,8 @@ def values_near(name: str) -> st.SearchStrategy[float]:
     """Half to twice the value that HC1 has, within what is allowed."""
     spec, value = DECLARED[name], HC1.parameters[name].value
     assert not isinstance(value, str)
+    if spec.numbers:
+        return st.sampled_from(spec.numbers)
     low, high = max(spec.low, value / 2), min(spec.high, value * 2)
     if spec.integer:
         return st.integers(int(np.ceil(low)), int(high))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hardwire.models import catalogue
@@ -211,10 +212,10 @@ def test_a_wrong_name_is_answered_with_the_nearest() -> None:
 # --- copies ---------------------------------------------------------------------------------------
 
 
-def test_settings_change_a_copy_and_keep_the_chip_as_filed() -> None:
+def test_values_change_a_copy_and_keep_the_chip_as_filed() -> None:
     chip = Chip.open("hc1")
-    first = chip.with_settings({"sram.capacity_mib": "512 MiB"})
-    second = first.with_settings({"datapath.lanes": 20})
+    first = chip.with_values({"sram.capacity_mib": "512 MiB"})
+    second = first.with_values({"datapath.lanes": 20})
     assert (chip.sram.capacity_mib, chip.datapath.lanes) == (448, 16)
     assert (second.sram.capacity_mib, second.datapath.lanes) == (512, 20)
     assert second.overrides == {"sram.capacity_mib": 512, "datapath.lanes": 20}
@@ -225,28 +226,74 @@ def test_settings_change_a_copy_and_keep_the_chip_as_filed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "words"),
+    ("name", "value", "words"),
     [
-        (("datapath.clock_ghz", "1200MHz"), ["the unit is GHz"]),
-        (("datapath.clock_ghz", "20"), ["20 is out of range (0.01 to 10 GHz)"]),
-        (("datapath.clock_ghz", "nan"), ["nan is out of range"]),
-        (("datapath.clock_ghz", True), ["a number is expected"]),
-        (("datapath.lanes", "16.5"), ["must be a whole number (1 to 4096)"]),
-        (("datapath.clok_ghz", "1"), ["no such parameter", "datapath.clock_ghz"]),
-        (("clock_ghz", "1"), ["no such parameter", "datapath.clock_ghz"]),
-        (("datapath", "1"), ["no such parameter"]),
-        (("datapath.issue", "both"), ["'both' is not allowed (one of serial, pipelined)"]),
-        (("sram.kv_bits", "5"), ["sram.kv_bits: 5 is not one of 4, 8, 16"]),
-        (("process.wafer_usd", "9000 EUR"), ["the unit is USD"]),
+        ("datapath.clock_ghz", "1200MHz", ["the unit is GHz"]),
+        ("datapath.clock_ghz", "20", ["20 is out of range (0.01 to 10 GHz)"]),
+        ("datapath.clock_ghz", "nan", ["nan is out of range"]),
+        ("datapath.clock_ghz", np.nan, ["nan is out of range"]),
+        ("datapath.clock_ghz", np.float32(20), ["20 is out of range"]),
+        ("datapath.clock_ghz", True, ["a number is expected"]),
+        ("datapath.clock_ghz", None, ["a number is expected"]),
+        ("datapath.clock_ghz", [1.0, 1.2], ["a number is expected"]),
+        ("sram.capacity_mib", -5, ["-5 is out of range (1 to 1.04858e+06 MiB)"]),
+        ("datapath.lanes", -3, ["-3 is out of range (1 to 4096)"]),
+        ("datapath.lanes", 2.5, ["2.5 must be a whole number (1 to 4096)"]),
+        ("datapath.lanes", "16.5", ["must be a whole number (1 to 4096)"]),
+        ("datapath.clok_ghz", "1", ["no such parameter", "datapath.clock_ghz"]),
+        ("clock_ghz", "1", ["no such parameter", "datapath.clock_ghz"]),
+        ("datapath", "1", ["no such parameter"]),
+        ("datapath.issue", "both", ["'both' is not allowed (one of serial, pipelined)"]),
+        ("datapath.issue", "sreial", ["'sreial' is not allowed (one of serial, pipelined)"]),
+        ("datapath.issue", 1, ["'1' is not allowed"]),
+        ("datapath.issue", np.array(["serial"]), ["one word for all designs is expected"]),
+        ("sram.kv_bits", "5", ["5 is not one of 4, 8, 16"]),
+        ("sram.kv_bits", 7, ["7 is not one of 4, 8, 16"]),
+        ("sram.kv_bits", np.array([4, 7, 8]), ["7 is not one of 4, 8, 16"]),
+        ("process.wafer_usd", "9000 EUR", ["the unit is USD"]),
+        ("datapath.lanes", np.array([8, 0, -3]), ["0 is out of range (1 to 4096)"]),
+        ("datapath.lanes", np.array([8.0, 2.5]), ["2.5 must be a whole number"]),
+        ("datapath.lanes", np.array([8.0, np.nan]), ["nan is out of range"]),
+        ("datapath.lanes", np.array([8.0, np.inf]), ["inf is out of range"]),
+        ("datapath.lanes", np.array(["8"]), ["an array of numbers is expected"]),
+        ("datapath.lanes", np.array([True]), ["an array of numbers is expected"]),
+        ("datapath.lanes", np.array([]), ["an array of numbers is expected"]),
     ],
 )
-def test_a_bad_setting_is_refused(setting: tuple[str, Any], words: list[str]) -> None:
+def test_a_bad_value_is_refused(name: str, value: Any, words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        Chip.open("hc1").with_settings(dict([setting]))
+        Chip.open("hc1").with_values({name: value})
     message = str(caught.value)
-    assert message.startswith("--set") and "\n" not in message
+    assert message.startswith(f"{name}: ") and "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_arrays_of_different_designs_are_refused() -> None:
+    chip = Chip.open("hc1").with_values({"datapath.lanes": np.array([8, 16, 32])})
+    with pytest.raises(InputError) as caught:
+        chip.with_values({"sram.capacity_mib": np.array([400, 500])})
+    assert str(caught.value) == (
+        "one number for each design is needed, but shapes are datapath.lanes (3,), "
+        "sram.capacity_mib (2,)"
+    )
+
+
+def test_numbers_of_numpy_and_pandas_are_taken() -> None:
+    values = {"datapath.lanes": np.int64(8), "datapath.clock_ghz": np.array(1.5)}
+    chip = Chip.open("hc1").with_values(values)
+    assert chip.overrides == {"datapath.lanes": 8, "datapath.clock_ghz": 1.5}
+    assert type(chip.datapath.lanes) is int and type(chip.datapath.clock_ghz) is float
+    column = pd.Series([8, 16], index=[3, 4])
+    assert chip.with_values({"datapath.lanes": column}).datapath.lanes.tolist() == [8, 16]
+
+
+def test_another_process_forgets_what_was_set_of_the_old_one() -> None:
+    chip = Chip.open("hc1").with_values({"process.wafer_usd": 5000, "datapath.lanes": 20})
+    moved = chip.with_process("n7")
+    assert moved.overrides == {"datapath.lanes": 20}
+    assert moved.process == Chip.open("hc1").with_process("n7").process
+    assert moved.as_filed is not None and moved.as_filed.process == moved.process
 
 
 def test_values_may_be_arrays_and_leave_the_original_be() -> None:

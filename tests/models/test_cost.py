@@ -71,7 +71,7 @@ def test_yield_is_a_share_and_falls(area: float, defects: float, factor: float) 
 @settings(max_examples=100, deadline=None)
 @given(area=st.floats(1, 30_000), factor=st.floats(1.001, 2))
 def test_a_larger_die_costs_more(area: float, factor: float) -> None:
-    cost = die_cost_usd(HC1.with_values({"die.area_mm2": np.array([area, area * factor])}))
+    cost = die_cost_usd(HC1._replaced({"die.area_mm2": np.array([area, area * factor])}))
     assert cost[1] > cost[0] > 0 or np.isinf(cost[1])
 
 

@@ -71,7 +71,7 @@ def chips() -> st.SearchStrategy[Chip]:
         "link.latency_us": st.floats(0, 0.05),
         "datapath.clock_ghz": st.floats(0.5, 2),
     }
-    return st.fixed_dictionaries(fields).map(HC1.with_values)
+    return st.fixed_dictionaries(fields).map(HC1._replaced)
 
 
 @st.composite

@@ -103,7 +103,7 @@ def token(chip: Chip, adapter: str | None) -> TokenTiming:
 @pytest.mark.parametrize("issue", ["serial", "pipelined"])
 @pytest.mark.parametrize("name", CHIPS)
 def test_one_user_at_1k_1k(name: str, issue: str, adapter: str | None) -> None:
-    chip = Chip.open(name).with_settings({"datapath.issue": issue})
+    chip = Chip.open(name).with_values({"datapath.issue": issue})
     model = LanguageModel.by_name(chip.model)
     load = {"prompt": 1024, "output": 1024, "users": 1}
     found = predict(chip, model, adapter=shape(adapter, model), **load)
@@ -116,7 +116,7 @@ def test_one_user_at_1k_1k(name: str, issue: str, adapter: str | None) -> None:
 
 @pytest.mark.parametrize("name", CHIPS)
 def test_serial_users_share_the_chip(name: str) -> None:
-    chip = Chip.open(name).with_settings({"datapath.issue": "serial"})
+    chip = Chip.open(name).with_values({"datapath.issue": "serial"})
     model = LanguageModel.by_name(chip.model)
     load = {"prompt": 100, "output": 50, "users": 7}
     found = predict(chip, model, **load)
@@ -141,7 +141,7 @@ def test_serial_users_share_the_chip(name: str) -> None:
 def test_one_user_on_a_random_chip(
     values: dict[str, Any], chosen: dict[str, Any], adapter: str | None, prompt: int, output: int
 ) -> None:
-    chip = HC1.with_settings({**values, **chosen})
+    chip = HC1.with_values({**values, **chosen})
     load = {"prompt": prompt, "output": output, "users": 1}
     expected = engine_step(chip, LLAMA, shape(adapter, LLAMA), load)
     cycles = token_cycles(token(chip, adapter), decode_context(prompt, output))
@@ -162,7 +162,7 @@ def test_pipelined_users_on_distinct_layers(
     form takes it at the mean context, the engine at each; that costs at most the half cycle per
     attention stage, and 0.1 % where the two change places while contexts grow.
     """
-    chip = HC1.with_settings({**values, "datapath.issue": "pipelined"})
+    chip = HC1.with_values({**values, "datapath.issue": "pipelined"})
     load = {"prompt": 3, "output": 24, "users": users}
     found = predict(chip, SMALL, adapter=shape(adapter, SMALL), **load)
     expected = engine_step(chip, SMALL, shape(adapter, SMALL), load)
@@ -193,7 +193,7 @@ def test_pipelined_prefill(name: str, users: int) -> None:
     Within 2 %: the interval is taken at the mean context, and the filling of the pipeline is
     a few tokens of a short prompt.
     """
-    chip = Chip.open(name).with_settings({"datapath.issue": "pipelined"})
+    chip = Chip.open(name).with_values({"datapath.issue": "pipelined"})
     model = LanguageModel.by_name(chip.model)
     load = {"prompt": 128, "output": 2, "users": users}
     found = predict(chip, model, **load)
@@ -214,13 +214,13 @@ def test_pipelined_prefill(name: str, users: int) -> None:
 def test_arrays_equal_scalars(
     designs: list[dict[str, Any]], issue: str, users: int, adapter: str | None
 ) -> None:
-    base = HC1.with_settings({"datapath.issue": issue})
+    base = HC1.with_values({"datapath.issue": issue})
     load = {"prompt": 200, "output": 100, "users": users}
     together = base.with_values({name: np.array([d[name] for d in designs]) for name in designs[0]})
     many = predict(together, LLAMA, adapter=shape(adapter, LLAMA), **load)
     ranks = free_rank(together, LLAMA, ("q_proj", "v_proj"), "int8")
     for index, values in enumerate(designs):
-        chip = base.with_settings(values)
+        chip = base.with_values(values)
         one = predict(chip, LLAMA, adapter=shape(adapter, LLAMA), **load)
         for field in (
             "token_s",
@@ -242,7 +242,7 @@ def test_arrays_equal_scalars(
 def test_operations_sum_to_the_token(
     values: dict[str, Any], chosen: dict[str, Any], adapter: str | None
 ) -> None:
-    chip = HC1.with_settings({**values, **chosen})
+    chip = HC1.with_values({**values, **chosen})
     cycles = token_cycles(token(chip, adapter), 1000.0)
     assert all(value >= 0 for value in cycles.values())
     if adapter is None:  # a path behind the base is passed in one cycle per matrix group
@@ -267,7 +267,7 @@ def test_operations_sum_to_the_token(
 def test_the_breakdown_of_a_run_sums_to_its_token(
     name: str, settings_: dict[str, Any], users: int
 ) -> None:
-    chip = Chip.open(name).with_settings(settings_)
+    chip = Chip.open(name).with_values(settings_)
     model = LanguageModel.by_name(chip.model)
     adapter = Adapter.from_shape("r64:all-linear:int8", model)
     result = run(chip, model, adapter, prompt=64, output=32, users=users)
@@ -318,11 +318,11 @@ def test_free_rank_is_the_highest_that_costs_nothing(name: str, targets: str, fm
     fmt=st.sampled_from(["int4", "int8", "float16"]),
 )
 def test_free_rank_on_a_random_chip(values: dict[str, Any], targets: str, fmt: str) -> None:
-    assert_free_rank(HC1.with_settings(values), SMALL, targets, fmt)
+    assert_free_rank(HC1.with_values(values), SMALL, targets, fmt)
 
 
 def test_no_rank_is_free_behind_the_base() -> None:
-    chip = HC1.with_settings({"lora.order": "sequential"})
+    chip = HC1.with_values({"lora.order": "sequential"})
     assert assert_free_rank(chip, LLAMA, "qv", "int8") == 0
 
 
@@ -330,4 +330,4 @@ def test_some_rank_is_free_beside_the_base() -> None:
     """HC1's assumed side path hides some twenty ranks of int8; a 16 times faster one, all 64."""
     assert 16 <= assert_free_rank(HC1, LLAMA, "all-linear", "int8") <= 32
     fast = {"lora.read_bytes_per_cycle": 16 * 4608, "lora.macs_per_cycle": 16 * 4096}
-    assert assert_free_rank(HC1.with_settings(fast), LLAMA, "all-linear", "int8") == 64
+    assert assert_free_rank(HC1.with_values(fast), LLAMA, "all-linear", "int8") == 64

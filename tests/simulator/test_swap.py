@@ -52,7 +52,7 @@ def warm_cycles(chip: Chip, model: LanguageModel, adapter: Adapter) -> int:
 
 
 def latency(values: dict[str, Any], text: str) -> tuple[Chip, Adapter, SwapLatency]:
-    chip = HC1.with_settings(values)
+    chip = HC1.with_values(values)
     adapter = Adapter.from_shape(text, SMALL)
     return chip, adapter, swap_latency(chip, SMALL, adapter)
 

@@ -159,7 +159,7 @@ def test_every_block_of_rows_has_its_sixth(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_chip_is_computed_in_the_narrowest_format_that_holds_it(bits: float, fmt: str) -> None:
     chip = Chip.open("hc1")
     assert rom_format(chip) == "rom3+6"
-    assert rom_format(chip.with_settings({"rom.bits_per_weight": bits})) == fmt
+    assert rom_format(chip.with_values({"rom.bits_per_weight": bits})) == fmt
 
 
 # --- the report -----------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def test_what_a_user_set_is_marked_with_the_value_as_filed(saved: Callable[[str]
     assert "20 (set by the user; filed: 16)" in page(folder)
     assert "1 of them set by the user" in page(folder)
     assert render(read_page(folder)).count('<tr class="marked">') == 1
-    chip = Chip.open("hc1").with_settings({"datapath.outputs_per_pass": 4096})
+    chip = Chip.open("hc1").with_values({"datapath.outputs_per_pass": 4096})
     result = run(chip, LanguageModel.open("llama-3.1-8b"), prompt=8, output=4)
     (entry,) = (
         e for e in run_configuration(result)["chips"][0]["parameters"] if "outputs" in e["name"]

@@ -199,7 +199,7 @@ def test_a_slider_moved_in_a_browser_changes_the_numbers_to_those_of_predict(
 
             press(page, "Broadcast lanes", "ArrowRight", 4)
             moved = predict(
-                chip.with_settings({"datapath.lanes": 20}),
+                chip.with_values({"datapath.lanes": 20}),
                 model, adapter=adapter, prompt=1024, output=1024,
             )  # fmt: skip
             rate = round(moved.decode_tokens_per_s_user)

@@ -246,7 +246,7 @@ def test_refusals(metrics: tuple[str, ...], settings: dict[str, Any], message: s
 
 
 def test_only_a_measured_chip_can_be_fitted() -> None:
-    chip = HC1.with_settings({"sram.capacity_mib": 500})
+    chip = HC1.with_values({"sram.capacity_mib": 500})
     with pytest.raises(InputError, match="--calibrated: is for a chip as measured"):
         inputs_of(chip, calibrated=True)
     without = dataclasses.replace(HC1, calibration=None)

@@ -154,7 +154,7 @@ def test_settings_are_laid_over_the_draws() -> None:
     chip = Chip.open("hc1")
     plain = draw_chips(chip, SIZE)
     changed = {"datapath.lanes": 32, "attention.kv_memories": "separate", "sram.capacity_mib": 900}
-    drawn = draw_chips(chip.with_settings(changed), SIZE)
+    drawn = draw_chips(chip.with_values(changed), SIZE)
     assert (drawn.datapath.lanes == 32).all() and (drawn.sram.capacity_mib == 900).all()
     assert drawn.attention.kv_memories == "separate"
     for name in [*uncertain(chip), "datapath.clock_ghz"]:
@@ -163,7 +163,7 @@ def test_settings_are_laid_over_the_draws() -> None:
 
 
 def test_setting_the_calibrated_parameter_fixes_it() -> None:
-    drawn = draw_chips(Chip.open("hc1").with_settings({"datapath.clock_ghz": 1.0}), SIZE)
+    drawn = draw_chips(Chip.open("hc1").with_values({"datapath.clock_ghz": 1.0}), SIZE)
     assert (drawn.datapath.clock_ghz == 1.0).all()
 
 
@@ -213,9 +213,15 @@ def test_a_variant_file_is_settings_over_the_measured_chip(tmp_path: Path) -> No
     )
     variant = Chip.open(str(path))
     assert variant.overrides == {"datapath.lanes": 32}
-    settings = Chip.open("hc1").with_settings({"datapath.lanes": 32})
+    settings = Chip.open("hc1").with_values({"datapath.lanes": 32})
     drawn, expected = draw_chips(variant, 200), draw_chips(settings, 200)
     np.testing.assert_array_equal(drawn.datapath.clock_ghz, expected.datapath.clock_ghz)
     np.testing.assert_array_equal(drawn.datapath.lanes, expected.datapath.lanes)
     # A file with a calibration of its own is another measured chip.
     assert Chip.open("hc1-demo").as_filed is None
+
+
+def test_draws_are_of_one_design() -> None:
+    many = Chip.open("hc1").with_values({"datapath.lanes": np.array([12, 16])})
+    with pytest.raises(InputError, match=r"hc1: datapath\.lanes: is an array"):
+        draw_chips(many, SIZE)

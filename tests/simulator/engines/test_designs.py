@@ -97,7 +97,7 @@ def test_a_design_alone_has_the_rates_of_the_engine(
 ) -> None:
     issue = data.draw(st.sampled_from(["serial", "pipelined"]))
     limit = data.draw(st.sampled_from([1000.0, HC1.power.limit_w]))
-    chip = chip.with_values({"datapath.issue": issue, "power.limit_w": limit})
+    chip = chip._replaced({"datapath.issue": issue, "power.limit_w": limit})
     load = Load(
         data.draw(st.integers(1, 60)), data.draw(st.integers(2, 40)), data.draw(st.integers(1, 12))
     )
@@ -109,7 +109,7 @@ def test_a_design_alone_has_the_rates_of_the_engine(
 @given(st.data(), language_models())
 def test_many_designs_are_each_alone(data: st.DataObject, model: LanguageModel) -> None:
     """Arrays of chips, ranks and loads; words are the same for all, shared layers among them."""
-    base = data.draw(chips()).with_values(
+    base = data.draw(chips())._replaced(
         {"datapath.issue": data.draw(st.sampled_from(["serial", "pipelined"]))}
     )
 
@@ -126,7 +126,7 @@ def test_many_designs_are_each_alone(data: st.DataObject, model: LanguageModel) 
     }
     ranks, prompt = column(1, min(9, widest(model))), column(1, 30)
     output, users = column(2, 20), column(1, 7)
-    chip = base.with_values(free)
+    chip = base._replaced(free)
     shape = AdapterShape.of("all-linear", ranks)
     found = predict(chip, model, adapter=shape, prompt=prompt, output=output, users=users)
     rates = batch_rates(
@@ -140,7 +140,7 @@ def test_many_designs_are_each_alone(data: st.DataObject, model: LanguageModel) 
         prefill_throttle=found.prefill_power.throttle,
     )
     for point in range(3):
-        alone = base.with_values({name: v[point].item() for name, v in free.items()})
+        alone = base._replaced({name: v[point].item() for name, v in free.items()})
         adapter = Adapter.from_shape(f"r{ranks[point]}:all-linear", model)
         load = Load(int(prompt[point]), int(output[point]), int(users[point]))
         expected, _ = both(alone, model, adapter, load)
@@ -155,7 +155,7 @@ def test_many_designs_are_each_alone(data: st.DataObject, model: LanguageModel) 
 @pytest.mark.parametrize("users", [1, 2, 24])
 def test_a_real_chip_and_model(issue: str, users: int) -> None:
     """HC1 with its own model: attention becomes the busiest unit along the prompt."""
-    chip = HC1.with_values({"datapath.issue": issue, "sram.capacity_mib": 4096.0})
+    chip = HC1._replaced({"datapath.issue": issue, "sram.capacity_mib": 4096.0})
     model = LanguageModel.open("llama-3.1-8b")
     adapter = Adapter.from_shape("r32:all-linear", model)
     expected, found = both(chip, model, adapter, Load(1500, 20, users))

@@ -59,7 +59,7 @@ def test_engines_agree_when_bursts_and_tokens_tie(memories: str) -> None:
         },
         name="one layer",
     )  # fmt: skip
-    chip = HC1.with_values(
+    chip = HC1._replaced(
         {
             "datapath.fill_cycles": 1, "sampling.loop_cycles": 1, "link.burst_bytes": 8,
             "link.bandwidth_gb_per_s": 2.0, "datapath.clock_ghz": 1.0, "link.latency_us": 0.0,
@@ -101,7 +101,7 @@ def test_a_pass_that_is_not_exact_is_refused() -> None:
     pipelined = build_program(HC1, model, issue="pipelined")
     with pytest.raises(ValueError, match="serial pass is not exact"):
         engine.simulate(pipelined, requests, engine_pass="serial")
-    shared = build_program(HC1.with_values({"datapath.layers": "shared"}), model, issue="pipelined")
+    shared = build_program(HC1._replaced({"datapath.layers": "shared"}), model, issue="pipelined")
     with pytest.raises(ValueError, match="max_plus pass is not exact"):
         engine.simulate(shared, requests, engine_pass="max_plus")
 
@@ -196,7 +196,7 @@ def test_law_pipelining_never_slows_a_run(run: tuple, factor: int) -> None:
     )
     ends = {issue: engine.simulate(p, together).done.max() for issue, p in rebuilt.items()}
     assert ends["pipelined"] <= ends["serial"]
-    faster = program.chip.with_values(
+    faster = program.chip._replaced(
         {"datapath.clock_ghz": program.chip.datapath.clock_ghz * factor}
     )
     again = build_program(faster, program.model, program.adapters, issue="serial")

@@ -23,7 +23,7 @@ SHAPES = [
     Adapter.from_shape(shape, MODEL)
     for shape in ("r1:qv:int8", "r4:attention:int8", "r8:qv:int4", "r2:all-linear:int8")
 ]
-SMALL = Chip.open("hc1").with_settings({"sram.capacity_mib": 24})
+SMALL = Chip.open("hc1").with_values({"sram.capacity_mib": 24})
 LAWS = settings(
     max_examples=40,
     deadline=None,

@@ -84,7 +84,7 @@ def test_rounds_stay_near_the_engine_under_pipelined_issue(
     """
     workload = together([prompt] * users, [output] * users)
     # The engines know no power limit, which under pipelined issue holds prompts back.
-    unlimited = CHIP.with_settings({"power.limit_w": 5000})
+    unlimited = CHIP.with_values({"power.limit_w": 5000})
     log = replay(
         one_card("pipelined", users),
         workload,

@@ -97,7 +97,7 @@ def test_shared_blocks_keep_all_laws(seed, users, issue, preemption, slots) -> N
         rows.append((arrival, prompt, int(rng.integers(1, 200)), int(rng.integers(-1, 2)), hashes))
     workload = conversation(rows)
     policy = Policy(prefix_reuse=True, preemption=preemption, slots=slots)
-    small = Chip.open("hc1").with_settings({"sram.capacity_mib": 160})
+    small = Chip.open("hc1").with_values({"sram.capacity_mib": 160})
     log = serve(workload, policy, users=users, chip=small, issue=issue)
     assert set(log.status.tolist()) <= {Status.COMPLETED, Status.TOO_LONG}
     used = log.occupancy.kv_bytes + log.occupancy.adapter_bytes
