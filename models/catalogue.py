@@ -1,6 +1,7 @@
 """The catalogue: the description files that come with the package, found by name."""
 
 import difflib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,13 +32,13 @@ def names(kind: str) -> list[str]:
     return sorted(file.name.removesuffix(ending) for file in files)
 
 
-def resolve(kind: str, name: str) -> Path:
+def resolve(kind: str, name: str | os.PathLike[str]) -> Path:
     """Return the file of a catalogue entry.
 
     Parameters
     ----------
     kind : {"chip", "process", "model", "server"}
-    name : str
+    name : str or path-like
         The entry's name; upper and lower case are the same.
 
     Raises
@@ -45,14 +46,45 @@ def resolve(kind: str, name: str) -> Path:
     InputError
         If there is no such entry; the message names the nearest ones.
     """
+    text = name_or_path(kind, name)
     folder, ending = _FOLDERS[kind]
     for entry in names(kind):
-        if entry.lower() == name.lower():
+        if entry.lower() == text.lower():
             return Path(__file__).parent / folder / f"{entry}{ending}"
     raise InputError(
-        f"'{name}' is no {kind} in the catalogue{did_you_mean(name, names(kind))}"
+        f"'{text}' is no {kind} in the catalogue{did_you_mean(text, names(kind))}"
         " (hardwire list shows all)"
     )
+
+
+def locate(kind: str, name: str | os.PathLike[str]) -> Path:
+    """Return the file that a user means: a path, or the name of a catalogue entry.
+
+    A path has the ending of its kind (in upper or lower case) or a separator.
+
+    Parameters
+    ----------
+    kind : {"chip", "process", "model", "server"}
+    name : str or path-like
+
+    Raises
+    ------
+    InputError
+        If it is no path and there is no such entry, or it is neither text nor path.
+    """
+    text = name_or_path(kind, name)
+    endings = (".json",) if kind == "model" else (".yaml", ".yml")
+    if text.lower().endswith(endings) or "/" in text or "\\" in text:
+        return Path(text)
+    return resolve(kind, text)
+
+
+def name_or_path(what: str, value: str | os.PathLike[str]) -> str:
+    """Return a name or path as text; ``what`` begins the message of the `InputError`."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise InputError(f"{what}: a name or a path is expected, not {type(value).__name__}")
+    return text
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,7 +224,7 @@ class Chip:
     as_filed: Chip | None = None
 
     @classmethod
-    def open(cls, name: str) -> Chip:
+    def open(cls, name: str | os.PathLike[str]) -> Chip:
         """Read a chip from the catalogue, or from a path that ends in ``.yaml`` or ``.yml``.
 
         Raises
@@ -232,9 +233,7 @@ class Chip:
             On an unknown name, an unreadable file, an unknown key, a missing parameter, a wrong
             unit or a value out of range.
         """
-        if name.endswith((".yaml", ".yml")):
-            return cls.from_file(Path(name))
-        return cls.from_file(catalogue.resolve("chip", name))
+        return cls.from_file(catalogue.locate("chip", name))
 
     @classmethod
     def from_file(cls, path: Path) -> Chip:
@@ -357,7 +356,7 @@ class Chip:
         }
         return dataclasses.replace(self, **changed)
 
-    def with_process(self, name: str) -> Chip:
+    def with_process(self, name: str | os.PathLike[str]) -> Chip:
         """A copy on another process of the catalogue.
 
         Only what the process file states changes: macro densities are parameters of the chip.

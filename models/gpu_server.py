@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,6 @@ from hardwire.models.cost import capex_usd_per_s, energy_usd_per_j
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel
 from hardwire.models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
-from hardwire.models.server import server_file
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that the buffers of vLLM's adapter slots can have (``--max-lora-rank``)."""
@@ -103,7 +103,7 @@ class BatchServer:
     parameters: Mapping[str, Parameter]
 
     @classmethod
-    def open(cls, name: str) -> BatchServer:
+    def open(cls, name: str | os.PathLike[str]) -> BatchServer:
         """Read a GPU server from the catalogue, or from a path that ends in ``.yaml``.
 
         Raises
@@ -112,7 +112,7 @@ class BatchServer:
             On an unknown name, an unreadable file, a file that is not of ``kind: batch``, an
             unknown or missing key, an unknown model, a wrong unit or a value out of range.
         """
-        path = server_file(name)
+        path = catalogue.locate("server", name)
         data = read_yaml(path)
         if data.pop("kind", None) != "batch":
             raise InputError(f"{path.name}: kind: must be batch for a GPU server")

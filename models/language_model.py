@@ -166,7 +166,7 @@ class LanguageModel:
     qk_norm: bool
 
     @classmethod
-    def open(cls, text: str) -> "LanguageModel":
+    def open(cls, name: str | os.PathLike[str]) -> "LanguageModel":
         """Return the model that a user means: a catalogue name or a path to a config.json.
 
         Raises
@@ -174,14 +174,14 @@ class LanguageModel:
         InputError
             As `by_name` and `from_config`.
         """
-        known = {name.lower() for name in catalogue.names("model")}
-        looks_like_path = "/" in text or "\\" in text or text.endswith(".json")
-        if text.lower() not in known and (looks_like_path or os.path.isdir(text)):
+        text = catalogue.name_or_path("model", name)
+        known = {entry.lower() for entry in catalogue.names("model")}
+        if text.lower() not in known and os.path.isdir(text):
             return cls.from_config(text)
-        return cls.by_name(text)
+        return cls.from_config(catalogue.locate("model", text))
 
     @classmethod
-    def by_name(cls, name: str) -> "LanguageModel":
+    def by_name(cls, name: str | os.PathLike[str]) -> "LanguageModel":
         """Return a model of the catalogue.
 
         Raises
@@ -193,7 +193,7 @@ class LanguageModel:
 
     @classmethod
     def from_config(
-        cls, source: str | Path | Mapping[str, Any], name: str | None = None
+        cls, source: str | os.PathLike[str] | Mapping[str, Any], name: str | None = None
     ) -> "LanguageModel":
         """Read a Hugging Face config.json.
 
@@ -214,7 +214,7 @@ class LanguageModel:
         if isinstance(source, Mapping):
             where, default_name, config = "config.json", str(source.get("model_type")), source
         else:
-            path = Path(source)
+            path = Path(catalogue.name_or_path("model", source))
             if os.path.isdir(path):
                 path = path / "config.json"
             where, config = str(path), read_json_object(path)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hardwire.models import catalogue
@@ -50,7 +50,7 @@ class Server:
     parameters: Mapping[str, Parameter]
 
     @classmethod
-    def open(cls, name: str) -> Server:
+    def open(cls, name: str | os.PathLike[str]) -> Server:
         """Read a server from the catalogue, or from a path that ends in ``.yaml`` or ``.yml``.
 
         A file that ``extends`` another states only what differs.
@@ -61,7 +61,7 @@ class Server:
             On an unknown name, an unreadable file, an unknown or missing key, a chip that is not
             in the catalogue, a wrong unit or a value out of range.
         """
-        path = server_file(name)
+        path = catalogue.locate("server", name)
         data = read_yaml(path)
         parent = data.pop("extends", None)
         if parent is not None:
@@ -101,16 +101,3 @@ class Server:
     def power_w(self, card_w: Any) -> Any:
         """Power of the server at its plug in W, every card drawing ``card_w``."""
         return self.cards * card_w + self.host_w
-
-
-def server_file(name: str) -> Path:
-    """The file of a server: a path that ends in ``.yaml`` or ``.yml``, or a catalogue name.
-
-    Raises
-    ------
-    InputError
-        On a name that is not in the catalogue.
-    """
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
-    return catalogue.resolve("server", name)

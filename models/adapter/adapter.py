@@ -26,7 +26,7 @@ from hardwire.models.adapter.files import (
     shown,
     standard_names,
 )
-from hardwire.models.catalogue import did_you_mean
+from hardwire.models.catalogue import did_you_mean, name_or_path
 from hardwire.models.errors import InputError
 from hardwire.models.files import new_folder, read_json_object, reason
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path
@@ -120,6 +120,8 @@ class Adapter:
         InputError
             If a part cannot be understood or the rank exceeds the model's largest width.
         """
+        if not isinstance(text, str):
+            raise InputError(f"adapter shape: a text is expected, not {type(text).__name__}")
         where = f"adapter shape '{text:.60}'"
         rank_text, *rest = text.strip().lower().split(":")
         digits = rank_text.removeprefix("r")
@@ -140,7 +142,10 @@ class Adapter:
 
     @classmethod
     def from_config(
-        cls, source: str | Path | Mapping[str, Any], model: LanguageModel, name: str | None = None
+        cls,
+        source: str | os.PathLike[str] | Mapping[str, Any],
+        model: LanguageModel,
+        name: str | None = None,
     ) -> "Adapter":
         """Describe an adapter by its PEFT configuration alone, without weights.
 
@@ -160,14 +165,14 @@ class Adapter:
         """
         if isinstance(source, Mapping):
             return cls(name or "adapter", _modules(placements(source, model, _CONFIG), model))
-        path = Path(source)
+        path = Path(name_or_path("adapter", source))
         places = placements(read_json_object(path), model, str(path))
         by_folder = path.name == _CONFIG
         default_name = path.absolute().parent.name if by_folder else path.stem
         return cls(name or default_name, _modules(places, model))
 
     @classmethod
-    def open(cls, source: str | Path, model: LanguageModel) -> "Adapter":
+    def open(cls, source: str | os.PathLike[str], model: LanguageModel) -> "Adapter":
         """Open an adapter with its weights: a PEFT folder or a GGUF adapter file.
 
         Everything is checked here (header, shapes against the model, pairs, finite values), so
@@ -179,7 +184,7 @@ class Adapter:
             If the file cannot be read, is damaged or a pickle, or does not fit the model or a
             hardwired base; the sentence names the file and the field or tensor.
         """
-        path = Path(source)
+        path = Path(name_or_path("adapter", source))
         try:
             is_folder = stat.S_ISDIR(os.stat(path).st_mode)
         except FileNotFoundError as error:
@@ -299,7 +304,7 @@ def parse_targets(text: str, where: str) -> tuple[str, ...]:
 
 
 def write_adapter(
-    out: str | Path,
+    out: str | os.PathLike[str],
     model: LanguageModel,
     rank: int,
     targets: str,

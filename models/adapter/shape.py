@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets
+from hardwire.models.catalogue import name_or_path
 from hardwire.models.language_model import TARGETS, LanguageModel
 
 
@@ -69,7 +71,7 @@ class AdapterShape:
         return self.rank
 
 
-def open_adapter(text: str, model: LanguageModel) -> Adapter | None:
+def open_adapter(source: str | os.PathLike[str], model: LanguageModel) -> Adapter | None:
     """The adapter that a user names: a path, a shape or ``none``. A path that exists wins.
 
     Raises
@@ -77,6 +79,7 @@ def open_adapter(text: str, model: LanguageModel) -> Adapter | None:
     InputError
         As ``Adapter.open`` and ``Adapter.from_shape``.
     """
+    text = name_or_path("adapter", source)
     if text.lower() == "none":
         return None
     is_shape = ":" in text and not Path(text).exists()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.parameters import read_yaml
-from hardwire.models.server import Server, server_file
+from hardwire.models.server import Server
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog
 from hardwire.simulator.serving.policies.policy import Policy
 
 
-def open_server(name: str) -> Server | BatchServer:
+def open_server(name: str | os.PathLike[str]) -> Server | BatchServer:
     """A server of hardwired cards, or a GPU server, as its file says.
 
     Raises
@@ -23,7 +25,7 @@ def open_server(name: str) -> Server | BatchServer:
     InputError
         On a name that is not in the catalogue or a file that cannot be used.
     """
-    kind = read_yaml(server_file(name)).get("kind")
+    kind = read_yaml(catalogue.locate("server", name)).get("kind")
     return BatchServer.open(name) if kind == "batch" else Server.open(name)
 
 
