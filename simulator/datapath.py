@@ -18,6 +18,7 @@ import numpy as np
 
 from hardwire.kernels.lowrank.lowrank import Work, phase_work
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.base import check_base
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
@@ -186,6 +187,7 @@ def adapter_bytes(chip: Chip, adapter: Adapter) -> int:
 
 def shape_bytes(chip: Chip, model: LanguageModel, shape: AdapterShape) -> Any:
     """``adapter_bytes`` of a shape, for a rank or an array of ranks."""
+    check_base(shape, model)
     fmt = adapter_format(chip, shape)
     widths = [width for target in shape.targets for width in model.linear_shape(target)]
     return model.layers * sum(phase_work(shape.rank, width, fmt).bytes for width in widths)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.base import check_base
 from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
@@ -274,6 +275,7 @@ def check_fit(
 
 def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str | None:
     """Why an adapter cannot be used on a chip at all, or None."""
+    check_base(adapter, model)
     if adapter.max_rank > chip.lora.max_rank:
         return (
             f"rank {adapter.max_rank} exceeds what {chip.name} takes "

@@ -11,6 +11,7 @@ import numpy as np
 
 from hardwire.kernels.lowrank.lowrank import LowRankImage, Work, reference
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.base import check_base
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
@@ -54,8 +55,9 @@ def execute(chip: Chip, model: LanguageModel, adapter: Adapter) -> Execution:
     Raises
     ------
     InputError
-        If the adapter is a shape without weights.
+        If the adapter is a shape without weights, or was made for a model of other dimensions.
     """
+    check_base(adapter, model)
     if adapter.source is None:
         raise InputError(
             f"--execute: '{adapter.name}' is a shape without weights; give a PEFT folder or a "

@@ -278,7 +278,7 @@ def _rate_plot(answer: Answer) -> str:
     top = int(design.chip.lora.max_rank)
     ranks = np.arange(1, top + 1)
     fmt = design.adapter.sram_format if isinstance(design.adapter, AdapterShape) else None
-    shape = AdapterShape(ranks, TARGETS, fmt)
+    shape = AdapterShape(design.model, ranks, TARGETS, fmt)
     room = answer.sram.capacity_bytes - answer.sram.kv_bytes
     fits = design.adapters * shape_bytes(design.chip, design.model, shape) <= room
     rates = _predict(dataclasses.replace(design, adapter=shape)).decode_tokens_per_s_user

@@ -166,10 +166,12 @@ class Design:
         }
         if dims:
             model = dataclasses.replace(model, **dims)
+        if isinstance(adapter, AdapterShape) and model is not self.model:
+            adapter = dataclasses.replace(adapter, base=model)
         if "adapter" in settings:
             opened = open_adapter(settings["adapter"], model)
             # A regular one as its shape, whose rank may vary.
-            adapter = opened and (AdapterShape.of_adapter(opened, model) or opened)
+            adapter = opened and (AdapterShape.of_adapter(opened) or opened)
         shape = {k.removeprefix("adapter."): settings[k] for k in _SHAPE if k in settings}
         if shape:
             adapter = _reshaped(adapter, model, shape)
@@ -211,13 +213,14 @@ def _reshaped(
     adapter: Adapter | AdapterShape | None, model: LanguageModel, shape: dict[str, Any]
 ) -> AdapterShape:
     if adapter is None:
-        adapter = AdapterShape.of("all-linear", 16)
+        adapter = AdapterShape.of(model, "all-linear", 16)
     if not isinstance(adapter, AdapterShape):
         raise InputError(
             f"adapter: {adapter.name} has modules of several ranks; its shape cannot be set"
         )
     targets = shape.get("targets")
     return AdapterShape(
+        base=model,
         rank=shape.get("rank", adapter.rank),
         targets=adapter.targets if targets is None else parse_targets(targets, "adapter.targets"),
         sram_format=shape.get("format", adapter.sram_format),

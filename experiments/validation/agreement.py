@@ -131,7 +131,7 @@ def closed_form_errors(case: Case, program: TokenProgram) -> tuple[float, float]
     step = float(np.mean([(t[-1] - t[0]) / (case.output - 1) for t in times]))
     # The power limit is no rule of the engines: lift it.
     free = case.chip._replaced({"power.limit_w": 1e9})
-    shape = AdapterShape.of("all-linear", case.adapter.max_rank) if case.adapter else None
+    shape = AdapterShape.of_adapter(case.adapter) if case.adapter else None
     predicted = predict(
         free, case.model, adapter=shape, prompt=case.prompt, output=case.output, users=case.users
     )

@@ -72,7 +72,7 @@ def tokens_in_sram(bench: Bench, row: PublishedRow) -> Predicted:
     def tokens(megabyte: float, fmt: str) -> float:
         mib = float(row.conditions["sram_mb"]) * megabyte / BYTES_PER_MIB
         chip = bench.chip(name)._replaced({"sram.capacity_mib": mib})
-        shape = AdapterShape.of("all-linear", rank, fmt)
+        shape = AdapterShape.of(model, "all-linear", rank, fmt)
         adapter = shape_bytes(chip, model, shape)
         budget = sram_budget(chip, model, users=1, context_tokens=1, adapter_bytes=adapter)
         return float(budget.max_context_tokens)

@@ -26,9 +26,10 @@ from hardwire.kernels.decoder.sampling import Sampler
 from hardwire.kernels.lowrank.batch import LowRankBatch
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.base import check_base
 from hardwire.models.errors import InputError
 from hardwire.models.files import read_json_object
-from hardwire.models.language_model import TARGETS, LanguageModel, module_path
+from hardwire.models.language_model import TARGETS, LanguageModel
 
 _BASE = 0  # owner of the KV pages of tokens without an adapter
 _PREFILL_TOKENS = 256  # of a prompt together, which bounds the memory of their activations
@@ -460,17 +461,9 @@ class Decoder:
 
     def _open_adapter(self, name: str, source: Adapter | str | Path, fmt: str) -> ResidentAdapter:
         adapter = source if isinstance(source, Adapter) else Adapter.open(source, self.model)
+        check_base(adapter, self.model)
         images = {}
         for module in adapter.modules:
-            shape = self.model.linear_shape(module.target)
-            if (module.out_features, module.in_features) != shape or (
-                module.layer >= self.model.layers
-            ):
-                path = module_path(module.layer, module.target)
-                raise InputError(
-                    f"{adapter.name}: {path}: is {module.out_features} x {module.in_features}, "
-                    f"which is no linear layer of {self.model.name}"
-                )
             a, b = adapter.weights(module.layer, module.target)
             images[module.layer, module.target] = LowRankImage.pack(a, b, module.scale, fmt)
         return ResidentAdapter(name, next(self._versions), images)

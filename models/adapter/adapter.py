@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardwire.models.adapter.base import as_base
 from hardwire.models.adapter.config import Place, check_rank, placements
 from hardwire.models.adapter.files import (
     PICKLE_SUFFIXES,
@@ -90,6 +91,8 @@ class Adapter:
     Attributes
     ----------
     name : str
+    base : LanguageModel
+        The model that it was made for.
     modules : tuple of LowRankModule
         Sorted by layer, then in the order of `hardwire.models.language_model.TARGETS`.
     sram_format : {"float32", "float16", "int8", "int4"} or None
@@ -99,6 +102,7 @@ class Adapter:
     """
 
     name: str
+    base: LanguageModel = field(repr=False)
     modules: tuple[LowRankModule, ...] = field(repr=False)
     sram_format: str | None = None
     source: Path | None = None
@@ -122,6 +126,7 @@ class Adapter:
         """
         if not isinstance(text, str):
             raise InputError(f"adapter shape: a text is expected, not {type(text).__name__}")
+        as_base(model)
         where = f"adapter shape '{text:.60}'"
         rank_text, *rest = text.strip().lower().split(":")
         digits = rank_text.removeprefix("r")
@@ -138,7 +143,7 @@ class Adapter:
                 f"{where}: the format must be one of {', '.join(SRAM_FORMATS)}, not '{sram_format}'"
             )
         places = {(layer, t): (rank, 1.0) for layer in range(model.layers) for t in targets}
-        return cls(text.strip(), _modules(places, model), sram_format)
+        return cls(text.strip(), model, _modules(places, model), sram_format)
 
     @classmethod
     def from_config(
@@ -163,13 +168,15 @@ class Adapter:
             If the file cannot be read, or the configuration asks for something that a hardwired
             base cannot do or that does not fit the model.
         """
+        as_base(model)
         if isinstance(source, Mapping):
-            return cls(name or "adapter", _modules(placements(source, model, _CONFIG), model))
+            modules = _modules(placements(source, model, _CONFIG), model)
+            return cls(name or "adapter", model, modules)
         path = Path(name_or_path("adapter", source))
         places = placements(read_json_object(path), model, str(path))
         by_folder = path.name == _CONFIG
         default_name = path.absolute().parent.name if by_folder else path.stem
-        return cls(name or default_name, _modules(places, model))
+        return cls(name or default_name, model, _modules(places, model))
 
     @classmethod
     def open(cls, source: str | os.PathLike[str], model: LanguageModel) -> "Adapter":
@@ -184,6 +191,7 @@ class Adapter:
             If the file cannot be read, is damaged or a pickle, or does not fit the model or a
             hardwired base; the sentence names the file and the field or tensor.
         """
+        as_base(model)
         path = Path(name_or_path("adapter", source))
         try:
             is_folder = stat.S_ISDIR(os.stat(path).st_mode)
@@ -303,6 +311,12 @@ def parse_targets(text: str, where: str) -> tuple[str, ...]:
     return tuple(target for target in TARGETS if target in chosen)
 
 
+def targets_text(targets: tuple[str, ...]) -> str:
+    """Return targets as a user writes them: what `parse_targets` reads."""
+    names = {group: text for text, group in _GROUPS.items()}
+    return names.get(targets, "+".join(targets))
+
+
 def write_adapter(
     out: str | os.PathLike[str],
     model: LanguageModel,
@@ -342,6 +356,7 @@ def write_adapter(
     InputError
         If an argument is invalid or the folder cannot be written. Nothing half-written stays.
     """
+    as_base(model)
     chosen = parse_targets(targets, "targets")
     check_rank(rank, model, "rank")
     if dtype not in _FILE_DTYPES:
@@ -427,7 +442,7 @@ def _open_peft(folder: Path, model: LanguageModel) -> Adapter:
             )
     for name, tensor in tensors.items():
         raise InputError(f"{weights_path}: {shown(tensor.name)}: {_why_foreign(name)}")
-    return Adapter(folder.absolute().name, modules, None, folder, pairs)
+    return Adapter(folder.absolute().name, model, modules, None, folder, pairs)
 
 
 def _pop(tensors: dict[str, StoredTensor], name: str, path: Path) -> StoredTensor:
@@ -510,7 +525,7 @@ def _open_gguf(path: Path, model: LanguageModel) -> Adapter:
         raise InputError(f"{path}: {shown(name)}: {what}")
     if not places:
         raise InputError(f"{path}: holds no LoRA tensors")
-    return Adapter(path.stem, _modules(places, model), None, path, pairs)
+    return Adapter(path.stem, model, _modules(places, model), None, path, pairs)
 
 
 def _random_tensors(modules: tuple[LowRankModule, ...], seed: int) -> Iterator[NDArray[np.float32]]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets
+from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets, targets_text
+from hardwire.models.adapter.base import as_base
 from hardwire.models.catalogue import name_or_path
 from hardwire.models.language_model import TARGETS, LanguageModel
 
@@ -23,16 +24,19 @@ class AdapterShape:
 
     Attributes
     ----------
+    base : the model that it is made for.
     rank : int or integer array, at least 1.
     targets : in the order of ``hardwire.models.language_model.TARGETS``.
     sram_format : one of ``SRAM_FORMATS``, or None to leave it to the chip.
     """
 
+    base: LanguageModel
     rank: Any
     targets: tuple[str, ...]
     sram_format: str | None = None
 
     def __post_init__(self) -> None:
+        as_base(self.base)
         if np.any(np.less(self.rank, 1)):
             raise ValueError("the rank of an adapter is at least 1")
         if not self.targets or any(target not in TARGETS for target in self.targets):
@@ -41,7 +45,9 @@ class AdapterShape:
             raise ValueError(f"the format must be one of {', '.join(SRAM_FORMATS)}")
 
     @classmethod
-    def of(cls, targets: str, rank: Any, sram_format: str | None = None) -> AdapterShape:
+    def of(
+        cls, base: LanguageModel, targets: str, rank: Any, sram_format: str | None = None
+    ) -> AdapterShape:
         """A shape on targets as a user writes them, such as ``all-linear``.
 
         Raises
@@ -49,21 +55,30 @@ class AdapterShape:
         InputError
             If a target is unknown.
         """
-        return cls(rank, parse_targets(targets, "adapter.targets"), sram_format)
+        return cls(base, rank, parse_targets(targets, "adapter.targets"), sram_format)
 
     @classmethod
     def from_text(cls, text: str, model: LanguageModel) -> AdapterShape:
         """``r16:all-linear:int8``; raises as ``Adapter.from_shape``."""
-        shape = cls.of_adapter(Adapter.from_shape(text, model), model)
+        shape = cls.of_adapter(Adapter.from_shape(text, model))
         assert shape is not None  # a shape is regular
         return shape
 
     @classmethod
-    def of_adapter(cls, adapter: Adapter, model: LanguageModel) -> AdapterShape | None:
+    def of_adapter(cls, adapter: Adapter) -> AdapterShape | None:
         """The shape of an adapter that has one rank on the same targets of every layer, or None."""
-        if len(adapter.ranks) != 1 or len(adapter.modules) != model.layers * len(adapter.targets):
+        base, targets = adapter.base, adapter.targets
+        if len(adapter.ranks) != 1 or len(adapter.modules) != base.layers * len(targets):
             return None
-        return cls(adapter.max_rank, adapter.targets, adapter.sram_format)
+        return cls(base, adapter.max_rank, targets, adapter.sram_format)
+
+    @property
+    def name(self) -> str:
+        """As a user writes it, such as ``r16:q_proj+v_proj``; with the first and last of ranks."""
+        ranks = np.ravel(self.rank)
+        last = f"..r{ranks[-1]}" if ranks.size > 1 else ""
+        parts = [f"r{ranks[0]}{last}", targets_text(self.targets), self.sram_format]
+        return ":".join(part for part in parts if part)
 
     @property
     def max_rank(self) -> Any:

@@ -16,6 +16,7 @@ import simpy
 from numpy.typing import NDArray
 
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.base import check_base
 from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip
 from hardwire.models.cost import capex_usd_per_s, energy_usd_per_j
@@ -66,6 +67,8 @@ class CardServer:
         page_bytes = PAGE_TOKENS * model.kv_elements_per_token * int(chip.sram.kv_bits) // 8
         capacity = int(chip.sram.capacity_mib * BYTES_PER_MIB)
         kinds = {id(adapter): adapter for adapter in adapters}
+        for adapter in kinds.values():
+            check_base(adapter, model)
         size_of = {key: adapter_bytes(chip, adapter) for key, adapter in kinds.items()}
         sizes = [size_of[id(adapter)] for adapter in adapters]
         usable = [adapter.max_rank <= chip.lora.max_rank for adapter in adapters]

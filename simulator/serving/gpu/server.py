@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.base import check_base
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer, slot_rank
 from hardwire.simulator.serving.gpu import reference
@@ -138,6 +139,8 @@ def simulate_batch(
     """
     if len(adapters) != len(workload.adapters):
         raise ValueError("one adapter per name of the workload is expected")
+    for adapter in {id(adapter): adapter for adapter in adapters}.values():
+        check_base(adapter, server.model)
     slots, rank = _slots_and_rank(server, workload, adapters, slots, rank)
     kv_tokens = server.kv_tokens(slots, rank)
     status = np.full(len(workload), Status.UNFINISHED, np.int8)

@@ -12,12 +12,14 @@ from designs import HC1, values_near
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardwire.experiments.run.kernels import execute
 from hardwire.experiments.sweep import Design, Study, evaluate
 from hardwire.experiments.sweep.constraint import Constraint
 from hardwire.experiments.sweep.design import NUMBERS, OBSTACLES, check_setting
 from hardwire.experiments.sweep.keys import point_keys
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.errors import InputError
 from hardwire.models.sram import sram_budget
 from hardwire.simulator import predict
@@ -377,3 +379,28 @@ def test_a_chip_on_another_process_states_that_process() -> None:
     assert moved.process_name == "n5" and fresh.process_name == "n6"
     assert moved.parameters["process.wafer_usd"].value == moved.process.wafer_usd
     assert not math.isclose(moved.process.wafer_usd, fresh.process.wafer_usd)
+
+
+# --- adapters and their models --------------------------------------------------------------------
+
+
+def test_an_adapter_takes_the_shape_of_each_model() -> None:
+    qwen = "qwen2.5-1.5b"
+    base = Design.open("hc1", {"adapter": "r16:all-linear"})
+    names = np.array(["llama-3.1-8b", qwen])
+    found = evaluate(base, {"model": names}, ("sram.adapter_bytes",))["sram.adapter_bytes"]
+    expected = [
+        adapter_bytes(HC1, Adapter.from_shape("r16:all-linear", LanguageModel.open(name)))
+        for name in names
+    ]
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("made", [Adapter.from_shape, AdapterShape.from_text])
+def test_a_design_of_another_model_than_its_adapters_is_refused(made: Any) -> None:
+    adapter = made("r16:all-linear", LanguageModel.open("qwen2.5-1.5b"))
+    design = Design(HC1, LanguageModel.open("llama-3.1-8b"), adapter)
+    with pytest.raises(InputError, match=r"was made for qwen2\.5-1\.5b \(hidden 1,536\)"):
+        evaluate(design, {}, ("token_s",))
+    with pytest.raises(InputError, match=r"was made for qwen2\.5-1\.5b \(hidden 1,536\)"):
+        execute(HC1, design.model, adapter)

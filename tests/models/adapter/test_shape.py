@@ -33,14 +33,14 @@ def test_a_shape_with_many_ranks_is_as_many_adapters(
     ranks: list[int], targets: set[str], fmt: str | None, model: LanguageModel
 ) -> None:
     names = tuple(target for target in TARGETS if target in targets)
-    shape = AdapterShape(np.array(ranks), names, fmt)
+    shape = AdapterShape(model, np.array(ranks), names, fmt)
     together = predict(HC1, model, adapter=shape, prompt=100, output=60)
     sizes = shape_bytes(HC1, model, shape)
     work = Timing.of(HC1, model, [shape]).tokens[1].work
     for index, rank in enumerate(ranks):
         text = f"r{rank}:{'+'.join(names)}" + (f":{fmt}" if fmt else "")
         adapter = Adapter.from_shape(text, model)
-        assert AdapterShape.of_adapter(adapter, model) == AdapterShape(rank, names, fmt)
+        assert AdapterShape.of_adapter(adapter) == AdapterShape(model, rank, names, fmt)
         alone = predict(HC1, model, adapter=adapter, prompt=100, output=60)
         assert together.token_s[index] == alone.token_s
         assert together.ttft_s[index] == alone.ttft_s
@@ -53,10 +53,10 @@ def test_a_shape_with_many_ranks_is_as_many_adapters(
 def test_an_irregular_adapter_has_no_shape() -> None:
     regular = Adapter.from_shape("r4:qv", SMALL)
     fewer = dataclasses.replace(regular, modules=regular.modules[:-1])
-    assert AdapterShape.of_adapter(fewer, SMALL) is None
+    assert AdapterShape.of_adapter(fewer) is None
     wider = dataclasses.replace(regular.modules[-1], rank=8)
     mixed = dataclasses.replace(regular, modules=(*regular.modules[:-1], wider))
-    assert AdapterShape.of_adapter(mixed, SMALL) is None
+    assert AdapterShape.of_adapter(mixed) is None
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ def test_an_irregular_adapter_has_no_shape() -> None:
 )
 def test_a_shape_that_cannot_be(shape: dict) -> None:
     with pytest.raises(ValueError, match=r"rank|targets|format"):
-        AdapterShape(**shape)
+        AdapterShape(base=LLAMA, **shape)
 
 
 def test_targets_as_a_user_writes_them() -> None:
-    assert AdapterShape.of("qv", 4).targets == ("q_proj", "v_proj")
+    assert AdapterShape.of(LLAMA, "qv", 4).targets == ("q_proj", "v_proj")
     with pytest.raises(InputError, match="did you mean"):
-        AdapterShape.of("q_porj", 4)
+        AdapterShape.of(LLAMA, "q_porj", 4)

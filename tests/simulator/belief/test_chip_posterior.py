@@ -180,7 +180,7 @@ def test_intervals_hold_nine_in_ten_of_the_chips_that_were_simulated(inference: 
 def test_swaps_in_closed_form_are_those_of_the_engine(inference: Inference, text: str) -> None:
     posterior = inference.posterior(size=6)
     adapter = Adapter.from_shape(text, inference.model)
-    shape = AdapterShape.of_adapter(adapter, inference.model)
+    shape = AdapterShape.of_adapter(adapter)
     assert shape is not None
     times = swap_times(Timing.of(posterior.chip, inference.model, [shape]), 1)
     for k in range(6):
@@ -194,7 +194,7 @@ def test_swaps_in_closed_form_are_those_of_the_engine(inference: Inference, text
 
 
 def test_predictions_of_arrays_are_those_of_each_chip(inference: Inference) -> None:
-    shapes = [("r16", AdapterShape.of("all-linear", 16))]
+    shapes = [("r16", AdapterShape.of(inference.model, "all-linear", 16))]
     posterior = inference.posterior(size=4)
     many = predictions(posterior.chip, inference.model, shapes)
     values = {name: float(value_of(posterior.chip, name)[2]) for name in (CLOCK, *inference.drawn)}

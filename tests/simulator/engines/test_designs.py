@@ -40,7 +40,7 @@ def both(
     prediction = load.predict(chip, model, adapter)
     program = build_program(chip, model, [] if adapter is None else [adapter])
     expected = _rates(program, 0 if adapter is None else 1, "compiled", prediction, load)
-    shape = None if adapter is None else AdapterShape.of_adapter(adapter, model) or adapter
+    shape = None if adapter is None else AdapterShape.of_adapter(adapter) or adapter
     found = batch_rates(
         chip,
         model,
@@ -127,7 +127,7 @@ def test_many_designs_are_each_alone(data: st.DataObject, model: LanguageModel) 
     ranks, prompt = column(1, min(9, widest(model))), column(1, 30)
     output, users = column(2, 20), column(1, 7)
     chip = base._replaced(free)
-    shape = AdapterShape.of("all-linear", ranks)
+    shape = AdapterShape.of(model, "all-linear", ranks)
     found = predict(chip, model, adapter=shape, prompt=prompt, output=output, users=users)
     rates = batch_rates(
         chip,
