@@ -14,6 +14,9 @@ _FOLDERS = {
     "server": ("servers", ".yaml"),
 }
 
+_NEAR = 0.6
+"""Names at least as alike as this are offered for one that is wrong."""
+
 
 def names(kind: str) -> list[str]:
     """List what the catalogue holds, sorted.
@@ -88,7 +91,27 @@ def name_or_path(what: str, value: str | os.PathLike[str]) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return ``"; did you mean X or Y?"`` for the nearest choices, or nothing if none is near."""
+    """Return ``"; did you mean X or Y?"`` for the nearest choices, or nothing if none is near.
+
+    Of dotted names such as ``sram.capacity_mib`` the field alone may be near: it may have moved to
+    another section, or have become one.
+    """
     by_lower = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=2)
+    scores = {lower: _nearness(word.lower(), lower) for lower in by_lower}
+    near = sorted((lower for lower in scores if scores[lower][0] >= _NEAR), key=scores.__getitem__)
+    near = near[:-3:-1]
     return f"; did you mean {' or '.join(by_lower[key] for key in near)}?" if near else ""
+
+
+def _nearness(word: str, choice: str) -> tuple[float, float]:
+    """How alike two names are, from 0 to 1, and how alike as a whole."""
+
+    def alike(one: str, other: str) -> float:
+        return difflib.SequenceMatcher(None, other, one).ratio()
+
+    whole = alike(word, choice)
+    section, _, field = choice.partition(".")
+    if not (section.isidentifier() and field.isidentifier()):
+        return whole, whole
+    asked = word.rpartition(".")[2]
+    return max(whole, 0.99 * alike(asked, field), 0.9 * alike(asked, section)), whole

@@ -83,7 +83,6 @@ class Sram:
 
     capacity_mib: Any = quantity("MiB", 1, 1 << 20, "SRAM for KV cache and adapters")
     density_mbit_per_mm2: Any = quantity("Mb/mm2", 1, 200, "SRAM macro density")
-    kv_bits: Any = one_of("bit", KV_BITS, "bits per KV cache element")
     write_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 20, "write port of a layer's SRAM")
 
 
@@ -103,11 +102,20 @@ class Lora:
     """The low-rank side path of a ROM matrix group."""
 
     order: Any = choice(("parallel", "sequential"), "beside the base pass, or after it")
-    format: Any = choice(("float32", "float16", "int8", "int4"), "format of adapters in SRAM")
     read_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 24, "adapter SRAM read per side path")
     macs_per_cycle: Any = count("/cycle", 1, 1 << 24, "multiply-accumulates per side path")
-    max_rank: Any = count("", 1, 1024, "highest rank that the side path can index")
     switch_cycles: Any = count("cycles", 1, 1e9, "to point at another resident adapter")
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Number formats of what is in SRAM, and the ranks that it is laid out for."""
+
+    adapter: Any = choice(("float32", "float16", "int8", "int4"), "format of adapters in SRAM")
+    kv_bits: Any = one_of("bit", KV_BITS, "bits per KV cache element")
+    max_rank: Any = count(
+        "", 1, 1024, "highest rank that the side path can index", stream="lora.max_rank"
+    )
 
 
 @dataclass(frozen=True)
@@ -165,6 +173,7 @@ SECTIONS: dict[str, type] = {
     "sram": Sram,
     "attention": Attention,
     "lora": Lora,
+    "formats": Formats,
     "sampling": Sampling,
     "link": Link,
     "floorplan": Floorplan,
@@ -212,6 +221,7 @@ class Chip:
     sram: Sram
     attention: Attention
     lora: Lora
+    formats: Formats
     sampling: Sampling
     link: Link
     floorplan: Floorplan
@@ -263,7 +273,8 @@ class Chip:
                 body.pop("title", None)
                 sections[name], found = read_section(source, "", body, section)
             else:
-                sections[name], found = read_section(shown, name, data.get(name, {}), section)
+                body = data.get(name, {})
+                sections[name], found = read_section(shown, name, body, section, DECLARED)
             parameters.update({f"{name}.{key}": value for key, value in found.items()})
         chip = cls(
             name=path.stem,

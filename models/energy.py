@@ -76,7 +76,7 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
         length_mm = mm2 / chip.rom.broadcast_pitch_mm
         return matrix.in_features * products * PRODUCT_BITS * length_mm
 
-    kv_bytes_per_token = model.kv_elements_per_token * chip.sram.kv_bits / 8
+    kv_bytes_per_token = model.kv_elements_per_token * chip.formats.kv_bits / 8
     attention_macs = 2 * model.layers * model.heads * model.head_dim * activity.context_tokens
     vector_elements = model.layers * (
         4 * model.hidden + (model.heads + model.kv_heads) * model.head_dim + model.intermediate

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -44,7 +44,11 @@ class Parameter(BaseModel):
 
 @dataclasses.dataclass(frozen=True)
 class Quantity:
-    """What the code knows about a parameter: unit, legal bounds, meaning."""
+    """What the code knows about a parameter: unit, legal bounds, meaning.
+
+    ``stream`` names its random stream where that is not its own name: a parameter that is renamed
+    keeps its draws.
+    """
 
     unit: str
     low: float
@@ -53,6 +57,7 @@ class Quantity:
     integer: bool = False
     choices: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
+    stream: str = ""
 
     def allowed(self) -> str:
         """The legal values, for messages."""
@@ -72,10 +77,16 @@ def quantity(
 
 
 def count(
-    unit: str, low: float, high: float, meaning: str, *, default: Any = dataclasses.MISSING
+    unit: str,
+    low: float,
+    high: float,
+    meaning: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    stream: str = "",
 ) -> Any:
     """Declare a whole-numbered field of a section."""
-    spec = Quantity(unit, low, high, meaning, integer=True)
+    spec = Quantity(unit, low, high, meaning, integer=True, stream=stream)
     return dataclasses.field(default=default, metadata={"quantity": spec})
 
 
@@ -279,7 +290,7 @@ def read_parameter(where: str, entry: Any, spec: Quantity) -> Parameter:
 
 
 def read_section(
-    path: str, name: str, data: Any, section: type[Section]
+    path: str, name: str, data: Any, section: type[Section], names: Iterable[str] = ()
 ) -> tuple[Section, dict[str, Parameter]]:
     """Build one section from its mapping in a file.
 
@@ -289,6 +300,7 @@ def read_section(
     name : dotted prefix of the section, empty at the top level.
     data : the mapping as read.
     section : the dataclass to build.
+    names : every dotted name of the file, to say where a parameter of another section belongs.
 
     Returns
     -------
@@ -300,7 +312,9 @@ def read_section(
     known = quantities(section)
     for key in data:
         if key not in known:
-            raise InputError(f"{prefix}{key} is no known parameter{did_you_mean(str(key), known)}")
+            dotted = f"{name}.{key}" if name else str(key)
+            hint = did_you_mean(dotted, names or known)
+            raise InputError(f"{path}: {dotted} is no known parameter{hint}")
     parameters: dict[str, Parameter] = {}
     for field in dataclasses.fields(section):  # type: ignore[arg-type]
         if field.name in data:

@@ -36,7 +36,7 @@ def sram_budget(
         ``max_context_tokens`` is for these users, ``max_users`` for this context.
     """
     capacity = chip.sram.capacity_mib * BYTES_PER_MIB
-    per_token = model.kv_elements_per_token * chip.sram.kv_bits / 8
+    per_token = model.kv_elements_per_token * chip.formats.kv_bits / 8
     kv = users * context_tokens * per_token
     room = np.maximum(capacity - adapter_bytes, 0)
     return SramBudget(

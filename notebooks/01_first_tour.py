@@ -54,7 +54,7 @@ pd.DataFrame(
     [
         (name, f"{p.value}", p.unit, p.kind, p.range or "–", p.source[:58])
         for name, p in chip.parameters.items()
-        if name.startswith(("datapath.", "sram.", "lora."))
+        if name.startswith(("datapath.", "sram.", "lora.", "formats."))
     ],
     columns=["parameter", "value", "unit", "kind", "range", "source"],
 ).set_index("parameter")

@@ -29,7 +29,7 @@ from hardwire.simulator import draw_chips, free_rank, predict, swap_latency
 plt.rcParams.update(STYLE)
 chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
 base = Design.open("hc1")
-ranks = np.arange(1, int(chip.lora.max_rank) + 1)
+ranks = np.arange(1, int(chip.formats.max_rank) + 1)
 TARGETS = ("qv", "attention", "mlp", "all-linear")
 
 # %% [markdown]

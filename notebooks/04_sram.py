@@ -81,8 +81,8 @@ changes = {
     "as filed": {},
     "adapters as int4": {"adapter.format": "int4"},
     "adapters of rank 8": {"adapter.rank": 8},
-    "KV cache in 4 bits": {"sram.kv_bits": 4},
-    "both formats in 4 bits": {"adapter.format": "int4", "sram.kv_bits": 4},
+    "KV cache in 4 bits": {"formats.kv_bits": 4},
+    "both formats in 4 bits": {"adapter.format": "int4", "formats.kv_bits": 4},
     "704 MiB of SRAM": {"sram.capacity_mib": 704},
 }
 rows = []

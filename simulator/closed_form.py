@@ -196,13 +196,13 @@ def free_rank(
 ) -> Any:
     """The highest rank on ``targets`` that adds no cycle to any token; 0 where none is free.
 
-    Searched up to the chip's ``lora.max_rank``; under sequential order no rank is free.
+    Searched up to the chip's ``formats.max_rank``; under sequential order no rank is free.
 
     Parameters
     ----------
     timing : of this chip and model, where it is at hand.
     """
-    top = np.asarray(chip.lora.max_rank)
+    top = np.asarray(chip.formats.max_rank)
     if chip.lora.order == "sequential":
         return np.zeros(np.broadcast(chip.datapath.lanes, top).shape)[()]
     timing = timing or Timing.of(chip, model)

@@ -147,8 +147,8 @@ def attention_stages(chip: Chip, model: LanguageModel) -> tuple[Stage, ...]:
     fill = chip.datapath.fill_cycles
     kv_width = model.kv_heads * model.head_dim
     q_width = model.heads * model.head_dim
-    write = ceil_div(kv_width * chip.sram.kv_bits, 8 * chip.sram.write_bytes_per_cycle)
-    bits, port = kv_width * chip.sram.kv_bits, 8 * chip.attention.kv_read_bytes_per_cycle
+    write = ceil_div(kv_width * chip.formats.kv_bits, 8 * chip.sram.write_bytes_per_cycle)
+    bits, port = kv_width * chip.formats.kv_bits, 8 * chip.attention.kv_read_bytes_per_cycle
     multipliers = chip.attention.macs_per_cycle
     if chip.attention.kv_memories == "shared":
         both = ((2 * bits, port), (2 * q_width, multipliers))
@@ -162,7 +162,7 @@ def attention_stages(chip: Chip, model: LanguageModel) -> tuple[Stage, ...]:
 
 def adapter_format(chip: Chip, adapter: Adapter | AdapterShape) -> str:
     """The format in which ``adapter`` lies in the SRAM of ``chip``."""
-    return adapter.sram_format or str(chip.lora.format)
+    return adapter.sram_format or str(chip.formats.adapter)
 
 
 def adapter_layer_bytes(chip: Chip, adapter: Adapter, layers: int) -> list[int]:

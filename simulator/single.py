@@ -276,10 +276,10 @@ def check_fit(
 def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str | None:
     """Why an adapter cannot be used on a chip at all, or None."""
     check_base(adapter, model)
-    if adapter.max_rank > chip.lora.max_rank:
+    if adapter.max_rank > chip.formats.max_rank:
         return (
             f"rank {adapter.max_rank} exceeds what {chip.name} takes "
-            f"(lora.max_rank: 1 to {chip.lora.max_rank})"
+            f"(formats.max_rank: 1 to {chip.formats.max_rank})"
         )
     size = adapter_bytes(chip, adapter)
     budget = sram_budget(chip, model, users=1, context_tokens=1, adapter_bytes=size)

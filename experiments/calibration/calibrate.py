@@ -202,7 +202,7 @@ def calibrate(
         left_out=left_out(inference),
         sensitivity=_sensitivity(inference, posterior, shapes),
         takes_rank={
-            name: float(np.mean(np.asarray(posterior.chip.lora.max_rank) >= shape.rank))
+            name: float(np.mean(np.asarray(posterior.chip.formats.max_rank) >= shape.rank))
             for name, shape in shapes
         },
     )

@@ -117,7 +117,7 @@ def _predictions(report: Report) -> RenderableType:
         for key, found in report.drivers.items()
     ]
     if refused:
-        lines.append("; ".join(refused) + " (lora.max_rank); its rate is what it would be.")
+        lines.append("; ".join(refused) + " (formats.max_rank); its rate is what it would be.")
     return Group("", table, Text("\n".join(lines), style=QUIET))
 
 

@@ -23,9 +23,9 @@ def rank_curve(result: Result) -> dict[str, Any]:
     """
     chip, model, report = result.chip, result.model, result.adapter
     targets = "+".join(report.adapter.targets) if report else "all-linear"
-    fmt = report.sram_format if report else str(chip.lora.format)
+    fmt = report.sram_format if report else str(chip.formats.adapter)
     load = {"prompt": result.prompt, "output": result.output, "users": result.users}
-    top = int(chip.lora.max_rank)
+    top = int(chip.formats.max_rank)
     ranks = np.unique(np.linspace(1, top, min(top, CURVE_POINTS)).astype(int))
     drawn = draw_chips(chip, BAND_DRAWS)
     bounds = []
@@ -33,7 +33,7 @@ def rank_curve(result: Result) -> dict[str, Any]:
         shape = Adapter.from_shape(f"r{rank}:{targets}:{fmt}", model)
         rates = predict(drawn, model, adapter=shape, **load).decode_tokens_per_s_user
         bounds.append(np.percentile(rates, PERCENTILES))
-    shapes = AdapterShape.of(targets, ranks, fmt)
+    shapes = AdapterShape.of(model, targets, ranks, fmt)
     rate = predict(chip, model, adapter=shapes, **load).decode_tokens_per_s_user
     return {
         "targets": targets,

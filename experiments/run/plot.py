@@ -58,14 +58,14 @@ def breakdown_figure(result: Result) -> Figure:
 def rank_figure(result: Result) -> Figure:
     """Decode rate of one user against the rank of an adapter, with its 90 % interval.
 
-    Ranks run to the chip's ``lora.max_rank``, on the adapter's targets (all linear layers where
+    Ranks run to the chip's ``formats.max_rank``, on the adapter's targets (all linear layers where
     the run had no adapter), in its SRAM format.
     """
     chip = result.chip
     report = result.adapter
     targets = "+".join(report.adapter.targets) if report else "all-linear"
-    fmt = report.sram_format if report else str(chip.lora.format)
-    top = int(chip.lora.max_rank)
+    fmt = report.sram_format if report else str(chip.formats.adapter)
+    top = int(chip.formats.max_rank)
     curve = rank_curve(result)
     ranks, nominal, low, high = (
         curve["rank"],

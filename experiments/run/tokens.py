@@ -97,7 +97,7 @@ def execute_run(
     """
     weights = rom_format(chip)
     decoder = Decoder.load(
-        folder, weights, kv_bits=int(chip.sram.kv_bits), threads=decoder_threads()
+        folder, weights, kv_bits=int(chip.formats.kv_bits), threads=decoder_threads()
     )
     adapters, images, loads = [], [], []
     if adapter is not None:
@@ -121,4 +121,4 @@ def execute_run(
             )
         )
     load_s = float(run.timeline.load_done[0]) / program.clock_hz if loads else None
-    return ValueRun(weights=weights, kv_bits=int(chip.sram.kv_bits), users=found, load_s=load_s)
+    return ValueRun(weights=weights, kv_bits=int(chip.formats.kv_bits), users=found, load_s=load_s)

@@ -140,7 +140,7 @@ def what_if(base: Design, settings: Mapping[str, Any]) -> Answer:
         chip, model, users=design.users, context_tokens=context, adapter_bytes=size
     )
     prediction = _predict(design)
-    fmt = str((adapter.sram_format if adapter else None) or chip.lora.format)
+    fmt = str((adapter.sram_format if adapter else None) or chip.formats.adapter)
     code = int(evaluate(design, {}, ())["obstacle"][0])
     return Answer(
         design=design,
@@ -275,7 +275,7 @@ def panels_html(answer: Answer) -> str:
 def _rate_plot(answer: Answer) -> str:
     """Rate against rank at these settings, with a point at the rank chosen."""
     design = answer.design
-    top = int(design.chip.lora.max_rank)
+    top = int(design.chip.formats.max_rank)
     ranks = np.arange(1, top + 1)
     fmt = design.adapter.sram_format if isinstance(design.adapter, AdapterShape) else None
     shape = AdapterShape(design.model, ranks, TARGETS, fmt)
@@ -376,15 +376,15 @@ class WhatIf:
                 value=chip.value(name), min=low, max=high, step=step, description=label, **look
             )
         for name, (label, lowest, highest, value) in LOAD_SLIDERS.items():
-            top = int(chip.lora.max_rank) if name == "adapter.rank" else highest
+            top = int(chip.formats.max_rank) if name == "adapter.rank" else highest
             made[name] = widgets.IntSlider(
                 value=min(value, top), min=lowest, max=top, step=LOAD_STEP if lowest > 1 else 1,
                 description=label, **look,
             )  # fmt: skip
-        formats = (str(chip.lora.format), *(f for f in _FORMATS if f != chip.lora.format))
+        formats = (str(chip.formats.adapter), *(f for f in _FORMATS if f != chip.formats.adapter))
         for name, label, options in (
             ("datapath.issue", "Issue", DECLARED["datapath.issue"].choices),
-            ("sram.kv_bits", "Bits of KV cache", KV_BITS),
+            ("formats.kv_bits", "Bits of KV cache", KV_BITS),
             ("adapter.format", "Adapter format", formats),
         ):
             filed = formats[0] if name == "adapter.format" else chip.value(name)

@@ -68,10 +68,10 @@ SETTINGS: tuple[str, ...] = (*DECLARED, *NUMBERS, *DIMENSIONS, *WORDS, *OPTIONS)
 OBSTACLES = (
     "",
     "KV cache and adapters exceed the SRAM",
-    "the adapter's rank exceeds lora.max_rank",
+    "the adapter's rank exceeds formats.max_rank",
     "prompt and output exceed the model's positions",
     "the power limit is below what the idle card takes",
-    "sram.kv_bits is not one of 4, 8, 16",
+    "formats.kv_bits is not one of 4, 8, 16",
     "the replay cannot be set up so",
 )
 """Why a design cannot run its load; the first that holds is stated."""
@@ -356,8 +356,8 @@ def _closed_form(design: Design, metrics: tuple[str, ...]) -> dict[str, Any]:
 
 def _obstacle(design: Design, free_bytes: Any, throttle: Any) -> Any:
     chip, adapter = design.chip, design.adapter
-    rank_too_high = adapter is not None and adapter.max_rank > chip.lora.max_rank
-    bits = np.asarray(chip.sram.kv_bits)
+    rank_too_high = adapter is not None and adapter.max_rank > chip.formats.max_rank
+    bits = np.asarray(chip.formats.kv_bits)
     found: Any = np.where(~np.isin(bits, KV_BITS), 5, 0)
     for code, holds in (
         (4, np.equal(throttle, 0)),

@@ -192,6 +192,6 @@ def card_design(over: Mapping[str, Any], server: Server, settings: Mapping[str, 
             values[name] = value.item() if isinstance(value, np.generic) else value
     chip = Chip.open(server.chip)
     design = Design(chip, LanguageModel.open(chip.model)).with_settings(values)
-    kv_bits = "sram.kv_bits"  # a count between those that exist can be drawn
+    kv_bits = "formats.kv_bits"  # a count between those that exist can be drawn
     check_value(f"{server.name}: {kv_bits}", design.chip.value(kv_bits), DECLARED[kv_bits])
     return design

@@ -202,7 +202,9 @@ class Inference:
         self.model = LanguageModel.by_name(self.chip.model)
         self.seed = seed
         self.drawn = {
-            key: draw(parameter, DECLARED[key], candidates, self.stream(key))
+            key: draw(
+                parameter, DECLARED[key], candidates, self.stream(DECLARED[key].stream or key)
+            )
             for key, parameter in self.chip.parameters.items()
             if parameter.range is not None and key != CLOCK and len(set(parameter.range)) == 2
         }

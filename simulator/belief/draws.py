@@ -104,7 +104,7 @@ def draw_chips(chip: Chip, size: int = DRAWS, seed: int = SEED) -> Chip:
 
 def _candidates(chip: Chip, size: int, seed: int) -> dict[str, np.ndarray]:
     return {
-        name: draw(parameter, DECLARED[name], size, stream(seed, name))
+        name: draw(parameter, DECLARED[name], size, stream(seed, DECLARED[name].stream or name))
         for name, parameter in chip.parameters.items()
         if parameter.range is not None and parameter.kind != "calibrated"
     }

@@ -94,3 +94,18 @@ def test_what_is_neither_text_nor_path_is_refused(opened: Callable[[Any], Any], 
 def test_a_shape_is_text(value: Any) -> None:
     with pytest.raises(InputError, match="adapter shape: a text is expected, not"):
         Adapter.from_shape(value, LLAMA)
+
+
+@pytest.mark.parametrize(
+    ("word", "choices", "expected"),
+    [
+        ("sram.kv_bits", ["sram.capacity", "lora.kv_bits"], "; did you mean lora.kv_bits?"),
+        ("lora.format", ["formats.kv", "lora.x"], "; did you mean formats.kv?"),
+        ("clock_ghz", ["datapath.clock_ghz", "sram.x"], "; did you mean datapath.clock_ghz?"),
+        ("lama-3.1-8b", ["llama-3.1-8b", "wholly-different.1-8b"], "; did you mean llama-3.1-8b?"),
+        ("HC2", ["hc1", "roma"], "; did you mean hc1?"),
+        ("nothing.near", ["sram.kv_bits"], ""),
+    ],
+)
+def test_what_is_near_is_offered(word: str, choices: list[str], expected: str) -> None:
+    assert catalogue.did_you_mean(word, choices) == expected

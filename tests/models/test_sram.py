@@ -51,7 +51,7 @@ def test_roma_by_hand() -> None:
 def test_the_budget_is_conserved_and_what_fits_is_the_most(
     load: dict[str, int], kv_bits: int, name: str
 ) -> None:
-    chip = HC1.with_values({"sram.kv_bits": kv_bits})
+    chip = HC1.with_values({"formats.kv_bits": kv_bits})
     model = LanguageModel.by_name(name)
 
     def budget(**changes: int) -> SramBudget:

@@ -65,7 +65,7 @@ def chips() -> st.SearchStrategy[Chip]:
         "datapath.layers": st.sampled_from(["distinct", "shared"]),
         "attention.kv_memories": st.sampled_from(["shared", "separate"]),
         "lora.order": st.sampled_from(["parallel", "sequential"]),
-        "sram.kv_bits": st.sampled_from([4, 8, 16]),
+        "formats.kv_bits": st.sampled_from([4, 8, 16]),
         "link.burst_bytes": st.integers(8, 200),
         "link.bandwidth_gb_per_s": st.floats(0.5, 30),
         "link.latency_us": st.floats(0, 0.05),

@@ -35,7 +35,7 @@ HC1 = Chip.open("hc1")
 LLAMA = LanguageModel.by_name("llama-3.1-8b")
 SMALL = LanguageModel.by_name("llama-3.2-1b")
 
-TIMED = ("datapath", "attention", "lora", "sampling")
+TIMED = ("datapath", "attention", "lora", "formats.max_rank", "sampling")
 """Sections whose parameters decide how long a token takes."""
 
 RANGES = {
@@ -56,7 +56,7 @@ choices = st.fixed_dictionaries(
         "attention.kv_memories": st.sampled_from(["shared", "separate"]),
         "lora.order": st.sampled_from(["parallel", "sequential"]),
         "datapath.layers": st.sampled_from(["distinct", "shared"]),
-        "sram.kv_bits": st.sampled_from([4, 8, 16]),
+        "formats.kv_bits": st.sampled_from([4, 8, 16]),
     }
 )
 adapters = st.sampled_from([None, "r8:qv:int4", "r16:all-linear:int8", "r64:all-linear:float16"])
@@ -295,10 +295,10 @@ def assert_free_rank(chip: Chip, model: LanguageModel, targets: str, fmt: str) -
     """The rank said to be free adds nothing, and one more adds something."""
     names = Adapter.from_shape(f"r1:{targets}", model).targets
     free = int(free_rank(chip, model, names, fmt))
-    assert 0 <= free <= chip.lora.max_rank
+    assert 0 <= free <= chip.formats.max_rank
     if free > 0:
         assert slowdown(chip, model, free, targets, fmt) == 0
-    if free < chip.lora.max_rank:
+    if free < chip.formats.max_rank:
         assert slowdown(chip, model, free + 1, targets, fmt) > 0
     return free
 

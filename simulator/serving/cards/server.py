@@ -64,14 +64,14 @@ class CardServer:
         self.server, self.workload, self.policy = server, workload, policy
         self.model = model = LanguageModel.open(chip.model)
         machine = server.machine
-        page_bytes = PAGE_TOKENS * model.kv_elements_per_token * int(chip.sram.kv_bits) // 8
+        page_bytes = PAGE_TOKENS * model.kv_elements_per_token * int(chip.formats.kv_bits) // 8
         capacity = int(chip.sram.capacity_mib * BYTES_PER_MIB)
         kinds = {id(adapter): adapter for adapter in adapters}
         for adapter in kinds.values():
             check_base(adapter, model)
         size_of = {key: adapter_bytes(chip, adapter) for key, adapter in kinds.items()}
         sizes = [size_of[id(adapter)] for adapter in adapters]
-        usable = [adapter.max_rank <= chip.lora.max_rank for adapter in adapters]
+        usable = [adapter.max_rank <= chip.formats.max_rank for adapter in adapters]
         pinned = _pinned(policy, workload)
         slot_bytes = 0
         if policy.slots is not None:
@@ -100,7 +100,7 @@ class CardServer:
         swaps = {
             key: swap_latency(chip, model, adapter)
             for key, adapter in kinds.items()
-            if adapter.max_rank <= chip.lora.max_rank
+            if adapter.max_rank <= chip.formats.max_rank
         }
         hertz = costs.clock_hz
         switch = int(chip.lora.switch_cycles)

@@ -146,7 +146,7 @@ def test_all_kinds_of_axes(storage: str) -> None:
                 "datapath.lanes": {"from": 8, "to": 32},
                 "datapath.clock_ghz": "range",
                 "model.layers": [16, 32],
-                "sram.kv_bits": [4, 8, 16],
+                "formats.kv_bits": [4, 8, 16],
                 "lora.read_bytes_per_cycle": "range",
                 "node": {"variants": {"N7": {"process": "n7"}, "N5": {"process": "n5"}}},
             },

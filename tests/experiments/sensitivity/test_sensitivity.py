@@ -256,7 +256,7 @@ def test_only_a_measured_chip_can_be_fitted() -> None:
 
 
 def test_input_of_a_parameter() -> None:
-    one = Input.of("lora.max_rank", HC1.parameters["lora.max_rank"])
+    one = Input.of("formats.max_rank", HC1.parameters["formats.max_rank"])
     assert (one.low, one.high, one.log, one.integer) == (16, 256, True, True)
     assert one.at(np.array([0.5])).tolist() == [64]
 

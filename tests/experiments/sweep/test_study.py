@@ -319,7 +319,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"axes": {"datapath.lanes": {"from": 8, "to": 9, "stop": 1}}}, "axes.datapath.lanes.stop"),
     ({"axes": {"workload.users": "range"}}, "hc1 states no range for it"),
     ({"axes": {"model": ["llama-9b"]}}, "'llama-9b' is no model in the catalogue"),
-    ({"axes": {"sram.kv_bits": [5]}}, "sram.kv_bits: 5 is not one of 4, 8, 16"),
+    ({"axes": {"formats.kv_bits": [5]}}, "formats.kv_bits: 5 is not one of 4, 8, 16"),
     ({"axes": {"n": {"variants": {}}}}, "axes.n: has no values"),
     (
         {"axes": {"n": {"variants": {"A": {"process": "n5"}, "B": {"datapath.lanes": 8}}}}},

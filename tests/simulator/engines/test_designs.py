@@ -121,7 +121,7 @@ def test_many_designs_are_each_alone(data: st.DataObject, model: LanguageModel) 
         "datapath.fill_cycles": column(1, 6),
         "attention.macs_per_cycle": column(1, 20),
         "lora.macs_per_cycle": column(1, 60),
-        "sram.kv_bits": np.array([4, 8, 16]),
+        "formats.kv_bits": np.array([4, 8, 16]),
         "datapath.clock_ghz": column(5, 20) / 10,
     }
     ranks, prompt = column(1, min(9, widest(model))), column(1, 30)
