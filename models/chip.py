@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.models import catalogue
 from hardwire.models.catalogue import did_you_mean
+from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import (
     Parameter,
@@ -30,10 +31,8 @@ from hardwire.models.parameters import (
     one_of,
     quantities,
     quantity,
-    read_section,
-    read_yaml,
 )
-from hardwire.models.process import Process
+from hardwire.models.process import PROCESS, Process
 
 ISSUES = ("serial", "pipelined")
 KV_BITS = (4, 8, 16)
@@ -253,41 +252,23 @@ class Chip:
         its differences are settings over the measured chip, as ``with_values`` makes them. The
         calibration says what the measured chip is, not what the variant would do.
         """
-        data, parent = _merged(path)
-        shown = path.name
-        allowed = {"title", "model", "process", "calibration", *SECTIONS}
-        for key in data:
-            if key not in allowed:
-                hint = did_you_mean(str(key), allowed)
-                raise InputError(f"{shown}: {key} is no known section{hint}")
-        for key in ("title", "model", "process"):
-            if not isinstance(data.get(key), str):
-                raise InputError(f"{shown}: {key} is missing (a name is expected)")
-        _catalogue_file(shown, "model", "model", data["model"])
-        sections: dict[str, Any] = {}
-        parameters: dict[str, Parameter] = {}
-        for name, section in SECTIONS.items():
-            if name == "process":
-                process_path = _catalogue_file(shown, "process", "process", data["process"])
-                source, body = process_path.name, read_yaml(process_path)
-                body.pop("title", None)
-                sections[name], found = read_section(source, "", body, section)
-            else:
-                body = data.get(name, {})
-                sections[name], found = read_section(shown, name, body, section, DECLARED)
-            parameters.update({f"{name}.{key}": value for key, value in found.items()})
+        found = read_description(path, CHIP)
+        process_name = found.references["process"]
+        process, of_process = _read_process(process_name)
+        parameters = {**found.parameters, **of_process}
         chip = cls(
-            name=path.stem,
-            title=data["title"],
-            model=data["model"],
-            process_name=data["process"],
+            name=found.name,
+            title=found.title,
+            model=found.references["model"],
+            process_name=process_name,
+            process=process,
             parameters=parameters,
-            calibration=_read_calibration(shown, data.get("calibration"), parameters),
-            **sections,
+            calibration=_read_calibration(path.name, found.others.get("calibration"), parameters),
+            **found.sections,
         )
-        if parent is None or chip.calibration is None:
+        if found.parent is None or "calibration" in found.stated or chip.calibration is None:
             return chip
-        measured = cls.open(parent)
+        measured = cls.open(found.parent)
         changed = {
             name: parameter.value
             for name, parameter in parameters.items()
@@ -379,19 +360,25 @@ class Chip:
             If the catalogue has no such process.
         """
         path = catalogue.resolve("process", name)
-        body = read_yaml(path)
-        body.pop("title", None)
-        process, found = read_section(path.name, "", body, Process)
+        process, found = _read_process(path.stem)
         kept = {k: p for k, p in self.parameters.items() if not k.startswith("process.")}
         return dataclasses.replace(
             self,
             process_name=path.stem,
             process=process,
-            parameters={**kept, **{f"process.{key}": value for key, value in found.items()}},
+            parameters={**kept, **found},
             overrides={k: v for k, v in self.overrides.items() if not k.startswith("process.")},
             as_filed=self.as_filed and self.as_filed.with_process(name),
         )
 
+
+CHIP = FileKind(
+    "chip",
+    {name: section for name, section in SECTIONS.items() if section is not Process},
+    references={"model": "model", "process": "process"},
+    others=("calibration",),
+)
+"""What may stand in a chip file."""
 
 DECLARED: dict[str, Quantity] = {
     f"{name}.{field}": spec
@@ -401,33 +388,11 @@ DECLARED: dict[str, Quantity] = {
 """Every parameter that a chip can have, by dotted name."""
 
 
-def _merged(path: Path) -> tuple[dict[str, Any], str | None]:
-    """The file's mapping laid over the one that it extends: parameter by parameter.
-
-    Also the name of the extended chip, if its calibration is inherited.
-    """
-    data = read_yaml(path)
-    parent = data.pop("extends", None)
-    if parent is None:
-        return data, None
-    inherits = "calibration" not in data
-    base = read_yaml(_catalogue_file(path.name, "extends", "chip", str(parent)))
-    if "extends" in base:
-        raise InputError(f"{path.name}: extends: '{parent}' itself extends another chip")
-    for key, value in data.items():
-        if key in SECTIONS and isinstance(value, dict) and isinstance(base.get(key), dict):
-            base[key] = {**base[key], **value}
-        else:
-            base[key] = value
-    return base, str(parent) if inherits else None
-
-
-def _catalogue_file(where: str, key: str, kind: str, name: str) -> Path:
-    """The catalogue entry that a chip file names under ``key``."""
-    try:
-        return catalogue.resolve(kind, name)
-    except InputError as error:
-        raise InputError(f"{where}: {key}: {error}") from None
+def _read_process(name: str) -> tuple[Process, dict[str, Parameter]]:
+    """A process of the catalogue, and its parameters by their names in a chip."""
+    found = read_description(catalogue.resolve("process", name), PROCESS)
+    parameters = {f"process.{key}": parameter for key, parameter in found.parameters.items()}
+    return found.sections[""], parameters
 
 
 def _read_calibration(

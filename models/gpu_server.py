@@ -9,9 +9,10 @@ from typing import Any
 
 from hardwire.models import catalogue
 from hardwire.models.cost import capex_usd_per_s, energy_usd_per_j
+from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel
-from hardwire.models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
+from hardwire.models.parameters import Parameter, choice, count, quantity
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that the buffers of vLLM's adapter slots can have (``--max-lora-rank``)."""
@@ -106,6 +107,8 @@ class BatchServer:
     def open(cls, name: str | os.PathLike[str]) -> BatchServer:
         """Read a GPU server from the catalogue, or from a path that ends in ``.yaml``.
 
+        A file that ``extends`` another states only what differs.
+
         Raises
         ------
         InputError
@@ -113,19 +116,8 @@ class BatchServer:
             unknown or missing key, an unknown model, a wrong unit or a value out of range.
         """
         path = catalogue.locate("server", name)
-        data = read_yaml(path)
-        if data.pop("kind", None) != "batch":
-            raise InputError(f"{path.name}: kind: must be batch for a GPU server")
-        words = {}
-        for key in ("title", "model"):
-            words[key] = data.pop(key, None)
-            if not isinstance(words[key], str):
-                raise InputError(f"{path.name}: {key} is missing (a name is expected)")
-        try:
-            catalogue.resolve("model", words["model"])
-        except InputError as error:
-            raise InputError(f"{path.name}: model: {error}") from None
-        batching, parameters = read_section(path.name, "", data, Batching)
+        found = read_description(path, GPU_SERVER)
+        batching = found.sections[""]
         if batching.max_batched_tokens < batching.max_seqs:
             raise InputError(
                 f"{path.name}: max_batched_tokens: must be at least max_seqs "
@@ -134,7 +126,11 @@ class BatchServer:
         if 0 < batching.host_adapters < batching.slots:
             raise InputError(f"{path.name}: host_adapters: must be at least slots")
         return cls(
-            path.stem, words["title"], LanguageModel.by_name(words["model"]), batching, parameters
+            name=found.name,
+            title=found.title,
+            model=LanguageModel.by_name(found.references["model"]),
+            batching=batching,
+            parameters=found.parameters,
         )
 
     @property
@@ -211,6 +207,10 @@ class BatchServer:
     def energy_usd_per_j(self) -> float:
         """Price of a joule at the server, the site's losses included."""
         return energy_usd_per_j(self.batching.electricity_usd_per_kwh, self.batching.pue)
+
+
+GPU_SERVER = FileKind("server", {"": Batching}, references={"model": "model"}, marked="batch")
+"""What may stand in the file of a GPU server."""
 
 
 def slot_rank(rank: int) -> int:

@@ -6,7 +6,9 @@ dataclasses whose fields declare unit, legal bounds and meaning; the file gives 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -149,8 +151,15 @@ UniqueKeyLoader.add_implicit_resolver(
 )
 
 
+_REMEMBERED_BYTES = 1 << 16
+"""Larger files than descriptions are read once in a run, and would only fill the memory."""
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
+
+    What a small file of the same content held is remembered, and copied for each caller: parsing
+    takes most of the time of opening a chip.
 
     Raises
     ------
@@ -158,24 +167,34 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If the file is missing, unreadable, not UTF-8, not YAML, or not a mapping, or a number is
         written as no one would read it (``010``, ``1:30``, ``1_000``).
     """
+    content = read_bytes(path, count=file_size(path))
+    if len(content) > _REMEMBERED_BYTES:
+        return _parse_yaml(content, str(path))
+    return copy.deepcopy(_remembered_yaml(content, str(path)))
+
+
+def _parse_yaml(content: bytes, where: str) -> dict[str, Any]:
     try:
-        text = read_bytes(path, count=file_size(path)).decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"{path}: cannot be read (it is not UTF-8 text)") from None
+        raise InputError(f"{where}: cannot be read (it is not UTF-8 text)") from None
     try:
         data = yaml.load(text, Loader=UniqueKeyLoader)
     except RecursionError:
-        raise InputError(f"{path}: not valid YAML: it is nested too deeply") from None
+        raise InputError(f"{where}: not valid YAML: it is nested too deeply") from None
     except ValueError as error:  # a date that does not exist, an integer of thousands of digits
-        raise InputError(f"{path}: not valid YAML: {error}") from None
+        raise InputError(f"{where}: not valid YAML: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark is not None else ""
+        line = f" (line {mark.line + 1})" if mark is not None else ""
         problem = getattr(error, "problem", None) or "it does not parse"
-        raise InputError(f"{path}: not valid YAML{where}: {problem}") from None
+        raise InputError(f"{where}: not valid YAML{line}: {problem}") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path}: a mapping of sections is expected at the top level")
+        raise InputError(f"{where}: a mapping of sections is expected at the top level")
     return data
+
+
+_remembered_yaml = functools.lru_cache(maxsize=64)(_parse_yaml)
 
 
 def check_value(where: str, value: Any, spec: Quantity) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hardwire.models.description import FileKind
 from hardwire.models.parameters import quantity
 
 
@@ -35,3 +36,7 @@ class Process:
     wafer_usd: Any = quantity("USD", 100, 100000, "price of a processed wafer")
     wafer_diameter_mm: Any = quantity("mm", 100, 450, "wafer diameter")
     defects_per_cm2: Any = quantity("/cm2", 0.001, 10, "defect density D0")
+
+
+PROCESS = FileKind("process", {"": Process})
+"""What may stand in a process file."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from hardwire.models import catalogue
 from hardwire.models.chip import ISSUES
+from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
-from hardwire.models.parameters import Parameter, choice, count, quantity, read_section, read_yaml
+from hardwire.models.parameters import Parameter, choice, count, quantity
 
 LINKS = ("each", "shared")
 
@@ -62,31 +63,18 @@ class Server:
             in the catalogue, a wrong unit or a value out of range.
         """
         path = catalogue.locate("server", name)
-        data = read_yaml(path)
-        parent = data.pop("extends", None)
-        if parent is not None:
-            try:
-                base = catalogue.resolve("server", str(parent))
-            except InputError as error:
-                raise InputError(f"{path.name}: extends: {error}") from None
-            inherited = read_yaml(base)
-            if "extends" in inherited:
-                raise InputError(f"{path.name}: extends: {parent} extends another file itself")
-            data = {**inherited, **data}
-        issue = data.pop("issue", None)
+        found = read_description(path, SERVER)
+        issue = found.others.get("issue")
         if issue not in (None, *ISSUES):
             raise InputError(f"{path.name}: issue: must be {' or '.join(ISSUES)}, not {issue!r}")
-        words = {}
-        for key in ("title", "chip"):
-            words[key] = data.pop(key, None)
-            if not isinstance(words[key], str):
-                raise InputError(f"{path.name}: {key} is missing (a name is expected)")
-        try:
-            catalogue.resolve("chip", words["chip"])
-        except InputError as error:
-            raise InputError(f"{path.name}: chip: {error}") from None
-        machine, parameters = read_section(path.name, "", data, Machine)
-        return cls(name=path.stem, **words, issue=issue, machine=machine, parameters=parameters)
+        return cls(
+            name=found.name,
+            title=found.title,
+            chip=found.references["chip"],
+            issue=issue,
+            machine=found.sections[""],
+            parameters=found.parameters,
+        )
 
     @property
     def cards(self) -> int:
@@ -101,3 +89,7 @@ class Server:
     def power_w(self, card_w: Any) -> Any:
         """Power of the server at its plug in W, every card drawing ``card_w``."""
         return self.cards * card_w + self.host_w
+
+
+SERVER = FileKind("server", {"": Machine}, references={"chip": "chip"}, others=("issue",))
+"""What may stand in the file of a server of hardwired cards."""

@@ -17,9 +17,10 @@ from hardwire.experiments.validation import page as validation_page
 from hardwire.experiments.validation.committed import read_table
 from hardwire.models import catalogue
 from hardwire.models.chip import DECLARED, SECTIONS, Chip
+from hardwire.models.description import read_description
 from hardwire.models.gpu_server import Batching, BatchServer
-from hardwire.models.parameters import Parameter, Quantity, quantities, read_section, read_yaml
-from hardwire.models.process import Process
+from hardwire.models.parameters import Parameter, Quantity, quantities, read_yaml
+from hardwire.models.process import PROCESS, Process
 from hardwire.models.server import Machine, Server
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -90,11 +91,9 @@ def _chip(name: str) -> str:
 
 
 def _process(name: str) -> str:
-    path = catalogue.resolve("process", name)
-    data = read_yaml(path)
-    title = data.pop("title")
-    _, parameters = read_section(path.name, "", data, Process)
-    lines = [f"### {name}", "", _sentence(title), "", *_table(parameters, Process), ""]
+    found = read_description(catalogue.resolve("process", name), PROCESS)
+    table = _table(found.parameters, Process)
+    lines = [f"### {name}", "", _sentence(found.title), "", *table, ""]
     return "\n".join(lines)
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from hardwire.models import catalogue
 from hardwire.models.chip import DECLARED, SECTIONS, Chip
+from hardwire.models.description import read_description
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.parameters import quantities, read_section, read_yaml
-from hardwire.models.process import Process
+from hardwire.models.parameters import quantities
+from hardwire.models.process import PROCESS, Process
 
 CHIPS = catalogue.names("chip")
 HC1_TEXT = catalogue.resolve("chip", "hc1").read_text(encoding="utf-8")
@@ -87,11 +88,8 @@ def test_every_parameter_of_a_chip_has_its_birth_certificate(name: str) -> None:
 
 @pytest.mark.parametrize("name", catalogue.names("process"))
 def test_every_process_opens(name: str) -> None:
-    path = catalogue.resolve("process", name)
-    data = read_yaml(path)
-    data.pop("title")
-    _, parameters = read_section(path.name, "", data, Process)
-    assert list(parameters) == list(quantities(Process))
+    found = read_description(catalogue.resolve("process", name), PROCESS)
+    assert list(found.parameters) == list(quantities(Process))
 
 
 def test_the_demo_is_hc1_but_for_the_clock() -> None:

@@ -50,7 +50,10 @@ def test_a_file_that_extends_another_states_only_what_differs(tmp_path: Path) ->
     ("text", "words"),
     [
         ("extends: hc1x1\n", "mine.yaml: extends: 'hc1x1' is no server"),
-        ("extends: hc1x10-pipelined\n", "mine.yaml: extends: hc1x10-pipelined extends another"),
+        (
+            "extends: hc1x10-pipelined\n",
+            "extends: hc1x10-pipelined itself extends another server",
+        ),
         ("extends: hc1x10\nissue: both\n", "mine.yaml: issue: must be serial or pipelined"),
     ],
 )
@@ -78,6 +81,7 @@ def test_a_server_opens_from_a_path(tmp_path: Path) -> None:
     ("old", "new", "words"),
     [
         ("title: Two cards\n", "", "mine.yaml: title is missing"),
+        ("title:", "kind: batch\ntitle:", "mine.yaml: kind: must be left out, but it is batch"),
         ("chip: hc1", "chip: hc9", "mine.yaml: chip: 'hc9' is no chip in the catalogue; did you"),
         ("cards:", "crads:", "mine.yaml: crads is no known parameter; did you mean cards?"),
         ("value: 2,", "value: 0,", "mine.yaml: cards: 0 is out of range (1 to 1024)"),

@@ -1,0 +1,91 @@
+"""Description files: one way to read them, parsed once per content, and never spoiled."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hardwire.models import Chip, InputError, catalogue
+from hardwire.models.chip import CHIP, DECLARED
+from hardwire.models.description import mark_of, read_description
+from hardwire.models.gpu_server import GPU_SERVER, BatchServer
+from hardwire.models.parameters import read_yaml
+from hardwire.models.process import PROCESS
+from hardwire.models.server import SERVER, Server
+from hardwire.simulator.serving.replay import open_server
+
+SLOTS = "slots: {value: 16, kind: assumed, range: [8, 64], source: what if}\n"
+
+
+def test_a_file_is_parsed_once_per_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    load = yaml.load
+
+    def counted(text: str, **options: Any) -> Any:
+        parsed.append(text)
+        return load(text, **options)
+
+    monkeypatch.setattr(yaml, "load", counted)
+    path = tmp_path / "x.yaml"
+    path.write_text("a: 1\n")
+    assert read_yaml(path) == read_yaml(path) == {"a": 1}
+    assert len(parsed) == 1
+    before = path.stat()
+    path.write_text("a: 2\n")  # of the same size, and by its times of the same age
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert read_yaml(path) == {"a": 2}
+    path.write_text("a: 1\n")
+    assert read_yaml(path) == {"a": 1}
+    assert len(parsed) == 2
+
+
+def test_a_large_file_is_not_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("a: [" + "1, " * 30_000 + "1]\n")
+    assert len(read_yaml(path)["a"]) == 30_001
+
+
+def test_what_a_caller_does_to_it_stays_with_the_caller() -> None:
+    path = catalogue.resolve("chip", "hc1")
+    read_yaml(path)["sram"]["capacity_mib"]["value"] = 1
+    chip: Any = Chip.open("hc1")
+    chip.parameters.clear()
+    chip.overrides["datapath.lanes"] = 3
+    fresh = Chip.open("hc1")
+    assert fresh.sram.capacity_mib == 448 and not fresh.overrides
+    assert set(fresh.parameters) <= set(DECLARED) and len(fresh.parameters) > 60
+
+
+def test_kinds_declare_every_parameter() -> None:
+    of_process = [f"process.{name}" for name in PROCESS.names]
+    assert [*CHIP.names, *of_process] == list(DECLARED)
+    for kind, name in ((SERVER, "hc1x10"), (GPU_SERVER, "vllm-h100"), (PROCESS, "n6")):
+        found = read_description(catalogue.resolve(kind.catalogue, name), kind)
+        assert found.name == name and found.title and found.parent is None
+        assert set(found.parameters) == set(kind.names)
+
+
+def test_a_gpu_server_may_extend_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: vllm-h100\ntitle: mine\n{SLOTS}")
+    mine, parent = open_server(path), BatchServer.open("vllm-h100")
+    assert isinstance(mine, BatchServer)
+    assert mark_of(path, "server") == "batch"
+    assert (mine.batching.slots, mine.title, mine.model) == (16, "mine", parent.model)
+    assert mine.batching.step_us == parent.batching.step_us
+
+
+@pytest.mark.parametrize(
+    ("opened", "name", "words"),
+    [
+        (Server.open, "vllm-h100", "vllm-h100.yaml: kind: must be left out, but it is batch"),
+        (BatchServer.open, "hc1x10", "hc1x10.yaml: kind: must be batch, but it is left out"),
+    ],
+)
+def test_a_server_of_the_other_kind_is_refused(opened: Any, name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        opened(name)
