@@ -16,7 +16,8 @@ import numpy as np
 from hardwire.experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS, check_option
 from hardwire.experiments.sweep.metrics import AREA_BLOCKS, CLOSED_FORM, HEADLINE
 from hardwire.models import catalogue
-from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets
+from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter
+from hardwire.models.adapter.modules import parse_targets
 from hardwire.models.adapter.shape import AdapterShape, open_adapter
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.chip import DECLARED, KV_BITS, Chip

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter, parse_targets, targets_text
+from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter
 from hardwire.models.adapter.base import as_base
+from hardwire.models.adapter.modules import parse_targets, targets_text
 from hardwire.models.catalogue import name_or_path
 from hardwire.models.language_model import TARGETS, LanguageModel
 

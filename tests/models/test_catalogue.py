@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from hardwire.models import Adapter, Chip, InputError, LanguageModel, catalogue
-from hardwire.models.adapter.adapter import write_adapter
 from hardwire.models.adapter.shape import open_adapter
+from hardwire.models.adapter.write import write_adapter
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.server import Server
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import hardwire.models.adapter.adapter as adapter_module
-from hardwire.models.adapter.adapter import Adapter, write_adapter
+from hardwire.models.adapter import write
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.write import write_adapter
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path
 
@@ -634,7 +635,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 def test_an_unfinished_adapter_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, raised: type
 ) -> None:
-    encode, calls = adapter_module.encode, []
+    encode, calls = write.encode, []
 
     def fail_later(*args: Any) -> bytes:
         calls.append(args)
@@ -642,7 +643,7 @@ def test_an_unfinished_adapter_leaves_nothing(
             raise error
         return encode(*args)
 
-    monkeypatch.setattr(adapter_module, "encode", fail_later)
+    monkeypatch.setattr(write, "encode", fail_later)
     with pytest.raises(raised, match="No space left" if raised is InputError else None):
         make(tmp_path / "x")
     assert list(tmp_path.iterdir()) == []

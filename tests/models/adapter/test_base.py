@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hardwire.models import Adapter, InputError, LanguageModel
-from hardwire.models.adapter.adapter import write_adapter
 from hardwire.models.adapter.base import DIMENSIONS, check_base
 from hardwire.models.adapter.shape import AdapterShape, open_adapter
+from hardwire.models.adapter.write import write_adapter
 
 LLAMA = LanguageModel.by_name("llama-3.1-8b")
 QWEN = LanguageModel.by_name("qwen2.5-1.5b")

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardwire.models.adapter.adapter import Adapter, write_adapter
+from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.files import read_safetensors
+from hardwire.models.adapter.write import write_adapter
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel
 

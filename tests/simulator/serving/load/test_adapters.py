@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hardwire.models import LanguageModel
-from hardwire.models.adapter.adapter import Adapter, write_adapter
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.write import write_adapter
 from hardwire.models.errors import InputError
 from hardwire.simulator.serving.load.adapters import AdapterSet
 from hardwire.simulator.serving.load.popularity import Uniform, Weighted, assign_adapters
