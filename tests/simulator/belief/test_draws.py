@@ -11,7 +11,8 @@ import pytest
 
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
 from hardwire.models.chip import DECLARED
-from hardwire.simulator.belief.draws import calibrate, draw_chips, interval
+from hardwire.models.parameters import draw
+from hardwire.simulator.belief.draws import SEED, calibrate, draw_chips, interval
 from hardwire.simulator.closed_form import decode_token_s
 from hardwire.simulator.single import run
 
@@ -225,3 +226,12 @@ def test_draws_are_of_one_design() -> None:
     many = Chip.open("hc1").with_values({"datapath.lanes": np.array([12, 16])})
     with pytest.raises(InputError, match=r"hc1: datapath\.lanes: is an array"):
         draw_chips(many, SIZE)
+
+
+def test_a_renamed_parameter_keeps_its_draws() -> None:
+    chip = Chip.open("hc1")
+    name, spec = "formats.max_rank", DECLARED["formats.max_rank"]
+    old = np.random.default_rng([SEED, *b"lora.max_rank"])
+    expected = draw(chip.parameters[name], spec, SIZE, old)
+    plain = dataclasses.replace(chip, calibration=None)
+    np.testing.assert_array_equal(draw_chips(plain, SIZE).formats.max_rank, expected)
