@@ -37,16 +37,6 @@ def die_cost_usd(chip: Chip) -> Any:
         return np.where(good > 0, process.wafer_usd / np.maximum(good, 1e-300), np.inf)[()]
 
 
-def capex_usd_per_s(price_usd: float, lifetime_years: float) -> float:
-    """What a second of a server's life costs: its price, written off evenly."""
-    return price_usd / (lifetime_years * SECONDS_PER_YEAR)
-
-
-def energy_usd_per_j(usd_per_kwh: float, pue: float) -> float:
-    """What a joule at a server's plug costs, the site's overhead included."""
-    return usd_per_kwh * pue / 3.6e6
-
-
 def usd_per_million_tokens(chip: Chip, tokens_per_s: Any, energy_j_per_token: Any) -> Any:
     """Depreciation of the card plus electricity, in USD per million decoded tokens.
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hardwire.models import catalogue
-from hardwire.models.cost import capex_usd_per_s, energy_usd_per_j
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel
 from hardwire.models.parameters import Parameter, choice, count, quantity
+from hardwire.models.server import Ownership
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that the buffers of vLLM's adapter slots can have (``--max-lora-rank``)."""
@@ -26,7 +26,7 @@ LORA_ITEM_BYTES = 2  # slots are kept in the model's bfloat16
 
 
 @dataclass(frozen=True)
-class Batching:
+class Batching(Ownership):
     """What the file of a GPU server states with value, kind and source.
 
     Times are of one step. The LoRA part may be left out: such a server runs the base model only.
@@ -50,10 +50,6 @@ class Batching:
     frontend_us: Any = quantity("us", 0, 1e7, "before a request reaches the queue")
     idle_w: Any = quantity("W", 0, 1e5, "power while no step runs, host share included")
     busy_w: Any = quantity("W", 0, 1e5, "power while steps run, host share included")
-    price_usd: Any = quantity("USD", 0, 1e9, "what the buyer pays for the GPU and its share")
-    lifetime_years: Any = quantity("years", 0.1, 20, "over which the price is written off")
-    pue: Any = quantity("", 1, 3, "power of the site over power of the server")
-    electricity_usd_per_kwh: Any = quantity("USD/kWh", 0, 10, "price of electricity")
     slots: Any = count("", 0, 4096, "adapter slots by default; 0 for none", default=0)
     host_adapters: Any = count("", 0, 10**6, "adapters that host memory keeps", default=0)
     lora_step_us: Any = quantity("us", 0, 1e6, "of every step with LoRA enabled", default=0.0)
@@ -197,16 +193,6 @@ class BatchServer:
             load=ps(b.load_us),
             disk_load=ps(b.disk_load_us),
         )
-
-    @property
-    def capex_usd_per_s(self) -> float:
-        """Price written off over the lifetime."""
-        return capex_usd_per_s(self.batching.price_usd, self.batching.lifetime_years)
-
-    @property
-    def energy_usd_per_j(self) -> float:
-        """Price of a joule at the server, the site's losses included."""
-        return energy_usd_per_j(self.batching.electricity_usd_per_kwh, self.batching.pue)
 
 
 GPU_SERVER = FileKind("server", {"": Batching}, references={"model": "model"}, marked="batch")

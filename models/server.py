@@ -9,6 +9,7 @@ from typing import Any
 
 from hardwire.models import catalogue
 from hardwire.models.chip import ISSUES
+from hardwire.models.cost import SECONDS_PER_YEAR
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import Parameter, choice, count, quantity
@@ -17,7 +18,27 @@ LINKS = ("each", "shared")
 
 
 @dataclass(frozen=True)
-class Machine:
+class Ownership:
+    """What a server costs its owner."""
+
+    price_usd: Any = quantity("USD", 0, 1e9, "what the buyer pays for the server, or its share")
+    lifetime_years: Any = quantity("years", 0.1, 20, "over which the price is written off")
+    pue: Any = quantity("", 1, 3, "power of the site over power of the server")
+    electricity_usd_per_kwh: Any = quantity("USD/kWh", 0, 10, "price of electricity")
+
+    @property
+    def capex_usd_per_s(self) -> float:
+        """Price written off over the lifetime."""
+        return float(self.price_usd / (self.lifetime_years * SECONDS_PER_YEAR))
+
+    @property
+    def energy_usd_per_j(self) -> float:
+        """Price of a joule at the server, the site's losses included."""
+        return float(self.electricity_usd_per_kwh * self.pue / 3.6e6)
+
+
+@dataclass(frozen=True)
+class Machine(Ownership):
     """What a server file states with value, kind and source."""
 
     cards: Any = count("", 1, 1024, "cards in the server")
@@ -26,10 +47,6 @@ class Machine:
     host_memory_gib: Any = quantity("GiB", 0, 1e6, "host memory that keeps adapters")
     host_w: Any = quantity("W", 0, 100000, "server beside its cards, power-supply losses included")
     limit_w: Any = quantity("W", 1, 1e6, "power that the server may take")
-    price_usd: Any = quantity("USD", 0, 1e9, "what the buyer pays for the server")
-    lifetime_years: Any = quantity("years", 0.1, 20, "over which the price is written off")
-    pue: Any = quantity("", 1, 3, "power of the site over power of the server")
-    electricity_usd_per_kwh: Any = quantity("USD/kWh", 0, 10, "price of electricity")
 
 
 @dataclass(frozen=True)

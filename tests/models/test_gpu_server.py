@@ -71,8 +71,8 @@ def test_slot_ranks_are_those_of_vllm() -> None:
 def test_prices_by_hand(vllm: BatchServer) -> None:
     b = vllm.batching
     years_s = b.lifetime_years * 365.25 * 86400
-    assert vllm.capex_usd_per_s * years_s == pytest.approx(b.price_usd)
-    assert vllm.energy_usd_per_j * 3.6e6 == pytest.approx(b.electricity_usd_per_kwh * b.pue)
+    assert b.capex_usd_per_s * years_s == pytest.approx(b.price_usd)
+    assert b.energy_usd_per_j * 3.6e6 == pytest.approx(b.electricity_usd_per_kwh * b.pue)
 
 
 @pytest.mark.parametrize(

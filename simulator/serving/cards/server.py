@@ -19,7 +19,6 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
 from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip
-from hardwire.models.cost import capex_usd_per_s, energy_usd_per_j
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
@@ -286,8 +285,8 @@ class CardServer:
             end_s=end_s,
             energy_j=sum(energy.values()),
             energy_by_j=energy,
-            capex_usd_per_s=capex_usd_per_s(machine.price_usd, machine.lifetime_years),
-            energy_usd_per_j=energy_usd_per_j(machine.electricity_usd_per_kwh, machine.pue),
+            capex_usd_per_s=machine.capex_usd_per_s,
+            energy_usd_per_j=machine.energy_usd_per_j,
             swaps=len(record.loads),
             definitions=definitions,
         )

@@ -332,8 +332,8 @@ def _log(run: _Run, status: NDArray[np.int8], outcome: _Outcome) -> ServingLog:
         end_s=end_s,
         energy_j=sum(energy.values()),
         energy_by_j=energy,
-        capex_usd_per_s=server.capex_usd_per_s,
-        energy_usd_per_j=server.energy_usd_per_j,
+        capex_usd_per_s=server.batching.capex_usd_per_s,
+        energy_usd_per_j=server.batching.energy_usd_per_j,
         swaps=len(loads),
         definitions=DEFINITIONS
         | {"adapter slots": f"{slots} of rank {rank}, held by vLLM whether used or not"},
