@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hardwire.kernels.lowrank.lowrank import Work
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.base import check_base
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
@@ -236,6 +237,8 @@ def _token(
     fixed: dict[str, Any],
     adapter: Adapter | AdapterShape | None,
 ) -> TokenTiming:
+    if adapter is not None:
+        check_base(adapter, model)
     fmt = "" if adapter is None else adapter_format(chip, adapter)
     sequential = chip.lora.order == "sequential"
     roms = [(stage, stage.matrix) for stage in stages.layer if stage.matrix is not None]

@@ -14,12 +14,12 @@ from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.server import Server
 from hardwire.simulator import build_program, predict, run, swap_latency
-from hardwire.simulator.belief.predictions import swap_times
-from hardwire.simulator.closed_form import decode_token_s
-from hardwire.simulator.datapath import adapter_work, shape_bytes
+from hardwire.simulator.belief.predictions import predictions
+from hardwire.simulator.datapath import shape_bytes
 from hardwire.simulator.serving.load.adapters import AdapterSet
 from hardwire.simulator.serving.replay import replay
 from hardwire.simulator.single import adapter_obstacle, check_fit
+from hardwire.simulator.timing import Timing
 
 HC1 = Chip.open("hc1")
 LLAMA = LanguageModel.by_name("llama-3.1-8b")
@@ -40,15 +40,15 @@ def served(server: Server | BatchServer) -> Any:
     [
         lambda: predict(HC1, LLAMA, adapter=ADAPTER, **LOAD),
         lambda: predict(HC1, LLAMA, adapter=SHAPE, **LOAD),
-        lambda: decode_token_s(HC1, LLAMA, 8, 8, SHAPE),
+        lambda: Timing.of(HC1, LLAMA, [SHAPE]),
         lambda: run(HC1, LLAMA, ADAPTER, **LOAD),
         lambda: check_fit(HC1, LLAMA, ADAPTER, **LOAD, users=1),
         lambda: adapter_obstacle(HC1, LLAMA, ADAPTER),
         lambda: build_program(HC1, LLAMA, [ADAPTER]),
         lambda: swap_latency(HC1, LLAMA, ADAPTER),
-        lambda: swap_times(HC1, LLAMA, SHAPE),
+        lambda: predictions(HC1, LLAMA, [("r16", SHAPE)]),
         lambda: shape_bytes(HC1, LLAMA, SHAPE),
-        lambda: adapter_work(HC1, LLAMA, ADAPTER),
+        lambda: Timing.of(HC1, LLAMA, [ADAPTER]),
         lambda: served(Server.open("hc1x10")),
         lambda: served(BatchServer.open("vllm-h100")),
     ],

@@ -115,11 +115,11 @@ def test_arrays_hold_each_design(data: st.DataObject, chip: Chip, model: Languag
         ),
     }
     ranks = column(1, min(9, model.hidden, model.heads * model.head_dim))
-    many = Timing.of(chip.with_values(free), model, [AdapterShape.of("all-linear", ranks)])
+    many = Timing.of(chip._replaced(free), model, [AdapterShape.of(model, "all-linear", ranks)])
     for point in range(3):
         values = {name: v[point].item() if np.ndim(v) else v for name, v in free.items()}
         adapter = Adapter.from_shape(f"r{ranks[point]}:all-linear", model)
-        one = Timing.of(chip.with_values(values), model, [adapter])
+        one = Timing.of(chip._replaced(values), model, [adapter])
         for together, alone in zip(many.tokens, one.tokens, strict=True):
             for name, cycles in alone.by_operation(at(7)).items():
                 assert np.broadcast_to(together.by_operation(at(7))[name], 3)[point] == cycles
