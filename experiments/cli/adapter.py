@@ -54,7 +54,7 @@ def make(
     seed: SeedOption = 0,
 ) -> None:
     """Write a valid full-size PEFT adapter with random weights, for trying things out."""
-    from hardwire.models.adapter.adapter import write_adapter  # noqa: PLC0415
+    from hardwire.models.adapter.write import write_adapter  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
 
     base = LanguageModel.open(model)

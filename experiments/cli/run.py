@@ -70,6 +70,7 @@ def run(
     from hardwire.experiments.run.executed import execute as compute  # noqa: PLC0415
     from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
     from hardwire.models.chip import Chip  # noqa: PLC0415
+    from hardwire.models.errors import InputError  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
     from hardwire.simulator.single import run as simulate  # noqa: PLC0415
 

@@ -22,7 +22,6 @@ from hardwire.models.chip import Chip
 from hardwire.models.cost import die_cost_usd
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.parameters import check_value
 from hardwire.models.server import Server
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from shell import Shell
 
 from hardwire.models import LanguageModel
-from hardwire.models.adapter.adapter import write_adapter
+from hardwire.models.adapter.write import write_adapter
 
 
 @pytest.fixture

@@ -20,7 +20,13 @@ def test_execute_counts_what_the_timing_model_charges(hardwire: Shell, small_ada
     model = ["--model", "tinyllama-1.1b"]
     for fmt, floor in (("int8", 35), ("int4", 10), ("float32", 100)):
         data = hardwire.json(
-            *model, "--adapter", small_adapter, "--execute", "--set", f"formats.adapter={fmt}", *SHORT
+            *model,
+            "--adapter",
+            small_adapter,
+            "--execute",
+            "--set",
+            f"formats.adapter={fmt}",
+            *SHORT,
         )
         execution = data["execution"]
         assert execution["agrees"] and execution["counted"] == execution["charged"]
