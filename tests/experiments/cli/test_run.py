@@ -158,7 +158,7 @@ def test_a_chip_file_with_an_unknown_key(hardwire: Shell, tmp_path: Path) -> Non
     chip = tmp_path / "mine.yaml"
     chip.write_text("extends: hc1\nsram:\n  capacity_mb: {value: 1, kind: published, source: x}\n")
     message = hardwire.refused("run", "--chip", chip)
-    assert "mine.yaml: sram.capacity_mb" in message and "did you mean capacity_mib" in message
+    assert "mine.yaml: sram.capacity_mb" in message and "did you mean sram.capacity_mib" in message
 
 
 def test_wrong_options_exit_with_2(hardwire: Shell) -> None:
