@@ -140,6 +140,7 @@ def test_another_model_and_chip(hardwire: Shell, tmp_path: Path) -> None:
         (["--set", "sram.capacity_mib=-1"], ["sram.capacity_mib", "out of range", "1 to"]),
         (["--set", "datapath.lanes=1.5"], ["datapath.lanes", "whole number"]),
         (["--set", "datapath.issue=both"], ["datapath.issue", "serial, pipelined"]),
+        (["--set", "sram.kv_bits=8"], ["sram.kv_bits", "did you mean formats.kv_bits"]),
         (["--set", "formats.kv_bits=5"], ["formats.kv_bits", "4, 8, 16"]),
         (["--set", "sram.capacity_mib=100"], ["sram.capacity_mib", "lack", "MiB", "fits"]),
         (["--prompt", "9000"], ["sram.capacity_mib", "lack"]),

@@ -19,15 +19,8 @@ SHORT = ["--prompt", "16", "--output", "8"]
 def test_execute_counts_what_the_timing_model_charges(hardwire: Shell, small_adapter: Path) -> None:
     model = ["--model", "tinyllama-1.1b"]
     for fmt, floor in (("int8", 35), ("int4", 10), ("float32", 100)):
-        data = hardwire.json(
-            *model,
-            "--adapter",
-            small_adapter,
-            "--execute",
-            "--set",
-            f"formats.adapter={fmt}",
-            *SHORT,
-        )
+        settings = ["--execute", "--set", f"formats.adapter={fmt}"]
+        data = hardwire.json(*model, "--adapter", small_adapter, *settings, *SHORT)
         execution = data["execution"]
         assert execution["agrees"] and execution["counted"] == execution["charged"]
         assert execution["counted"]["bytes"] == data["adapter_detail"]["bytes"]
