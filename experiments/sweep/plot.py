@@ -13,16 +13,12 @@ from matplotlib.figure import Figure
 
 from hardwire.experiments.shared.style import INK, STYLE, thousands
 from hardwire.experiments.shared.tables import number
-from hardwire.experiments.sweep.axis import Axis
+from hardwire.experiments.sweep.curves import BINS, best_along, front
 from hardwire.experiments.sweep.design import NUMERIC
 from hardwire.experiments.sweep.metrics import Better
-from hardwire.experiments.sweep.pareto import non_dominated
 from hardwire.experiments.sweep.study import Study
 
 MOST_DOTS = 20_000
-MOST_LINES = 8
-ENOUGH = 6
-BINS = 40
 OUT = "#c9ced4"
 
 
@@ -53,30 +49,16 @@ def sweep_figure(study: Study, aims: Mapping[str, Better], points: pd.DataFrame)
 
 def _along(axes: Axes, study: Study, aim: str, side: Better, points: pd.DataFrame) -> None:
     """Best feasible value of the aim along an axis, with a line for each value of the next one."""
-    across = _across(study, points)
-    few = (a for a in study.axes if a is not across and 2 <= points[a.name].nunique() <= MOST_LINES)
-    by = next(few, None)
-    places = points[across.name]
-    is_number = pd.api.types.is_numeric_dtype(places)
-    if is_number and places.nunique() > 3 * BINS:
-        edges = np.linspace(places.min(), places.max(), BINS + 1)
-        places = pd.Series(edges[np.clip(np.digitize(places, edges) - 1, 0, BINS - 1)])
-        places += (edges[1] - edges[0]) / 2
-    kept = points["feasible"].to_numpy() & np.isfinite(points[aim].to_numpy(float))
-    values = list(by.values) if by is not None else [None]
-    colors = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(values)))
-    for value, color in zip(values, colors, strict=True):
-        chosen = kept if by is None else kept & (points[by.name] == value).to_numpy()
-        grouped = points.loc[chosen, aim].groupby(places.to_numpy()[chosen])
-        best = grouped.max() if side == "max" else grouped.min()
-        if not is_number:
-            best = best.reindex([v for v in across.values if v in best.index])
+    curves = best_along([axis.name for axis in study.axes], aim, side, points)
+    colors = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(curves.lines)))
+    for (value, best), color in zip(curves.lines.items(), colors, strict=True):
         text = None if value is None else number(value)
         axes.plot(best.index, best.to_numpy(), "o-", ms=3, lw=1.6, color=color, label=text)
-    if is_number and across.log:
+    across = next(axis for axis in study.axes if axis.name == curves.across)
+    if across.log and pd.api.types.is_numeric_dtype(points[across.name]):
         axes.set_xscale("log")
-    if by is not None:
-        axes.legend(title=_short(by.name), frameon=False, fontsize=8, title_fontsize=8)
+    if curves.by is not None:
+        axes.legend(title=_short(curves.by), frameon=False, fontsize=8, title_fontsize=8)
     axes.set_xlabel(_axis_label(across.name))
     axes.set_ylabel(f"best {fill(_label(study, aim), 40)}\namong feasible points")
     thousands(axes.yaxis)
@@ -94,13 +76,8 @@ def _against(axes: Axes, study: Study, aims: Mapping[str, Better], points: pd.Da
     axes.scatter(x[~good], y[~good], s=5, color=OUT, lw=0, label="infeasible")
     axes.scatter(x[good], y[good], s=9, color="#2a78b8", lw=0, label="feasible")
     if good.any():
-        signs = [-1 if aims[name] == "max" else 1 for name in (second, first)]
-        losses = np.column_stack([signs[0] * x[good], signs[1] * y[good]])
-        front = non_dominated(losses)
-        order = np.argsort(x[good][front], kind="stable")
-        axes.plot(
-            x[good][front][order], y[good][front][order], "-", lw=1.2, color=INK, label="front"
-        )
+        line = front(shown, aims)
+        axes.plot(line[:, 0], line[:, 1], "-", lw=1.2, color=INK, label="front")
     axes.set_xlabel(fill(_label(study, second), 48))
     axes.set_ylabel(fill(_label(study, first), 40))
     axes.legend(
@@ -120,15 +97,6 @@ def _spread(axes: Axes, study: Study, aim: str, points: pd.DataFrame) -> None:
     axes.set_xlabel(_label(study, aim))
     axes.set_ylabel("points")
     axes.legend(frameon=False, fontsize=8)
-
-
-def _across(study: Study, points: pd.DataFrame) -> Axis:
-    """The first numeric axis with enough values for a line, or else the longest axis."""
-    for axis in study.axes:
-        values = points[axis.name]
-        if pd.api.types.is_numeric_dtype(values) and values.nunique() >= ENOUGH:
-            return axis
-    return max(study.axes, key=lambda axis: points[axis.name].nunique())
 
 
 def _label(study: Study, name: str) -> str:
