@@ -24,7 +24,7 @@
 # %%
 from IPython.display import display
 
-from hardwire.experiments.run.whatif import WhatIf
+from hardwire.experiments.run.whatif_widget import WhatIf
 from hardwire.models import Chip, LanguageModel
 from hardwire.simulator import predict
 

@@ -1,4 +1,4 @@
-"""A saved folder as one HTML file: no script, no network, readable on a phone and in print."""
+"""A saved folder as one HTML file: no network, readable on a phone, in print and without script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hardwire.experiments.report.charts import CSS
+from hardwire.experiments.report.draw import fingerprint, script, specification, svg
 from hardwire.experiments.report.page import Page
 from hardwire.experiments.report.replay import compare_page, replay_page
 from hardwire.experiments.report.run import run_page
@@ -82,7 +82,7 @@ def render(page: Page) -> str:
     Raises
     ------
     InputError
-        If jinja2 is not installed.
+        If jinja2 or vl-convert is not installed.
     """
     jinja2 = needs("jinja2", "the report")
     environment = jinja2.Environment(
@@ -92,7 +92,14 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text: str = environment.get_template("report.html.j2").render(page=page, css=CSS)
+    bundle = script()
+    text: str = environment.get_template("report.html.j2").render(
+        page=page,
+        svg=svg,
+        specification=specification,
+        script=bundle,
+        fingerprint=fingerprint(bundle),
+    )
     return text
 
 

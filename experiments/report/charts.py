@@ -1,43 +1,48 @@
-"""Small charts as HTML and SVG text: readable on a phone, crisp in print, drawn in a millisecond.
+"""The charts of reports and of the what-if, as Vega-Lite specifications.
 
-They need no script and no file beside the page. ``CSS`` has to stand once on the page.
+One kind for each question: what a whole consists of (``bars``, ``stack``), how sure a number is
+(``spans``), how one number follows another (``plot``), which designs there are (``scatter``).
+``hardwire.experiments.report.draw`` makes pictures of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from hardwire.experiments.shared.style import BLUE, INK, RED
+from hardwire.experiments.shared.style import BLUE, RED
 
-CSS = """
-.hw-bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: 3px 8px;
-  align-items: center; line-height: 1.3; }
-.hw-track { position: relative; height: 1em; }
-.hw-fill { position: absolute; left: 0; top: 0; bottom: 0; min-width: 1px;
-  print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.hw-span { position: absolute; top: 45%; height: 2px; background: #333333;
-  print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.hw-thick { height: 8px; margin-top: -3px; }
-.hw-limit { position: absolute; top: -3px; bottom: -3px; border-left: 2px dashed #333333; }
-.hw-value { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.hw-stack { position: relative; display: flex; height: 1.5em; }
-.hw-stack > .hw-fill { position: static; min-width: 0; }
-.hw-legend { display: flex; flex-wrap: wrap; gap: 2px 14px; margin-top: 4px; }
-.hw-key { display: inline-block; width: 0.8em; height: 0.8em; margin-right: 5px;
-  print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.hw-plot { display: block; width: 100%; max-width: 520px; height: auto; }
-.hw-plot text { font-family: inherit; font-size: 11px; fill: #333333; }
-"""
+Row = Mapping[str, Any]
 
-WIDTH, HEIGHT = 360, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 8, 36
-_TICKS = 5
+_INK = "currentColor"
+"""Text and rules are of the colour of the page's text, light or dark."""
+
+PLOT_HEIGHT, SCATTER_HEIGHT = 230, 300
+_ROW, _BAR = 22, 14
+_TEXT_PX, _LETTER_PX = 12, 6.4
+_PHONE_PX, _EDGE = 330, 6
+_NUMBER = ",.5~r"
+_TICK = ",~f"
+
+CONFIG: Mapping[str, Any] = {
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": _INK, "titleColor": _INK, "domainColor": _INK, "tickColor": _INK,
+        "gridColor": "#88888840", "labelFontSize": 11, "titleFontSize": 11,
+        "titleFontWeight": "normal", "labelLimit": 150,
+    },
+    "legend": {
+        "orient": "bottom", "title": None, "labelColor": _INK, "labelFontSize": _TEXT_PX,
+        "symbolType": "square", "symbolOpacity": 1, "labelLimit": 320, "padding": 0,
+    },
+    "text": {"color": _INK, "fontSize": _TEXT_PX},
+    "rule": {"color": _INK},
+    "bar": {"height": _BAR},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,226 +62,348 @@ class Line:
 
     Attributes
     ----------
-    x, y, low, high : arrays of one length; what is not finite is left out.
+    values, low, high : arrays as long as the plot's positions; a gap where one is not finite.
     """
 
     name: str
-    x: Any
-    y: Any
+    values: Any
     color: str = BLUE
     low: Any = None
     high: Any = None
-    dashed: bool = False
 
 
-def bars(rows: Sequence[Bar], *, limit: float | None = None) -> str:
+@dataclass(frozen=True)
+class Group:
+    """Points of a scatter in one colour.
+
+    Attributes
+    ----------
+    places : array (points, 2) of x and y.
+    notes : by title, a text for each point: what a pointer shows.
+    """
+
+    name: str
+    color: str
+    places: Any
+    notes: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart, before it has a width.
+
+    Attributes
+    ----------
+    data : rows for the layers that have none of their own.
+    layers : Vega-Lite layers from the back to the front.
+    height : of the plotting area, in pixels.
+    alt : what it shows, for those who cannot see it.
+    hover : layers that answer a pointer; a picture on paper goes without.
+    zoom : axes that a reader can zoom and move, ``x`` and ``y``.
+    """
+
+    data: Sequence[Row]
+    layers: Sequence[Row]
+    height: int
+    alt: str
+    hover: Sequence[Row] = ()
+    zoom: tuple[str, ...] = ()
+
+    def still(self, width: int) -> dict[str, Any]:
+        """The Vega-Lite specification of a picture, ``width`` pixels wide in all."""
+        # Its labels were measured in one font and may be shown in a wider one.
+        return self._specification(width, self.layers, "Arial, Helvetica, sans-serif", 12)
+
+    def live(self) -> dict[str, Any]:
+        """The Vega-Lite specification for a page, as wide as the element that holds it."""
+        layers = [dict(layer) for layer in (*self.layers, *self.hover)]
+        if self.zoom:
+            # A wheel alone scrolls the page, also where the pointer crosses a chart.
+            wheel = "wheel![event.ctrlKey || event.metaKey || event.shiftKey]"
+            select = {"type": "interval", "encodings": list(self.zoom), "zoom": wheel}
+            layers[0]["params"] = [{"name": "zoom", "bind": "scales", "select": select}]
+            for layer in layers:
+                layer["mark"] = {**layer["mark"], "clip": True}
+        return self._specification("container", layers, "system-ui, Arial, sans-serif", 0)
+
+    def _specification(
+        self, width: int | str, layers: Sequence[Row], font: str, left: int
+    ) -> dict[str, Any]:
+        return {
+            "width": width,
+            "height": self.height,
+            "autosize": {"type": "fit-x", "contains": "padding"},
+            "padding": {"left": left, "right": 8, "top": 5, "bottom": 0},
+            "background": None,
+            "description": self.alt,
+            "config": {**CONFIG, "font": font},
+            "data": {"values": self.data},
+            "layer": layers,
+        }
+
+
+def bars(rows: Sequence[Bar], *, limit: float | None = None, alt: str = "") -> Chart:
     """Horizontal bars from zero, one under the other, each with its name and its text.
 
     Parameters
     ----------
     limit : where a dashed line crosses all bars.
+    alt : what the bars are of; their names and texts follow it.
     """
-    ends = [row.value for row in rows] + [row.interval[1] for row in rows if row.interval]
-    widest = max([*(end for end in ends if math.isfinite(end)), limit or 0.0, 0.0]) or 1.0
-    cells = []
-    for row in rows:
-        track = f'<span class="hw-fill" style="width:{_percent(row.value / widest)};background:'
-        track += f'{row.color}"></span>'
-        if row.interval is not None:
-            low, high = (min(x / widest, 1.0) for x in row.interval)
-            track += f'<span class="hw-span" style="left:{_percent(low)};'
-            track += f'width:{_percent(high - low)}"></span>'
-        if limit is not None:
-            track += f'<span class="hw-limit" style="left:{_percent(limit / widest)}"></span>'
-        cells.append(
-            f'<span>{escape(row.name)}</span><span class="hw-track">{track}</span>'
-            f'<span class="hw-value">{escape(row.text)}</span>'
-        )
-    return f'<div class="hw-bars">{"".join(cells)}</div>'
+    widest = max([*(_shown(row.value, 0.0) for row in rows), limit or 0.0, 0.0]) or 1.0
+    data = [{**_named(row), "value": _shown(row.value, widest)} for row in rows]
+    x = {"type": "quantitative", "axis": None, "scale": _beside(rows, domain=[0, widest])}
+    layers = [
+        _layer("bar", x={"field": "value", **x}, y=_ROWS, color=_OWN, tooltip=_SAID),
+        _TEXTS,
+    ]
+    if limit is not None:
+        layers.append(_layer(_DASHED, [{}], x={"datum": limit, **x}))
+    return Chart(data, layers, _ROW * len(rows), _listed(alt, rows))
 
 
-def spans(rows: Sequence[Bar]) -> str:
+def spans(rows: Sequence[Bar], *, alt: str = "") -> Chart:
     """Intervals of ratios to one, on a logarithmic scale from a tenth to ten times.
 
     A dashed line stands at one. Of each row only the interval is drawn.
     """
-
-    def place(ratio: float) -> float:
-        return 0.5 + math.log10(min(max(ratio, 0.1), 10.0)) / 2
-
-    cells = []
+    data = []
     for row in rows:
-        low, high = (place(ratio) for ratio in row.interval or (row.value, row.value))
-        cells.append(
-            f'<span>{escape(row.name)}</span><span class="hw-track">'
-            f'<span class="hw-span hw-thick" style="left:{_percent(low)};'
-            f'width:{_percent(high - low)};background:{row.color}"></span>'
-            f'<span class="hw-limit" style="left:{_percent(place(1.0))}"></span></span>'
-            f'<span class="hw-value">{escape(row.text)}</span>'
-        )
-    return f'<div class="hw-bars">{"".join(cells)}</div>'
+        low, high = (min(max(x, 0.1), 10.0) for x in row.interval or (row.value, row.value))
+        data.append({**_named(row), "low": low, "high": high})
+    axis = {
+        "values": [0.1, 1, 10], "labelExpr": "'×' + datum.label", "title": None, "grid": False,
+    }  # fmt: skip
+    scale = _beside(rows, domain=[0.1, 10], type="log")
+    x = {"type": "quantitative", "axis": axis, "scale": scale}
+    layers = [
+        _layer(
+            {"type": "bar", "height": 8}, x={"field": "low", **x}, x2={"field": "high"}, y=_ROWS,
+            color=_OWN, tooltip=_SAID,
+        ),
+        _TEXTS,
+        _layer(_DASHED, [{}], x={"datum": 1, **x}),
+    ]  # fmt: skip
+    return Chart(data, layers, _ROW * len(rows), _listed(alt, rows))
 
 
-def stack(parts: Sequence[Bar], capacity: float) -> str:
+def stack(parts: Sequence[Bar], capacity: float, *, alt: str = "") -> Chart:
     """One bar of parts beside each other; a dashed line where the capacity ends."""
-    used = sum(part.value for part in parts)
-    widest = max(used, capacity) or 1.0
-    fills = "".join(
-        f'<span class="hw-fill" style="width:{_percent(part.value / widest)};background:'
-        f'{part.color}"></span>'
-        for part in parts
-    )
-    limit = f'<span class="hw-limit" style="left:{_percent(capacity / widest)}"></span>'
-    return f'<div class="hw-stack">{fills}{limit}</div>' + legend(
-        [(f"{part.name} {part.text}", part.color) for part in parts]
-    )
-
-
-def legend(entries: Sequence[tuple[str, str]]) -> str:
-    """Names with a square of their colour."""
-    keys = "".join(
-        f'<span><span class="hw-key" style="background:{color}"></span>{escape(name)}</span>'
-        for name, color in entries
-    )
-    return f'<div class="hw-legend">{keys}</div>'
+    ends = np.cumsum([_shown(part.value, 0.0) for part in parts]).tolist()
+    widest = max([*ends, capacity]) or 1.0
+    data = [
+        {**_named(part), "label": f"{part.name} {part.text}", "from": start, "to": end}
+        for part, start, end in zip(parts, [0.0, *ends], ends, strict=False)
+    ]
+    x = {"type": "quantitative", "axis": None, "scale": {"domain": [0, widest]}}
+    color = _colors([row["label"] for row in data], [part.color for part in parts])
+    layers = [
+        _layer(
+            {"type": "bar", "height": 22}, x={"field": "from", **x}, x2={"field": "to"},
+            color={"field": "label", **color}, tooltip=_SAID,
+        ),
+        _layer(_DASHED, [{}], x={"datum": capacity, **x}),
+    ]  # fmt: skip
+    return Chart(data, layers, 28, _listed(alt, parts))
 
 
 def plot(
+    positions: Any,
     lines: Sequence[Line],
     *,
     x_label: str,
     y_label: str,
+    along: Literal["x", "y"] = "x",
     point: tuple[float, float] | None = None,
     limit: float | None = None,
     log_x: bool = False,
     x_range: tuple[float, float] | None = None,
+    dots: bool = False,
+    zoom: tuple[str, ...] = (),
     alt: str = "",
-) -> str:
-    """Lines over a common pair of axes; y begins at zero.
+) -> Chart:
+    """Lines over a common pair of axes; y begins at zero. A pointer shows all lines at a position.
 
     Parameters
     ----------
+    positions : what the lines have in common: their x, numbers or words, or their y where ``along``
+        is ``y``, as of quantiles.
     point : one position to mark.
     limit : a y at which a dashed line crosses.
     log_x : whether x is logarithmic; values that are not positive are left out.
     x_range : where x begins and ends, by default with the lines.
+    dots : whether the positions are marked.
+    zoom : axes that a reader can zoom.
     alt : what the plot shows, for those who cannot see it.
     """
-    drawn = [_finite(line, log_x) for line in lines]
-    xs = [bound for x, _ in drawn if len(x) for bound in (float(x.min()), float(x.max()))]
-    x_low, x_high = x_range or (min(xs, default=0.1), max(xs, default=1.0))
-    tops = [float(y.max()) for _, columns in drawn for y in columns if len(y)]
-    highest = max([*tops, limit or 0.0, point[1] if point else 0.0]) * 1.06 or 1.0
-    y_ticks = _nice(0.0, highest)
-    y_end = max(highest, y_ticks[-1])
-    if log_x:
-        x_ticks = _decades(x_low, x_high)
-        x_low, x_high = math.log10(x_low), math.log10(x_high)
-    else:
-        x_ticks = _nice(x_low, x_high)
-    span = (x_high - x_low) or 1.0
+    across = "y" if along == "x" else "x"
+    lines = [line for line in lines if np.isfinite(np.asarray(line.values, dtype=float)).any()]
+    words = np.asarray(positions).dtype.kind not in "iuf"
+    columns = {"at": list(positions) if words else _numbers(positions, log_x and along == "x")}
+    for i, line in enumerate(lines):
+        for key, values in (("v", line.values), ("low", line.low), ("high", line.high)):
+            if values is not None:
+                columns[f"{key}{i}"] = _numbers(values, log_x and across == "x")
+    data = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    heights = columns if along == "x" else {"at": (), "share": columns["at"]}
+    tops = [v for key, column in heights.items() if key != "at" for v in column if v is not None]
+    tops += [limit or 0.0, point[1] if point else 0.0]
+    x_scale = {"type": "log"} if log_x else {"zero": False, "nice": False}
+    axes: dict[str, dict[str, Any]] = {
+        "x": {"title": x_label, "axis": _X_AXIS, "type": "quantitative",
+              "scale": {**x_scale, "padding": _EDGE * dots}},
+        "y": {"title": y_label, "axis": _Y_AXIS, "type": "quantitative",
+              "scale": {"domain": [0, max(tops) * 1.03 or 1.0], "nice": along == "x"}},
+    }  # fmt: skip
+    if words:
+        axes["x"] |= {"type": "nominal", "sort": None, "axis": {"labelAngle": 0}, "scale": {}}
+    if x_range is not None:
+        axes["x"]["scale"]["domain"] = list(x_range)
+    at = {along: {"field": "at", **axes[along]}}
+    color = _colors(
+        [line.name for line in lines], [line.color for line in lines],
+        symbolType="stroke", symbolStrokeWidth=3,
+    )  # fmt: skip
 
-    def across(x: Any) -> Any:
-        place = np.log10(x) if log_x else np.asarray(x, dtype=float)
-        return _LEFT + (place - x_low) / span * (WIDTH - _LEFT - _RIGHT)
-
-    def up(y: Any) -> Any:
-        return HEIGHT - _BOTTOM - np.asarray(y, dtype=float) / y_end * (HEIGHT - _TOP - _BOTTOM)
-
-    parts = [f'<svg class="hw-plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">']
-    parts.append(f"<title>{escape(alt or f'{y_label} against {x_label}')}</title>")
-    floor = HEIGHT - _BOTTOM
-    for tick in y_ticks:
-        y = float(up(tick))
-        parts.append(_segment(_LEFT, y, WIDTH - _RIGHT, y, "#e6e6e6", 1))
-        parts.append(_text(_LEFT - 5, y + 4, _short(tick), "end"))
-    for tick in x_ticks:
-        x = float(across(tick))
-        parts.append(_segment(x, floor, x, floor + 4, INK, 1))
-        parts.append(_text(x, floor + 16, _short(tick), "middle"))
-    parts.append(_segment(_LEFT, floor, WIDTH - _RIGHT, floor, INK, 1))
-    for line, (along, columns) in zip(lines, drawn, strict=True):
-        if len(columns) > 1:
-            band = [*zip(across(along), up(columns[1]), strict=True)]
-            band += [*zip(across(along), up(columns[2]), strict=True)][::-1]
-            parts.append(f'<polygon points="{_points(band)}" fill="{line.color}" opacity="0.18"/>')
-    for line, (along, columns) in zip(lines, drawn, strict=True):
-        dash = ' stroke-dasharray="5 3"' if line.dashed else ""
-        points = _points(zip(across(along), up(columns[0]), strict=True))
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{line.color}" stroke-width="2"'
-            f"{dash}/>"
+    area = {"type": "area", "opacity": 0.18}
+    layers = [
+        _layer(
+            area, **at, color={"datum": line.name, **color},
+            **{across: {"field": f"low{i}", **axes[across]}, f"{across}2": {"field": f"high{i}"}},
         )
+        for i, line in enumerate(lines)
+        if line.low is not None
+    ]  # fmt: skip
+    mark = {"type": "line", "strokeWidth": 2, "point": {"size": 18} if dots else False}
+    layers += [
+        _layer(
+            mark, **at, **{across: {"field": f"v{i}", **axes[across]}},
+            color={"datum": line.name, **color}, order={"field": "at"},
+        )
+        for i, line in enumerate(lines)
+    ]  # fmt: skip
     if limit is not None:
-        y = float(up(limit))
-        parts.append(_segment(_LEFT, y, WIDTH - _RIGHT, y, INK, 1, dashed=True))
+        layers.append(_layer(_DASHED, [{}], y={"datum": limit, **axes["y"]}))
     if point is not None:
-        x, y = float(across(point[0])), float(up(point[1]))
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{RED}"/>')
-    parts.append(_text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 4, x_label, "middle"))
-    parts.append(
-        f'<text transform="translate(11 {(floor + _TOP) / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(y_label)}</text></svg>"
-    )
-    named = [(line.name, line.color) for line in lines if line.name]
-    return "".join(parts) + (legend(named) if len(named) > 1 else "")
+        place = dict(zip(("x", "y"), point, strict=True))
+        mark = {"type": "point", "filled": True, "size": 80, "color": RED, "opacity": 1}
+        tips = [_tip("x", x_label), _tip("y", y_label)]
+        marked = {axis: {"field": axis, **axes[axis]} for axis in place}
+        layers.append(_layer(mark, [place], **marked, tooltip=tips))
+    nearest = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
+    tips = [_tip("at", x_label if along == "x" else y_label)]
+    for i, line in enumerate(lines):
+        tips.append(_tip(f"v{i}", line.name or y_label))
+        if line.low is not None:
+            tips += [_tip(f"low{i}", "5th percentile"), _tip(f"high{i}", "95th percentile")]
+    opacity = {"condition": {"param": "hover", "empty": False, "value": 0.5}, "value": 0}
+    hover = _layer({"type": "rule"}, **at, opacity=opacity, tooltip=tips)
+    hover["params"] = [{"name": "hover", "select": {**nearest, "encodings": [along]}}]
+    return Chart(data, layers, PLOT_HEIGHT, alt or f"{y_label} against {x_label}", [hover], zoom)
 
 
-def _finite(line: Line, log_x: bool) -> tuple[np.ndarray, list[np.ndarray]]:
-    """x, and y with the band's low and high where there are any, where all are finite."""
-    x = np.asarray(line.x, dtype=float)
-    columns = [np.asarray(c, dtype=float) for c in (line.y, line.low, line.high) if c is not None]
-    good = np.isfinite(x) & np.all([np.isfinite(c) for c in columns], axis=0)
-    if log_x:
-        good &= x > 0
-    return x[good], [c[good] for c in columns]
+def scatter(
+    groups: Sequence[Group], *, x_label: str, y_label: str, front: Any = (), alt: str = ""
+) -> Chart:
+    """Points of several groups, the last in front, that can be zoomed; axes need not hold zero.
+
+    Parameters
+    ----------
+    front : x and y of points that a line joins, array (points, 2).
+    """
+    data = [
+        {"group": group.name, "x": x, "y": y, **{f"n{i}": note for i, note in enumerate(notes)}}
+        for group in groups
+        for (x, y), notes in zip(
+            np.asarray(group.places).tolist(), zip(*group.notes.values(), strict=True), strict=True
+        )
+    ]
+    loose = {"type": "quantitative", "scale": {"zero": False}}
+    x = {"title": x_label, "axis": _X_AXIS, **loose}
+    y = {"title": y_label, "axis": _Y_AXIS, **loose}
+    tips = [{"field": f"n{i}", "title": title} for i, title in enumerate(groups[0].notes)]
+    color = _colors([group.name for group in groups], [group.color for group in groups])
+    layers = [
+        _layer(
+            {"type": "circle", "size": 22, "opacity": 0.8, "aria": False},
+            x={"field": "x", **x}, y={"field": "y", **y}, color={"field": "group", **color},
+            tooltip=tips,
+        )
+    ]  # fmt: skip
+    if len(front):
+        rows = [dict(zip("xy", row, strict=True)) for row in np.asarray(front).tolist()]
+        mark = {"type": "line", "color": _INK, "strokeWidth": 1.2}
+        layers.append(
+            _layer(mark, rows, x={"field": "x", **x}, y={"field": "y", **y}, order={"field": "x"})
+        )
+    sizes = ", ".join(f"{len(group.places):,} {group.name}" for group in groups)
+    alt = f"{alt or f'{y_label} against {x_label}'}: {sizes}"
+    return Chart(data, layers, SCATTER_HEIGHT, alt, (), ("x", "y"))
 
 
-def _nice(low: float, high: float) -> list[float]:
-    """About five round numbers from ``low`` to ``high``."""
-    span = high - low
-    if span <= 0:
-        return [low]
-    rough = span / _TICKS
-    unit = 10.0 ** math.floor(math.log10(rough))
-    step = next(f * unit for f in (1, 2, 5, 10) if f * unit >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [n * step for n in range(first, last + 1)]
+_ROWS = {
+    "field": "name", "type": "nominal", "sort": None, "title": None,
+    "axis": {"domain": False, "ticks": False, "labelFontSize": _TEXT_PX, "labelPadding": 8},
+}  # fmt: skip
+_OWN = {"field": "color", "type": "nominal", "scale": None}
+_SAID = [{"field": "name", "title": "title"}, {"field": "text", "title": "value"}]
+_DASHED = {"type": "rule", "strokeDash": [4, 3]}
+_X_AXIS = {
+    "format": _TICK,
+    "grid": False,
+    "tickCount": {"expr": "max(3, width / 70)"},
+    "labelOverlap": "greedy",
+}
+_Y_AXIS = {"format": _TICK, "domain": False, "ticks": False, "tickCount": 5}
 
 
-def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten between two numbers, with their halves where there are few."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    factors = (1, 2, 5) if last - first <= 2 else (1,)
-    ticks = [f * 10.0**n for n in range(first, last + 1) for f in factors]
-    return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+def _layer(
+    mark: str | Row, data: Sequence[Row] | None = None, /, **encoding: Any
+) -> dict[str, Any]:
+    kind = {"type": mark} if isinstance(mark, str) else mark
+    own = {} if data is None else {"data": {"values": data}}
+    return {**own, "mark": kind, "encoding": encoding}
 
 
-def _short(value: float) -> str:
-    """A tick's number: ``20k`` for 20,000."""
-    if abs(value) >= 1000:
-        return f"{value / 1000:g}k"
-    return f"{value:.4g}"
+_TEXTS = _layer(
+    {"type": "text", "align": "right", "baseline": "middle"},
+    x={"value": "width"}, y=_ROWS, text={"field": "text"},
+)  # fmt: skip
 
 
-def _percent(share: float) -> str:
-    return f"{100 * min(max(share if math.isfinite(share) else 1.0, 0.0), 1.0):.2f}%"
+def _named(bar: Bar) -> dict[str, Any]:
+    return {"name": bar.name, "text": bar.text, "color": bar.color}
 
 
-def _points(pairs: Any) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
+def _beside(rows: Sequence[Bar], **scale: Any) -> dict[str, Any]:
+    """A scale of bars that leaves room for the longest text at the right."""
+    room = max((len(row.text) for row in rows), default=0) * _LETTER_PX + 20
+    return {**scale, "range": [0, {"expr": f"max(width - {room:.0f}, 30)"}]}
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def _colors(names: Sequence[str], colors: Sequence[str], **symbol: Any) -> dict[str, Any]:
+    """The scale of colours, with a legend where there is more than one name."""
+    longest = max((len(name) for name in names), default=0) * _LETTER_PX + 24
+    columns = max(int(_PHONE_PX / longest), 1)
+    legend = {"columns": columns, **symbol} if len(names) > 1 else None
+    return {"type": "nominal", "scale": {"domain": names, "range": colors}, "legend": legend}
 
 
-def _segment(
-    x: float, y: float, to_x: float, to_y: float, color: str, width: float, dashed: bool = False
-) -> str:
-    dash = ' stroke-dasharray="5 3"' if dashed else ""
-    return (
-        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{color}" '
-        f'stroke-width="{width}"{dash}/>'
-    )
+def _tip(field: str, title: str) -> dict[str, Any]:
+    return {"field": field, "title": title, "type": "quantitative", "format": _NUMBER}
+
+
+def _listed(what: str, rows: Sequence[Bar]) -> str:
+    return "; ".join([*([what] if what else []), *(f"{row.name} {row.text}" for row in rows)])
+
+
+def _shown(value: float, otherwise: float) -> float:
+    return value if math.isfinite(value) else otherwise
+
+
+def _numbers(values: Any, positive: bool = False) -> list[float | None]:
+    """Numbers as JSON has them: None for what cannot be drawn."""
+    return [
+        float(v) if math.isfinite(v) and (v > 0 or not positive) else None
+        for v in np.asarray(values, dtype=float)
+    ]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hardwire.experiments.report.charts import Chart
+
 KINDS = {
     "published": "quoted from the source",
     "derived": "arithmetic on published numbers",
@@ -34,10 +36,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Block:
-    """One part of a section: a caption over a chart (HTML text), a table or a paragraph."""
+    """One part of a section: a caption over a chart, a table or a paragraph."""
 
     caption: str = ""
-    chart: str = ""
+    chart: Chart | None = None
     table: Table | None = None
     text: str = ""
 

@@ -36,7 +36,7 @@ from hardwire.experiments.shared.tables import count, mib, si
 Data = Mapping[str, Any]
 
 GOOD_SHARE = 0.99
-CURVE_POINTS = 120
+CURVE_POINTS = 400
 NO_INTERVAL = (
     "The numbers of a replay are those of the chips and servers as filed: one value of each "
     "parameter, one seed. Their ranges are stated below; hardwire run gives intervals of the chip "
@@ -153,17 +153,17 @@ def _latency(data: Data, folder: Path) -> Section:
     blocks = [Block(table=Table(("", *LEVELS), rows))]
     colors = dict(zip(LATENCIES, (BLUE, GREEN, ORANGE), strict=True))
     lines = []
+    # As many in the last hundredth as before it: the tail is what one looks for.
+    share = np.unique([*np.linspace(0, 1, CURVE_POINTS), *np.linspace(0.99, 1, CURVE_POINTS // 4)])
     frame = _frame(folder / "requests.parquet", list(LATENCIES))
     for key, name in LATENCIES.items():
-        values = np.sort(frame[key][np.isfinite(frame[key])])
+        values = frame[key][np.isfinite(frame[key])]
         if len(values):
-            share = np.linspace(0, 1, CURVE_POINTS)
-            x = 1e3 * np.quantile(values, share)
-            lines.append(Line(name, x, 100 * share, colors[key]))
+            lines.append(Line(name, 1e3 * np.quantile(values, share), colors[key]))
     if lines:
         chart = plot(
-            lines, x_label="ms, logarithmic", y_label="% of requests", log_x=True,
-            alt="Share of the requests with at most so long a latency",
+            100 * share, lines, x_label="ms, logarithmic", y_label="% of requests", along="y",
+            log_x=True, zoom=("x", "y"), alt="Share of the requests with at most so long a latency",
         )  # fmt: skip
         blocks.append(Block(caption="Share of the requests within so long", chart=chart))
     return Section("Latency of completed requests", blocks)
@@ -190,8 +190,14 @@ def _units(data: Data) -> Section:
         )
         for name, share in data["utilization"].items()
     ]
-    caption = f"Mean of {data['units']} units" if data["units"] > 1 else ""
-    return Section("Utilization", [Block(caption=caption, chart=bars(rows, limit=1.0))])
+    caption = (
+        f"Busy share of time, mean of {count(data['units'])} units"
+        if data["units"] > 1
+        else "Busy share of time"
+    )
+    return Section(
+        "Utilization", [Block(caption=caption, chart=bars(rows, limit=1.0, alt=caption))]
+    )
 
 
 def _memory(data: Data, folder: Path) -> Section:
@@ -209,15 +215,17 @@ def _memory(data: Data, folder: Path) -> Section:
         # The first unit stands for all: they serve the same load.
         first = frame["unit"] == frame["unit"][0]
         time, unit = frame["time_s"][first], str(frame["unit"][0])
-        lines = [
-            Line(name, *_steps(time, 100 * frame[key][first] / sram["capacity_bytes"]), color)
-            for key, name, color in (
-                ("adapter_bytes", "Adapters", ORANGE), ("kv_bytes", "KV cache", BLUE),
-            )
-        ]  # fmt: skip
+        lines = []
+        for key, name, color in (
+            ("adapter_bytes", "Adapters", ORANGE),
+            ("kv_bytes", "KV cache", BLUE),
+        ):
+            used = 100 * frame[key][first] / sram["capacity_bytes"]
+            middles, highest = _steps(time, used)
+            lines.append(Line(name, highest, color))
         chart = plot(
-            lines, x_label=f"s, {unit}", y_label="% of the capacity", limit=100,
-            alt="Memory in use over time",
+            middles, lines, x_label=f"s, {unit}", y_label="% of the capacity", limit=100,
+            zoom=("x",), alt="Memory in use over time",
         )  # fmt: skip
         blocks.append(Block(caption=f"Most in use on {unit} in each interval", chart=chart))
     return Section("Memory", blocks)
@@ -252,7 +260,8 @@ def _energy(data: Data) -> Section:
     ]
     blocks = [Block(table=Table(("", ""), facts))]
     if rows:
-        blocks.append(Block(caption=f"Where {number(total)} J went", chart=bars(rows)))
+        caption = f"Where {number(total)} J went"
+        blocks.append(Block(caption=caption, chart=bars(rows, alt=caption)))
     return Section("Energy and cost of the server", blocks)
 
 
@@ -320,7 +329,7 @@ def _bars_section(done: Sequence[Data], colors: Mapping[str, str]) -> Section:
         for one in done:
             value = _of(one, path)
             rows.append(Bar(one["server"], value or 0.0, show(value), colors[one["server"]]))
-        blocks.append(Block(caption=title, chart=bars(rows)))
+        blocks.append(Block(caption=title, chart=bars(rows, alt=title)))
     return Section("Side by side", blocks)
 
 

@@ -20,9 +20,11 @@ from hardwire.experiments.shared.style import (
     BLOCK_NAMES,
     BLUE,
     COLORS,
+    DARK,
     GREY,
     OPERATION_NAMES,
     ORANGE,
+    PALE,
 )
 from hardwire.experiments.shared.tables import count, mib, si, span
 from hardwire.models.language_model import TARGETS
@@ -136,8 +138,8 @@ def _time(data: Data) -> Section:
             for operation, value in case["breakdown_s"].items()
             if value or operation not in ("waiting", "power_cap")
         ]  # fmt: skip
-        caption = f"{name}: {case['token_s'] * 1e6:.2f} µs"
-        blocks.append(Block(caption=caption, chart=bars(parts)))
+        caption = f"{name}: {case['token_s'] * 1e6:.2f} µs a token"
+        blocks.append(Block(caption=caption, chart=bars(parts, alt=caption)))
     blocks.append(
         Block(
             text=f"Critical unit: {data['critical_unit']}, busy "
@@ -175,21 +177,23 @@ def _ranks(data: Data, curve: Data) -> Section:
     ranks, key = curve["rank"], "decode_tokens_per_s_user"
     detail = data["adapter_detail"]
     lines = [
-        Line("with adapter, 90 % interval", ranks, curve[key], BLUE, curve["low"], curve["high"]),
-        Line("base alone", [ranks[0], ranks[-1]], [data[key]] * 2, GREY),
+        Line("base alone", [data[key]] * len(ranks), GREY),
+        Line("with adapter, 90 % interval", curve[key], BLUE, curve["low"], curve["high"]),
     ]
     point = (curve["adapter_rank"], detail[key]) if detail else None
     everywhere = curve["targets"] in ("all-linear", "+".join(TARGETS))
     targets = "all linear layers" if everywhere else curve["targets"].replace("+", ", ")
+    said = ", ".join(f"{count(curve[key][i])} at rank {ranks[i]}" for i in (0, -1))
     chart = plot(
-        lines,
+        ranks, lines,
         x_label=f"rank, {targets}, {curve['format']}", y_label="tokens/s, one user",
         point=point, limit=data["target_tokens_per_s"], x_range=(0, ranks[-1]),
-        alt="Decode rate against the rank of an adapter, with its interval",
+        alt=f"Decode rate against the rank of an adapter, with its interval: {said}",
     )  # fmt: skip
     note = f"Dashed: {count(data['target_tokens_per_s'])} tokens/s."
     note += " The point is the adapter of this run." if point else ""
-    return Section("Rate against rank", [Block(chart=chart), Block(text=note)])
+    caption = "Decode rate of one user by the rank of an adapter"
+    return Section("Rate against rank", [Block(caption=caption, chart=chart), Block(text=note)])
 
 
 def _memory(data: Data) -> Section:
@@ -197,7 +201,7 @@ def _memory(data: Data) -> Section:
     parts = [
         Bar("KV cache", sram["kv_bytes"], mib(sram["kv_bytes"]), BLUE),
         Bar("Adapters", sram["adapter_bytes"], mib(sram["adapter_bytes"]), ORANGE),
-        Bar("Free", sram["free_bytes"], mib(sram["free_bytes"]), "#e0e0e0"),
+        Bar("Free", sram["free_bytes"], mib(sram["free_bytes"]), PALE),
     ]
     for_whom = "one user" if data["users"] == 1 else f"{data['users']} users"
     text = (
@@ -205,21 +209,26 @@ def _memory(data: Data) -> Section:
         f"{count(data['prompt'] + data['output'])} tokens, or {count(sram['max_context_tokens'])} "
         f"tokens of context for {for_whom}."
     )
-    return Section("SRAM", [Block(chart=stack(parts, sram["capacity_bytes"])), Block(text=text)])
+    caption = f"{mib(sram['kv_bytes'] + sram['adapter_bytes'])} of {mib(sram['capacity_bytes'])}"
+    chart = stack(parts, sram["capacity_bytes"], alt=caption)
+    return Section("SRAM", [Block(caption=caption, chart=chart), Block(text=text)])
 
 
 def _area(data: Data) -> Section:
     blocks, die = data["area_mm2"], data["die_mm2"]
+    names = {**BLOCK_NAMES, "total": "All blocks"}
+    order = sorted(blocks, key=lambda name: (name != "total", -blocks[name]))
     rows = [
         Bar(
-            BLOCK_NAMES.get(name, name.capitalize()), value, f"{value:.1f} mm², {value / die:.1%}",
-            BLUE,
+            names.get(name, name.replace("_", " ").capitalize()),
+            blocks[name], f"{blocks[name]:.1f} mm², {blocks[name] / die:.1%}",
+            DARK if name == "total" else BLUE,
         )
-        for name, value in sorted(blocks.items(), key=lambda item: -item[1])
-        if name != "total" and value >= SMALLEST_MM2
+        for name in order
+        if blocks[name] >= SMALLEST_MM2
     ]  # fmt: skip
-    caption = f"{blocks['total']:.1f} mm² of blocks on a die of {die:g} mm²"
-    return Section("Area", [Block(caption=caption, chart=bars(rows))])
+    caption = f"{blocks['total']:.1f} mm² of blocks; dashed: the die, {die:g} mm²"
+    return Section("Area", [Block(caption=caption, chart=bars(rows, limit=die, alt=caption))])
 
 
 def _power(data: Data) -> Section:
@@ -275,7 +284,8 @@ def _uncertainty(data: Data, configuration: Data | None) -> Section:
         "if the structure of the model and the ranges are right. A parameter that was set is not "
         "drawn."
     )
-    blocks = [Block(chart=spans(rows)), Block(text=text)]
+    caption = "Interval against the prediction"
+    blocks = [Block(caption=caption, chart=spans(rows, alt=caption)), Block(text=text)]
     if configuration is not None and calibration_text(configuration):
         blocks.append(Block(text=calibration_text(configuration)))
     return Section("Uncertainty", blocks)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from hardwire.experiments.report.charts import Group, Line, plot, scatter
 from hardwire.experiments.report.page import (
     Block,
     Page,
@@ -16,10 +17,18 @@ from hardwire.experiments.report.page import (
     configuration_section,
     provenance_section,
 )
+from hardwire.experiments.shared.style import BLUE
 from hardwire.experiments.shared.tables import count, number
-from hardwire.models.files import file_size, read_bytes
+from hardwire.experiments.sweep.curves import best_along, front
 
 Data = Mapping[str, Any]
+
+MOST_DOTS = 3_000
+OUT = "#9aa0a6"
+SHADES = (
+    "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884", "#44bf70", "#7ad151", "#bddf26",
+)  # fmt: skip
+"""Of the lines of an ordered axis, from its lowest value to its highest."""
 
 NO_INTERVAL = (
     "Every point is one design with one value of each parameter. What is not an axis is as filed; "
@@ -34,7 +43,7 @@ def sweep_page(data: Data, folder: Path, configuration: Data | None) -> Page:
     Parameters
     ----------
     data : ``sweep.json``.
-    folder : holds ``sweep.png``.
+    folder : holds ``points.parquet``.
     configuration : ``configuration.json``, or None.
     """
     feasible, points = data["feasible"], data["points"]
@@ -44,7 +53,7 @@ def sweep_page(data: Data, folder: Path, configuration: Data | None) -> Page:
         f"{count(data['computed'])} computed, {count(data['reused'])} reused, "
         f"{count(data['failed'])} failed",
     ]
-    sections = [Section("Figures", [_figure(folder)])]
+    sections = [Section("Figures", _figures(folder, configuration))]
     if data["best"]:
         columns = list(data["best"][0])
         rows = [[number(row[column]) for column in columns] for row in data["best"]]
@@ -66,13 +75,80 @@ def sweep_page(data: Data, folder: Path, configuration: Data | None) -> Page:
     return Page(data["title"], verdict, feasible > 0, lines, sections, warnings)
 
 
-def _figure(folder: Path) -> Block:
-    path = folder / "sweep.png"
-    if not path.is_file():
-        return Block(text="The folder holds no sweep.png: save the sweep again to have it here.")
-    encoded = base64.b64encode(read_bytes(path, count=file_size(path))).decode()
-    words = escape("Best feasible value along an axis, and all points by two metrics")
-    # Two panels abreast are too small to read on a phone: there the figure scrolls by itself.
-    look = "width:100%;min-width:640px"
-    image = f'<img alt="{words}" style="{look}" src="data:image/png;base64,{encoded}">'
-    return Block(chart=f'<div style="overflow-x:auto">{image}</div>')
+def _figures(folder: Path, configuration: Data | None) -> list[Block]:
+    path = folder / "points.parquet"
+    if configuration is None or "aims" not in configuration or not path.is_file():
+        return [Block(text="The folder lacks what figures are drawn from: save the sweep again.")]
+    import pandas as pd  # noqa: PLC0415 - half a second that only these reports need
+
+    axes = {axis["name"]: axis for axis in configuration["axes"]}
+    aims = {aim["name"]: aim for aim in configuration["aims"]}
+    sides: dict[str, Better] = {name: aim["better"] for name, aim in aims.items()}
+    points = pd.read_parquet(path, columns=list({*axes, *aims, "feasible", "reason"}))
+    blocks = [_along(axes, aims, sides, points)]
+    if len(aims) > 1:
+        blocks.append(_against(axes, aims, sides, points))
+    return [block for block in blocks if block.chart is not None]
+
+
+def _along(axes: Data, aims: Data, sides: Mapping[str, Better], points: pd.DataFrame) -> Block:
+    """What is won along an axis."""
+    aim = next(iter(aims))
+    curves = best_along(list(axes), aim, sides[aim], points)
+    every = {at: None for best in curves.lines.values() for at in best.index}
+    if not every:
+        return Block()
+    across = axes[curves.across]
+    words = any(isinstance(at, str) for at in every)
+    positions = list(every) if words else sorted(every)
+    shades = np.linspace(0, len(SHADES) - 1, len(curves.lines)).astype(int)
+    lines = [
+        Line("" if value is None else number(value), best.reindex(positions), SHADES[shade])
+        for (value, best), shade in zip(curves.lines.items(), shades, strict=True)
+    ]
+    what = f"best {_label(aims[aim])}"
+    by = "" if curves.by is None else f", by {_label(axes[curves.by])}"
+    chart = plot(
+        positions, lines, x_label=_label(across), y_label=_label(aims[aim]),
+        log_x=across["log"] and not words, dots=True, zoom=() if words else ("x", "y"),
+        alt=f"{what.capitalize()} among feasible points, against {_label(across)}{by}",
+    )  # fmt: skip
+    return Block(caption=f"{what.capitalize()} among feasible points{by}", chart=chart)
+
+
+def _against(axes: Data, aims: Data, sides: Mapping[str, Better], points: pd.DataFrame) -> Block:
+    """All points by the first two metrics; the pointer tells the design."""
+    first, second = list(aims)[:2]
+    pair = [second, first]
+    finite = points[np.isfinite(points[pair].to_numpy(float)).all(axis=1)]
+    if not len(finite):
+        return Block()
+    line = front(finite, sides)
+    shown = finite
+    if len(finite) > MOST_DOTS:
+        on_front = {tuple(place) for place in line.tolist()}
+        kept = [tuple(place) in on_front for place in finite[pair].to_numpy(float).tolist()]
+        some = finite.sample(MOST_DOTS, random_state=0).index
+        shown = finite[np.array(kept) | finite.index.isin(some)]
+    groups = []
+    for name, color, chosen in (
+        ("infeasible", OUT, shown[~shown["feasible"]]),
+        ("feasible", BLUE, shown[shown["feasible"]]),
+    ):
+        notes = {key: [number(value) for value in chosen[key]] for key in (*axes, *aims)}
+        notes["infeasible by"] = list(chosen["reason"].fillna("–").replace("", "–"))
+        groups.append(Group(name, color, chosen[pair].to_numpy(float), notes))
+    x_label, y_label = _label(aims[second]), _label(aims[first])
+    chart = scatter(groups, x_label=x_label, y_label=y_label, front=line)
+    caption = "All points by two metrics; the line joins the front of the feasible ones"
+    if len(shown) < len(finite):
+        caption += f"; {count(len(shown))} of {count(len(finite))} points drawn"
+    return Block(caption=caption, chart=chart)
+
+
+def _label(what: Data) -> str:
+    """What an axis or a metric means, with its unit."""
+    if "meaning" not in what:
+        return str(what["name"])
+    unit = what["unit"].replace("mm2", "mm²")
+    return f"{what['meaning']}{f', {unit}' if unit else ''}"

@@ -28,7 +28,8 @@ def configuration(
     Parameters
     ----------
     options : of the command, by name.
-    parts : ``chips``, and ``servers`` where there are any, as the functions below give them.
+    parts : ``chips``, and ``servers`` where there are any, as the functions below give them; a
+        sweep's ``axes`` and ``aims``.
     """
     return {
         "hardwire": version("hardwire"),

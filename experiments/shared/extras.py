@@ -13,6 +13,7 @@ _EXTRA_OF = {
     "optuna": "bench",
     "SALib": "bench",
     "jinja2": "bench",
+    "vl_convert": "bench",
     "ipywidgets": "notebooks",
     "jupytext": "notebooks",
     "nbclient": "notebooks",

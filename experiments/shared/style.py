@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, RED, GREEN, VIOLET = "#1f5a92", "#e08214", "#b2182b", "#5aae61", "#8073ac"
 GREY, DARK, INK = "#bdbdbd", "#525252", "#333333"
+PALE = "#88888850"
+"""What is left over, on white and on dark pages."""
 
 PALETTE = (BLUE, ORANGE, GREEN, VIOLET, RED, "#7f7f7f")
 """Of things that have no colour of their own, such as servers, in their order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from hardwire.experiments.shared.configuration import (
 )
 from hardwire.experiments.shared.folder import json_file, write_all
 from hardwire.experiments.shared.style import save_figure
+from hardwire.experiments.sweep.design import NUMERIC
+from hardwire.experiments.sweep.metrics import Better, Metric
 from hardwire.experiments.sweep.results import results
 from hardwire.experiments.sweep.study import Study
 from hardwire.experiments.sweep.summary import Summary, aims
+from hardwire.models.parameters import Quantity
 
 
 def save(found: Summary, folder: Path) -> list[Path]:
@@ -36,13 +40,18 @@ def save(found: Summary, folder: Path) -> list[Path]:
             "points.parquet": points.to_parquet,
             "sweep.json": json_file(found.to_dict()),
             "sweep.png": lambda path: save_figure(figure, path),
-            CONFIGURATION: json_file(study_configuration(found.swept.study)),
+            CONFIGURATION: json_file(study_configuration(found.swept.study, aims(found.swept))),
         },
     )
 
 
-def study_configuration(study: Study) -> dict[str, Any]:
-    """The resolved configuration of ``hardwire sweep``: the base design, and what varies."""
+def study_configuration(study: Study, aims: Mapping[str, Better]) -> dict[str, Any]:
+    """The resolved configuration of ``hardwire sweep``: the base design, and what varies.
+
+    Parameters
+    ----------
+    aims : metrics that decide what is best, with their better side.
+    """
     base = study.base
     values = base.resolved()
     filed = {name: parameter.value for name, parameter in base.chip.parameters.items()}
@@ -60,4 +69,19 @@ def study_configuration(study: Study) -> dict[str, Any]:
         **others,
         **study.replay,
     }
-    return configuration("sweep", options, base.model, chips=[chip_configuration(chip)])
+    axes = [
+        {"name": axis.name, "log": axis.log, **_meant(NUMERIC.get(axis.name))}
+        for axis in study.axes
+    ]
+    wanted = [
+        {"name": name, "better": side, **_meant(study.known_metrics[name])}
+        for name, side in aims.items()
+    ]
+    return configuration(
+        "sweep", options, base.model, axes=axes, aims=wanted, chips=[chip_configuration(chip)]
+    )
+
+
+def _meant(what: Quantity | Metric | None) -> dict[str, str]:
+    """Meaning and unit; of an axis that is no number, none."""
+    return {} if what is None else {"meaning": what.meaning, "unit": what.unit}

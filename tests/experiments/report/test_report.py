@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
@@ -20,7 +19,8 @@ from hardwire.experiments.cli import report as cli_report
 from hardwire.experiments.replay.replay import Setup
 from hardwire.experiments.replay.save import replay_configuration
 from hardwire.experiments.report.build import REPORT, read_page, render, write_report
-from hardwire.experiments.report.charts import Bar, Line, bars, plot, spans, stack
+from hardwire.experiments.report.charts import Bar, Chart, Line, bars, plot, spans, stack
+from hardwire.experiments.report.draw import fingerprint, specification, svg
 from hardwire.experiments.run.save import run_configuration
 from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.folder import to_json
@@ -29,15 +29,19 @@ from hardwire.models.errors import InputError
 from hardwire.simulator import run
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 KINDS = ("run", "replay", "compare")
+PAGES = (*KINDS, "sweep")
 PHONE_PX = 360
+PAPER_PX = 680
+"""A4 between its margins of 15 mm, at 96 pixels an inch."""
 LOAD = ("--requests", "60", "--adapters", "5", "--slo", "ttft=0.2,tpot=0.02")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("run", "--set", "datapath.lanes=20", "--prompt", "64", "--output", "32"),
     "replay": ("replay", "azure-conv", *LOAD),
     "compare": ("compare", "azure-conv", "--servers", "hc1x10,vllm-h100", *LOAD),
+    "sweep": ("sweep", "rank-precision-bandwidth"),
 }
 
 
@@ -50,6 +54,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if kind not in made:
             made[kind] = tmp_path_factory.mktemp(kind)
             with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(tmp_path_factory.mktemp("work"))  # a sweep keeps its store there
                 status = _quiet(patch, *COMMANDS[kind], "--save", str(made[kind]), "--json")
             assert status == 0
             if not (made[kind] / CONFIGURATION).exists():
@@ -77,7 +82,7 @@ def _quiet(patch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def words(html: str) -> str:
     """What a reader sees of a page, without its markup."""
-    body = re.sub(r"<style.*?</style>", "", html, flags=re.S)
+    body = re.sub(r"<(style|script).*?</\1>", "", html, flags=re.S)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
@@ -157,16 +162,30 @@ def test_the_page_of_a_comparison_has_all_servers(saved: Callable[[str], Path]) 
     assert "Least cost per token" in text
 
 
-def test_same_folder_same_bytes_and_no_script(saved: Callable[[str], Path], tmp_path: Path) -> None:
-    for kind in KINDS:
-        first = write_report(saved(kind), tmp_path / "first.html").read_bytes()
-        assert write_report(saved(kind), tmp_path / "again.html").read_bytes() == first
-        html = first.decode()
-        assert "<script" not in html
-        assert not re.findall(r'(?:src|href)="(?!#|data:)', html)
+@pytest.mark.parametrize("kind", PAGES)
+def test_same_folder_same_bytes_and_no_script_but_its_own(
+    kind: str, saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    first = write_report(saved(kind), tmp_path / "first.html").read_bytes()
+    assert write_report(saved(kind), tmp_path / "again.html").read_bytes() == first
+    html = first.decode()
+    markup = re.sub(r"(<script[^>]*>).*?</script>", r"\1", html, flags=re.S)
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', markup)
+    own = scripts(html)
+    assert len(own) == 1
+    assert (
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{own[0]}'"
+        in html
+    )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def scripts(html: str) -> list[str]:
+    """Fingerprints of what a browser would run of a page, if its policy let it."""
+    found = re.findall(r"<script([^>]*)>(.*?)</script>", html, flags=re.S)
+    return [fingerprint(text) for kind, text in found if kind != ' type="application/json"']
+
+
+@pytest.mark.parametrize("kind", PAGES)
 def test_a_browser_shows_it_on_a_phone_and_prints_it_without_network(
     kind: str, saved: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -178,26 +197,93 @@ def test_a_browser_shows_it_on_a_phone_and_prints_it_without_network(
         phone.on("request", lambda request: asked.append(request.url))
         phone.on("console", lambda message: said.append(message.text))
         phone.on("pageerror", lambda error: said.append(str(error)))
-        phone.goto(report.as_uri())
+        show(phone, report)
         assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
         assert _smallest_text_px(phone) >= 9
         for anchor in phone.locator("nav a").all():
             assert phone.locator(str(anchor.get_attribute("href"))).count() == 1
         phone.screenshot(path=tmp_path / "phone.png", full_page=True)
         desk = browser.new_page(viewport={"width": 1100, "height": 800})
-        desk.goto(report.as_uri())
+        show(desk, report)
         assert desk.evaluate("document.documentElement.scrollWidth") <= 1100
         desk.screenshot(path=tmp_path / "desk.png", full_page=True)
         assert desk.pdf(path=tmp_path / "print.pdf", format="A4").startswith(b"%PDF")
+        desk.emulate_media(media="print")
+        desk.set_viewport_size({"width": PAPER_PX, "height": 900})
+        assert desk.evaluate("document.documentElement.scrollWidth") <= PAPER_PX
+        assert_charts_are_whole(desk)
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
         assert said == []
+
+
+def show(page: Page, report: Path) -> None:
+    """Open a report and wait for its charts."""
+    page.goto(report.as_uri())
+    page.wait_for_function("!document.querySelector('figure.chart:not(.drawn)')")
+
+
+def assert_charts_are_whole(page: Page) -> None:
+    """One picture of each chart is to be seen, inside the page, and says what it shows."""
+    figures = page.locator("figure.chart").all()
+    assert figures
+    for figure in figures:
+        (chart,) = (one for one in figure.locator("svg").all() if one.is_visible())
+        assert chart.evaluate("e => e.closest('[aria-label]').getAttribute('aria-label')")
+        box, room = chart.bounding_box(), page.viewport_size
+        assert box is not None and room is not None
+        assert box["x"] >= 0 and box["x"] + box["width"] <= room["width"]
+        assert box["height"] > 20
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_without_script_the_page_still_has_its_tables_and_charts(
+    kind: str, saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    report = write_report(saved(kind), tmp_path / REPORT)
+    with chromium() as browser:
+        page = browser.new_context(
+            java_script_enabled=False, viewport={"width": PHONE_PX, "height": 740}
+        ).new_page()
+        page.goto(report.as_uri())
+        assert page.locator("table").first.is_visible()
+        assert_charts_are_whole(page)
+        assert _smallest_text_px(page) >= 9
+
+
+def test_a_pointer_tells_values_and_zooms(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    report = write_report(saved("sweep"), tmp_path / REPORT)
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1100, "height": 1200})
+        show(page, report)
+        along, against = page.locator("figure.chart").all()
+        told = page.locator("#vg-tooltip-element")
+        point_at(page, along)
+        told.filter(has_text="rank of the adapter").wait_for()
+        dot = against.locator(".live path[transform]").first
+        dot.hover(force=True)
+        told.filter(has_text="adapter.format").wait_for()
+        before = against.inner_text()
+        page.keyboard.down("Control")
+        point_at(page, against)
+        page.mouse.wheel(0, -400)
+        page.keyboard.up("Control")
+        page.wait_for_function("was => !document.body.innerText.includes(was)", arg=before)
+
+
+def point_at(page: Page, figure: Locator) -> None:
+    """Move the pointer to the middle of a chart, as a hand does: by steps."""
+    box = figure.locator(".live svg").bounding_box()
+    assert box is not None
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(middle[0] - 5, middle[1])
+    page.mouse.move(*middle)
 
 
 def _smallest_text_px(page: Page) -> float:
     """Height in which the smallest text of the page is shown; SVG scales with its width."""
     found: float = page.evaluate(
         """() => Math.min(...[...document.querySelectorAll('td, th, p, span, svg text')]
-          .filter(e => e.textContent.trim())
+          .filter(e => e.textContent.trim() && e.getClientRects().length)
           .map(e => {
             const size = parseFloat(getComputedStyle(e).fontSize);
             const svg = e.closest('svg');
@@ -233,7 +319,10 @@ def test_what_only_looks_like_markup_is_shown_as_text(
     configuration = json.loads(path.read_text())
     configuration["chips"][0]["title"] = "<script>alert(1)</script>"
     path.write_text(json.dumps(configuration))
-    assert "<script" not in render(read_page(folder))
+    html = render(read_page(folder))
+    assert "<script>alert" not in html and len(scripts(html)) == 1
+    chart = specification(bars([Bar("</script><script>alert(1)", 1.0, "1")]))
+    assert "<" not in chart and "alert(1)" in json.loads(chart)["data"]["values"][0]["name"]
 
 
 def test_a_folder_of_before_has_a_report_without_what_it_lacks(
@@ -278,13 +367,35 @@ def test_bad_input_is_one_sentence(saved: Callable[[str], Path], tmp_path: Path)
 
 
 def test_charts_of_nothing_and_of_what_is_not_finite() -> None:
-    assert "hw-bars" in bars([]) and "hw-bars" in spans([])
-    assert "width:0.00%" in bars([Bar("a", 0.0, "0")])
-    assert stack([Bar("a", 3.0, "3")], 2.0).count("hw-limit") == 1
-    empty = plot([Line("", [1, 2], [float("nan")] * 2)], x_label="x", y_label="y")
-    assert "nan" not in empty
-    beyond = spans([dataclasses.replace(Bar("a", 1.0, "∞"), interval=(0.5, float("inf")))])
-    assert "inf" not in beyond
+    infinite = (0.5, float("inf"))
+    for chart in (
+        bars([]),
+        spans([]),
+        stack([], 0.0),
+        bars([Bar("a", 0.0, "0"), Bar("b", float("inf"), "∞")], limit=1.0),
+        stack([Bar("a", 3.0, "3")], 2.0),
+        plot([1, 2], [Line("", [float("nan")] * 2)], x_label="x", y_label="y"),
+        plot([0, 2], [Line("", [1.0, float("nan")])], x_label="x", y_label="y", log_x=True),
+        spans([Bar("a", 1.0, "∞", interval=infinite)]),
+    ):
+        picture = svg(chart)
+        assert picture.startswith("<svg") and "NaN" not in picture and "Infinity" not in picture
+        assert json.loads(specification(chart))["width"] == "container"
+    (row,) = spans([Bar("a", 1.0, "∞", interval=infinite)]).data
+    assert (row["low"], row["high"]) == (0.5, 10.0)
+
+
+def test_what_a_chart_shows_is_also_in_words() -> None:
+    chart: Chart = bars([Bar("ROM", 1.0, "1 µs"), Bar("LoRA", 2.0, "2 µs")], alt="A token")
+    assert chart.alt == "A token; ROM 1 µs; LoRA 2 µs"
+    assert 'aria-label="A token; ROM 1 µs; LoRA 2 µs"' in svg(chart)
+
+
+def test_the_widths_of_bars_are_in_the_ratio_of_their_values() -> None:
+    picture = svg(bars([Bar("a", 1.0, "1"), Bar("b", 3.0, "3")]))
+    widths = re.findall(r'aria-roledescription="bar" d="M0,[\d.]+h([\d.]+)', picture)
+    one, three = map(float, widths)
+    assert three == pytest.approx(3 * one, rel=1e-3)
 
 
 def test_what_is_infinite_in_a_draw_is_said(

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 from browser import chromium
 
-from hardwire.experiments.run.whatif import CHIP_SLIDERS, Answer, WhatIf, slider_range
+from hardwire.experiments.run.whatif import Answer
+from hardwire.experiments.run.whatif_widget import CHIP_SLIDERS, WhatIf, slider_range
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
 from hardwire.models.catalogue import names
 from hardwire.simulator import free_rank, predict, run
@@ -33,6 +34,7 @@ START_S = 60
 @pytest.fixture
 def panel() -> WhatIf:
     pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
+    pytest.importorskip("vl_convert", reason="vl-convert is not installed")
     return WhatIf("hc1")
 
 
@@ -45,6 +47,7 @@ def text(panel: WhatIf) -> str:
 @pytest.mark.parametrize("chip", names("chip"))
 def test_every_chip_of_the_catalogue_begins_where_it_was_filed(chip: str) -> None:
     pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
+    pytest.importorskip("vl_convert", reason="vl-convert is not installed")
     panel = WhatIf(chip)
     filed = Chip.open(chip)
     model = LanguageModel.by_name(filed.model)

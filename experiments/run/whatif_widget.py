@@ -1,0 +1,281 @@
+"""What if: sliders over a chip and its load that redraw rate, breakdown, SRAM and power at once.
+
+In a notebook the last expression of a cell shows it::
+
+    from hardwire.experiments.run.whatif_widget import WhatIf
+
+    WhatIf("hc1")
+
+Everything is closed form, so that the picture follows the slider.
+"""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import Any
+
+from hardwire.experiments.report.charts import Bar, Chart, Line, bars, plot, stack
+from hardwire.experiments.report.draw import svg
+from hardwire.experiments.run.whatif import Answer, what_if
+from hardwire.experiments.shared.extras import needs
+from hardwire.experiments.shared.style import BLUE, COLORS, OPERATION_NAMES, ORANGE, RED
+from hardwire.experiments.shared.tables import count, mib, si
+from hardwire.experiments.sweep.design import Design
+from hardwire.models.area import BYTES_PER_MIB
+from hardwire.models.chip import DECLARED, KV_BITS, Chip
+from hardwire.simulator.single import TARGET_TOKENS_PER_S
+
+CHIP_SLIDERS: dict[str, str] = {
+    "datapath.lanes": "Broadcast lanes",
+    "datapath.clock_ghz": "Clock, GHz",
+    "datapath.fill_cycles": "Pipeline fill, cycles",
+    "attention.kv_read_bytes_per_cycle": "KV read, B/cycle",
+    "attention.macs_per_cycle": "Attention MACs/cycle",
+    "lora.read_bytes_per_cycle": "LoRA read, B/cycle",
+    "lora.macs_per_cycle": "LoRA MACs/cycle",
+    "sram.capacity_mib": "SRAM, MiB",
+    "rom.bits_per_weight": "Bits per weight",
+}
+"""Labels of the parameters that move rate, memory and power most, in the order shown."""
+
+LOAD_SLIDERS: dict[str, tuple[str, int, int, int]] = {
+    "workload.users": ("Users", 1, 16, 1),
+    "workload.prompt": ("Prompt, tokens", 128, 8192, 1024),
+    "workload.output": ("Output, tokens", 128, 8192, 1024),
+    "adapter.rank": ("Adapter rank, 0 none", 0, 0, 16),
+    "workload.adapters": ("Adapters in SRAM", 1, 32, 1),
+}
+"""Label, lowest, highest and first value; the highest rank is the chip's own."""
+
+WIDEN = 2.0
+"""A slider goes so far beyond the range of its parameter: a what-if may leave what is believed."""
+
+LOAD_STEP = 128
+PANEL_PX = 360
+_FORMATS = ("int8", "int4", "float16")
+_STEPS = 60
+
+
+def summary_html(answer: Answer) -> str:
+    """Headline numbers as HTML; each stands in an element whose class is its name."""
+    found, chip = answer.prediction, answer.design.chip
+    rate, area = float(found.decode_tokens_per_s_user), float(found.area_mm2["total"])
+    facts = {
+        "decode_tokens_per_s_user": ("tokens/s, one user", count(rate)),
+        "decode_tokens_per_s_chip": ("tokens/s, chip", count(found.decode_tokens_per_s_chip)),
+        "token_s": ("time per token", si(float(found.token_s), "s", 4)),
+        "ttft_s": ("to the first token", si(float(found.ttft_s), "s", 3)),
+        "power_w": ("card power", f"{float(found.power_w):.0f} W"),
+        "energy_j_per_token": ("energy per token", si(float(found.energy_j_per_token), "J")),
+        "sram_free": ("SRAM free", mib(float(answer.sram.free_bytes)).replace("-", "−")),
+        "area_mm2": (f"of {chip.die.area_mm2:g} mm² die", f"{area:.0f} mm²"),
+        "free_rank": ("free up to rank", str(answer.free_rank)),
+    }
+    if answer.obstacle:  # a design that cannot run has no rates and no power, but a size
+        for name in list(facts)[:6]:
+            facts[name] = (facts[name][0], "–")
+    cells = "".join(
+        f'<div><div class="{name}" style="font-size:1.35em;'
+        f'font-weight:600;white-space:nowrap">{value}</div>'
+        f'<div style="color:#666">{label}</div></div>'
+        for name, (label, value) in facts.items()
+    )
+    said = []
+    for name, text, color in (
+        ("obstacle", answer.obstacle, RED),
+        ("warning", answer.warning, "#9a5b00"),
+    ):
+        if text:
+            said.append(f'<div class="{name}" style="color:{color}">{escape(text)}</div>')
+    return (
+        '<div class="hardwire-what-if" style="line-height:1.35">'
+        f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(9.2em,1fr));'
+        f'gap:0.5em 1em">{cells}</div>'
+        f"{''.join(said)}</div>"
+    )
+
+
+def panels_html(answer: Answer) -> str:
+    """Rate, breakdown, SRAM and power as four panels that wrap where the page is narrow."""
+    found, chip = answer.prediction, answer.design.chip
+    times, watts = "Where a token's time goes", "Card power"
+    time = power = None
+    if not answer.obstacle:
+        times = f"{si(float(found.token_s), 's', 4)} per token of a user"
+        watts = f"{float(found.power_w):.1f} W, card"
+        time = bars(
+            [
+                Bar(OPERATION_NAMES[name], part, f"{part * 1e6:.2f} µs", COLORS[name])
+                for name, part in answer.breakdown_s.items()
+                if part or name in found.breakdown_s
+            ],
+            alt=times,
+        )
+        power = bars(
+            [Bar(name, part, f"{part:.1f} W") for name, part in answer.power_by_part_w.items()],
+            alt=watts,
+        )
+    parts = [
+        Bar("KV cache", float(answer.sram.kv_bytes), mib(answer.sram.kv_bytes), BLUE),
+        Bar("Adapters", float(answer.sram.adapter_bytes), mib(answer.sram.adapter_bytes), ORANGE),
+    ]
+    used = float(answer.sram.kv_bytes) + float(answer.sram.adapter_bytes)
+    memory = f"SRAM: {used / BYTES_PER_MIB:,.1f} of {chip.sram.capacity_mib:,.1f} MiB"
+    panels = (
+        ("Rate against the adapter's rank", _rate_plot(answer)),
+        (times, time),
+        (memory, stack(parts, float(answer.sram.capacity_bytes), alt=memory)),
+        (watts, power),
+    )
+    cells = "".join(
+        f'<div style="flex:1 1 290px;min-width:0;max-width:460px"><div style="font-weight:600;'
+        f'margin-bottom:4px">{escape(title)}</div>'
+        f"{svg(chart, PANEL_PX) if chart else 'does not run'}</div>"
+        for title, chart in panels
+    )
+    return (
+        "<style>.hardwire-panels svg { width: 100%; height: auto; overflow: visible; }</style>"
+        '<div class="hardwire-panels" '
+        f'style="display:flex;flex-wrap:wrap;gap:1.2em 2em;line-height:1.35">{cells}</div>'
+    )
+
+
+def _rate_plot(answer: Answer) -> Chart:
+    """Rate against rank at these settings, with a point at the rank chosen."""
+    ranks, rates = answer.rate_by_rank()
+    point = None
+    if not answer.obstacle:
+        adapter: Any = answer.design.adapter
+        rank = 0 if adapter is None else int(adapter.max_rank)
+        point = (rank, float(answer.prediction.decode_tokens_per_s_user))
+    return plot(
+        ranks, [Line("", rates)],
+        x_label="rank, all linear layers", y_label="tokens/s, one user",
+        point=point, limit=TARGET_TOKENS_PER_S, x_range=(0, int(ranks[-1])),
+    )  # fmt: skip
+
+
+class WhatIf:
+    """Sliders over one chip and its load, with the numbers and four panels beside them.
+
+    Parameters
+    ----------
+    chip : catalogue name or a chip's YAML file.
+
+    Attributes
+    ----------
+    controls : widget by the name of the setting that it moves.
+    answer : of the present position.
+    view : the whole as one widget.
+
+    Raises
+    ------
+    InputError
+        If there is no such chip, or ``ipywidgets`` or vl-convert is not installed.
+    """
+
+    def __init__(self, chip: str = "hc1") -> None:
+        widgets = needs("ipywidgets", "the what-if")
+        self._widgets: Any = widgets
+        self._base = Design.open(chip)
+        self._quiet = False
+        self._filed = {name: self._base.chip.value(name) for name in CHIP_SLIDERS}
+        self.controls = self._make_controls()
+        self._first = self.settings
+        self._headline = widgets.HTML()
+        self._panels = widgets.HTML()
+        reset = widgets.Button(description="As filed", tooltip="Back to where it began")
+        reset.on_click(lambda _: self.reset())
+        for control in self.controls.values():
+            control.observe(lambda _: self._update(), names="value")
+        rows = [*self.controls.values(), reset]
+        title = widgets.HTML(f"<b>{escape(self._base.chip.title)}</b>")
+        left = widgets.VBox([title, *rows], layout={"width": "370px", "flex": "0 0 auto"})
+        right = widgets.VBox(
+            [self._headline, self._panels], layout={"flex": "1 1 460px", "min_width": "300px"}
+        )
+        self.view = widgets.HBox([left, right], layout={"flex_flow": "row wrap", "grid_gap": "1em"})
+        self._update()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The present position, by setting."""
+        return {
+            name: self._filed[name]
+            if _same(self._filed.get(name), control.value)
+            else control.value
+            for name, control in self.controls.items()
+        }
+
+    def reset(self) -> None:
+        """Put every control back to where it began."""
+        self._quiet = True
+        try:
+            for name, value in self._first.items():
+                self.controls[name].value = value
+        finally:
+            self._quiet = False
+        self._update()
+
+    def _update(self) -> None:
+        if self._quiet:
+            return
+        self.answer = what_if(self._base, self.settings)
+        self._headline.value = summary_html(self.answer)
+        self._panels.value = panels_html(self.answer)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return self.view._repr_mimebundle_(**kwargs)
+
+    def _make_controls(self) -> dict[str, Any]:
+        widgets, chip = self._widgets, self._base.chip
+        look = {"style": {"description_width": "150px"}, "layout": {"width": "360px"}}
+        made: dict[str, Any] = {}
+        for name, label in CHIP_SLIDERS.items():
+            low, high, step, integer = slider_range(chip, name)
+            kind = widgets.IntSlider if integer else widgets.FloatSlider
+            made[name] = kind(
+                value=chip.value(name), min=low, max=high, step=step, description=label, **look
+            )
+        for name, (label, lowest, highest, value) in LOAD_SLIDERS.items():
+            top = int(chip.formats.max_rank) if name == "adapter.rank" else highest
+            made[name] = widgets.IntSlider(
+                value=min(value, top), min=lowest, max=top, step=LOAD_STEP if lowest > 1 else 1,
+                description=label, **look,
+            )  # fmt: skip
+        formats = (str(chip.formats.adapter), *(f for f in _FORMATS if f != chip.formats.adapter))
+        for name, label, options in (
+            ("datapath.issue", "Issue", DECLARED["datapath.issue"].choices),
+            ("formats.kv_bits", "Bits of KV cache", KV_BITS),
+            ("adapter.format", "Adapter format", formats),
+        ):
+            filed = formats[0] if name == "adapter.format" else chip.value(name)
+            made[name] = widgets.Dropdown(options=options, value=filed, description=label, **look)
+        return made
+
+
+def slider_range(chip: Chip, name: str) -> tuple[float, float, float, bool]:
+    """Lowest and highest value, step, and whether whole, of a parameter's slider.
+
+    From the parameter's own range in the chip file, widened by ``WIDEN`` to both sides, within
+    its legal bounds. The value as filed is one of the steps: browsers move a slider that begins
+    between two.
+    """
+    spec, parameter = DECLARED[name], chip.parameters[name]
+    value = float(chip.value(name))
+    low, high = parameter.range or (value, value)
+    low, high = max(low / WIDEN, spec.low), min(high * WIDEN, spec.high)
+    rough = (high - low) / _STEPS
+    if spec.integer:
+        step = float(max(1, 2 ** round(math.log2(max(rough, 1)))))
+    else:
+        step = 10.0 ** math.floor(math.log10(rough))
+        step *= 5 if rough > 5 * step else 1
+    below, above = math.floor((value - low) / step), math.floor((high - value) / step)
+    return value - below * step, value + above * step, step, spec.integer
+
+
+def _same(filed: Any, value: Any) -> bool:
+    """Whether a slider stands where it began, but for the rounding of a browser."""
+    return filed is not None and math.isclose(filed, value, rel_tol=1e-9)
