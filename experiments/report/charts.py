@@ -33,11 +33,12 @@ CONFIG: Mapping[str, Any] = {
     "axis": {
         "labelColor": _INK, "titleColor": _INK, "domainColor": _INK, "tickColor": _INK,
         "gridColor": "#88888840", "labelFontSize": 11, "titleFontSize": 11,
-        "titleFontWeight": "normal", "labelLimit": 150,
+        "titleFontWeight": "normal", "titlePadding": 8, "labelLimit": 150,
     },
     "legend": {
         "orient": "bottom", "title": None, "labelColor": _INK, "labelFontSize": _TEXT_PX,
         "symbolType": "square", "symbolOpacity": 1, "labelLimit": 320, "padding": 0,
+        "columnPadding": 16,
     },
     "text": {"color": _INK, "fontSize": _TEXT_PX},
     "rule": {"color": _INK},

@@ -15,6 +15,8 @@ import math
 from html import escape
 from typing import Any
 
+import numpy as np
+
 from hardwire.experiments.report.charts import Bar, Chart, Line, bars, plot, stack
 from hardwire.experiments.report.draw import svg
 from hardwire.experiments.run.whatif import Answer, what_if
@@ -141,9 +143,11 @@ def panels_html(answer: Answer) -> str:
     )
 
 
-def _rate_plot(answer: Answer) -> Chart:
-    """Rate against rank at these settings, with a point at the rank chosen."""
+def _rate_plot(answer: Answer) -> Chart | None:
+    """Rate against rank at these settings, with a point at the rank chosen; None if none fits."""
     ranks, rates = answer.rate_by_rank()
+    if not np.isfinite(rates).any():
+        return None
     point = None
     if not answer.obstacle:
         adapter: Any = answer.design.adapter
