@@ -21,6 +21,11 @@ from hardwire.experiments.shared.style import BLUE
 from hardwire.experiments.shared.tables import count, number
 from hardwire.experiments.sweep.curves import best_along, front
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hardwire.experiments.sweep.metrics import Better
+
 Data = Mapping[str, Any]
 
 MOST_DOTS = 3_000
