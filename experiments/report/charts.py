@@ -257,7 +257,7 @@ def plot(
               "scale": {"domain": [0, max(tops) * 1.03 or 1.0], "nice": along == "x"}},
     }  # fmt: skip
     if words:
-        axes["x"] |= {"type": "nominal", "sort": None, "axis": {"labelAngle": 0}, "scale": {}}
+        axes["x"] |= {"type": "nominal", "sort": None, "axis": {"labelAngle": -35}, "scale": {}}
     if x_range is not None:
         axes["x"]["scale"]["domain"] = list(x_range)
     at = {along: {"field": "at", **axes[along]}}
@@ -276,10 +276,11 @@ def plot(
         if line.low is not None
     ]  # fmt: skip
     mark = {"type": "line", "strokeWidth": 2, "point": {"size": 18} if dots else False}
+    order = {"order": {"field": "at"}} if along == "y" else {}  # which would be that of x
     layers += [
         _layer(
-            mark, **at, **{across: {"field": f"v{i}", **axes[across]}},
-            color={"datum": line.name, **color}, order={"field": "at"},
+            mark, **at, **{across: {"field": f"v{i}", **axes[across]}}, **order,
+            color={"datum": line.name, **color},
         )
         for i, line in enumerate(lines)
     ]  # fmt: skip
@@ -292,7 +293,8 @@ def plot(
         marked = {axis: {"field": axis, **axes[axis]} for axis in place}
         layers.append(_layer(mark, [place], **marked, tooltip=tips))
     nearest = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
-    tips = [_tip("at", x_label if along == "x" else y_label)]
+    label = x_label if along == "x" else y_label
+    tips = [{"field": "at", "title": label} if words else _tip("at", label)]
     for i, line in enumerate(lines):
         tips.append(_tip(f"v{i}", line.name or y_label))
         if line.low is not None:
@@ -399,7 +401,8 @@ def _listed(what: str, rows: Sequence[Bar]) -> str:
 
 
 def _shown(value: float, otherwise: float) -> float:
-    return value if math.isfinite(value) else otherwise
+    """A length that can be drawn: zero for what is below it."""
+    return max(value, 0.0) if math.isfinite(value) else otherwise
 
 
 def _numbers(values: Any, positive: bool = False) -> list[float | None]:

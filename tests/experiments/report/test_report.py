@@ -391,6 +391,17 @@ def test_what_a_chart_shows_is_also_in_words() -> None:
     assert 'aria-label="A token; ROM 1 µs; LoRA 2 µs"' in svg(chart)
 
 
+def test_positions_in_words_keep_their_order() -> None:
+    chart = plot(["z", "a", "m"], [Line("", [1.0, 3.0, 2.0])], x_label="model", y_label="rate")
+    picture = svg(chart)
+    assert picture.index(">z</text>") < picture.index(">a</text>") < picture.index(">m</text>")
+    (path,) = re.findall(r'aria-roledescription="line mark" d="M([^"]+)"', picture)
+    places = [tuple(map(float, place.split(","))) for place in path.split("L")]
+    assert [x for x, _ in places] == sorted(x for x, _ in places)
+    heights = [y for _, y in places]
+    assert heights[1] < heights[2] < heights[0]  # y of a picture points down
+
+
 def test_the_widths_of_bars_are_in_the_ratio_of_their_values() -> None:
     picture = svg(bars([Bar("a", 1.0, "1"), Bar("b", 3.0, "3")]))
     widths = re.findall(r'aria-roledescription="bar" d="M0,[\d.]+h([\d.]+)', picture)
