@@ -22,7 +22,7 @@ _INK = "currentColor"
 """Text and rules are of the colour of the page's text, light or dark."""
 
 PLOT_HEIGHT, SCATTER_HEIGHT = 230, 300
-_ROW, _BAR = 22, 14
+_ROW, _BAR, _STRIP = 22, 14, 30
 _TEXT_PX, _LETTER_PX = 12, 6.4
 _PHONE_PX, _EDGE = 330, 6
 _NUMBER = ",.5~r"
@@ -292,16 +292,18 @@ def plot(
         tips = [_tip("x", x_label), _tip("y", y_label)]
         marked = {axis: {"field": axis, **axes[axis]} for axis in place}
         layers.append(_layer(mark, [place], **marked, tooltip=tips))
-    nearest = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
     label = x_label if along == "x" else y_label
-    tips = [{"field": "at", "title": label} if words else _tip("at", label)]
+    tips = [{"field": "at", "title": label, "type": "nominal"} if words else _tip("at", label)]
     for i, line in enumerate(lines):
         tips.append(_tip(f"v{i}", line.name or y_label))
         if line.low is not None:
             tips += [_tip(f"low{i}", "5th percentile"), _tip(f"high{i}", "95th percentile")]
-    opacity = {"condition": {"param": "hover", "empty": False, "value": 0.5}, "value": 0}
-    hover = _layer({"type": "rule"}, **at, opacity=opacity, tooltip=tips)
-    hover["params"] = [{"name": "hover", "select": {**nearest, "encodings": [along]}}]
+    # A tooltip of the nearest position has numbers only; words have a strip to be pointed at.
+    strip, shown = (_STRIP, 0.15) if words else (1, 0.5)
+    opacity = {"condition": {"param": "hover", "empty": False, "value": shown}, "value": 0}
+    select = {"type": "point", "on": "pointerover", "clear": "pointerout", "encodings": [along]}
+    hover = _layer({"type": "rule", "strokeWidth": strip}, **at, opacity=opacity, tooltip=tips)
+    hover["params"] = [{"name": "hover", "select": {**select, "nearest": not words}}]
     return Chart(data, layers, PLOT_HEIGHT, alt or f"{y_label} against {x_label}", [hover], zoom)
 
 
