@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from hardwire.experiments.report.sweep import sweep_page
 from hardwire.experiments.run.save import RANKS
 from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.extras import needs
+from hardwire.experiments.shared.folder import write_text
 from hardwire.models.errors import InputError
 from hardwire.models.files import file_size, read_bytes
 
@@ -112,19 +111,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
         As ``read_page``, or if the file cannot be written.
     """
     target = folder / REPORT if output is None else output
-    text = render(read_page(folder))
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=".hardwire-", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(name, 0o644)
-            os.replace(name, target)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from None
+    write_text(target, render(read_page(folder)))
     return target
 
 

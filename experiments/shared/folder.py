@@ -43,6 +43,34 @@ def write_all(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> lis
     return [folder / name for name in writers]
 
 
+def write_text(target: Path, text: str) -> None:
+    """Write one file, which appears whole or not at all.
+
+    What is no file, such as a device or a pipe, is written to where it is: a file that takes its
+    name would take its place.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    try:
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8")
+            return
+        descriptor, name = tempfile.mkstemp(prefix=".hardwire-", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(name, 0o644)
+            os.replace(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from None
+
+
 def text_file(text: str) -> Callable[[Path], Any]:
     """A writer of a text, for ``write_all``."""
     return lambda path: path.write_text(text, encoding="utf-8")

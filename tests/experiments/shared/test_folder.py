@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from hardwire.experiments.shared.folder import json_file, text_file, to_json, write_all
+from hardwire.experiments.shared.folder import (
+    json_file,
+    text_file,
+    to_json,
+    write_all,
+    write_text,
+)
 from hardwire.models.errors import InputError
 
 
@@ -38,3 +46,27 @@ def test_none_appear_where_one_fails(tmp_path: Path) -> None:
             write_all(folder, {"a.txt": text_file("after"), "b.txt": full})
     assert kept.read_text() == "before" and list((tmp_path / "out").iterdir()) == [kept]
     assert not (tmp_path / "fresh").exists()
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    write_text(target, "µ")
+    assert target.read_bytes() == "µ".encode()
+    with pytest.raises(UnicodeEncodeError):
+        write_text(target, "\ud800")  # no text: half of a pair
+    assert target.read_text() == "µ" and list(tmp_path.iterdir()) == [target]
+    with pytest.raises(InputError, match="cannot be written"):
+        write_text(tmp_path / "no such folder" / "page.html", "µ")
+
+
+def test_a_device_or_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write_text(pipe, "page")
+    reader.join(timeout=10)
+    assert read == ["page"] and pipe.is_fifo()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_text(tmp_path, "page")
