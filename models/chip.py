@@ -12,12 +12,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.models import catalogue
+from hardwire.models.brief import brief, one_line
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
@@ -31,8 +32,12 @@ from hardwire.models.parameters import (
     one_of,
     quantities,
     quantity,
+    to_frame,
 )
 from hardwire.models.process import PROCESS, Process
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ISSUES = ("serial", "pipelined")
 KV_BITS = (4, 8, 16)
@@ -232,6 +237,19 @@ class Chip:
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     as_filed: Chip | None = None
 
+    def __repr__(self) -> str:
+        changes = " ".join(f"{key}={brief(value)}" for key, value in self.overrides.items())
+        return one_line(
+            self,
+            self.name,
+            self.model,
+            self.process_name,
+            f"{brief(self.die.area_mm2)} mm²",
+            f"{brief(self.datapath.clock_ghz)} GHz",
+            str(self.datapath.issue),
+            changes and f"set: {changes}",
+        )
+
     @classmethod
     def open(cls, name: str | os.PathLike[str]) -> Chip:
         """Read a chip from the catalogue, or from a path that ends in ``.yaml`` or ``.yml``.
@@ -280,6 +298,16 @@ class Chip:
         """A parameter's value by dotted name: a number, an array or a word."""
         section, _, field = name.partition(".")
         return getattr(getattr(self, section), field)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Every parameter, a row each, as ``hardwire.models.parameters.to_frame`` gives them.
+
+        One that was set has the kind ``set``; range and source stay those of the file.
+        """
+        frame = to_frame(self.parameters)
+        for name in frame.index.intersection(list(self.overrides)):
+            frame.at[name, "value"], frame.at[name, "kind"] = self.overrides[name], "set"
+        return frame
 
     def with_values(self, values: Mapping[str, Any]) -> Chip:
         """A copy with some parameters set, by dotted name, and remembered as ``overrides``.

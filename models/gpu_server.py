@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardwire.models import catalogue
+from hardwire.models.brief import one_line
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel
-from hardwire.models.parameters import Parameter, choice, count, quantity
+from hardwire.models.parameters import Parameter, choice, count, quantity, to_frame
 from hardwire.models.server import Ownership
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that the buffers of vLLM's adapter slots can have (``--max-lora-rank``)."""
@@ -98,6 +102,14 @@ class BatchServer:
     model: LanguageModel
     batching: Batching
     parameters: Mapping[str, Parameter]
+
+    def __repr__(self) -> str:
+        memory = f"{self.batching.gpu_memory_gb:g} GB"
+        return one_line(self, self.name, self.title, self.model.name, memory)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Every parameter, a row each: see ``hardwire.models.parameters.to_frame``."""
+        return to_frame(self.parameters)
 
     @classmethod
     def open(cls, name: str | os.PathLike[str]) -> BatchServer:

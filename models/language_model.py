@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.models import catalogue
+from hardwire.models.brief import one_line
 from hardwire.models.errors import InputError
 from hardwire.models.files import complaint, read_json_object
 
@@ -164,6 +165,16 @@ class LanguageModel:
     output_bias: bool
     mlp_bias: bool
     qk_norm: bool
+
+    def __repr__(self) -> str:
+        return one_line(
+            self,
+            self.name,
+            self.family,
+            f"{self.parameter_count / 1e9:.2f}e9 parameters",
+            f"{self.layers} layers of {self.hidden:,}",
+            f"{self.max_position:,} positions",
+        )
 
     @classmethod
     def open(cls, name: str | os.PathLike[str]) -> "LanguageModel":

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import yaml
@@ -22,6 +22,9 @@ from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr, V
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import file_size, read_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["published", "derived", "assumed", "calibrated"]
 Section = TypeVar("Section")
@@ -344,6 +347,28 @@ def read_section(
             raise InputError(f"{prefix}{field.name} is missing ({known[field.name].meaning})")
     values = {key: parameter.value for key, parameter in parameters.items()}
     return section(**values), parameters
+
+
+def to_frame(parameters: Mapping[str, Parameter]) -> pd.DataFrame:
+    """Parameters by name, with columns ``value, unit, kind, low, high, source``.
+
+    ``low`` and ``high`` are missing where a file states no range.
+    """
+    import pandas as pd  # noqa: PLC0415 - slow to import, and most programs want no frame
+
+    rows = {
+        name: {
+            "value": parameter.value,
+            "unit": parameter.unit,
+            "kind": parameter.kind,
+            "low": parameter.range[0] if parameter.range else None,
+            "high": parameter.range[1] if parameter.range else None,
+            "source": parameter.source,
+        }
+        for name, parameter in parameters.items()
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index").astype({"value": object})
+    return frame.rename_axis("parameter")
 
 
 def is_log(low: float, high: float) -> bool:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardwire.models import catalogue
+from hardwire.models.brief import one_line
 from hardwire.models.chip import ISSUES
 from hardwire.models.cost import SECONDS_PER_YEAR
-from hardwire.models.description import FileKind, read_description
+from hardwire.models.description import FileKind, mark_of, read_description
 from hardwire.models.errors import InputError
-from hardwire.models.parameters import Parameter, choice, count, quantity
+from hardwire.models.parameters import Parameter, choice, count, quantity, to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LINKS = ("each", "shared")
 
@@ -67,6 +71,14 @@ class Server:
     machine: Machine
     parameters: Mapping[str, Parameter]
 
+    def __repr__(self) -> str:
+        issue = f"{self.issue} issue" if self.issue else ""
+        return one_line(self, self.name, self.title, f"{self.cards} × {self.chip}", issue)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Every parameter, a row each: see ``hardwire.models.parameters.to_frame``."""
+        return to_frame(self.parameters)
+
     @classmethod
     def open(cls, name: str | os.PathLike[str]) -> Server:
         """Read a server from the catalogue, or from a path that ends in ``.yaml`` or ``.yml``.
@@ -76,10 +88,15 @@ class Server:
         Raises
         ------
         InputError
-            On an unknown name, an unreadable file, an unknown or missing key, a chip that is not
-            in the catalogue, a wrong unit or a value out of range.
+            On an unknown name, an unreadable file, a GPU server, an unknown or missing key, a chip
+            that is not in the catalogue, a wrong unit or a value out of range.
         """
         path = catalogue.locate("server", name)
+        if mark_of(path, "server") == "batch":
+            raise InputError(
+                f"{path.name}: is a GPU server: replays and comparisons take it by its name or "
+                "file, and hardwire.models.gpu_server.BatchServer opens it"
+            )
         found = read_description(path, SERVER)
         issue = found.others.get("issue")
         if issue not in (None, *ISSUES):

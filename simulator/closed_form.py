@@ -19,6 +19,7 @@ import numpy as np
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.area import area, transistors
+from hardwire.models.brief import brief, one_line
 from hardwire.models.chip import Chip
 from hardwire.models.cost import die_cost_usd, usd_per_million_tokens
 from hardwire.models.energy import Activity, PowerReport, power, static_power
@@ -95,6 +96,18 @@ class Prediction:
     transistors: dict[str, Any]
     die_cost_usd: Any
     usd_per_million_tokens: Any
+
+    def __repr__(self) -> str:
+        designs = np.size(self.token_s)
+        return one_line(
+            self,
+            "",
+            f"{designs:,} designs" if designs > 1 else "",
+            f"{brief(self.decode_tokens_per_s_user)} tokens/s for one user",
+            f"{brief(self.power_w)} W",
+            f"{brief(self.area_mm2['total'])} mm²",
+            f"{brief(self.usd_per_million_tokens)} USD per million tokens",
+        )
 
 
 class ClosedForms:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
 from hardwire.models.area import BYTES_PER_MIB
+from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
@@ -25,6 +26,7 @@ from hardwire.simulator.closed_form import (
     predict,
 )
 from hardwire.simulator.datapath import OPERATIONS, adapter_bytes, adapter_format
+from hardwire.simulator.load import check_load
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests, Timeline
 from hardwire.simulator.swap import SwapLatency, swap_latency
@@ -106,6 +108,16 @@ class Result:
     critical_unit: str
     critical_cycles: float
     interval: dict[str, list[float]]
+
+    def __repr__(self) -> str:
+        rate = f"{self.base.decode_tokens_per_s_user:,.0f} tokens/s for one user"
+        beside = ""
+        if self.adapter is not None:
+            loaded = self.adapter.rates.decode_tokens_per_s_user
+            beside = f"{loaded:,.0f} with {self.adapter.adapter.name}"
+        load = f"{self.prompt:,} + {self.output:,} tokens"
+        users = f"{self.users:,} user{'s' * (self.users != 1)}"
+        return one_line(self, self.chip.name, rate, beside, self.model.name, load, users)
 
     @property
     def target_met(self) -> bool:
@@ -190,9 +202,12 @@ def run(
     Raises
     ------
     InputError
-        If the KV cache and the adapter do not fit the SRAM, the adapter's rank exceeds the
-        chip's, or the request exceeds the model's context.
+        If the load or the engine is none, the KV cache and the adapter do not fit the SRAM, the
+        adapter's rank exceeds the chip's, or the request exceeds the model's context.
     """
+    if engine not in get_args(Engine):
+        raise InputError(f"engine: '{engine}' is not one of {', '.join(get_args(Engine))}")
+    prompt, output, users = check_load(prompt=prompt, output=output, users=users)
     budget = check_fit(chip, model, adapter, prompt=prompt, output=output, users=users)
     adapters = [] if adapter is None else [adapter]
     timing = Timing.of(chip, model, adapters)
@@ -251,7 +266,7 @@ def check_fit(
     context = prompt + output
     if context > model.max_position:
         raise InputError(
-            f"--prompt and --output: {context} tokens exceed the {model.max_position} positions "
+            f"prompt and output: {context} tokens exceed the {model.max_position} positions "
             f"of {model.name}"
         )
     size = 0

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.brief import one_line
 from hardwire.models.chip import DECLARED
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
@@ -141,6 +142,16 @@ class Report:
     left_out: list[LeftOut]
     sensitivity: list[Sensitivity]
     takes_rank: dict[str, float]
+
+    def __repr__(self) -> str:
+        pinned = sum(row.verdict == "pinned" for row in self.parameters)
+        return one_line(
+            self,
+            self.inference.chip.name,
+            f"{len(self.inference.measurements)} measurements",
+            f"{pinned} of {len(self.parameters)} parameters pinned",
+            f"effective sample size {self.posterior.ess:,.0f}",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, in SI units."""

@@ -27,6 +27,7 @@ from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep import Study
 from hardwire.experiments.sweep.keys import program_version
 from hardwire.experiments.sweep.pareto import losses, non_dominated
+from hardwire.models.brief import one_line
 from hardwire.models.errors import InputError
 
 TRIALS = 2000
@@ -65,6 +66,15 @@ class Search:
     before: int
     seconds: float
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        return one_line(
+            self,
+            self.study.name,
+            f"{self.trials:,} trials",
+            f"{int(self.feasible.sum()):,} feasible",
+            f"{len(self.front):,} on the Pareto front",
+        )
 
     @property
     def trials(self) -> int:

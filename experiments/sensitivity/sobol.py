@@ -19,6 +19,7 @@ from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep import Design
 from hardwire.experiments.sweep.design import BLOCK, OBSTACLES, evaluate
 from hardwire.experiments.sweep.metrics import CLOSED_FORM, check_metrics
+from hardwire.models.brief import one_line
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import Parameter, is_log
@@ -149,6 +150,10 @@ class Report:
     evaluations: int
     seed: int
     metrics: tuple[Sensitivity, ...]
+
+    def __repr__(self) -> str:
+        first = [f"{one.metric} by {one.effects[0].input.name}" for one in self.metrics]
+        return one_line(self, self.design.chip.name, f"{self.samples:,} samples", *first)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with all inputs."""

@@ -27,6 +27,7 @@ from hardwire.models.parameters import Quantity, check_value
 from hardwire.models.sram import sram_budget
 from hardwire.simulator.closed_form import free_rank, predict
 from hardwire.simulator.datapath import adapter_bytes, adapter_format, shape_bytes
+from hardwire.simulator.load import LOAD
 
 BLOCK = 16_384
 """Points evaluated at a time: their intermediate arrays stay in the second-level cache."""
@@ -35,9 +36,7 @@ MODEL_FIELDS = ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_d
 
 NUMBERS: dict[str, Quantity] = {
     "adapter.rank": Quantity("", 1, 1024, "rank of the adapter", integer=True),
-    "workload.prompt": Quantity("tokens", 1, 1 << 20, "prompt tokens per user", integer=True),
-    "workload.output": Quantity("tokens", 2, 1 << 20, "output tokens per user", integer=True),
-    "workload.users": Quantity("", 1, 4096, "users at a time", integer=True),
+    **{f"workload.{name}": spec for name, spec in LOAD.items()},
     "workload.adapters": Quantity("", 0, 100_000, "adapters resident in SRAM", integer=True),
 }
 """Numeric settings besides the parameters of chip and process; they vary within one call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,7 +120,7 @@ def replay_keys(
         found: dict[str, Any] = {
             PREFIX + k: repr(v) for k, v in setup.model_dump(exclude_none=True).items()
         }
-        found["file.server"] = repr(server)
+        found["file.server"] = repr(dataclasses.astuple(server))
         found |= {f"file.{field}": digest(path) for field, path in setup.files().items()}
         preset = presets / f"{setup.source}.yaml"
         if preset.is_file():

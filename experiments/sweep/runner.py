@@ -26,6 +26,7 @@ from hardwire.experiments.sweep.design import OBSTACLES
 from hardwire.experiments.sweep.keys import program_version
 from hardwire.experiments.sweep.store import Counts, Store, key_array, read_counts, words
 from hardwire.experiments.sweep.study import Study
+from hardwire.models.brief import one_line
 from hardwire.models.errors import InputError
 
 CHUNK = {"closed-form": 65_536, "engine": 512, "replay": 4}
@@ -49,6 +50,17 @@ class Swept:
     counts: Counts
     seconds: float
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        return one_line(
+            self,
+            self.study.name,
+            f"{counts.points:,} of {self.study.points:,} points",
+            f"{counts.feasible:,} feasible",
+            f"{counts.failed:,} failed" if counts.failed else "",
+            f"in {self.store}",
+        )
 
 
 @dataclass(frozen=True)

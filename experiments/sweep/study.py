@@ -31,6 +31,7 @@ from hardwire.experiments.sweep.metrics import (
     Metric,
     check_metrics,
 )
+from hardwire.models.brief import one_line
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import read_yaml
@@ -74,6 +75,10 @@ class Study:
     constraints: tuple[Constraint, ...] = ()
     objectives: Mapping[str, Better] = field(default_factory=dict)
     replay: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        axes = ", ".join(axis.name for axis in self.axes)
+        return one_line(self, self.name, f"{self.points:,} points", self.fidelity, f"over {axes}")
 
     @classmethod
     def open(cls, text: str) -> Study:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hardwire.experiments.validation import claims, gpu, hc1, hnlpu, roma, technology
 from hardwire.experiments.validation.agreement import Agreement, agreements
 from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.models.brief import one_line
 from hardwire.models.published import Factor, PublishedRow, published
 from hardwire.simulator.belief.draws import DRAWS, interval
 
@@ -84,6 +85,16 @@ class Validation:
     """All rows, and how many of the uncalibrated ones lie in their interval."""
 
     rows: tuple[Row, ...]
+
+    def __repr__(self) -> str:
+        inside, judged = self.covered
+        return one_line(
+            self,
+            "",
+            f"{len(self.rows)} rows",
+            f"{inside} of {judged} predictions inside their interval",
+            f"{len(self.missed)} outside their tolerance",
+        )
 
     @property
     def covered(self) -> tuple[int, int]:

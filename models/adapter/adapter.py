@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hardwire.models.adapter.base import as_base
 from hardwire.models.adapter.config import Place, check_rank, placements
 from hardwire.models.adapter.files import refuse_pickle, safetensors_header
-from hardwire.models.adapter.modules import LowRankModule, modules_of, parse_targets
+from hardwire.models.adapter.modules import LowRankModule, modules_of, parse_targets, targets_text
 from hardwire.models.adapter.stored import (
     CONFIG,
     WEIGHTS,
@@ -23,6 +23,7 @@ from hardwire.models.adapter.stored import (
     read_peft,
     tensor_shapes,
 )
+from hardwire.models.brief import one_line
 from hardwire.models.catalogue import name_or_path
 from hardwire.models.errors import InputError
 from hardwire.models.files import read_json_object, reason
@@ -55,6 +56,18 @@ class Adapter:
     sram_format: str | None = None
     source: Path | None = None
     _pairs: Mapping[Place, Pair] = field(default_factory=dict, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        ranks = sorted(self.ranks)
+        rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+        return one_line(
+            self,
+            self.name,
+            f"{rank} on {targets_text(self.targets)}",
+            f"{self.parameters:,} parameters",
+            self.sram_format or "",
+            f"from {self.source}" if self.source is not None else "",
+        )
 
     @classmethod
     def from_shape(cls, text: str, model: LanguageModel) -> "Adapter":

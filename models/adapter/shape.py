@@ -12,6 +12,7 @@ import numpy as np
 from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter
 from hardwire.models.adapter.base import as_base
 from hardwire.models.adapter.modules import parse_targets, targets_text
+from hardwire.models.brief import brief, one_line
 from hardwire.models.catalogue import name_or_path
 from hardwire.models.language_model import TARGETS, LanguageModel
 
@@ -44,6 +45,10 @@ class AdapterShape:
             raise ValueError(f"targets must be some of {', '.join(TARGETS)}")
         if self.sram_format is not None and self.sram_format not in SRAM_FORMATS:
             raise ValueError(f"the format must be one of {', '.join(SRAM_FORMATS)}")
+
+    def __repr__(self) -> str:
+        words = f"rank {brief(self.rank)} on {targets_text(self.targets)}"
+        return one_line(self, "", words, self.sram_format or "")
 
     @classmethod
     def of(
