@@ -105,7 +105,7 @@ def register(app: typer.Typer) -> None:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as ``Setup`` has them."""
-    from hardwire.experiments.replay.replay import parse_rates, parse_slo  # noqa: PLC0415
+    from hardwire.experiments.replay.options import parse_rates, parse_slo  # noqa: PLC0415
 
     readers = {"slo": parse_slo, "adapter_rates": parse_rates}
     return {

@@ -8,11 +8,13 @@ from typing import Any
 
 from hardwire.experiments.replay.replay import (
     Replay,
+    ServerOrName,
     Setup,
     prepare,
     refuse_what_is_never_served,
     run,
 )
+from hardwire.models.brief import one_line
 from hardwire.models.errors import InputError
 
 DID_NOT_RUN = "did not run"
@@ -38,6 +40,14 @@ class Comparison:
     done: tuple[Replay, ...]
     obstacles: dict[str, str]
 
+    def __repr__(self) -> str:
+        rates = [
+            f"{one.summary['server']} {one.summary['output_tokens_per_s']:,.0f} output tokens/s"
+            for one in self.done
+        ]
+        lost = [f"{server} {DID_NOT_RUN}" for server in self.obstacles]
+        return one_line(self, self.setup.source, *rates, *lost)
+
     @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C cut one off; those after it are missing."""
@@ -53,7 +63,7 @@ class Comparison:
 
 def compare(
     setup: Setup,
-    servers: Sequence[str],
+    servers: Sequence[ServerOrName],
     progress: Callable[[str, float], Callable[[float], None] | None] | None = None,
 ) -> Comparison:
     """Replay the same load on several servers.
@@ -61,6 +71,7 @@ def compare(
     Parameters
     ----------
     setup : of each; choices that a server does not have are left out for it.
+    servers : names, files, or as they are.
     progress : given a server's name and the length of the load, what to call as it runs.
 
     Raises
@@ -69,9 +80,12 @@ def compare(
         On input that cannot be used, or with ``strict`` and a request that a server can never
         serve. A server that cannot run, for want of memory for instance, is an obstacle instead.
     """
-    if len(set(servers)) < len(servers):
-        raise InputError(f"--servers {','.join(servers)}: one is named twice")
-    ready = [prepare(setup.only(server)) for server in servers]
+    named = tuple(one if isinstance(one, str) else one.name for one in servers)
+    if len(set(named)) < len(named):
+        raise InputError(f"--servers {','.join(named)}: one is named twice")
+    ready = [
+        prepare(setup.only(one), server=None if isinstance(one, str) else one) for one in servers
+    ]
     done: list[Replay] = []
     obstacles: dict[str, str] = {}
     for prepared in ready:
@@ -89,7 +103,7 @@ def compare(
             obstacles |= {p.server.name: "interrupted before its turn" for p in later}
             break
     names = tuple(one.server.name for one in ready)
-    return Comparison(names, tuple(servers), setup, tuple(done), obstacles)
+    return Comparison(names, named, setup, tuple(done), obstacles)
 
 
 def key_of(*path: str) -> Callable[[dict[str, Any]], Any]:

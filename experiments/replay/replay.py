@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.catalogue import did_you_mean
+from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.files import complaint
@@ -44,10 +44,10 @@ LOAD_FIELDS = (
 )  # fmt: skip
 """Options that decide the requests and what adapters they want, with the server's model."""
 
-_GOALS = ("ttft", "tpot")
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
 T = TypeVar("T")
+ServerOrName = Server | BatchServer | str
 Loader = Callable[["Setup", LanguageModel], tuple[Workload, AdapterSet]]
 
 
@@ -121,10 +121,11 @@ class Setup(BaseModel):
         goals = self.slo or {}
         return Slo(ttft_s=goals.get("ttft"), tpot_s=goals.get("tpot"))
 
-    def only(self, server: str) -> Setup:
+    def only(self, server: ServerOrName) -> Setup:
         """The same for another server, without the choices that it does not have."""
-        changes: dict[str, Any] = {"server": server}
-        if isinstance(open_server(server), BatchServer):
+        opened = open_server(server) if isinstance(server, str) else server
+        changes: dict[str, Any] = {"server": server if isinstance(server, str) else server.name}
+        if isinstance(opened, BatchServer):
             changes |= dict.fromkeys(POLICY_FIELDS)
         return self.model_copy(update=changes)
 
@@ -172,6 +173,19 @@ class Replay:
     summary: dict[str, Any]
     wall_s: float
 
+    def __repr__(self) -> str:
+        data = self.summary
+        rate = data["output_tokens_per_s"]
+        met = data["slo_met"]
+        return one_line(
+            self,
+            str(data["server"]),
+            self.workload.name,
+            f"{data['completed']:,} of {data['requests']:,} requests served",
+            "" if rate is None else f"{rate:,.0f} output tokens/s",
+            "" if met is None else f"{met:.1%} met the SLO",
+        )
+
     @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C cut it off."""
@@ -206,19 +220,22 @@ class Replay:
         return [*words, f"seed {setup.seed}"]
 
 
-def prepare(setup: Setup, load: Loader | None = None) -> Prepared:
+def prepare(
+    setup: Setup, load: Loader | None = None, *, server: Server | BatchServer | None = None
+) -> Prepared:
     """Open the server, make the workload and give its requests their adapters.
 
     Parameters
     ----------
     load : instead of ``make_load``, such as one that keeps the loads that it made.
+    server : instead of the one that the setup names.
 
     Raises
     ------
     InputError
         On a source, server, adapter or choice that cannot be used, or that go not together.
     """
-    server = open_server(setup.server)
+    server = server or open_server(setup.server)
     if isinstance(server, BatchServer):
         for name in POLICY_FIELDS:
             if getattr(setup, name) is not None:
@@ -317,46 +334,6 @@ def refuse_what_is_never_served(done: Replay) -> None:
         f"{done.summary['server']}; {len(refused):,} of {len(workload):,} requests can never be "
         "served"
     )
-
-
-def parse_slo(text: str) -> dict[str, float]:
-    """``ttft=0.2,tpot=0.02`` as a mapping, in seconds.
-
-    Raises
-    ------
-    InputError
-        On an unknown name, one given twice, or no number.
-    """
-    goals: dict[str, float] = {}
-    for part in text.split(","):
-        name, equals, number = (piece.strip() for piece in part.partition("="))
-        if not equals or name not in _GOALS:
-            raise InputError(
-                f"--slo {text}: must be written ttft=SECONDS,tpot=SECONDS"
-                f"{did_you_mean(name, _GOALS) if name and name not in _GOALS else ''}"
-            )
-        if name in goals:
-            raise InputError(f"--slo {text}: {name} is given twice")
-        goals[name] = _float(number, f"--slo {text}: {name}", "seconds")
-    return goals
-
-
-def parse_rates(text: str) -> list[float]:
-    """``1.6,0.8,0.4`` as numbers.
-
-    Raises
-    ------
-    InputError
-        If one is no number.
-    """
-    return [_float(part, f"--adapter-rates {text}", "requests/s") for part in text.split(",")]
-
-
-def _float(text: str, where: str, unit: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{where}: {text.strip()!r} is no number of {unit}") from None
 
 
 def make_load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]:

@@ -87,7 +87,7 @@ def typed(options: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         If ``slo`` or ``adapter_rates`` is text that cannot be read.
     """
-    from hardwire.experiments.replay.replay import parse_rates, parse_slo  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.options import parse_rates, parse_slo  # noqa: PLC0415 - of replays only
 
     found = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
     if type(found.get("adapters")) is int:
