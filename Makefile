@@ -6,12 +6,12 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TYPES := $(VENV)/types/hardwire
 
-.PHONY: run test lint bench bench-record bench-all golden notebooks clean
+.PHONY: run test types lint bench bench-record bench-all golden notebooks clean
 
 run: $(STAMP)
 	$(BIN)/hardwire run
 
-test: $(DEV)
+test: $(DEV) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -46,10 +46,13 @@ $(STAMP): pyproject.toml
 
 $(DEV): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# mypy does not see through an editable install: links, laid each time because files come and go.
+types:
 	mkdir -p $(TYPES)
 	ln -sfn $(addprefix ../../../,experiments kernels models simulator) $(TYPES)
-	ln -sf $(addprefix ../../../experiments/hardwire/,__init__.py __main__.py py.typed) $(TYPES)
-	touch $@
+	ln -sf $(addprefix ../../../,$(wildcard experiments/hardwire/*.*)) $(TYPES)
 
 # Executes all notebooks and writes docs/notebooks/.
 notebooks: $(DEV)

@@ -5,7 +5,15 @@
     import hardwire as hw
 
     result = hw.run("hc1", adapter="r16:all-linear")
+    result                      # the verdict, as a table in a notebook
     result.base.decode_tokens_per_s_user
+    result.to_frame()           # pandas
+    result.plot()               # matplotlib
+
+A function for each question (``run``, ``predict``, ``replay``, ``compare``, ``sweep``, ``search``,
+``sensitivity``, ``calibrate``, ``validate``, ``report``) takes names, paths or objects; the objects
+are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``. What cannot be used raises
+``InputError``, whose message is one sentence.
 """
 
 from __future__ import annotations
@@ -13,28 +21,69 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hardwire.models import Adapter, Chip, InputError, LanguageModel
-    from hardwire.simulator import predict, run
+    from hardwire.designs import search, sensitivity, sweep
+    from hardwire.evidence import calibrate, validate
+    from hardwire.models.adapter.adapter import Adapter
+    from hardwire.models.chip import Chip
+    from hardwire.models.errors import InputError
+    from hardwire.models.language_model import LanguageModel
+    from hardwire.models.server import Server
+    from hardwire.serving import compare, replay
+    from hardwire.show import report
+    from hardwire.single import predict, run
+
+    __version__: str
 
 _HOME = {
-    "Adapter": "hardwire.models",
-    "Chip": "hardwire.models",
-    "InputError": "hardwire.models",
-    "LanguageModel": "hardwire.models",
-    "predict": "hardwire.simulator",
-    "run": "hardwire.simulator",
+    "Adapter": "hardwire.models.adapter.adapter",
+    "Chip": "hardwire.models.chip",
+    "InputError": "hardwire.models.errors",
+    "LanguageModel": "hardwire.models.language_model",
+    "Server": "hardwire.models.server",
+    "calibrate": "hardwire.evidence",
+    "compare": "hardwire.serving",
+    "predict": "hardwire.single",
+    "replay": "hardwire.serving",
+    "report": "hardwire.show",
+    "run": "hardwire.single",
+    "search": "hardwire.designs",
+    "sensitivity": "hardwire.designs",
+    "sweep": "hardwire.designs",
+    "validate": "hardwire.evidence",
 }
 """Where each name comes from. It is imported when first asked for: a program needs few of them."""
 
-__all__ = ["Adapter", "Chip", "InputError", "LanguageModel", "predict", "run"]
+__all__ = [
+    "Adapter",
+    "Chip",
+    "InputError",
+    "LanguageModel",
+    "Server",
+    "__version__",
+    "calibrate",
+    "compare",
+    "predict",
+    "replay",
+    "report",
+    "run",
+    "search",
+    "sensitivity",
+    "sweep",
+    "validate",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'hardwire' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
 
-    value = getattr(import_module(_HOME[name]), name)
+        value: Any = version("hardwire")
+    elif name in _HOME:
+        from importlib import import_module  # noqa: PLC0415
+
+        value = getattr(import_module(_HOME[name]), name)
+    else:
+        raise AttributeError(f"module 'hardwire' has no attribute {name!r}")
     globals()[name] = value
     return value
 

@@ -1,0 +1,278 @@
+"""A load on a server, or on several: ``replay`` and ``compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+from hardwire.experiments.replay import compare as comparing
+from hardwire.experiments.replay import replay as replaying
+from hardwire.experiments.replay.options import parse_rates, parse_slo
+from hardwire.models.catalogue import did_you_mean
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import BatchServer
+from hardwire.models.server import Server
+from hardwire.resolve import Named, ServerLike, folder_of, in_python_words, text_of
+from hardwire.show import Shown, chosen, picture
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+
+    from hardwire.simulator.serving.policies import policy
+
+SERVER = "hc1x10"
+
+
+class ReplayOptions(TypedDict, total=False):
+    """Choices of a replay, by the names of the command's options; the defaults are the command's.
+
+    Each may also be None, which leaves the choice to the source, the catalogue or the server.
+    """
+
+    adapters: int | Named | None
+    rank: int | None
+    popularity: str | None
+    adapter_rates: Sequence[float] | None
+    client_rates: Named | None
+    arrivals: str | None
+    time_unit: Literal["s", "ms", "us", "ns"] | None
+    sort: bool
+    rate: float | None
+    duration: float | None
+    requests: int | None
+    until: float | None
+    slots: int | None
+    residency: policy.Residency | None
+    swap: policy.Swap | None
+    schedule: policy.Schedule | None
+    routing: policy.Routing | None
+    prefetch: int | None
+    admission: policy.Admission | None
+    preemption: policy.Preemption | None
+    prefix_reuse: bool | None
+    power_limit: float | None
+    slo: Mapping[Literal["ttft", "tpot"], float] | str | None
+    strict: bool
+    seed: int
+    engine: Literal["compiled", "reference"]
+
+
+class Replay(Shown, replaying.Replay):
+    """The answer of ``replay``: see ``hardwire.experiments.replay.replay.Replay`` for its fields.
+
+    ``summary`` has every number of the tables; ``log`` what happened to each request.
+    """
+
+    def tables(self) -> RenderableType:
+        """Load, latencies, adapters, utilization, memory, energy and cost."""
+        from hardwire.experiments.replay.view import render  # noqa: PLC0415
+
+        return render(self.summary, self.title, self.memory, self.words())
+
+    def to_frame(
+        self, what: Literal["requests", "adapters", "memory", "summary"] = "requests"
+    ) -> pd.DataFrame:
+        """What happened, times in seconds.
+
+        Parameters
+        ----------
+        what : {"requests", "adapters", "memory", "summary"}
+            A row per request; per load or eviction of an adapter; memory in use at its changes; or
+            one row of all numbers of the summary, nested ones by dotted names.
+        """
+        from hardwire.experiments.replay import save  # noqa: PLC0415
+
+        return chosen(
+            "what",
+            what,
+            {
+                "requests": lambda: save.requests_frame(self),
+                "adapters": lambda: save.adapters_frame(self),
+                "memory": lambda: save.memory_frame(self),
+                "summary": lambda: _summaries([self]),
+            },
+        )
+
+    def plot(self) -> Figure:
+        """Latencies as cumulative shares, and the memory of one card or GPU over time."""
+        from hardwire.experiments.replay.plot import replay_figure  # noqa: PLC0415
+
+        return picture(replay_figure(self))
+
+    @in_python_words
+    def save(self, folder: Named) -> list[Path]:
+        """Write the files of ``hardwire replay --save`` to a folder: all of them or none."""
+        from hardwire.experiments.replay.save import save  # noqa: PLC0415
+
+        return save(self, folder_of("folder", folder))
+
+
+class Comparison(Shown, comparing.Comparison):
+    """The answer of ``compare``: ``done`` has a replay per server, ``obstacles`` the others."""
+
+    def tables(self) -> RenderableType:
+        """A column per server."""
+        from hardwire.experiments.replay.compare_view import render  # noqa: PLC0415
+
+        return render(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per server that ran: all numbers of its summary, nested ones by dotted names."""
+        return _summaries(self.done)
+
+    def plot(self) -> Figure:
+        """Load, latencies, energy and cost of the servers beside each other."""
+        from hardwire.experiments.replay.compare_plot import compare_figure  # noqa: PLC0415
+
+        return picture(compare_figure(self))
+
+    @in_python_words
+    def save(self, folder: Named) -> list[Path]:
+        """Write the files of ``hardwire compare --save`` to a folder: all of them or none."""
+        from hardwire.experiments.replay.compare_save import save  # noqa: PLC0415
+
+        return save(self, folder_of("folder", folder))
+
+
+@in_python_words
+def replay(source: Named, server: ServerLike = SERVER, **options: Unpack[ReplayOptions]) -> Replay:
+    """Replay a request trace on a server, with many adapters.
+
+    Parameters
+    ----------
+    source : str or path
+        A preset (``azure-conv``, ``azure-code``, ``sharegpt``) or a trace file.
+    server : str, path or Server
+        Catalogue name or YAML file.
+    adapters : int, str or path
+        How many, or a catalogue file (YAML); by default the trace's own, or none.
+    rank, popularity, adapter_rates
+        Of the adapters: rank of a number of them (16); ``uniform``, ``zipf:ALPHA``,
+        ``local:HIT_RATE`` or ``tenants:CV``; requests/s of each in turn.
+    rate, duration, requests, until, arrivals, seed
+        The load: requests/s, seconds, how many, when to stop the clock (s), ``source``,
+        ``poisson`` or ``gamma:CV``, and the seed (0).
+    client_rates : str or path
+        A CSV of clients' measured rates, each client with an adapter.
+    time_unit : {"s", "ms", "us", "ns"}
+        Unit of a trace's times, by default the format's.
+    sort : bool
+        Sort a trace by arrival; by default one that is out of order is refused.
+    slo : mapping
+        Goals in seconds, as ``{"ttft": 0.2, "tpot": 0.02}``.
+    slots, residency, swap, schedule, routing, prefetch, admission, preemption, prefix_reuse, \
+power_limit
+        Policies of the server, as ``hardwire replay --help`` lists them.
+    strict : bool
+        Refuse a load with a request that can never be served.
+    engine : {"compiled", "reference"}
+        The reference is for small loads.
+
+    Returns
+    -------
+    Replay
+        With ``summary``, ``to_frame`` and ``save``; ``print`` shows the tables.
+
+    Raises
+    ------
+    InputError
+        On what cannot be read, is out of range or does not go together.
+
+    Examples
+    --------
+    >>> import hardwire as hw
+    >>> done = hw.replay("azure-conv", adapters=64, requests=200, slo={"ttft": 0.2, "tpot": 0.02})
+    >>> done.summary["completed"]
+    200
+    >>> len(done.to_frame()), len(done.to_frame("summary"))
+    (200, 1)
+    """
+    setup, servers = _setup(source, [server], options)
+    one = servers[0]
+    prepared = replaying.prepare(setup, server=None if isinstance(one, str) else one)
+    done = replaying.run(prepared)
+    replaying.refuse_what_is_never_served(done)
+    return Replay.of(done)
+
+
+@in_python_words
+def compare(
+    source: Named,
+    servers: Sequence[ServerLike] = (SERVER, "vllm-h100"),
+    **options: Unpack[ReplayOptions],
+) -> Comparison:
+    """Put servers side by side under the same load.
+
+    Parameters
+    ----------
+    source : str or path
+        As ``replay`` takes it.
+    servers : sequence of str, path or Server
+        Catalogue names or YAML files.
+    **options
+        As ``replay`` takes them; choices that a server does not have are left out for it.
+
+    Returns
+    -------
+    Comparison
+        With ``to_frame``, ``plot`` and ``save``; ``print`` shows the tables.
+
+    Raises
+    ------
+    InputError
+        As ``replay``. A server that cannot run, for want of memory for instance, is one of the
+        ``obstacles`` instead.
+
+    Examples
+    --------
+    >>> import hardwire as hw
+    >>> both = hw.compare("azure-conv", servers=["hc1x10", "vllm-h100"], adapters=8, requests=100)
+    >>> both.to_frame()[["server", "completed"]]
+          server  completed
+    0     hc1x10        100
+    1  vllm-h100        100
+    """
+    if isinstance(servers, str) or not isinstance(servers, Sequence) or not servers:
+        raise InputError(f"servers: a list of at least one server is expected, not {servers!r:.80}")
+    setup, opened = _setup(source, servers, options)
+    return Comparison.of(comparing.compare(setup, opened))
+
+
+def _setup(
+    source: Named, servers: Sequence[ServerLike], options: Mapping[str, Any]
+) -> tuple[replaying.Setup, list[replaying.ServerOrName]]:
+    """The options as the rooms take them, for the first server; and all servers."""
+    opened: list[replaying.ServerOrName] = [
+        one if isinstance(one, Server | BatchServer) else text_of("server", one, "a Server")
+        for one in servers
+    ]
+    for name in options:
+        if name not in ReplayOptions.__annotations__:
+            hint = did_you_mean(name, ReplayOptions.__annotations__)
+            raise InputError(f"{name}: no such argument{hint}")
+    values = {name: value for name, value in options.items() if value is not None}
+    adapters, slo, rates = (values.get(name) for name in ("adapters", "slo", "adapter_rates"))
+    if isinstance(adapters, Integral):
+        values["adapters"] = str(adapters)
+    elif adapters is not None:
+        values["adapters"] = text_of("adapters", adapters, "a number")
+    if (clients := values.get("client_rates")) is not None:
+        values["client_rates"] = text_of("client_rates", clients, "its text")
+    if isinstance(slo, str):
+        values["slo"] = parse_slo(slo)
+    if isinstance(rates, str):
+        values["adapter_rates"] = parse_rates(rates)
+    first = opened[0] if isinstance(opened[0], str) else opened[0].name
+    source_ = text_of("source", source, "its text")
+    return replaying.Setup.from_options({"source": source_, "server": first, **values}), opened
+
+
+def _summaries(replays: Sequence[replaying.Replay]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415
+
+    numbers = [{k: v for k, v in one.summary.items() if k != "definitions"} for one in replays]
+    return pd.json_normalize(numbers)

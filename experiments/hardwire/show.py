@@ -1,0 +1,148 @@
+"""How an answer shows itself: in a notebook, as text, as a frame, a figure, files, and a page."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hardwire.models.errors import InputError
+from hardwire.resolve import Named, folder_of, in_python_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+
+T = TypeVar("T")
+
+WIDTH = 110
+"""Columns, as in a pipe."""
+
+# The page's own foreground and background, so that light and dark themes both hold; signal colours
+# of a middle lightness, which read on either.
+_PRE = (
+    '<pre style="white-space:pre;overflow-x:auto;line-height:1.25;'
+    "font-family:Menlo,'DejaVu Sans Mono',Consolas,'Courier New',monospace\">{code}</pre>"
+)
+_NORMAL = [
+    (90, 90, 90), (208, 56, 56), (30, 140, 70), (178, 125, 10),
+    (50, 110, 200), (160, 80, 170), (20, 135, 150), (140, 140, 140),
+]  # fmt: skip
+_BRIGHT = [(128, 128, 128), *_NORMAL[1:7], (160, 160, 160)]
+
+
+class Shown:
+    """A record that is an answer.
+
+    The rooms compute records and do not know how these look; each class of answers here *is* one of
+    their records, with its tables, frames, figures and files.
+    """
+
+    @classmethod
+    def of(cls: type[T], record: Any, **more: Any) -> T:
+        """The answer that a room's record is."""
+        values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+        return cls(**values, **more)
+
+    @abstractmethod
+    def tables(self) -> RenderableType:
+        """The tables that the command prints."""
+
+    @abstractmethod
+    def to_frame(self) -> pd.DataFrame:
+        """The numbers."""
+
+    def _repr_html_(self) -> str:
+        return html(self.tables())
+
+    def __str__(self) -> str:
+        return text(self.tables())
+
+
+def picture(figure: Figure) -> Figure:
+    """A figure that a notebook shows: by itself one does only where pyplot has drawn before."""
+    setattr(figure, "_repr_png_", partial(_png, figure))  # noqa: B010 - a hook, no attribute
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()
+
+
+def chosen(argument: str, value: str, offered: Mapping[str, Callable[[], T]]) -> T:
+    """What one of several names stands for.
+
+    Raises
+    ------
+    InputError
+        If it is none of them.
+    """
+    if value not in offered:
+        raise InputError(f"{argument}: '{value}' is not one of {', '.join(offered)}")
+    return offered[value]()
+
+
+def html(tables: RenderableType) -> str:
+    """Tables as a ``<pre>`` with inline colours."""
+    from rich.console import Console  # noqa: PLC0415 - where something is shown
+    from rich.terminal_theme import TerminalTheme  # noqa: PLC0415
+
+    console = Console(
+        record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True,
+        color_system="truecolor", force_jupyter=False, legacy_windows=False,
+    )  # fmt: skip
+    console.print(tables)
+    theme = TerminalTheme((255, 255, 255), (0, 0, 0), _NORMAL, _BRIGHT)
+    page = console.export_html(theme=theme, inline_styles=True, code_format=_PRE)
+    # What Rich calls the default colour is the page's: black only because a theme has to name one.
+    return page.replace("#000000", "inherit")
+
+
+def text(tables: RenderableType) -> str:
+    """Tables as the command prints them into a pipe."""
+    from rich.console import Console  # noqa: PLC0415
+
+    file = io.StringIO()
+    Console(width=WIDTH, file=file, highlight=False, force_jupyter=False).print(tables)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+@in_python_words
+def report(folder: Named, output: Named | None = None) -> Path:
+    """Write one HTML page of a saved folder: verdict, figures, tables, configuration, sources.
+
+    Parameters
+    ----------
+    folder : str or path
+        What ``save`` of a result, or ``hardwire … --save``, has written.
+    output : str or path, optional
+        The file to write, by default ``report.html`` in the folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The file written.
+
+    Raises
+    ------
+    InputError
+        If the folder holds nothing to report on, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import hardwire as hw
+    >>> written = hw.run("hc1", prompt=64, output=32).save("out")
+    >>> hw.report("out").name
+    'report.html'
+    """
+    from hardwire.experiments.report.build import write_report  # noqa: PLC0415
+
+    target = None if output is None else folder_of("output", output)
+    return write_report(folder_of("folder", folder), target)
