@@ -21,14 +21,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+import hardwire as hw
 from hardwire.experiments.shared.style import COLORS, OPERATION_NAMES, STYLE
-from hardwire.models import Chip, LanguageModel
-from hardwire.simulator import draw_chips, predict
+from hardwire.simulator import draw_chips
 
 plt.rcParams.update(STYLE)
-chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
+chip = hw.Chip.open("hc1")
+layers = hw.LanguageModel.open(chip.model).layers
 LOAD = {"prompt": 1024, "output": 1024}
-filed = predict(chip, model, **LOAD)
+filed = hw.predict(chip, **LOAD)
 
 # %% [markdown]
 # ## It depends on the context
@@ -38,7 +39,7 @@ filed = predict(chip, model, **LOAD)
 
 # %%
 context = np.arange(64, 7169, 16)
-steps = predict(chip, model, prompt=context - 1, output=2)
+steps = hw.predict(chip, prompt=context - 1, output=2)
 names = ["rom", "norms_activations", "lm_head_sampling", "attention"]
 parts = [1e6 * np.broadcast_to(steps.breakdown_s[name], context.shape) for name in names]
 
@@ -74,7 +75,7 @@ twice = {
 }  # fmt: skip
 rows = []
 for name, settings in twice.items():
-    one = predict(chip.with_values(settings), model, **LOAD)
+    one = hw.predict(chip, settings=settings, **LOAD)
     rows.append(
         {
             "doubled": name,
@@ -93,7 +94,7 @@ gains.style.format({"rate": "{:+.1%}", "area, mm²": "{:+.1f}", "power, W": "{:+
 # with the measured rate; in each of them we ask for the shares of a token's time.
 
 # %%
-drawn = predict(draw_chips(chip), model, **LOAD)
+drawn = hw.predict(draw_chips(chip), **LOAD)
 shares = {
     OPERATION_NAMES[name]: np.percentile(drawn.breakdown_s[name] / drawn.token_s, [5, 50, 95])
     for name in names
@@ -106,7 +107,7 @@ pd.DataFrame(shares, index=["5 %", "median", "95 %"]).T.style.format("{:.1%}")
 # %%
 first, second = gains.index[:2]
 rom_first = np.mean(drawn.breakdown_s["rom"] > drawn.breakdown_s["attention"])
-fill = chip.datapath.fill_cycles / (chip.datapath.clock_ghz * 1e3) * 4 * model.layers
+fill = chip.datapath.fill_cycles / (chip.datapath.clock_ghz * 1e3) * 4 * layers
 print(
     f"At 1,024 + 1,024 tokens the ROM matrices limit HC1, in {rom_first:.0%} of the chips that "
     f"agree with the measured rate; beyond {crossing:,} tokens of context attention does.\n"

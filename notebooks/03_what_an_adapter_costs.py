@@ -21,13 +21,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+import hardwire as hw
 from hardwire.experiments.shared.style import COLORS, STYLE
 from hardwire.experiments.sweep import Design, evaluate
-from hardwire.models import Adapter, Chip, LanguageModel
-from hardwire.simulator import draw_chips, free_rank, predict, swap_latency
+from hardwire.simulator import draw_chips, free_rank, swap_latency
 
 plt.rcParams.update(STYLE)
-chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
+chip, model = hw.Chip.open("hc1"), hw.LanguageModel.open("llama-3.1-8b")
 base = Design.open("hc1")
 ranks = np.arange(1, int(chip.formats.max_rank) + 1)
 TARGETS = ("qv", "attention", "mlp", "all-linear")
@@ -42,9 +42,9 @@ TARGETS = ("qv", "attention", "mlp", "all-linear")
 alone = evaluate(base, {}, ("token_s",))["token_s"][0]
 drawn = draw_chips(chip)
 load = {"prompt": 1024, "output": 1024}
-drawn_alone = predict(drawn, model, **load).token_s
-shapes = [Adapter.from_shape(f"r{rank}:all-linear", model) for rank in ranks]
-kept = [drawn_alone / predict(drawn, model, adapter=one, **load).token_s for one in shapes]
+drawn_alone = hw.predict(drawn, **load).token_s
+shapes = [f"r{rank}:all-linear" for rank in ranks]
+kept = [drawn_alone / hw.predict(drawn, adapter=one, **load).token_s for one in shapes]
 figure, axes = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
 colors = [COLORS[name] for name in ("norms_activations", "attention", "lm_head_sampling", "rom")]
 for targets, color in zip(TARGETS, colors, strict=True):
@@ -67,7 +67,7 @@ plt.show()
 rows = []
 for targets in TARGETS:
     for fmt in ("int8", "int4"):
-        shape = Adapter.from_shape(f"r16:{targets}:{fmt}", model)
+        shape = hw.Adapter.from_shape(f"r16:{targets}:{fmt}", model)
         free = free_rank(chip, model, shape.targets, fmt)
         low, high = np.percentile(free_rank(drawn, model, shape.targets, fmt), [5, 95])
         size = evaluate(
@@ -87,7 +87,7 @@ table.style.format({"rank 16, MiB": "{:.1f}"})
 # %%
 rows = []
 for rank in (8, 16, 32, 64):
-    adapter = Adapter.from_shape(f"r{rank}:all-linear", model)
+    adapter = hw.Adapter.from_shape(f"r{rank}:all-linear", model)
     swap = swap_latency(chip, model, adapter)
     step = evaluate(base, {"adapter.rank": rank}, ("token_s",))["token_s"][0]
     rows.append(

@@ -20,13 +20,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+import hardwire as hw
 from hardwire.experiments.shared.style import COLORS, STYLE
-from hardwire.models import Chip, LanguageModel
-from hardwire.simulator import draw_chips, predict, run
+from hardwire.simulator import draw_chips
 
 plt.rcParams.update(STYLE)
-model = LanguageModel.open("llama-3.1-8b")
-serial = Chip.open("hc1")
+serial = hw.Chip.open("hc1")
 pipelined = serial.with_values({"datapath.issue": "pipelined"})
 LOAD = {"prompt": 1024, "output": 1024}
 
@@ -39,7 +38,7 @@ LOAD = {"prompt": 1024, "output": 1024}
 rows = []
 for users in (1, 2, 3):
     for chip in (serial, pipelined):
-        result = run(chip, model, users=users, **LOAD)
+        result = hw.run(chip, users=users, **LOAD)
         rows.append(
             {
                 "users": users,
@@ -70,7 +69,7 @@ users = np.arange(1, 65)
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.5), layout="constrained")
 curves = {}
 for chip, color in ((serial, COLORS["rom"]), (pipelined, COLORS["attention"])):
-    found = predict(chip, model, users=users, **LOAD)
+    found = hw.predict(chip, users=users, **LOAD)
     curves[chip.datapath.issue] = found
     name = chip.datapath.issue
     left.plot(users, found.decode_tokens_per_s_chip / 1e3, color=color, linewidth=2, label=name)
@@ -94,7 +93,7 @@ plt.show()
 drawn_serial, drawn_pipelined = draw_chips(serial), draw_chips(pipelined)
 ttft = {}
 for name, chip in (("serial", drawn_serial), ("pipelined", drawn_pipelined)):
-    ttft[name] = 1e3 * predict(chip, model, **LOAD).ttft_s
+    ttft[name] = 1e3 * hw.predict(chip, **LOAD).ttft_s
     low, middle, high = np.percentile(ttft[name], [5, 50, 95])
     print(f"{name:10} first token after {middle:6.2f} ms ({low:.2f} … {high:.2f})")
 
@@ -102,7 +101,7 @@ for name, chip in (("serial", drawn_serial), ("pipelined", drawn_pipelined)):
 # ## Answer
 
 # %%
-one = run(pipelined, model, users=1, **LOAD)
+one = hw.run(pipelined, users=1, **LOAD)
 interval_s = one.critical_cycles / (pipelined.datapath.clock_ghz * 1e9)
 rate = curves["pipelined"].decode_tokens_per_s_chip
 throttle = curves["pipelined"].power.throttle

@@ -23,27 +23,20 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
+import hardwire as hw
 from hardwire.experiments.shared.style import COLORS, STYLE
-from hardwire.models import LanguageModel
-from hardwire.simulator.serving.load.adapters import AdapterSet
-from hardwire.simulator.serving.load.popularity import Uniform, assign_adapters
-from hardwire.simulator.serving.load.synthetic import make_workload
-from hardwire.simulator.serving.metrics import Slo, summarize
-from hardwire.simulator.serving.policies.policy import Policy
-from hardwire.simulator.serving.replay import open_server, replay
 
 plt.rcParams.update(STYLE)
-model = LanguageModel.open("llama-3.1-8b")
-RATE, SLO, GOOD = 5.5, Slo(ttft_s=0.5, tpot_s=0.05), 0.99
+RATE, SLO, GOOD = 5.5, {"ttft": 0.5, "tpot": 0.05}, 0.99
 
 
-def serve(server, adapters, rate=RATE, slots=None, requests=1200):
+def serve(server, adapters, rate=RATE, slots=None):
     """The numbers of one replay with so many adapters of rank 16."""
-    load = make_workload("azure-conv", rate=rate, requests=requests, arrivals="poisson", seed=0)
-    offered = AdapterSet.equal(adapters, model, 16)
-    load = assign_adapters(load, offered.names, Uniform(), seed=0)
-    log = replay(open_server(server), load, offered.adapters, Policy(slots=slots))
-    return summarize(load, log, SLO, server=server)
+    done = hw.replay(
+        "azure-conv", server, adapters=adapters, popularity="uniform", rate=rate, requests=1200,
+        arrivals="poisson", slots=slots, slo=SLO,
+    )  # fmt: skip
+    return done.summary
 
 
 # %% [markdown]

@@ -21,13 +21,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+import hardwire as hw
 from hardwire.experiments.shared.style import COLORS, STYLE
 from hardwire.experiments.sweep import Design, evaluate
-from hardwire.models import Adapter, Chip, LanguageModel
-from hardwire.simulator import run
 
 plt.rcParams.update(STYLE)
-chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
+chip = hw.Chip.open("hc1")
 base = Design.open("hc1", {"adapter": "r16:all-linear"})
 METRICS = (
     "decode_tokens_per_s_user", "area_mm2.total", "energy_j_per_token", "power_w",
@@ -124,8 +123,7 @@ table.style.format("{:,.0f}").format("{:.2f}", subset=["mJ/token"])
 # %%
 chosen = dict(border)[int(filed["sram.max_users"])]
 design = chip.with_values({name: values[chosen].item() for name, values in settings.items()})
-adapter = Adapter.from_shape("r16:all-linear", model)
-result = run(design, model, adapter)
+result = hw.run(design, adapter="r16:all-linear")
 low, high = result.interval["adapter_decode_tokens_per_s_user"]
 pd.Series(design.overrides, name="chosen").to_frame().assign(
     filed=[chip.parameters[name].value for name in design.overrides]

@@ -18,15 +18,14 @@
 # states; the red point is the design as set.
 #
 # A slider goes from half the low end to twice the high end of what the chip file believes of the
-# parameter. *As filed* puts all back. All numbers are those of `hardwire.simulator.predict`: closed
-# form, no interval. For intervals and the engines run `hardwire run --set NAME=VALUE`.
+# parameter. *As filed* puts all back. All numbers are those of `hw.predict`: closed form,
+# no interval. For intervals and the engines run `hardwire run --set NAME=VALUE`.
 
 # %%
 from IPython.display import display
 
+import hardwire as hw
 from hardwire.experiments.run.whatif_widget import WhatIf
-from hardwire.models import Chip, LanguageModel
-from hardwire.simulator import predict
 
 display(WhatIf("hc1"))
 
@@ -45,11 +44,11 @@ display(WhatIf("hc1"))
 # The same from code, here with a port twice as wide for the KV cache and multipliers to match:
 
 # %%
-chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
+chip = hw.Chip.open("hc1")
 wider = chip.with_values(
     {"attention.kv_read_bytes_per_cycle": 16384, "attention.macs_per_cycle": 65536}
 )
 for name, design in (("as filed", chip), ("KV port doubled", wider)):
-    found = predict(design, model, prompt=1024, output=1024)
+    found = hw.predict(design, prompt=1024, output=1024)
     rate, area = found.decode_tokens_per_s_user, found.area_mm2["total"]
     print(f"{name:16}{rate:8,.0f} tokens/s{found.power_w:6.0f} W{area:7.0f} mm² of blocks")

@@ -9,6 +9,7 @@ and compares what it prints with the page, so that no page is older than the cod
 from __future__ import annotations
 
 import base64
+import html
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -89,6 +90,8 @@ def _output(name: str, output: Any, pictures: dict[str, bytes]) -> str:
         return f"![Figure {len(pictures)}]({picture})"
     if "application/vnd.jupyter.widget-view+json" in data:
         return WIDGET
+    if data.get("text/html", "").startswith("<pre"):  # tables of text
+        return f"```text\n{plain_text(data['text/html']).strip()}\n```"
     if "text/html" in data:
         return markdown_table(data["text/html"])
     return f"```text\n{data.get('text/plain', '').rstrip()}\n```"
@@ -130,10 +133,16 @@ class _Table(HTMLParser):
             self.rows[row][column] += data.strip()
 
 
-def markdown_table(html: str) -> str:
+def plain_text(markup: str) -> str:
+    """HTML without its tags and without blanks at the ends of lines."""
+    text = html.unescape(re.sub(r"<[^>]+>", "", markup))
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def markdown_table(markup: str) -> str:
     """An HTML table of pandas as a table of Markdown; its rows of headings become one."""
     table = _Table()
-    table.feed(re.sub(r"<style.*?</style>", "", html, flags=re.S))
+    table.feed(re.sub(r"<style.*?</style>", "", markup, flags=re.S))
     width = 1 + max(column for row in table.rows for column in row)
 
     def cells(row: dict[int, str]) -> list[str]:
