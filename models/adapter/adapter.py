@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.models.adapter.base import as_base
+from hardwire.models.adapter.base import Base, as_base
 from hardwire.models.adapter.config import Place, check_rank, placements
 from hardwire.models.adapter.files import refuse_pickle, safetensors_header
 from hardwire.models.adapter.modules import LowRankModule, modules_of, parse_targets, targets_text
@@ -70,7 +70,7 @@ class Adapter:
         )
 
     @classmethod
-    def from_shape(cls, text: str, model: LanguageModel) -> "Adapter":
+    def from_shape(cls, text: str, model: Base) -> "Adapter":
         """Describe an adapter without weights, e.g. ``r16:all-linear:int8``.
 
         Parameters
@@ -78,7 +78,7 @@ class Adapter:
         text : str
             ``rRANK:TARGETS`` or ``rRANK:TARGETS:FORMAT``. TARGETS as in `parse_targets`; FORMAT is
             one of `SRAM_FORMATS`.
-        model : LanguageModel
+        model : LanguageModel, or its name or config.json
 
         Raises
         ------
@@ -87,7 +87,7 @@ class Adapter:
         """
         if not isinstance(text, str):
             raise InputError(f"adapter shape: a text is expected, not {type(text).__name__}")
-        as_base(model)
+        model = as_base(model)
         where = f"adapter shape '{text:.60}'"
         rank_text, *rest = text.strip().lower().split(":")
         digits = rank_text.removeprefix("r")
@@ -110,7 +110,7 @@ class Adapter:
     def from_config(
         cls,
         source: str | os.PathLike[str] | Mapping[str, Any],
-        model: LanguageModel,
+        model: Base,
         name: str | None = None,
     ) -> "Adapter":
         """Describe an adapter by its PEFT configuration alone, without weights.
@@ -119,7 +119,7 @@ class Adapter:
         ----------
         source : path or mapping
             An adapter_config.json or its content.
-        model : LanguageModel
+        model : LanguageModel, or its name or config.json
         name : str, optional
             By default the file's name, or its folder's if it is called adapter_config.json.
 
@@ -129,7 +129,7 @@ class Adapter:
             If the file cannot be read, or the configuration asks for something that a hardwired
             base cannot do or that does not fit the model.
         """
-        as_base(model)
+        model = as_base(model)
         if isinstance(source, Mapping):
             modules = modules_of(placements(source, model, CONFIG), model)
             return cls(name or "adapter", model, modules)
@@ -140,7 +140,7 @@ class Adapter:
         return cls(name or default_name, model, modules_of(places, model))
 
     @classmethod
-    def open(cls, source: str | os.PathLike[str], model: LanguageModel) -> "Adapter":
+    def open(cls, source: str | os.PathLike[str], model: Base) -> "Adapter":
         """Open an adapter with its weights: a PEFT folder or a GGUF adapter file.
 
         Everything is checked here (header, shapes against the model, pairs, finite values), so
@@ -152,7 +152,7 @@ class Adapter:
             If the file cannot be read, is damaged or a pickle, or does not fit the model or a
             hardwired base; the sentence names the file and the field or tensor.
         """
-        as_base(model)
+        model = as_base(model)
         path = Path(name_or_path("adapter", source))
         try:
             is_folder = stat.S_ISDIR(os.stat(path).st_mode)

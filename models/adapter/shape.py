@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter
-from hardwire.models.adapter.base import as_base
+from hardwire.models.adapter.base import Base, as_base
 from hardwire.models.adapter.modules import parse_targets, targets_text
 from hardwire.models.brief import brief, one_line
 from hardwire.models.catalogue import name_or_path
+from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS, LanguageModel
 
 
@@ -38,7 +39,8 @@ class AdapterShape:
     sram_format: str | None = None
 
     def __post_init__(self) -> None:
-        as_base(self.base)
+        if not isinstance(self.base, LanguageModel):
+            raise InputError(f"base: a LanguageModel is expected, not {type(self.base).__name__}")
         if np.any(np.less(self.rank, 1)):
             raise ValueError("the rank of an adapter is at least 1")
         if not self.targets or any(target not in TARGETS for target in self.targets):
@@ -52,7 +54,7 @@ class AdapterShape:
 
     @classmethod
     def of(
-        cls, base: LanguageModel, targets: str, rank: Any, sram_format: str | None = None
+        cls, base: Base, targets: str, rank: Any, sram_format: str | None = None
     ) -> AdapterShape:
         """A shape on targets as a user writes them, such as ``all-linear``.
 
@@ -61,10 +63,10 @@ class AdapterShape:
         InputError
             If a target is unknown.
         """
-        return cls(base, rank, parse_targets(targets, "adapter.targets"), sram_format)
+        return cls(as_base(base), rank, parse_targets(targets, "adapter.targets"), sram_format)
 
     @classmethod
-    def from_text(cls, text: str, model: LanguageModel) -> AdapterShape:
+    def from_text(cls, text: str, model: Base) -> AdapterShape:
         """``r16:all-linear:int8``; raises as ``Adapter.from_shape``."""
         shape = cls.of_adapter(Adapter.from_shape(text, model))
         assert shape is not None  # a shape is regular
@@ -92,7 +94,7 @@ class AdapterShape:
         return self.rank
 
 
-def open_adapter(source: str | os.PathLike[str], model: LanguageModel) -> Adapter | None:
+def open_adapter(source: str | os.PathLike[str], model: Base) -> Adapter | None:
     """The adapter that a user names: a path, a shape or ``none``. A path that exists wins.
 
     Raises

@@ -12,21 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.adapter.base import as_base
+from hardwire.models.adapter.base import Base, as_base
 from hardwire.models.adapter.config import check_rank, placements
 from hardwire.models.adapter.files import encode, safetensors_header
 from hardwire.models.adapter.modules import LowRankModule, modules_of, parse_targets
 from hardwire.models.adapter.stored import CONFIG, WEIGHTS, tensor_shapes
 from hardwire.models.errors import InputError
 from hardwire.models.files import new_folder
-from hardwire.models.language_model import LanguageModel
 
 _FILE_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 def write_adapter(
     out: str | os.PathLike[str],
-    model: LanguageModel,
+    model: Base,
     rank: int,
     targets: str,
     *,
@@ -43,7 +42,7 @@ def write_adapter(
     ----------
     out : path
         Folder to make; it must not exist or be empty, and its parent must exist.
-    model : LanguageModel
+    model : LanguageModel, or its name or config.json
     rank : int
     targets : str
         As in `parse_targets`.
@@ -63,7 +62,7 @@ def write_adapter(
     InputError
         If an argument is invalid or the folder cannot be written. Nothing half-written stays.
     """
-    as_base(model)
+    model = as_base(model)
     chosen = parse_targets(targets, "targets")
     check_rank(rank, model, "rank")
     if dtype not in _FILE_DTYPES:

@@ -60,16 +60,28 @@ def test_a_shape_is_named_as_a_user_writes_it(
     assert AdapterShape.of(LLAMA, targets, rank, fmt).name == name
 
 
-def test_a_name_is_no_model(tmp_path: Any) -> None:
-    name: Any = "llama-3.1-8b"
+def test_a_model_may_be_named(tmp_path: Any) -> None:
+    name = LLAMA.name
+    made = Adapter.from_shape("r4:qv", name)
+    assert made.base == LLAMA and made.parameters == Adapter.from_shape("r4:qv", LLAMA).parameters
+    write_adapter(tmp_path / "new", name, 4, "qv")
+    assert Adapter.open(tmp_path / "new", name).parameters == made.parameters
+    assert AdapterShape.of(name, "qv", 4).base == LLAMA
+    check_base(made, name)
+    with pytest.raises(InputError, match="is no model in the catalogue"):
+        Adapter.from_shape("r16:qv", "llama-3.1-9b")
+
+
+def test_what_is_no_model_is_refused(tmp_path: Any) -> None:
+    thing: Any = 8
     for call in (
-        lambda: Adapter.from_shape("r16:qv", name),
-        lambda: Adapter.from_config({}, name),
-        lambda: Adapter.open(tmp_path, name),
-        lambda: open_adapter("r16:qv", name),
-        lambda: write_adapter(tmp_path / "new", name, 4, "qv"),
-        lambda: AdapterShape.of(name, "qv", 4),
-        lambda: check_base(Adapter.from_shape("r16:qv", LLAMA), name),
+        lambda: Adapter.from_shape("r16:qv", thing),
+        lambda: Adapter.from_config({}, thing),
+        lambda: Adapter.open(tmp_path, thing),
+        lambda: open_adapter("r16:qv", thing),
+        lambda: write_adapter(tmp_path / "new", thing, 4, "qv"),
+        lambda: AdapterShape.of(thing, "qv", 4),
+        lambda: check_base(Adapter.from_shape("r16:qv", LLAMA), thing),
     ):
-        with pytest.raises(InputError, match="model: a LanguageModel is expected, not str"):
+        with pytest.raises(InputError, match="model: a LanguageModel or its name is expected"):
             call()
