@@ -82,7 +82,7 @@ def test_a_gpu_server_may_extend_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("opened", "name", "words"),
     [
-        (Server.open, "vllm-h100", "vllm-h100.yaml: kind: must be left out, but it is batch"),
+        (Server.open, "vllm-h100", "vllm-h100.yaml: is a GPU server: replays"),
         (BatchServer.open, "hc1x10", "hc1x10.yaml: kind: must be batch, but it is left out"),
     ],
 )

@@ -81,7 +81,7 @@ def test_a_server_opens_from_a_path(tmp_path: Path) -> None:
     ("old", "new", "words"),
     [
         ("title: Two cards\n", "", "mine.yaml: title is missing"),
-        ("title:", "kind: batch\ntitle:", "mine.yaml: kind: must be left out, but it is batch"),
+        ("title:", "kind: batch\ntitle:", "mine.yaml: is a GPU server: replays"),
         ("chip: hc1", "chip: hc9", "mine.yaml: chip: 'hc9' is no chip in the catalogue; did you"),
         ("cards:", "crads:", "mine.yaml: crads is no known parameter; did you mean cards?"),
         ("value: 2,", "value: 0,", "mine.yaml: cards: 0 is out of range (1 to 1024)"),
