@@ -44,6 +44,7 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
     """
     process = chip.process
     engines = 1 if chip.datapath.layers == "shared" else model.layers
+    side_paths = engines * len(layer_matrices(model)) + (chip.lora.head == "present")
     full_adder = process.adder_transistors_per_bit
     memories = 2 if chip.attention.kv_memories == "separate" else 1
     mac = process.mac_int8_transistors
@@ -52,7 +53,7 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
         "sram": chip.sram.capacity_mib * BYTES_PER_MIB * 8 * process.sram_transistors_per_bit,
         "matrix adders": _accumulators(chip, model) * chip.rom.accumulator_bits * full_adder,
         "attention": engines * memories * chip.attention.macs_per_cycle * mac,
-        "lora": engines * len(layer_matrices(model)) * chip.lora.macs_per_cycle * mac,
+        "lora": side_paths * chip.lora.macs_per_cycle * mac,
         # Two norms, RoPE and the activation of a layer are separate units, plus the final norm.
         "vector units": (engines * 4 + 1) * chip.datapath.vector_lanes * process.fp16_transistors,
         # A comparator per scanned logit, kept in a sorted list of eight.

@@ -103,12 +103,17 @@ class Attention:
 
 @dataclass(frozen=True)
 class Lora:
-    """The low-rank side path of a ROM matrix group."""
+    """The low-rank side path of a ROM matrix group, and of the LM head on chips that have one."""
 
     order: Any = choice(("parallel", "sequential"), "beside the base pass, or after it")
     read_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 24, "adapter SRAM read per side path")
     macs_per_cycle: Any = count("/cycle", 1, 1 << 24, "multiply-accumulates per side path")
     switch_cycles: Any = count("cycles", 1, 1e9, "to point at another resident adapter")
+    head: Any = choice(
+        ("absent", "present"),
+        "a side path beside the LM head, as wide as the others, or none; absent if not given",
+        default="absent",
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,12 @@ from hardwire.models.files import complaint, read_json_object
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of one decoder layer, in the order in which a token meets them."""
+
+HEAD = "lm_head"
+"""The linear layer behind the last decoder layer, beside which only some chips have a side path."""
+
+ADAPTABLE = (*TARGETS, HEAD)
+"""The linear layers that LoRA can change, in the order in which a token meets them."""
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """The Hugging Face ``model_type`` values that are modelled."""
@@ -53,6 +59,8 @@ _FOREIGN_KEYS = {
 
 def module_path(layer: int, target: str) -> str:
     """Return the Hugging Face path of a linear layer, e.g. ``model.layers.3.mlp.up_proj``."""
+    if target == HEAD:
+        return HEAD
     block = "self_attn" if target in TARGETS[:4] else "mlp"
     return f"model.layers.{layer}.{block}.{target}"
 
@@ -234,7 +242,7 @@ class LanguageModel:
         return _build(config, where, name or default_name)
 
     def linear_shape(self, target: str) -> tuple[int, int]:
-        """Return ``(out_features, in_features)`` of one of `TARGETS`."""
+        """Return ``(out_features, in_features)`` of one of `ADAPTABLE`."""
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return {
             "q_proj": (q, self.hidden),
@@ -244,7 +252,17 @@ class LanguageModel:
             "gate_proj": (self.intermediate, self.hidden),
             "up_proj": (self.intermediate, self.hidden),
             "down_proj": (self.hidden, self.intermediate),
+            HEAD: (self.vocab, self.hidden),
         }[target]
+
+    def places(self, targets: Collection[str] = ADAPTABLE) -> list[tuple[int, str]]:
+        """Return layer and target of the linear layers that are called so, in a token's order.
+
+        The LM head counts as what comes behind the last layer: its number is ``layers``.
+        """
+        chosen = [target for target in TARGETS if target in targets]
+        found = [(layer, target) for layer in range(self.layers) for target in chosen]
+        return [*found, (self.layers, HEAD)] if HEAD in targets else found
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Return name and shape of every tensor of the checkpoint, as Hugging Face stores it."""

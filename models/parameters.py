@@ -101,10 +101,10 @@ def one_of(unit: str, numbers: tuple[int, ...], meaning: str) -> Any:
     return dataclasses.field(metadata={"quantity": spec})
 
 
-def choice(options: tuple[str, ...], meaning: str) -> Any:
+def choice(options: tuple[str, ...], meaning: str, *, default: Any = dataclasses.MISSING) -> Any:
     """Declare a field that takes one of a few words."""
     spec = Quantity("", 0, 0, meaning, choices=options)
-    return dataclasses.field(metadata={"quantity": spec})
+    return dataclasses.field(default=default, metadata={"quantity": spec})
 
 
 def quantities(section: type) -> dict[str, Quantity]:

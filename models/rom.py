@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardwire.models.language_model import LanguageModel
+from hardwire.models.language_model import HEAD, LanguageModel
 
 
 @dataclass(frozen=True)
 class RomMatrix:
     """Matrices that share one broadcast of their input.
 
-    ``targets`` are the PEFT names of the linear layers inside, in the order of their outputs;
-    empty for the LM head, beside which there is no low-rank path.
+    ``targets`` are the PEFT names of the linear layers inside, in the order of their outputs.
     """
 
     name: str
     in_features: int
     out_features: int
-    targets: tuple[str, ...] = ()
+    targets: tuple[str, ...]
 
     @property
     def weights(self) -> int:
@@ -39,4 +38,4 @@ def layer_matrices(model: LanguageModel) -> tuple[RomMatrix, ...]:
 
 def head_matrix(model: LanguageModel) -> RomMatrix:
     """The LM head."""
-    return RomMatrix("lm_head", model.hidden, model.vocab)
+    return RomMatrix(HEAD, model.hidden, model.vocab, (HEAD,))

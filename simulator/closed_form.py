@@ -22,7 +22,7 @@ from hardwire.models.area import area, transistors
 from hardwire.models.brief import brief, one_line
 from hardwire.models.chip import Chip
 from hardwire.models.cost import die_cost_usd, usd_per_million_tokens
-from hardwire.models.energy import Activity, PowerReport, power, static_power
+from hardwire.models.energy import PowerReport, power, static_power
 from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.datapath import side_cycles, side_work
 from hardwire.simulator.timing import Reading, Timing, TokenTiming, joined, rate
@@ -171,7 +171,7 @@ class ClosedForms:
         self, token: TokenTiming, context: Any, tokens_per_s: Any, *, sampled: bool = True
     ) -> PowerReport:
         """Power of tokens that follow each other; an adapter's weights are read once for each."""
-        activity = Activity(context, token.work.macs, token.work.bytes, sampled)
+        activity = token.activity(context, sampled=sampled)
         timing = self.timing
         return power(timing.chip, timing.model, activity, tokens_per_s, self.static_w)
 
@@ -219,11 +219,12 @@ def free_rank(
     if chip.lora.order == "sequential":
         return np.zeros(np.broadcast(chip.datapath.lanes, top).shape)[()]
     timing = timing or Timing.of(chip, model)
-    stages = [stage for stage in timing.tokens[0].stages.layer if stage.matrix is not None]
+    stages = timing.tokens[0].stages
+    beside = [stage for stage in (*stages.layer, *stages.head) if stage.matrix is not None]
 
     def free(rank: Any) -> Any:
         fits: Any = True
-        for stage in stages:
+        for stage in beside:
             assert stage.matrix is not None
             ranks = [rank if target in targets else 0 for target in stage.matrix.targets]
             side = side_cycles(chip, *side_work(model, stage.matrix, ranks, fmt))

@@ -21,7 +21,7 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
-from hardwire.models.language_model import LanguageModel
+from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
 
 OPERATIONS = ("rom", "attention", "lora", "norms_activations", "lm_head_sampling")
@@ -101,7 +101,8 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
             # Outputs without a limit, as some designs of an array may have, are one group.
             groups = ceil_div(matrix.out_features, path.outputs_per_pass)
             cycles = cycles * np.maximum(groups, 1)
-        beside = matrix if matrix.targets else None
+        has_side_path = operation == "rom" or chip.lora.head == "present"
+        beside = matrix if has_side_path else None
         return Stage(matrix.name, operation, "rom", cycles + fill, matrix=beside)
 
     def norm(name: str, operation: str = "norms_activations") -> Stage:
@@ -166,7 +167,7 @@ def adapter_format(chip: Chip, adapter: Adapter | AdapterShape) -> str:
 
 
 def adapter_layer_bytes(chip: Chip, adapter: Adapter, layers: int) -> list[int]:
-    """SRAM bytes of an adapter, layer by layer."""
+    """SRAM bytes of an adapter, layer by layer; the LM head counts as the one behind the last."""
     slices = [0] * layers
     fmt = adapter_format(chip, adapter)
 
@@ -189,8 +190,12 @@ def shape_bytes(chip: Chip, model: LanguageModel, shape: AdapterShape) -> Any:
     """``adapter_bytes`` of a shape, for a rank or an array of ranks."""
     check_base(shape, model)
     fmt = adapter_format(chip, shape)
-    widths = [width for target in shape.targets for width in model.linear_shape(target)]
-    return model.layers * sum(phase_work(shape.rank, width, fmt).bytes for width in widths)
+
+    def size(target: str) -> Any:
+        return sum(phase_work(shape.rank, width, fmt).bytes for width in model.linear_shape(target))
+
+    in_layer = sum(size(target) for target in shape.targets if target != HEAD)
+    return model.layers * in_layer + (size(HEAD) if HEAD in shape.targets else 0)
 
 
 def side_work(

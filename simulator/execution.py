@@ -140,12 +140,13 @@ def execute(
                 versions[number] = held.version if held else BASE_VERSION
             elif kind == _LAYER:
                 sram.check(row, layer)
-                batch, x = in_flight[number]
-                in_flight[number] = batch, decoder.layer(layer, x, batch)
+                if layer < program.model.layers:
+                    batch, x = in_flight[number]
+                    in_flight[number] = batch, decoder.layer(layer, x, batch)
             else:
-                _, x = in_flight.pop(number)
+                batch, x = in_flight.pop(number)
                 if index >= len(prompts[user]) - 1:
-                    scores = decoder.head(x)[0]
+                    scores = decoder.head(x, batch.adapters)[0]
                     logits[user].append(scores)
                     outputs[user].append(drawn[user].draw(scores))
     finally:
@@ -173,7 +174,9 @@ def _events(
     openings = [(int(program.layer[s]), s) for s in np.flatnonzero(program.layer >= 0)]
     for token, (issued, done) in enumerate(zip(times.issued, times.done, strict=True)):
         events.append((int(issued), _ISSUE, token, 0))
-        events += [(int(times.start[token, s, 0]), _LAYER, token, layer) for layer, s in openings]
+        starts = [(int(times.start[token, s, 0]), layer) for layer, s in openings]
+        # A token inside a prompt does not come to the head.
+        events += [(start, _LAYER, token, layer) for start, layer in starts if start >= 0]
         events.append((int(done), _HEAD, token, 0))
     return sorted(events)
 

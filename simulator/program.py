@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
-from hardwire.models.language_model import LanguageModel
+from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.simulator.datapath import Stage
 from hardwire.simulator.timing import Timing, grown
 
@@ -31,11 +31,13 @@ class TokenProgram:
     rates : (S, 4) int64
         Two pairs numerator, denominator of cycles per context token; 0/1 where none.
     layer : (S,) int32
-        The layer that a stage opens, -1 where it opens none.
+        The layer that a stage opens, -1 where it opens none. A head with a side path is opened as
+        the layer behind the last.
     body_stages : int
         Stages of a prompt token that is not the last of its prompt.
-    ports : (layers, 1 or 2) int32
-        KV memory units of each layer, through which an adapter's slice is written.
+    ports : (layers, or one more, 1 or 2) int32
+        KV memory units of each layer, through which an adapter's slice is written; then those of
+        the adapter memory beside a head with a side path.
     """
 
     timing: Timing
@@ -132,8 +134,13 @@ def build_program(
                 side = [int(kind.side[stage.name]) for kind in kinds]
                 layout.visit_lora(stage, layer, side, after=sequential)
     body = len(layout.stages)
-    for stage in stages.head:
+    for position, stage in enumerate(stages.head):
         layout.visit(stage)
+        if position == 0 and tokens[0].head_side:
+            layout.opens_head(model.layers)
+        if stage.name in tokens[0].head_side:
+            side = [int(token.head_side[stage.name]) for token in tokens]
+            layout.visit_lora(stage, -1, side, after=sequential)
     return TokenProgram(
         timing=timing,
         adapters=tuple(adapters),
@@ -147,7 +154,7 @@ def build_program(
         rates=np.array(layout.rates, dtype=np.int64),
         layer=np.array(layout.layer, dtype=np.int32),
         body_stages=body,
-        ports=np.array(layout.ports, dtype=np.int32).reshape(model.layers, -1),
+        ports=np.array(layout.ports, dtype=np.int32).reshape(-1, len(stages.attention)),
         serial=(issue or chip.datapath.issue) == "serial",
         distinct=not tokens[0].shared,
         clock_hz=float(timing.hz),
@@ -181,6 +188,18 @@ class _Layout:
         self.layer[-1] = layer if opens_layer else -1
         if stage.operation == "attention":
             self.ports.append(self.main_unit[-1])
+
+    def opens_head(self, number: int) -> None:
+        """Let the stage just visited wait for the head's slice, which has a memory of its own.
+
+        Where layers share their units, it lies in the one memory that they share.
+        """
+        self.layer[-1] = number
+        memories = len(self.ports) // number
+        own = self.ports[-memories:]
+        if not self.shared:
+            own = [self.units.setdefault(f"sram.{HEAD}", len(self.units))] * memories
+        self.ports += own
 
     def visit_lora(self, stage: Stage, layer: int, cycles: list[int], *, after: bool) -> None:
         """Put the low-rank product of a ROM stage beside it, or behind it as its own stage."""

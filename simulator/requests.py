@@ -76,8 +76,9 @@ class Bursts:
     arrival, cycles : (B,) int64
         When a burst is complete in the layer's staging buffer; how long its write holds a port.
     port, load, layer : (B,) int32
-    remaining : (loads, layers) int64
-        Bursts of each slice; 0 where an adapter has nothing in a layer.
+    remaining : (loads, layers, or one more) int64
+        Bursts of each slice; 0 where an adapter has nothing in a layer. The last is the LM head's
+        on a chip with a side path there.
     """
 
     arrival: np.ndarray
@@ -94,8 +95,8 @@ def schedule_bursts(program: TokenProgram, loads: Sequence[AdapterLoad]) -> Burs
     A load waits for the link until the one before it has been sent. Slices go layer by layer,
     the bursts of a slice in turn to the KV memories of its layer.
     """
-    chip, layers = program.chip, program.model.layers
-    ports = program.ports.shape[1]
+    chip = program.chip
+    layers, ports = program.ports.shape
     seen = [load.adapter for load in loads]
     if len(set(seen)) != len(seen):
         raise ValueError("an adapter can be loaded once in a run")
@@ -142,7 +143,7 @@ class Timeline:
         Start on the first unit; end on the last.
     start, end : (T, S, 2) int64 or None
         Every visit (main, side), -1 where there is none; recorded on demand.
-    slice_done : (loads, layers) int64
+    slice_done : (loads, layers, or one more) int64
         When a layer's slice was written, -1 for an empty slice.
     load_done : (loads,) int64
     burst_start : (B,) int64

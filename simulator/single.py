@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.adapter.base import check_base
+from hardwire.models.adapter.base import check_base, head_obstacle
 from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
@@ -291,6 +291,8 @@ def check_fit(
 def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str | None:
     """Why an adapter cannot be used on a chip at all, or None."""
     check_base(adapter, model)
+    if obstacle := head_obstacle(chip, adapter.targets):
+        return obstacle
     if adapter.max_rank > chip.formats.max_rank:
         return (
             f"rank {adapter.max_rank} exceeds what {chip.name} takes "

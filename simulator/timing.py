@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from hardwire.kernels.lowrank.lowrank import Work
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.adapter.base import check_base
+from hardwire.models.adapter.base import check_base, head_obstacle
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
-from hardwire.models.language_model import LanguageModel
+from hardwire.models.energy import Activity
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.rom import layer_matrices
 from hardwire.simulator.datapath import (
     OPERATIONS,
@@ -92,7 +94,9 @@ class TokenTiming:
     stages : what the token visits.
     kinds : of layers, by what the adapter puts beside their stages.
     kind_of : (layers,) int64, the kind of each layer.
-    work : what the side paths multiply and read for the token.
+    head_side : cycles of the side path by the name of the head's stage that it belongs to; empty
+        where the chip has none there.
+    work, head_work : what the side paths in the layers, and at the head, multiply and read.
     fixed : cycles by operation (see ``OPERATIONS``), those of attention left out.
     sequential : a low-rank product is a stage of its own behind the ROM stage, not beside it.
     shared : layers share their units.
@@ -101,7 +105,9 @@ class TokenTiming:
     stages: TokenStages
     kinds: tuple[LayerKind, ...]
     kind_of: NDArray[np.int64]
+    head_side: dict[str, Any]
     work: Work
+    head_work: Work
     fixed: dict[str, Any]
     sequential: bool
     shared: bool
@@ -113,7 +119,19 @@ class TokenTiming:
     @property
     def head(self) -> Any:
         """Cycles of what turns the last layer's output into a token."""
-        return sum(stage.cycles for stage in self.stages.head)
+        return sum(part for stage in self.stages.head for part in self.parts(stage, self.head_side))
+
+    def parts(self, stage: Stage, side: dict[str, Any]) -> tuple[Any, ...]:
+        """Cycles of what follows each other in a stage: of both its branches, or of each."""
+        if stage.name not in side:
+            return (stage.cycles,)
+        branches = stage.cycles, side[stage.name]
+        return branches if self.sequential else (joined(*branches),)
+
+    def activity(self, context: Any, *, sampled: bool) -> Activity:
+        """What the token makes the chip do; a side path reads its weights once for each token."""
+        work = self.work + self.head_work if sampled else self.work
+        return Activity(context, work.macs, work.bytes, sampled)
 
     def by_operation(self, attention: Reading) -> dict[str, Any]:
         """Cycles of the token with the chip to itself, by operation (see ``OPERATIONS``).
@@ -150,6 +168,8 @@ class TokenTiming:
                     visit("lora", stage, kind.side[stage.name], kind.layers)
         for stage in () if inside_prompt else self.stages.head:
             visit(stage.unit, stage, stage.cycles, 1)
+            if stage.name in self.head_side:
+                visit("lora", stage, self.head_side[stage.name], 1)
         return busy
 
 
@@ -180,7 +200,17 @@ class Timing:
         Parameters
         ----------
         chip : its numbers may be arrays, shape ``(P,)``, as may be the rank of an adapter's shape.
+
+        Raises
+        ------
+        InputError
+            If an adapter was made for a model of other dimensions, or is on the LM head of a chip
+            that has no side path there.
         """
+        for adapter in adapters:
+            check_base(adapter, model)
+            if obstacle := head_obstacle(chip, adapter.targets):
+                raise InputError(f"{adapter.name}: {obstacle}")
         stages = token_stages(chip, model)
         fixed = _fixed(stages, model.layers)
         tokens = tuple(_token(chip, model, stages, fixed, one) for one in (None, *adapters))
@@ -213,7 +243,7 @@ class Timing:
         whole = np.empty((len(self.tokens), longest + 1), np.int64)
         for row, token in enumerate(self.tokens):
             whole[row] = sum(token.by_operation(at(context)).values())
-        return whole - int(self.tokens[0].head), whole
+        return whole - np.array([[int(token.head)] for token in self.tokens]), whole
 
     def intervals(self, longest: int, *, inside_prompt: bool = False) -> NDArray[np.int64]:
         """Cycles that a token takes of its busiest unit, (A + 1, longest + 1), as ``tables``."""
@@ -241,25 +271,38 @@ def _token(
         check_base(adapter, model)
     fmt = "" if adapter is None else adapter_format(chip, adapter)
     sequential = chip.lora.order == "sequential"
-    roms = [(stage, stage.matrix) for stage in stages.layer if stage.matrix is not None]
+
+    def beside(part: Sequence[Stage], ranks: _Ranks) -> tuple[dict[str, Any], Work, Any]:
+        """Cycles of the side paths of some stages, their work, and what they add to the stages."""
+        roms = [(stage, stage.matrix) for stage in part if stage.matrix is not None]
+        side: dict[str, Any] = {}
+        work, added = Work(0, 0), 0
+        for (stage, matrix), group in zip(roms, ranks, strict=True):
+            down, up = side_work(model, matrix, group, fmt)
+            work = work + down + up
+            side[stage.name] = cycles = side_cycles(chip, down, up)
+            more = cycles if sequential else joined(stage.cycles, cycles) - stage.cycles
+            added = added + more
+        return side, work, added
+
     ranks, kind_of = _ranks_of_layers(adapter, model)
     kinds = []
     work, added = Work(0, 0), 0
     for of_matrix, layers in zip(ranks, np.bincount(kind_of).tolist(), strict=True):
-        side = {}
-        for (stage, matrix), group in zip(roms, of_matrix, strict=True):
-            down, up = side_work(model, matrix, group, fmt)
-            work += Work(layers * (down.macs + up.macs), layers * (down.bytes + up.bytes))
-            side[stage.name] = cycles = side_cycles(chip, down, up)
-            more = cycles if sequential else joined(stage.cycles, cycles) - stage.cycles
-            added = added + layers * more
+        side, done, more = beside(stages.layer, of_matrix)
+        work += Work(layers * done.macs, layers * done.bytes)
+        added = added + layers * more
         kinds.append(LayerKind(layers, side))
+    at_head = _ranks_of_head(adapter, model) if chip.lora.head == "present" else ()
+    head_side, head_work, more = beside(stages.head, at_head)
     return TokenTiming(
         stages=stages,
         kinds=tuple(kinds),
         kind_of=kind_of,
+        head_side=head_side,
         work=work,
-        fixed={**fixed, "lora": added},
+        head_work=head_work,
+        fixed={**fixed, "lora": added + more},
         sequential=sequential,
         shared=chip.datapath.layers == "shared",
     )
@@ -297,3 +340,12 @@ def _ranks_of_layers(
         ranks = tuple(tuple(adapter.rank(layer, t) for t in m.targets) for m in matrices)
         kind_of[layer] = numbers.setdefault(ranks, len(numbers))
     return list(numbers), kind_of
+
+
+def _ranks_of_head(adapter: Adapter | AdapterShape | None, model: LanguageModel) -> _Ranks:
+    """The rank beside the LM head, 0 where there is none."""
+    if adapter is None or HEAD not in adapter.targets:
+        return ((0,),)
+    if isinstance(adapter, AdapterShape):
+        return ((adapter.rank,),)
+    return ((adapter.rank(model.layers, HEAD),),)

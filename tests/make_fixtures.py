@@ -17,7 +17,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE / "kernels")]
 def main() -> None:
     """Compute and write the fixture; an old one is replaced."""
     from reference_logits import reference_logits
-    from small_models import ADAPTERS, MODELS, TOKENS, write_adapter, write_model
+    from small_models import ADAPTERS_OF, MODELS, TOKENS, write_adapter, write_model
 
     logits = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -25,10 +25,9 @@ def main() -> None:
         for name in MODELS:
             model = write_model(folder / name, name)
             logits[name] = reference_logits(folder / name, None, TOKENS)
-            if name in ("llama", "qwen3"):
-                for adapter in ADAPTERS:
-                    path = write_adapter(folder / f"{name}-{adapter}", adapter, model)
-                    logits[f"{name}/{adapter}"] = reference_logits(folder / name, path, TOKENS)
+            for adapter in ADAPTERS_OF.get(name, ()):
+                path = write_adapter(folder / f"{name}-{adapter}", adapter, model)
+                logits[f"{name}/{adapter}"] = reference_logits(folder / name, path, TOKENS)
     out = HERE / "fixtures" / "decoder_logits.npz"
     out.parent.mkdir(exist_ok=True)
     # Every sixth token, the last included, keeps the file small and all positions represented.

@@ -9,7 +9,7 @@ from hardwire.experiments.shared.tables import count, mib, plain_table, text_tab
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import DECLARED, Chip
-from hardwire.models.language_model import LanguageModel
+from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.parameters import read_yaml
 
 
@@ -69,7 +69,7 @@ def adapter_table(
     table = text_table(f"Adapter {adapter.name}", "", "")
     ranks = sorted(adapter.ranks)
     scales = sorted({module.scale for module in adapter.modules})
-    layers = sorted({module.layer for module in adapter.modules})
+    layers = {module.layer for module in adapter.modules if module.target != HEAD}
     table.add_row("For", f"{model.name}, {len(layers)} of {model.layers} layers")
     table.add_row("Targets", ", ".join(adapter.targets))
     table.add_row("Rank", ", ".join(map(str, ranks)))

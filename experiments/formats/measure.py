@@ -35,7 +35,7 @@ from hardwire.kernels.lowrank.formats import FORMATS
 from hardwire.kernels.lowrank.lowrank import LowRankImage, reference
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import TARGETS, LanguageModel, module_path
+from hardwire.models.language_model import HEAD, TARGETS, LanguageModel, module_path
 
 RANKS = (1, 4, 16, 64, 256)
 """Ranks of the random adapters, as far as the model is that wide."""
@@ -63,7 +63,6 @@ very few.
 _PRODUCT_TOKENS = 64  # of the text on which single products are compared, which bounds memory
 _SCALE_TOKENS = 64  # whose entropy sets a random model's logit scale
 _DRAWN_STD = 0.02  # of the matrices of RandomWeights
-_HEAD = (-1, "lm_head")
 
 Place = tuple[int, str]
 Modules = dict[Place, tuple[NDArray[np.float32], NDArray[np.float32], float]]
@@ -337,7 +336,7 @@ def _recorded(decoder: Decoder, text: NDArray[np.int64]) -> tuple[NDArray[np.flo
         own = {target: _Recorder(matrix) for target, matrix in layer.matrices.items()}
         recorders |= {(index, target): recorder for target, recorder in own.items()}
         layers.append(dataclasses.replace(layer, matrices=dict(own)))
-    recorders[_HEAD] = head = _Recorder(plain.head)
+    recorders[decoder.model.layers, HEAD] = head = _Recorder(plain.head)
     decoder.base = dataclasses.replace(plain, layers=tuple(layers), head=head)
     try:
         logits = decoder.logits(text)
@@ -445,7 +444,7 @@ def _alone(image: LowRankImage, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _matrix(decoder: Decoder, place: Place) -> Matrix:
     layer, target = place
-    return decoder.base.head if place == _HEAD else decoder.base.layers[layer].matrices[target]
+    return decoder.base.head if target == HEAD else decoder.base.layers[layer].matrices[target]
 
 
 def _weight_bits(decoder: Decoder) -> float:

@@ -89,13 +89,14 @@ def execute(chip: Chip, model: LanguageModel, adapter: Adapter) -> Execution:
             worst = max(worst, math.sqrt(error_power / power))
     ratios = {target: decibels(signal[target], noise[target]) for target in signal}
     ratios["all"] = decibels(sum(signal.values()), sum(noise.values()))
+    token = Timing.of(chip, model, [adapter]).tokens[1]
     return Execution(
         sram_format=fmt,
         modules=len(adapter.modules),
         sqnr_db=ratios,
         max_relative_error=worst,
         counted=counted,
-        charged=Timing.of(chip, model, [adapter]).tokens[1].work,
+        charged=token.work + token.head_work,
     )
 
 

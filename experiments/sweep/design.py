@@ -17,6 +17,7 @@ from hardwire.experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS
 from hardwire.experiments.sweep.metrics import AREA_BLOCKS, CLOSED_FORM, HEADLINE
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter
+from hardwire.models.adapter.base import head_obstacle
 from hardwire.models.adapter.modules import parse_targets
 from hardwire.models.adapter.shape import AdapterShape, open_adapter
 from hardwire.models.catalogue import did_you_mean
@@ -73,6 +74,7 @@ OBSTACLES = (
     "the power limit is below what the idle card takes",
     "formats.kv_bits is not one of 4, 8, 16",
     "the replay cannot be set up so",
+    "the adapter is on lm_head, beside which lora.head is absent",
 )
 """Why a design cannot run its load; the first that holds is stated."""
 
@@ -306,6 +308,8 @@ def groups(
 def _closed_form(design: Design, metrics: tuple[str, ...]) -> dict[str, Any]:
     """Metrics of one block of points that differ in numbers only."""
     chip, model, adapter = design.chip, design.model, design.adapter
+    if adapter is not None and head_obstacle(chip, adapter.targets):
+        chip = chip._replaced({"lora.head": "present"})  # what it lacks, its numbers have
     load = {"prompt": design.prompt, "output": design.output, "users": design.users}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         found = predict(chip, model, adapter=adapter, **load)
@@ -357,12 +361,14 @@ def _closed_form(design: Design, metrics: tuple[str, ...]) -> dict[str, Any]:
 def _obstacle(design: Design, free_bytes: Any, throttle: Any) -> Any:
     chip, adapter = design.chip, design.adapter
     rank_too_high = adapter is not None and adapter.max_rank > chip.formats.max_rank
+    no_head_path = adapter is not None and head_obstacle(chip, adapter.targets) is not None
     bits = np.asarray(chip.formats.kv_bits)
     found: Any = np.where(~np.isin(bits, KV_BITS), 5, 0)
     for code, holds in (
         (4, np.equal(throttle, 0)),
         (1, np.less(free_bytes, 0)),
         (2, rank_too_high),
+        (7, no_head_path),
         (3, np.greater(design.prompt + design.output, design.model.max_position)),
     ):
         found = np.where(holds, code, found)

@@ -27,9 +27,10 @@ from hardwire.kernels.lowrank.batch import LowRankBatch
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
+from hardwire.models.adapter.config import Place
 from hardwire.models.errors import InputError
 from hardwire.models.files import read_json_object
-from hardwire.models.language_model import TARGETS, LanguageModel
+from hardwire.models.language_model import HEAD, TARGETS, LanguageModel
 
 _BASE = 0  # owner of the KV pages of tokens without an adapter
 _PREFILL_TOKENS = 256  # of a prompt together, which bounds the memory of their activations
@@ -45,7 +46,11 @@ class ResidentAdapter:
 
     name: str
     version: int
-    images: dict[tuple[int, str], LowRankImage]
+    images: dict[Place, LowRankImage]
+
+
+_Adapters = Sequence[ResidentAdapter | None]
+_Named = Sequence[str | ResidentAdapter | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,10 +220,7 @@ class Decoder:
         del self.adapters[self._resident(name).name]
 
     def begin(
-        self,
-        token_ids: ArrayLike,
-        sequences: Sequence[KVSequence],
-        adapters: Sequence[str | ResidentAdapter | None],
+        self, token_ids: ArrayLike, sequences: Sequence[KVSequence], adapters: _Named
     ) -> tuple[Batch, NDArray[np.float32]]:
         """Give tokens a place in the KV cache and embed them.
 
@@ -300,21 +302,22 @@ class Decoder:
         self._silu_mul(gate, self._linear(index, "up_proj", normed, batch))
         return x + self._linear(index, "down_proj", gate, batch)
 
-    def head(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def head(self, x: NDArray[np.float32], adapters: _Adapters) -> NDArray[np.float32]:
         """Logits (tokens, vocab) from what the last layer gives, (tokens, hidden)."""
-        return self.base.head.apply(self._rms_norm(x, self.base.norm), self.threads)
+        normed = self._rms_norm(x, self.base.norm)
+        logits = self.base.head.apply(normed, self.threads)
+        self._add_low_rank((self.model.layers, HEAD), normed, logits, adapters)
+        return logits
 
     def step(
-        self,
-        token_ids: ArrayLike,
-        sequences: Sequence[KVSequence],
-        adapters: Sequence[str | ResidentAdapter | None],
+        self, token_ids: ArrayLike, sequences: Sequence[KVSequence], adapters: _Named
     ) -> NDArray[np.float32]:
         """Take a batch of tokens through the whole model: logits (tokens, vocab).
 
         Parameters and errors are those of `begin`.
         """
-        return self.head(self._hidden(token_ids, sequences, adapters))
+        batch, x = self._hidden(token_ids, sequences, adapters)
+        return self.head(x, batch.adapters)
 
     def logits(
         self, token_ids: ArrayLike, adapter: str | Path | Adapter | None = None
@@ -343,7 +346,8 @@ class Decoder:
         ids = np.asarray(token_ids)
         resident, sequence = self._choose(adapter), KVSequence()
         try:
-            return np.concatenate([self.head(x) for x in self._prefill(ids, sequence, resident)])
+            parts = self._prefill(ids, sequence, resident)
+            return np.concatenate([self.head(x, [resident] * len(x)) for x in parts])
         finally:
             self.cache.release(sequence)
 
@@ -387,8 +391,8 @@ class Decoder:
                 last = x[-1:]
             while len(tokens) < count:
                 if tokens:
-                    last = self._hidden(tokens[-1:], [sequence], [resident])
-                tokens.append(sampler.draw(self.head(last)[0]))
+                    _, last = self._hidden(tokens[-1:], [sequence], [resident])
+                tokens.append(sampler.draw(self.head(last, [resident])[0]))
         finally:
             self.cache.release(sequence)
         return tokens
@@ -399,18 +403,15 @@ class Decoder:
         """Yield what the last layer gives for each part of a text, which `sequence` then holds."""
         for begin in range(0, max(1, ids.size), _PREFILL_TOKENS):
             part = ids[begin : begin + _PREFILL_TOKENS]
-            yield self._hidden(part, [sequence] * len(part), [adapter] * len(part))
+            yield self._hidden(part, [sequence] * len(part), [adapter] * len(part))[1]
 
     def _hidden(
-        self,
-        token_ids: ArrayLike,
-        sequences: Sequence[KVSequence],
-        adapters: Sequence[str | ResidentAdapter | None],
-    ) -> NDArray[np.float32]:
+        self, token_ids: ArrayLike, sequences: Sequence[KVSequence], adapters: _Named
+    ) -> tuple[Batch, NDArray[np.float32]]:
         batch, x = self.begin(token_ids, sequences, adapters)
         for index in range(self.model.layers):
             x = self.layer(index, x, batch)
-        return x
+        return batch, x
 
     def _linear(
         self, layer: int, target: str, x: NDArray[np.float32], batch: Batch
@@ -419,7 +420,14 @@ class Decoder:
         bias = self.base.layers[layer].biases.get(target)
         if bias is not None:
             y += bias
-        images = [a.images.get((layer, target)) if a else None for a in batch.adapters]
+        self._add_low_rank((layer, target), x, y, batch.adapters)
+        return y
+
+    def _add_low_rank(
+        self, place: Place, x: NDArray[np.float32], y: NDArray[np.float32], adapters: _Adapters
+    ) -> None:
+        """Add to ``y`` (tokens, out) what the adapter of each token has beside a linear layer."""
+        images = [a.images.get(place) if a else None for a in adapters]
         present = list(dict.fromkeys(image for image in images if image is not None))
         if len(images) == 1 and present:
             present[0].apply(x[0], y[0])
@@ -427,7 +435,6 @@ class Decoder:
             index = {image: number for number, image in enumerate(present)}
             chosen = np.array([index[image] if image else -1 for image in images], np.int64)
             LowRankBatch(present).apply(x, y, chosen, self.threads)
-        return y
 
     def _rms_norm(self, x: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
         from hardwire.kernels.decoder.decoder_jit import rms_norm  # noqa: PLC0415

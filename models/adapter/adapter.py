@@ -27,7 +27,7 @@ from hardwire.models.brief import one_line
 from hardwire.models.catalogue import name_or_path
 from hardwire.models.errors import InputError
 from hardwire.models.files import read_json_object, reason
-from hardwire.models.language_model import TARGETS, LanguageModel
+from hardwire.models.language_model import ADAPTABLE, LanguageModel
 
 SRAM_FORMATS = ("float32", "float16", "int8", "int4")
 """Formats that adapter weights can have in SRAM."""
@@ -43,7 +43,7 @@ class Adapter:
     base : LanguageModel
         The model that it was made for.
     modules : tuple of LowRankModule
-        Sorted by layer, then in the order of `hardwire.models.language_model.TARGETS`.
+        In the order of `LanguageModel.places`.
     sram_format : {"float32", "float16", "int8", "int4"} or None
         Format of the weights in SRAM; None leaves it to the chip.
     source : Path or None
@@ -103,7 +103,7 @@ class Adapter:
             raise InputError(
                 f"{where}: the format must be one of {', '.join(SRAM_FORMATS)}, not '{sram_format}'"
             )
-        places = {(layer, t): (rank, 1.0) for layer in range(model.layers) for t in targets}
+        places = dict.fromkeys(model.places(targets), (rank, 1.0))
         return cls(text.strip(), model, modules_of(places, model), sram_format)
 
     @classmethod
@@ -188,9 +188,9 @@ class Adapter:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Targets that are adapted in at least one layer, in the order of `TARGETS`."""
+        """Targets that are adapted in at least one layer, in the order of `ADAPTABLE`."""
         present = {module.target for module in self.modules}
-        return tuple(target for target in TARGETS if target in present)
+        return tuple(target for target in ADAPTABLE if target in present)
 
     def rank(self, layer: int, target: str) -> int:
         """Return the rank beside a linear layer, 0 where it has no adapter."""

@@ -1,18 +1,20 @@
-"""An adapter belongs to the model that it was made for."""
+"""What an adapter wants: the model that it was made for, and side paths of a chip."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Protocol, TypeAlias
 
+from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import LanguageModel
+from hardwire.models.language_model import HEAD, LanguageModel
 
 Base: TypeAlias = LanguageModel | str | os.PathLike[str]
 """A model, or what ``LanguageModel.open`` takes."""
 
 DIMENSIONS = ("hidden", "intermediate", "heads", "kv_heads", "head_dim", "layers")
-"""What shapes the linear layers that adapters change; vocabulary and head are not among them."""
+"""What shapes the linear layers of decoder layers. The vocabulary shapes only the LM head."""
 
 
 class Made(Protocol):
@@ -23,6 +25,9 @@ class Made(Protocol):
 
     @property
     def base(self) -> LanguageModel: ...
+
+    @property
+    def targets(self) -> tuple[str, ...]: ...
 
 
 def as_base(model: Base) -> LanguageModel:
@@ -40,6 +45,16 @@ def as_base(model: Base) -> LanguageModel:
     raise InputError(f"model: a LanguageModel or its name is expected, not {type(model).__name__}")
 
 
+def head_obstacle(chip: Chip, targets: Collection[str]) -> str | None:
+    """Why a chip cannot take an adapter on these targets: LoRA on an LM head without a side path.
+
+    None where it can.
+    """
+    if HEAD not in targets or chip.lora.head == "present":
+        return None
+    return f"has LoRA on {HEAD}, beside which {chip.name} has no side path (lora.head: absent)"
+
+
 def check_base(adapter: Made, model: Base) -> None:
     """Refuse an adapter that was made for a model of other dimensions.
 
@@ -54,7 +69,7 @@ def check_base(adapter: Made, model: Base) -> None:
     if adapter.base is model:
         return
     model = as_base(model)
-    for dimension in DIMENSIONS:
+    for dimension in (*DIMENSIONS, "vocab") if HEAD in adapter.targets else DIMENSIONS:
         made, found = getattr(adapter.base, dimension), getattr(model, dimension)
         if made != found:
             raise InputError(

@@ -14,12 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import complaint
-from hardwire.models.language_model import TARGETS, LanguageModel, module_path
+from hardwire.models.language_model import ADAPTABLE, TARGETS, LanguageModel, module_path
 
 _Number = TypeVar("_Number", int, float)
 
 Place = tuple[int, str]
-"""A linear layer of a model: decoder layer and target."""
+"""A linear layer of a model: decoder layer and target, as in `LanguageModel.places`."""
+
+EMBEDDING_IS_LOOKED_UP = (
+    "the embedding is a look-up of one ROM row, not a product that a side path could run beside"
+)
 
 _IN_ROM = "base weights are fixed in ROM"
 _UNSUPPORTED = {
@@ -39,7 +43,7 @@ _UNSUPPORTED = {
 # These initialisations subtract the adapter's start from the base weights, so the adapter is true
 # only beside a changed base (PEFT can convert it to a plain one when it saves).
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-_OUTSIDE_LAYERS = ("lm_head", "model.embed_tokens")
+_EMBEDDING = "model.embed_tokens"
 # PEFT's default for each of the families that are modelled.
 _DEFAULT_TARGETS = ["q_proj", "v_proj"]
 
@@ -87,7 +91,7 @@ def placements(
     Returns
     -------
     dict
-        ``(rank, scale)`` by ``(layer, target)``, sorted by layer, then in the order of `TARGETS`.
+        ``(rank, scale)`` by ``(layer, target)``, in the order of `LanguageModel.places`.
         The scale is ``alpha / rank``, with rsLoRA ``alpha / sqrt(rank)``.
 
     Raises
@@ -102,12 +106,7 @@ def placements(
         raise InputError(f"{where}: {complaint(error)}") from error
     _refuse_unsupported(fields, where)
     chosen = _Targets(fields, where)
-    places = [
-        (layer, target)
-        for layer in range(model.layers)
-        for target in TARGETS
-        if chosen.contains(module_path(layer, target))
-    ]
+    places = [place for place in model.places() if chosen.contains(module_path(*place))]
     chosen.check_all_known(model, places)
     ranks = _compile_patterns(fields.rank_pattern, f"{where}: rank_pattern")
     alphas = _compile_patterns(fields.alpha_pattern, f"{where}: alpha_pattern")
@@ -200,19 +199,19 @@ class _Targets:
 
     def check_all_known(self, model: LanguageModel, places: list[Place]) -> None:
         field = f"{self.where}: target_modules"
-        for path in _OUTSIDE_LAYERS:
-            if self.targets.fullmatch(path) and not self.excluded.fullmatch(path):
-                raise InputError(f"{field}: includes {path}, which can have no adapter: {_IN_ROM}")
+        if self.targets.fullmatch(_EMBEDDING) and not self.excluded.fullmatch(_EMBEDDING):
+            raise InputError(f"{field}: includes {_EMBEDDING}: {EMBEDDING_IS_LOOKED_UP}")
         # PEFT passes over a listed name that nothing has, as long as another one matches; what is
         # there and no linear layer it refuses.
-        linear = {module_path(layer, t) for layer in range(model.layers) for t in TARGETS}
+        linear = {module_path(*place) for place in model.places()}
         for name in self.listed:
             if any(_ends(name, _names(path)) for path in linear) or (
                 places and not _ends(name, _modules(model))
             ):
                 continue
             raise InputError(
-                f"{field}: '{name}' is no linear layer of {model.name}{did_you_mean(name, TARGETS)}"
+                f"{field}: '{name}' is no linear layer of {model.name}"
+                f"{did_you_mean(name, ADAPTABLE)}"
             )
         for number in self.layers or []:
             if not 0 <= number < model.layers:

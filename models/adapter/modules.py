@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hardwire.models.adapter.config import Place
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import TARGETS, LanguageModel
+from hardwire.models.language_model import ADAPTABLE, HEAD, TARGETS, LanguageModel
 
 _GROUPS = {
     "all-linear": TARGETS,
@@ -22,7 +22,8 @@ _GROUPS = {
 class LowRankModule:
     """The low-rank pair beside one linear layer: ``y = W x + scale * B (A x)``.
 
-    ``A`` is ``(rank, in_features)``, ``B`` is ``(out_features, rank)``.
+    ``A`` is ``(rank, in_features)``, ``B`` is ``(out_features, rank)``. ``layer`` is the decoder
+    layer; the LM head counts as the one behind the last.
     """
 
     layer: int
@@ -50,13 +51,14 @@ def modules_of(
 
 
 def parse_targets(text: str, where: str) -> tuple[str, ...]:
-    """Return the targets that a user means, in the order of `TARGETS`.
+    """Return the targets that a user means, in the order of `ADAPTABLE`.
 
     Parameters
     ----------
     text : str
-        ``all-linear``, ``attention`` (q, k, v, o), ``mlp`` (gate, up, down), ``qv``, or names
-        such as ``q_proj`` joined by ``+`` or ``,``.
+        ``all-linear`` (without the LM head, as in PEFT), ``attention`` (q, k, v, o), ``mlp``
+        (gate, up, down), ``qv``, or names such as ``q_proj`` and ``lm_head``, joined by ``+`` or
+        ``,``.
     where : str
         Begins error messages.
 
@@ -67,16 +69,18 @@ def parse_targets(text: str, where: str) -> tuple[str, ...]:
     """
     chosen: set[str] = set()
     for word in text.lower().replace(",", "+").split("+"):
-        if word not in _GROUPS and word not in TARGETS:
+        if word not in _GROUPS and word not in ADAPTABLE:
             raise InputError(
                 f"{where}: '{word}' is no target; use {', '.join(_GROUPS)} or names such as "
-                f"q_proj+v_proj{did_you_mean(word, (*_GROUPS, *TARGETS))}"
+                f"q_proj+v_proj{did_you_mean(word, (*_GROUPS, *ADAPTABLE))}"
             )
         chosen.update(_GROUPS.get(word, (word,)))
-    return tuple(target for target in TARGETS if target in chosen)
+    return tuple(target for target in ADAPTABLE if target in chosen)
 
 
 def targets_text(targets: tuple[str, ...]) -> str:
     """Return targets as a user writes them: what `parse_targets` reads."""
     names = {group: text for text, group in _GROUPS.items()}
-    return names.get(targets, "+".join(targets))
+    in_layers = tuple(target for target in targets if target != HEAD)
+    text = names.get(in_layers, "+".join(in_layers))
+    return "+".join(filter(None, (text, HEAD if HEAD in targets else "")))

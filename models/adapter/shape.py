@@ -15,12 +15,12 @@ from hardwire.models.adapter.modules import parse_targets, targets_text
 from hardwire.models.brief import brief, one_line
 from hardwire.models.catalogue import name_or_path
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import TARGETS, LanguageModel
+from hardwire.models.language_model import ADAPTABLE, LanguageModel
 
 
 @dataclass(frozen=True)
 class AdapterShape:
-    """LoRA modules of one rank on the same targets of every layer.
+    """LoRA modules of one rank on the same targets of every layer, and perhaps on the LM head.
 
     The closed forms take it in place of an ``Adapter``; unlike one it needs no list of modules,
     and its rank may be an array with one element per design.
@@ -29,7 +29,7 @@ class AdapterShape:
     ----------
     base : the model that it is made for.
     rank : int or integer array, at least 1.
-    targets : in the order of ``hardwire.models.language_model.TARGETS``.
+    targets : in the order of ``hardwire.models.language_model.ADAPTABLE``.
     sram_format : one of ``SRAM_FORMATS``, or None to leave it to the chip.
     """
 
@@ -43,8 +43,8 @@ class AdapterShape:
             raise InputError(f"base: a LanguageModel is expected, not {type(self.base).__name__}")
         if np.any(np.less(self.rank, 1)):
             raise ValueError("the rank of an adapter is at least 1")
-        if not self.targets or any(target not in TARGETS for target in self.targets):
-            raise ValueError(f"targets must be some of {', '.join(TARGETS)}")
+        if not self.targets or any(target not in ADAPTABLE for target in self.targets):
+            raise ValueError(f"targets must be some of {', '.join(ADAPTABLE)}")
         if self.sram_format is not None and self.sram_format not in SRAM_FORMATS:
             raise ValueError(f"the format must be one of {', '.join(SRAM_FORMATS)}")
 
@@ -76,7 +76,7 @@ class AdapterShape:
     def of_adapter(cls, adapter: Adapter) -> AdapterShape | None:
         """The shape of an adapter that has one rank on the same targets of every layer, or None."""
         base, targets = adapter.base, adapter.targets
-        if len(adapter.ranks) != 1 or len(adapter.modules) != base.layers * len(targets):
+        if len(adapter.ranks) != 1 or len(adapter.modules) != len(base.places(targets)):
             return None
         return cls(base, adapter.max_rank, targets, adapter.sram_format)
 

@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.models.adapter.config import Place, check_rank, placements
+from hardwire.models.adapter.config import (
+    EMBEDDING_IS_LOOKED_UP,
+    Place,
+    check_rank,
+    placements,
+)
 from hardwire.models.adapter.files import (
     PICKLE_SUFFIXES,
     StoredTensor,
@@ -23,7 +28,7 @@ from hardwire.models.adapter.files import (
 from hardwire.models.adapter.modules import LowRankModule, modules_of
 from hardwire.models.errors import InputError
 from hardwire.models.files import read_json_object, reason
-from hardwire.models.language_model import TARGETS, LanguageModel, module_path
+from hardwire.models.language_model import HEAD, TARGETS, LanguageModel, module_path
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KEY_PREFIX = "base_model.model."
@@ -121,6 +126,8 @@ def _why_foreign(name: str) -> str:
         return "DoRA rescales base weights, which are fixed in ROM"
     if name.endswith((".bias", "lora_B.bias")):
         return "bias vectors cannot be changed: they are fixed in ROM"
+    if "lora_embedding_" in name:
+        return f"cannot be used here: {EMBEDDING_IS_LOOKED_UP}"
     if "lora_" in name:
         return f"belongs to no module that {CONFIG} targets in this model"
     return "would replace base weights, which are fixed in ROM"
@@ -172,27 +179,27 @@ def read_gguf_adapter(path: Path, model: LanguageModel) -> Stored:
 
     places: dict[Place, tuple[int, float]] = {}
     pairs = {}
-    for layer in range(model.layers):
-        for target in TARGETS:
-            stem = f"blk.{layer}.{_GGUF_MODULES[target]}.weight"
-            names = f"{stem}.lora_a", f"{stem}.lora_b"
-            if not any(name in tensors for name in names):
-                continue
-            a, b = (_pop(tensors, name, path) for name in names)
-            pair = _checked_pair(a, b, model, target)
-            if architecture == "llama" and target in ("q_proj", "k_proj"):
-                heads = model.heads if target == "q_proj" else model.kv_heads
-                pair = Pair(pair.a, pair.b, interleaved_heads=heads)
-            rank = pair.a.shape[0]
-            # llama.cpp takes an alpha of 0 for "no alpha": scale 1.
-            places[layer, target] = rank, (alpha / rank if alpha else 1.0)
-            pairs[layer, target] = pair
+    for layer, target in model.places():
+        stem = "output" if target == HEAD else f"blk.{layer}.{_GGUF_MODULES[target]}"
+        names = f"{stem}.weight.lora_a", f"{stem}.weight.lora_b"
+        if not any(name in tensors for name in names):
+            continue
+        a, b = (_pop(tensors, name, path) for name in names)
+        pair = _checked_pair(a, b, model, target)
+        if architecture == "llama" and target in ("q_proj", "k_proj"):
+            heads = model.heads if target == "q_proj" else model.kv_heads
+            pair = Pair(pair.a, pair.b, interleaved_heads=heads)
+        rank = pair.a.shape[0]
+        # llama.cpp takes an alpha of 0 for "no alpha": scale 1.
+        places[layer, target] = rank, (alpha / rank if alpha else 1.0)
+        pairs[layer, target] = pair
     for name in tensors:
-        what = (
-            "belongs to no linear layer of the model"
-            if name.endswith((".lora_a", ".lora_b"))
-            else "would replace base weights, which are fixed in ROM"
-        )
+        if not name.endswith((".lora_a", ".lora_b")):
+            what = "would replace base weights, which are fixed in ROM"
+        elif name.startswith("token_embd."):
+            what = f"cannot be used here: {EMBEDDING_IS_LOOKED_UP}"
+        else:
+            what = "belongs to no linear layer of the model"
         raise InputError(f"{path}: {shown(name)}: {what}")
     if not places:
         raise InputError(f"{path}: holds no LoRA tensors")

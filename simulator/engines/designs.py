@@ -33,7 +33,7 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.datapath import adapter_format
 from hardwire.simulator.program import build_program
 from hardwire.simulator.requests import Requests
-from hardwire.simulator.timing import Timing, joined, slower
+from hardwire.simulator.timing import Timing, slower
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -169,18 +169,14 @@ def compile_batch(
     token = timing.tokens[-1]
     parts = token.by_operation(lambda stage: stage.cycles)
     spans: dict[str, list[Any]] = {"pre_max": [], "pre_sum": [], "post_max": [], "post_sum": []}
-    attention, head = token.stages.attention, [stage.cycles for stage in token.stages.head]
+    attention = token.stages.attention
+    head = [part for stage in token.stages.head for part in token.parts(stage, token.head_side)]
     for kind in token.kinds:
         for span, stages in (("pre", token.stages.before), ("post", token.stages.behind)):
             slowest: Any = 0
             total: Any = 0
             for stage in stages:
-                cycles = [stage.cycles]
-                if stage.matrix is not None:
-                    side = kind.side[stage.name]
-                    both = [stage.cycles, side]
-                    cycles = both if token.sequential else [joined(*both)]
-                for part in cycles:
+                for part in token.parts(stage, kind.side):
                     slowest, total = np.maximum(slowest, part), total + part
             spans[f"{span}_max"].append(slowest)
             spans[f"{span}_sum"].append(total)

@@ -81,7 +81,10 @@ ADAPTERS: dict[str, dict[str, Any]] = {
         "rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 7},
         "alpha_pattern": {"down_proj": 3, "layers.0.self_attn.v_proj": 1},
     },
+    "lm-head": {"r": 6, "lora_alpha": 9, "target_modules": ["q_proj", "v_proj", "lm_head"]},
 }
+ADAPTERS_OF = {"llama": [*ADAPTERS], "qwen3": [*ADAPTERS], "llama-tied": ["lm-head"]}
+"""The models that are taken with adapters, and with which."""
 TOKENS = np.random.RandomState(0).randint(0, 128, 90)
 
 

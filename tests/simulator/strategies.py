@@ -65,6 +65,7 @@ def chips() -> st.SearchStrategy[Chip]:
         "datapath.layers": st.sampled_from(["distinct", "shared"]),
         "attention.kv_memories": st.sampled_from(["shared", "separate"]),
         "lora.order": st.sampled_from(["parallel", "sequential"]),
+        "lora.head": st.sampled_from(["absent", "present"]),
         "formats.kv_bits": st.sampled_from([4, 8, 16]),
         "link.burst_bytes": st.integers(8, 200),
         "link.bandwidth_gb_per_s": st.floats(0.5, 30),
@@ -72,6 +73,14 @@ def chips() -> st.SearchStrategy[Chip]:
         "datapath.clock_ghz": st.floats(0.5, 2),
     }
     return st.fixed_dictionaries(fields).map(HC1._replaced)
+
+
+def targets(chip: Chip) -> st.SearchStrategy[str]:
+    """What an adapter may be on, on a chip."""
+    names = ["all-linear", "qv", "mlp", "o_proj"]
+    if chip.lora.head == "present":
+        names += ["lm_head", "qv+lm_head", "all-linear+lm_head"]
+    return st.sampled_from(names)
 
 
 @st.composite
@@ -82,12 +91,12 @@ def runs(
     chip, model = draw(chips()), draw(language_models())
     shapes = st.tuples(
         st.integers(1, 4),
-        st.sampled_from(["all-linear", "qv", "mlp", "o_proj"]),
+        targets(chip),
         st.sampled_from(["int8", "int4", "float16"]),
     )
     adapters = [
-        Adapter.from_shape(f"r{rank}:{targets}:{fmt}", model)
-        for rank, targets, fmt in draw(st.lists(shapes, max_size=2))
+        Adapter.from_shape(f"r{rank}:{on}:{fmt}", model)
+        for rank, on, fmt in draw(st.lists(shapes, max_size=2))
     ]
     issue = draw(st.sampled_from(["serial", "pipelined"]))
     program = build_program(chip, model, adapters, issue=issue)

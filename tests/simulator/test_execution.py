@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import HC1, chips, language_models
+from strategies import HC1, chips, language_models, targets
 
 from hardwire.kernels.decoder.decoder import Decoder, ResidentAdapter
 from hardwire.kernels.decoder.kv_cache import Sequence
@@ -39,17 +39,11 @@ def random_images(adapter: Adapter, version: int, fmt: str) -> ResidentAdapter:
 
 @st.composite
 def executions(draw: st.DrawFn) -> tuple:
-    model = draw(language_models())
-    shapes = draw(
-        st.lists(
-            st.tuples(st.integers(1, 4), st.sampled_from(["all-linear", "qv", "mlp"])),
-            min_size=1,
-            max_size=3,
-        )
-    )
-    adapters = [Adapter.from_shape(f"r{rank}:{targets}:int8", model) for rank, targets in shapes]
+    model, chip = draw(language_models()), draw(chips())
+    shapes = draw(st.lists(st.tuples(st.integers(1, 4), targets(chip)), min_size=1, max_size=3))
+    adapters = [Adapter.from_shape(f"r{rank}:{on}:int8", model) for rank, on in shapes]
     program = build_program(
-        draw(chips()), model, adapters, issue=draw(st.sampled_from(["serial", "pipelined"]))
+        chip, model, adapters, issue=draw(st.sampled_from(["serial", "pipelined"]))
     )
     users = draw(st.integers(1, 4))
     seed = draw(st.integers(0, 2**16))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import chips, language_models
+from strategies import chips, language_models, targets
 
 import hardwire.simulator
 from hardwire.models import Adapter, Chip, LanguageModel
@@ -58,18 +58,18 @@ def test_one_rate_decides_whatever_the_context(c: int, n1: int, d1: int, n2: int
 
 
 @st.composite
-def adapters(draw: st.DrawFn, model: LanguageModel) -> Adapter:
+def adapters(draw: st.DrawFn, chip: Chip, model: LanguageModel) -> Adapter:
     """Ranks that may differ from layer to layer, and layers without any."""
-    targets = draw(st.sampled_from(["all-linear", "qv", "mlp", "o_proj"]))
     rank = st.integers(1, min(9, model.hidden, model.heads * model.head_dim))
-    adapter = Adapter.from_shape(f"r{draw(rank)}:{targets}", model)
+    adapter = Adapter.from_shape(f"r{draw(rank)}:{draw(targets(chip))}", model)
+    slices = model.layers + 1  # of the layers and of the LM head
     of_layer = draw(
         st.one_of(
             st.just(None),
-            st.lists(rank | st.just(0), min_size=model.layers, max_size=model.layers).filter(any),
+            st.lists(rank | st.just(0), min_size=slices, max_size=slices),
         )
     )
-    if of_layer is None:
+    if of_layer is None or not any(of_layer[m.layer] for m in adapter.modules):
         return adapter
     modules = (dataclasses.replace(m, rank=of_layer[m.layer] or 1) for m in adapter.modules)
     return dataclasses.replace(adapter, modules=tuple(m for m in modules if of_layer[m.layer]))
@@ -81,7 +81,7 @@ def test_tables_are_the_visits_of_the_reference_added_up(
     data: st.DataObject, chip: Chip, model: LanguageModel
 ) -> None:
     """Whole tokens and their busiest unit, from the program that the reference engine walks."""
-    loaded = [data.draw(adapters(model)) for _ in range(data.draw(st.integers(0, 2)))]
+    loaded = [data.draw(adapters(chip, model)) for _ in range(data.draw(st.integers(0, 2)))]
     timing = Timing.of(chip, model, loaded)
     program = build_program(chip, model, loaded, timing=timing)
     longest = 9

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
-from hardwire.models.energy import Activity, static_power, token_energy
+from hardwire.models.energy import static_power, token_energy
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.program import TokenProgram, build_program
@@ -133,7 +133,7 @@ def _energy(timing: Timing, longest: int, sampled: bool) -> NDArray[np.float64]:
     context = np.arange(longest + 1)
     rows = []
     for token in timing.tokens:
-        activity = Activity(context, token.work.macs, token.work.bytes, sampled)
+        activity = token.activity(context, sampled=sampled)
         blocks = token_energy(timing.chip, timing.model, activity)
         rows.append(np.broadcast_to(sum(blocks.values()), context.shape))
     return np.array(rows, dtype=np.float64)

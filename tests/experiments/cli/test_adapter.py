@@ -22,6 +22,9 @@ def test_adapter_make_and_inspect(hardwire: Shell, tmp_path: Path) -> None:
     assert status == 1 and "no: rank 128 exceeds" in text and "1 to 64" in text
     status, text, _ = hardwire("adapter", "inspect", "r64:all-linear:float32", "--chip", "hc1")
     assert status == 1 and "lack" in text and "MiB" in text
+    status, text, _ = hardwire("adapter", "inspect", "r8:qv+lm_head")
+    assert status == 1 and "beside which hc1 has no side path (lora.head: absent)" in text
+    assert "32 of 32 layers" in text and "v_proj, lm_head" in text
     assert "already exists" in hardwire.refused("adapter", "make", *model, out)
 
 

@@ -32,16 +32,19 @@ def test_execute_counts_what_the_timing_model_charges(hardwire: Shell, small_ada
     assert "--execute" in hardwire.refused("run", "--execute", "--adapter", "none")
 
 
+@pytest.mark.parametrize("targets", ["all-linear", "lm-head"])
 @pytest.mark.parametrize("issue", ["serial", "pipelined"])
 def test_execute_computes_the_tokens_on_the_clock(
-    hardwire: Shell, tmp_path: Path, issue: str
+    hardwire: Shell, tmp_path: Path, issue: str, targets: str
 ) -> None:
     """The tokens of a timed run with a streamed swap are those of each user decoded alone."""
     model = write_model(tmp_path / "model", "llama")
-    adapter = write_small_adapter(tmp_path / "adapter", "all-linear", model)
+    adapter = write_small_adapter(tmp_path / "adapter", targets, model)
+    chip = ["--set", "lora.head=present"]
     arguments = ["--model", tmp_path / "model", "--execute", "--issue", issue, "--users", "2"]
-    arguments += ["--prompt", "5", "--output", "6"]
+    arguments += ["--prompt", "5", "--output", "6", *chip]
     data = hardwire.json(*arguments, "--adapter", adapter)
+    assert data["execution"]["agrees"]
     computed = data["computed"]
     decoder = Decoder.load(tmp_path / "model", computed["weights"], kv_bits=computed["kv_bits"])
     decoder.add_adapter("mine", adapter, data["adapter_detail"]["sram_format"])
@@ -52,7 +55,7 @@ def test_execute_computes_the_tokens_on_the_clock(
         assert user["adapter_version"] == 1
         assert 0 < user["first_token_s"] < user["last_token_s"]
     assert computed["weights"] == "rom3+6" and computed["load_s"] > 0
-    assert "computed" not in hardwire.json(*arguments[:2], "--adapter", adapter, *SHORT)
+    assert "computed" not in hardwire.json(*arguments[:2], *chip, "--adapter", adapter, *SHORT)
     base = hardwire.json(*arguments, "--adapter", "none")["computed"]
     assert base["load_s"] is None and base["users"][0]["adapter_version"] == 0
     assert base["users"][0]["tokens"] != computed["users"][0]["tokens"]

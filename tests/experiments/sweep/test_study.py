@@ -247,6 +247,8 @@ def test_every_obstacle_is_found() -> None:
         ({"adapter.rank": 65}, 2),
         ({"workload.prompt": 130_100, "sram.capacity_mib": 100_000}, 3),
         ({"power.limit_w": 20}, 4),
+        ({"adapter.targets": "all-linear+lm_head"}, 7),
+        ({"adapter.targets": "all-linear+lm_head", "lora.head": "present"}, 0),
     ]
     for setting, code in cases:
         found = evaluate(base, setting, ("token_s",))["obstacle"]

@@ -22,7 +22,7 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.files import read_safetensors
 from hardwire.models.adapter.write import write_adapter
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import TARGETS, LanguageModel
+from hardwire.models.language_model import HEAD, TARGETS, LanguageModel
 
 DIMENSIONS = {
     "num_hidden_layers": 2,
@@ -75,7 +75,9 @@ def write_gguf(
         a, b = source.weights(module.layer, module.target)
         if architecture == "llama" and module.target in ("q_proj", "k_proj"):
             b = permute(b, model.heads if module.target == "q_proj" else model.kv_heads)
-        stem = f"blk.{module.layer}.{GGUF_NAMES[module.target]}.weight"
+        at_head = module.target == HEAD
+        stem = "output" if at_head else f"blk.{module.layer}.{GGUF_NAMES[module.target]}"
+        stem += ".weight"
         tensors[f"{stem}.lora_a"], tensors[f"{stem}.lora_b"] = a, b
     change(fields, tensors)
     writer = gguf.GGUFWriter(path, fields.pop("general.architecture"))
@@ -107,10 +109,12 @@ def update(adapter: Adapter, layer: int, target: str) -> np.ndarray:
     return module.scale * (b @ a)
 
 
-def make_peft(folder: Path, family: str = "llama", rank: int = 4, **config: Any) -> Adapter:
+def make_peft(
+    folder: Path, family: str = "llama", rank: int = 4, targets: str = "all-linear", **config: Any
+) -> Adapter:
     """Write a PEFT adapter, then change its configuration."""
     model = FAMILIES[family]
-    write_adapter(folder, model, rank, "all-linear", alpha=12, dtype="float32")
+    write_adapter(folder, model, rank, targets, alpha=12, dtype="float32")
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | config))
     return Adapter.open(folder, model)
@@ -119,10 +123,11 @@ def make_peft(folder: Path, family: str = "llama", rank: int = 4, **config: Any)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("rslora", [False, True], ids=["plain", "rslora"])
 def test_gguf_equals_peft(tmp_path: Path, family: str, rslora: bool) -> None:
-    peft = make_peft(tmp_path / "peft", family, use_rslora=rslora)
+    targets = (*TARGETS, HEAD)
+    peft = make_peft(tmp_path / "peft", family, targets="+".join(targets), use_rslora=rslora)
     path = write_gguf(tmp_path / "x.gguf", peft, FAMILIES[family])
     adapter = Adapter.open(path, FAMILIES[family])
-    assert (adapter.name, adapter.ranks, adapter.targets) == ("x", {4}, TARGETS)
+    assert (adapter.name, adapter.ranks, adapter.targets) == ("x", {4}, targets)
     expected = 12 / math.sqrt(4) if rslora else 12 / 4
     for module in adapter.modules:
         assert module.scale == pytest.approx(expected, rel=1e-6)
@@ -204,10 +209,11 @@ def test_gguf_alpha_of_zero_means_scale_one_as_in_llama_cpp(tmp_path: Path) -> N
         ({}, {"blk.0.attn_k.weight.lora_b": (64, 4)}, r"lora_b: shape must be \(32, 4\)"),
         ({}, {"blk.2.attn_q.weight.lora_a": (4, 64)}, "belongs to no linear layer"),
         ({}, {"blk.0.attn_norm.weight": (64,)}, "would replace base weights"),
-        ({}, {"output.weight.lora_a": (4, 64)}, "belongs to no linear layer"),
+        ({}, {"output.weight.lora_a": (4, 64)}, "output.weight.lora_b: this tensor is missing"),
+        ({}, {"token_embd.weight.lora_a": (4, 64)}, "token_embd.*look-up of one ROM row"),
         ({}, {"blk.1.ffn_up.weight.lora_a": math.nan}, "lora_a: .*not finite"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_gguf_that_does_not_fit_is_refused(
     tmp_path: Path, fields: dict[str, Any], tensors: dict[str, Any], message: str

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import HC1, chips, language_models
+from strategies import HC1, chips, language_models, targets
 
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.adapter.shape import AdapterShape
@@ -74,16 +74,17 @@ def widest(model: LanguageModel) -> int:
 
 
 @st.composite
-def adapters(draw: st.DrawFn, model: LanguageModel) -> Adapter | None:
+def adapters(draw: st.DrawFn, chip: Chip, model: LanguageModel) -> Adapter | None:
     """None, one rank everywhere, or ranks that differ from layer to layer."""
     kind = draw(st.sampled_from(["none", "regular", "mixed"]))
     if kind == "none":
         return None
-    targets = draw(st.sampled_from(["all-linear", "qv", "mlp", "o_proj"]))
+    on = draw(targets(chip))
     fmt = draw(st.sampled_from(["int8", "int4", "float16"]))
     most = min(12, widest(model))
-    ranks = [draw(st.integers(1, most)) for _ in range(1 if kind == "regular" else model.layers)]
-    whole = Adapter.from_shape(f"r{ranks[0]}:{targets}:{fmt}", model)
+    slices = 1 if kind == "regular" else model.layers + 1  # the LM head's comes last
+    ranks = [draw(st.integers(1, most)) for _ in range(slices)]
+    whole = Adapter.from_shape(f"r{ranks[0]}:{on}:{fmt}", model)
     if kind == "regular":
         return whole
     modules = tuple(dataclasses.replace(m, rank=ranks[m.layer]) for m in whole.modules)
@@ -101,7 +102,7 @@ def test_a_design_alone_has_the_rates_of_the_engine(
     load = Load(
         data.draw(st.integers(1, 60)), data.draw(st.integers(2, 40)), data.draw(st.integers(1, 12))
     )
-    expected, found = both(chip, model, data.draw(adapters(model)), load)
+    expected, found = both(chip, model, data.draw(adapters(chip, model)), load)
     assert_equal(expected, found, load.users)
 
 
