@@ -25,6 +25,7 @@ from hardwire.models.cost import die_cost_usd, usd_per_million_tokens
 from hardwire.models.energy import PowerReport, power, static_power
 from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.datapath import side_cycles, side_work
+from hardwire.simulator.requests import check_load
 from hardwire.simulator.timing import Reading, Timing, TokenTiming, joined, rate
 
 MEAN_ROUNDING = 0.5
@@ -193,7 +194,13 @@ def predict(
     Serial issue: users share one token in flight. Pipelined issue: each has a token in flight,
     bounded by the busiest unit. A rate that the card's power limit does not allow is scaled down
     with its times; ``power.throttle`` and ``prefill_power.throttle`` say by how much.
+
+    Raises
+    ------
+    InputError
+        If the load has no decode step or nobody, or as ``Timing.of``.
     """
+    check_load(prompt, output, users)
     adapters = () if adapter is None else (adapter,)
     closed = ClosedForms(Timing.of(chip, model, adapters))
     return closed.predict(len(adapters), prompt=prompt, output=output, users=users)

@@ -71,6 +71,12 @@ def finish(
     return saved
 
 
+def took(seconds: float) -> None:
+    """Say how long a simulation took: to who waits at a terminal, not in the answer."""
+    if sys.stderr.isatty():
+        print(f"simulated in {seconds:.2f} s", file=sys.stderr)
+
+
 def stop(words: str) -> NoReturn:
     """End a command that Ctrl-C cut off, with a sentence on standard error unless it is empty."""
     if words:

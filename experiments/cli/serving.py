@@ -7,7 +7,7 @@ from typing import Annotated, Any, Unpack
 
 import typer
 
-from hardwire.experiments.cli.console import clocks, finish, stop
+from hardwire.experiments.cli.console import clocks, finish, stop, took
 from hardwire.experiments.cli.options import (
     JsonOption,
     ReplayOptions,
@@ -56,6 +56,7 @@ def replay(
     with clocks(hidden=as_json) as clock:
         done = run(prepared, clock(prepared.server.name, prepared.workload.duration_s))
     refuse_what_is_never_served(done)
+    took(done.wall_s)
     saved = finish(
         done,
         lambda one: view.render(one.summary, one.title, one.memory, one.words()),
@@ -92,6 +93,7 @@ def compare(
     given = _given({"source": source, **options})
     with clocks(hidden=as_json) as clock:
         found = comparing.compare(Setup.from_options({"server": names[0], **given}), names, clock)
+    took(sum(one.wall_s for one in found.done))
     saved = finish(found, compare_view.render, compare_save.save, as_json, save)
     if found.interrupted:
         stop(_complete(saved))

@@ -161,7 +161,7 @@ class Replay:
     title, memory : of the server; what its memory for KV and adapters is called.
     ranks : of the adapters.
     summary : what ``hardwire.simulator.serving.metrics.summarize`` gives.
-    wall_s : seconds that the simulation took, which no saved file holds.
+    wall_s : seconds that the simulation took. Not among the answers, which are the same each time.
     """
 
     setup: Setup
@@ -193,7 +193,7 @@ class Replay:
 
     def to_dict(self) -> dict[str, Any]:
         """The object of ``--json``."""
-        return {**self.summary, "wall_s": self.wall_s}
+        return self.summary
 
     def words(self) -> list[str]:
         """What was run, for headlines."""

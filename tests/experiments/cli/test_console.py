@@ -108,3 +108,13 @@ def test_no_bars_where_they_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_bars_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     with console.counter("s", 1, hidden=False) as bar, console.clocks(hidden=False) as clock:
         assert bar is None and clock("server", 1.0) is None
+
+
+def test_how_long_a_simulation_took_is_told_at_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.took(1.234)
+    assert capsys.readouterr() == ("", "")
+    terminal = on_a_terminal(monkeypatch)
+    console.took(1.234)
+    assert terminal.text == "simulated in 1.23 s\n"

@@ -44,9 +44,8 @@ def test_compare_side_by_side(hardwire: Shell, tmp_path: Path) -> None:
     alone = hardwire.answer(
         "replay", "azure-conv", *SHORT, "--schedule", "grouped", "--slo", "ttft=0.2"
     )
-    assert {k: v for k, v in alone.items() if k != "wall_s"} == data["servers"][0]
-    as_json = hardwire.answer(*load)
-    assert [one["wall_s"] > 0 for one in as_json["servers"]] == [True] * 3
+    assert alone == data["servers"][0]
+    assert hardwire.answer(*load) == hardwire.answer(*load)
 
 
 def test_compare_where_nothing_runs(hardwire: Shell, tmp_path: Path) -> None:

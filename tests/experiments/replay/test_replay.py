@@ -17,7 +17,7 @@ from hardwire.experiments.replay.save import FILES
 
 PROMISED = {
     "server", "requests", "completed", "refused", "generated_tokens", "prompt_tokens",
-    "duration_s", "wall_s", "output_tokens_per_s", "ttft_s", "tpot_s", "e2e_s", "goodput", "swaps",
+    "duration_s", "output_tokens_per_s", "ttft_s", "tpot_s", "e2e_s", "goodput", "swaps",
     "adapter_hit_rate", "swap_wait_s", "peak_sram_bytes", "energy_j_per_token",
     "usd_per_million_tokens",
 }  # fmt: skip
@@ -68,9 +68,9 @@ def test_json_has_the_promised_keys(hardwire: Shell, server: str) -> None:
         assert data[key].keys() == {"mean", "p50", "p90", "p99"}
         assert 0 < data[key]["p50"] <= data[key]["p99"]
     assert data["requests"] == data["completed"] == 60
-    assert data["swaps"] > 0 and data["wall_s"] > 0
+    assert data["swaps"] > 0
     again = hardwire.answer(*CONV, *SHORT, "--server", server)
-    assert {**again, "wall_s": 0} == {**data, "wall_s": 0}
+    assert again == data
     other = hardwire.answer(*CONV, *SHORT, "--server", server, "--seed", 1)
     assert other["generated_tokens"] != data["generated_tokens"]
 
@@ -79,13 +79,13 @@ def test_engines_give_the_same_answer(hardwire: Shell) -> None:
     for server in ("hc1x10", "vllm-h100"):
         load = [*CONV, "--requests", "12", "--adapters", "3", "--server", server]
         answers = [hardwire.answer(*load, "--engine", e) for e in ("compiled", "reference")]
-        assert {**answers[0], "wall_s": 0} == {**answers[1], "wall_s": 0}
+        assert answers[0] == answers[1]
 
 
 def test_no_adapters_are_adapters_off(hardwire: Shell, trace: Path) -> None:
     load = [*CONV, "--requests", "20"]
     off, none = hardwire.answer(*load), hardwire.answer(*load, "--adapters", "0")
-    assert {**off, "wall_s": 0} == {**none, "wall_s": 0}
+    assert off == none
     assert off["adapter_hit_rate"] is None and off["swaps"] == 0
     assert "Hit rate" not in hardwire(*load)[1]
     assert hardwire.answer("replay", trace, "--adapters", "0")["swaps"] == 0
@@ -174,7 +174,7 @@ def test_save_writes_all_files_and_the_same_bytes(hardwire: Shell, tmp_path: Pat
     assert status == 0 and "Saved in" in out
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     data = json.loads((folder / "summary.json").read_text())
-    assert data.keys() >= PROMISED - {"wall_s"} and "wall_s" not in data
+    assert data.keys() >= PROMISED
     requests = pd.read_parquet(folder / "requests.parquet")
     assert len(requests) == 60 and (requests.status == "completed").all()
     assert requests.ttft_s.mean() == pytest.approx(data["ttft_s"]["mean"])
