@@ -57,6 +57,8 @@ class Preset:
     gaps : (Q,) quantiles of the gaps between arrivals over their mean, the time being that of the
         rate below; None where there are lengths only.
     rate : (B,) requests in equal parts of the duration; one part where the rate does not drift.
+    gap_correlation : of the normal scores of two gaps of one spell.
+    gap_spell : requests in a spell, on average.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Preset:
     rank_correlation: float
     gaps: NDArray[np.float64] | None
     rate: NDArray[np.float64]
+    gap_correlation: float = 0.0
+    gap_spell: int = 1
 
     @classmethod
     def open(cls, name: str) -> Preset:
@@ -98,6 +102,8 @@ class Preset:
             rank_correlation=data["rank_correlation"],
             gaps=None if gaps is None else np.array(gaps, dtype=np.float64),
             rate=np.array(data.get("requests_per_bin", [requests]), dtype=np.float64),
+            gap_correlation=data.get("gap_correlation", 0.0),
+            gap_spell=data.get("gap_spell", 1),
         )
 
     def lengths(
@@ -132,8 +138,10 @@ class Preset:
     def arrivals(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw arrivals ``(count,)`` in seconds at the trace's own rate, a block after the other.
 
-        A renewal process in the time of the trace's rate: gaps follow their quantile table in
-        random order, scaled so that a block lasts as long as the trace.
+        In the time of the trace's rate, gaps follow their quantile table, scaled so that a block
+        lasts as long as the trace. Their order is random, or goes by spells of short and of long
+        gaps: by a normal sample, part of which all gaps of a spell have in common, so that gaps
+        ``k`` apart are correlated as ``e^{-k / gap_spell}``.
         """
         if self.gaps is None or self.duration_s is None:
             raise ValueError(f"preset {self.name} has lengths only, no arrivals")
@@ -143,11 +151,23 @@ class Preset:
         passed = np.concatenate([[0], np.cumsum(self.rate)]) * (self.requests / self.rate.sum())
         arrival = np.empty((blocks, self.requests))
         for block in range(blocks):
-            clock = np.cumsum(rng.permutation(gaps))
+            clock = np.cumsum(self._ordered(gaps, rng))
             clock *= self.requests / clock[-1]
             arrival[block] = np.interp(clock, passed, edges)
             arrival[block] += block * self.duration_s
         return arrival.ravel()[:count]
+
+    def _ordered(self, gaps: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+        """Rising gaps in the order of a block."""
+        if not self.gap_correlation:
+            return rng.permutation(gaps)
+        shared = self.gap_correlation
+        alone, common = rng.standard_normal(len(gaps)), rng.standard_normal(len(gaps) + 1)
+        spell = np.cumsum(rng.random(len(gaps)) < -math.expm1(-1 / self.gap_spell))
+        key = math.sqrt(1 - shared) * alone + math.sqrt(shared) * common[spell]
+        ordered = np.empty_like(gaps)
+        ordered[np.argsort(key)] = gaps
+        return ordered
 
     def _table(self, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
         middles = (np.arange(self.requests) + 0.5) / self.requests

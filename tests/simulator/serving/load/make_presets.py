@@ -28,6 +28,8 @@ PROBABILITIES = (
     0.9998, 1,
 )  # fmt: skip
 PROFILE_BINS = 60
+# Correlations of gaps further apart are fitted over so many requests: three times what they last.
+LAGS = 200
 
 # Means of requests of the 74 measured runs that did not run out of memory: input and output tokens
 # over requests (FerranAgulloLopez/GPULLMAdapterOptimization, Apache-2.0).
@@ -42,8 +44,31 @@ def quantiles(values: np.ndarray) -> np.ndarray:
     return np.quantile(values, PROBABILITIES)
 
 
+def spells(gaps: np.ndarray) -> tuple[float, int]:
+    """How gaps keep together: correlation within a spell, and requests in one on average.
+
+    Least squares of ``c e^{-k/n}`` through the correlations of gaps that are ``k`` apart, each gap
+    as its normal score: the quantile of the normal distribution at its rank.
+    """
+    shares = (pd.Series(gaps).rank() - 0.5) / len(gaps)
+    scores = shares.map(NormalDist().inv_cdf)
+    lags = np.arange(1, LAGS + 1)
+    found = np.array([scores.autocorr(int(lag)) for lag in lags])
+
+    def best(requests: int) -> tuple[float, float]:
+        fall = np.exp(-lags / requests)
+        c = float(found @ fall / (fall @ fall))
+        return float(np.square(found - c * fall).sum()), c
+
+    requests = min(range(1, LAGS + 1), key=lambda number: best(number)[0])
+    return round(best(requests)[1], 3), requests
+
+
 def azure(trace: pd.DataFrame, with_profile: bool) -> dict[str, object]:
-    """Quantiles of lengths and gaps, rank correlation, and the rate over time."""
+    """Quantiles of lengths and gaps, their correlations, and the rate over time.
+
+    Gaps keep together because the rate drifts: either the rate over time says so, or the spells.
+    """
     times = pd.to_datetime(trace["TIMESTAMP"])
     arrival = (times - times.iloc[0]).dt.total_seconds().to_numpy()
     prompt, output = (trace[name].to_numpy() for name in ("ContextTokens", "GeneratedTokens"))
@@ -59,6 +84,8 @@ def azure(trace: pd.DataFrame, with_profile: bool) -> dict[str, object]:
     result["rank_correlation"] = round(float(np.corrcoef(*ranks)[0, 1]), 4)
     result["prompt_tokens"] = [round(float(v), 1) for v in quantiles(prompt)]
     result["output_tokens"] = [round(float(v), 1) for v in quantiles(output)]
+    if not with_profile:
+        result["gap_correlation"], result["gap_spell"] = spells(np.diff(clock))
     result["gaps"] = [float(f"{v:.4g}") for v in quantiles(np.diff(clock))]
     return result
 
