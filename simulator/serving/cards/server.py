@@ -162,6 +162,7 @@ class CardServer:
             estimate=estimate,
             deadline=self.arrival + round(policy.ttft_goal_s * hertz),
             fairness=round(policy.fairness_s * hertz),
+            reserve=None if policy.reserve_s is None else round(policy.reserve_s * hertz),
             need=None if policy.prefix_reuse else workload.prompt + whole * (workload.output - 1),
         )
         self.cards = [

@@ -41,6 +41,8 @@ class Policy:
     schedule : who goes next of those that wait at a card: by arrival, those whose adapter is
         resident first, shortest expected work first, or least slack to the TTFT goal first.
     fairness_s : under ``grouped`` and ``shortest``, a request that has waited so long goes first.
+    reserve_s : what falls free is kept for a request that has waited so long: none that came after
+        it is let in before it. None keeps nothing, so that long prompts may starve in overload.
     routing : which card a request joins.
     spill_s : under ``affine_spill``, the backlog in seconds of its own card beyond which a request
         goes to the least loaded one.
@@ -64,6 +66,7 @@ class Policy:
     swap: Swap = "streamed"
     schedule: Schedule = "fcfs"
     fairness_s: float = 1.0
+    reserve_s: float | None = None
     routing: Routing = "affine_spill"
     spill_s: float = 0.05
     prefetch: int = 1
@@ -81,7 +84,8 @@ class Policy:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: must be one of {', '.join(choices)}")
-        if min(self.fairness_s, self.spill_s, self.estimate_error, self.ttft_goal_s) < 0:
+        times = (self.fairness_s, self.reserve_s or 0, self.spill_s, self.ttft_goal_s)
+        if min(*times, self.estimate_error) < 0:
             raise ValueError("times and errors of a policy are not negative")
         if self.prefetch < 0 or (self.slots is not None and self.slots < 1):
             raise ValueError("prefetch is 0 or more, slots 1 or more")

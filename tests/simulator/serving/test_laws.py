@@ -63,6 +63,7 @@ def policies(draw):
     return Policy(
         **chosen,
         fairness_s=draw(st.sampled_from([0.0, 1e-3, 1.0])),
+        reserve_s=draw(st.sampled_from([None, None, 0.0, 1e-3, 1e-2])),
         spill_s=draw(st.sampled_from([0.0, 1e-2])),
         prefetch=draw(st.integers(0, 3)),
         slots=draw(st.sampled_from([None, 1, 2])),
@@ -227,3 +228,46 @@ def test_a_measured_run_is_cut_off_where_it_ends():
     log = replay(server, workload, (), Policy(), until_s=0.5)
     assert {Status.COMPLETED, Status.UNFINISHED} == set(log.status.tolist())
     assert np.nanmax(log.finish_s) <= 0.5 and log.end_s == pytest.approx(0.5)
+
+
+@LAWS
+@given(runs, st.sampled_from([0.0, 1e-3, 1e-2]), st.sampled_from(["compiled", "reference"]))
+def test_nobody_passes_by_one_for_whom_memory_is_reserved(run, reserve_s, engine):
+    """Of two at a card, the later is let in first only while the earlier has not waited so long."""
+    server, workload, policy = run
+    log = serve((server, workload, dataclasses.replace(policy, reserve_s=reserve_s)), engine=engine)
+    tick = 1e-8
+    for unit in np.unique(log.unit[log.unit >= 0]):
+        (here,) = np.nonzero((log.unit == unit) & (log.status == Status.COMPLETED))
+        for place, earlier in enumerate(here):
+            due = workload.arrival_s[earlier] + reserve_s + tick
+            for later in here[place + 1 :]:
+                passed = log.start_s[later] < log.start_s[earlier]
+                assert not passed or log.start_s[later] < due
+
+
+def overload(reserve_s: float | None) -> float:
+    """Seconds that one long prompt waits at a card that short ones keep full."""
+    rng = np.random.default_rng(0)
+    arrival = np.sort(rng.uniform(0, 0.5, 4000))
+    prompt = np.full(4000, 16)
+    prompt[400] = 320  # of the 384 tokens that there is room for
+    workload = Workload(
+        name="overload",
+        arrival_s=arrival,
+        prompt=prompt,
+        output=np.full(4000, 24),
+        adapter=np.full(4000, BASE, np.int32),
+        adapters=(),
+        duration_s=0.5,
+    )
+    server = machine(1, 16, "pipelined", "each")
+    log = replay(server, workload, [], Policy(reserve_s=reserve_s), chip=SMALL)
+    assert (log.status == Status.COMPLETED).all()
+    return float(log.start_s[400] - arrival[400])
+
+
+def test_a_long_prompt_starved_in_lasting_overload_under_fcfs() -> None:
+    """It was passed by as long as shorter ones filled what fell free, though first in line."""
+    starved, bounded = overload(None), overload(0.05)
+    assert 0.05 < bounded < 0.06 and starved > 0.5

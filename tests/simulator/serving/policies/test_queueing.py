@@ -24,6 +24,7 @@ class Load:
 
     rows: list[tuple[int, int, int, int, int]]
     known: bool = True
+    reserve: int | None = None
     arrival: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,6 +44,7 @@ class Load:
             estimate=self.estimate,
             deadline=self.deadline,
             fairness=FAIRNESS,
+            reserve=self.reserve,
             need=self.need if self.known else None,
         )
         return queue
@@ -128,7 +130,14 @@ def check(name: policy.Schedule, load: Load, happens: list[tuple[Any, ...]]) -> 
                 *back,
                 *sorted(fresh, key=lambda r: load.order(name, now, resident, r)),
             ]
+            if load.reserve is not None:
+                kept = [r for r in fresh if now - load.arrival[r] >= load.reserve]
+                waiting = [*back, *kept, *(r for r in waiting if r not in (*back, *kept))]
             expected = next((r for r in waiting if fits(r)), None)
+            if load.reserve is not None and expected is not None:
+                passed = waiting[: waiting.index(expected)]
+                if any(now - load.arrival[r] >= load.reserve for r in passed):
+                    expected = None
             bound = (free,) if load.known and later % 2 else ()
             answer = queue.pop_next(now, fits, resident, *bound)
             assert answer == expected
@@ -151,6 +160,16 @@ def test_the_first_admissible_in_the_policys_order_goes(
 ) -> None:
     """Holds work conservation, the fairness bound, and that every request pops exactly once."""
     assert check(name, load, happens) == check(name, load, happens)
+
+
+@settings(max_examples=300)
+@given(names, loads, steps(), st.integers(0, 15))
+def test_memory_is_reserved_for_those_that_waited_long_enough(
+    name: policy.Schedule, load: Load, happens: list[tuple[Any, ...]], reserve: int
+) -> None:
+    """Of those by arrival, and nobody else goes before one of them that does not fit."""
+    load.reserve = reserve
+    check(name, load, happens)
 
 
 @given(names, loads, steps())
