@@ -25,7 +25,7 @@ from hardwire.models.cost import die_cost_usd, usd_per_million_tokens
 from hardwire.models.energy import PowerReport, power, static_power
 from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.datapath import side_cycles, side_work
-from hardwire.simulator.requests import check_load
+from hardwire.simulator.load import check_load
 from hardwire.simulator.timing import Reading, Timing, TokenTiming, joined, rate
 
 MEAN_ROUNDING = 0.5
@@ -198,9 +198,9 @@ def predict(
     Raises
     ------
     InputError
-        If the load has no decode step or nobody, or as ``Timing.of``.
+        If the load has no decode step or nobody, or is not in whole numbers, or as ``Timing.of``.
     """
-    check_load(prompt, output, users)
+    prompt, output, users = check_load(prompt=prompt, output=output, users=users)
     adapters = () if adapter is None else (adapter,)
     closed = ClosedForms(Timing.of(chip, model, adapters))
     return closed.predict(len(adapters), prompt=prompt, output=output, users=users)

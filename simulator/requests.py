@@ -5,34 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from hardwire.models.errors import InputError
 from hardwire.simulator.datapath import adapter_layer_bytes, ceil_div
 from hardwire.simulator.program import TokenProgram
 
 LoadMode = Literal["blocking", "double_buffered", "streamed"]
 LOAD_MODES: tuple[LoadMode, ...] = ("blocking", "double_buffered", "streamed")
-
-
-def check_load(prompt: Any, output: Any, users: Any) -> None:
-    """Refuse a load without a decode step, or of nobody; numbers or arrays.
-
-    Raises
-    ------
-    InputError
-        If one is no number or too small.
-    """
-    for name, value, least in (("prompt", prompt, 1), ("output", output, 2), ("users", users, 1)):
-        found = np.ravel(value)
-        if found.dtype.kind not in "iuf":
-            raise InputError(f"{name}: a number is expected, not {value!r:.60}")
-        small = found[~(found >= least)]
-        if len(small):
-            decode = ", so that there is a decode step" if name == "output" else ""
-            raise InputError(f"{name}: must be at least {least}{decode}, not {small[0]:g}")
 
 
 @dataclass(frozen=True)

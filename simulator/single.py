@@ -28,7 +28,7 @@ from hardwire.simulator.closed_form import (
 from hardwire.simulator.datapath import OPERATIONS, adapter_bytes, adapter_format
 from hardwire.simulator.load import check_load
 from hardwire.simulator.program import TokenProgram, build_program
-from hardwire.simulator.requests import Requests, Timeline, check_load
+from hardwire.simulator.requests import Requests, Timeline
 from hardwire.simulator.swap import SwapLatency, swap_latency
 from hardwire.simulator.timing import Timing, joined
 
@@ -263,7 +263,6 @@ def check_fit(
     users: int,
 ) -> SramBudget:
     """The SRAM budget of a run, or one sentence on why it cannot be."""
-    check_load(prompt, output, users)
     context = prompt + output
     if context > model.max_position:
         raise InputError(
