@@ -89,6 +89,10 @@ class ReplayOptions(TypedDict, total=False):
         bool | None,
         typer.Option("--prefix-reuse/--no-prefix-reuse", help="Keep KV of prompt prefixes [no]."),
     ]
+    reserve: Annotated[
+        float | None,
+        typer.Option(help="Seconds of waiting after which nobody passes a request by [never]."),
+    ]
     power_limit: Annotated[
         float | None, typer.Option(help="Watts of the whole server [the server's].")
     ]

@@ -54,6 +54,7 @@ class ReplayOptions(TypedDict, total=False):
     admission: policy.Admission | None
     preemption: policy.Preemption | None
     prefix_reuse: bool | None
+    reserve: float | None
     power_limit: float | None
     slo: Mapping[Literal["ttft", "tpot"], float] | str | None
     strict: bool
@@ -165,7 +166,7 @@ def replay(source: Named, server: ServerLike = SERVER, **options: Unpack[ReplayO
     slo : mapping
         Goals in seconds, as ``{"ttft": 0.2, "tpot": 0.02}``.
     slots, residency, swap, schedule, routing, prefetch, admission, preemption, prefix_reuse, \
-power_limit
+reserve, power_limit
         Policies of the server, as ``hardwire replay --help`` lists them.
     strict : bool
         Refuse a load with a request that can never be served.

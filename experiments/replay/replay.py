@@ -34,9 +34,11 @@ from hardwire.simulator.serving.replay import open_server, replay
 DEFAULT_RANK = 16
 POLICY_FIELDS = (
     "residency", "swap", "schedule", "routing", "prefetch", "admission", "preemption",
-    "prefix_reuse", "power_limit",
+    "prefix_reuse", "reserve", "power_limit",
 )  # fmt: skip
 """Options of hardwired servers only: a GPU server has vLLM's or TensorRT-LLM's own scheduler."""
+
+_POLICY_CHOICES = POLICY_FIELDS[:-2]  # the last two are quantities, with units in their names there
 
 LOAD_FIELDS = (
     "source", "adapters", "rank", "popularity", "adapter_rates", "arrivals", "rate", "duration",
@@ -82,6 +84,7 @@ class Setup(BaseModel):
     admission: policy.Admission | None = None
     preemption: policy.Preemption | None = None
     prefix_reuse: bool | None = None
+    reserve: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     power_limit: _Positive | None = None
     slo: dict[Literal["ttft", "tpot"], _Positive] | None = None
     strict: bool = False
@@ -250,17 +253,18 @@ def prepare(
     workload, offered = (load or make_load)(setup, model)
     given = {
         name: getattr(setup, name)
-        for name in (*POLICY_FIELDS[:-1], "slots")
+        for name in (*_POLICY_CHOICES, "slots")
         if getattr(setup, name) is not None
     }
     chosen = Policy(
         **given,
         pinned=offered.pinned,
         ttft_goal_s=setup.goals.ttft_s or Policy.ttft_goal_s,
+        reserve_s=setup.reserve,
         power_limit_w=setup.power_limit,
     )
     if isinstance(server, Server):
-        filled = {name: getattr(chosen, name) for name in POLICY_FIELDS[:-1]}
+        filled = {name: getattr(chosen, name) for name in _POLICY_CHOICES}
         setup = setup.model_copy(update=filled)
     return Prepared(setup, server, workload, offered.adapters, chosen, chip)
 

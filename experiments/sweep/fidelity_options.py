@@ -21,6 +21,7 @@ OPTION_NUMBERS: dict[str, Quantity] = {
     "until": Quantity("s", 0, 1e9, "where the simulation stops"),
     "slots": Quantity("", 1, 100_000, "adapter slots of a card", integer=True),
     "prefetch": Quantity("", 0, 100_000, "requests ahead whose adapters load", integer=True),
+    "reserve": Quantity("s", 0, 1e9, "wait after which nobody passes by"),
     "power_limit": Quantity("W", 0, 1e6, "power limit of the server"),
     "seed": Quantity("", 0, 2**53, "seed of what is drawn", integer=True),
 }

@@ -82,6 +82,21 @@ def test_engines_give_the_same_answer(hardwire: Shell) -> None:
         assert answers[0] == answers[1]
 
 
+def test_reserving_from_the_begin_is_strictly_by_arrival(
+    hardwire: Shell, tmp_path: Path, trace: Path
+) -> None:
+    folder = tmp_path / "out"
+    load = ["replay", "azure-conv", "--requests", "80", "--rate", "400", "--server", "hc1x10"]
+    load += ["--routing", "round_robin", "--schedule", "shortest"]
+    assert hardwire(*load, "--reserve", "0", "--save", folder)[0] == 0
+    frame = pd.read_parquet(folder / "requests.parquet")
+    for _, here in frame.groupby("unit"):
+        assert here.sort_values("arrival_s")["start_s"].is_monotonic_increasing
+    assert "reserve: 0" in (folder / "config.yaml").read_text()
+    assert "--reserve" in hardwire.refused(*load, "--reserve", "-1")
+    assert "reserve" in hardwire.refused("replay", trace, "--server", "vllm-h100", "--reserve", "1")
+
+
 def test_no_adapters_are_adapters_off(hardwire: Shell, trace: Path) -> None:
     load = [*CONV, "--requests", "20"]
     off, none = hardwire.answer(*load), hardwire.answer(*load, "--adapters", "0")
