@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,36 @@ from typing import Any
 import yaml
 
 from hardwire.experiments.replay.replay import Setup
+from hardwire.experiments.shared.inputs import (
+    adapter_set_files,
+    description_files,
+    digest,
+    joint_digest,
+)
 from hardwire.models.errors import InputError
-from hardwire.models.files import file_size, reason
 from hardwire.models.parameters import read_yaml
+from hardwire.simulator.serving.load.synthetic import source_file
 
+_CONTENTS = "contents"
 _FILES = "files"
 _VERSION = "hardwire"
+
+
+def inputs(setup: Setup) -> dict[str, tuple[Path, ...]]:
+    """Every file that a replay reads, by the option that leads to it.
+
+    Raises
+    ------
+    InputError
+        On an option that names nothing, or a description file that cannot be read.
+    """
+    found = {
+        "source": (source_file(setup.source),),
+        "server": description_files("server", setup.server),
+        "adapters": adapter_set_files(setup.adapters or "0"),
+        "client_rates": () if setup.client_rates is None else (Path(setup.client_rates),),
+    }
+    return {field: paths for field, paths in found.items() if paths}
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -28,9 +51,10 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     data = read_yaml(path)
     data.pop(_VERSION, None)
-    files = data.pop(_FILES, {})
-    if not isinstance(files, dict):
-        raise InputError(f"{path}: {_FILES}: must be a mapping of options to digests")
+    files, contents = (data.pop(key, {}) for key in (_FILES, _CONTENTS))
+    for key, digests in ((_FILES, files), (_CONTENTS, contents)):
+        if not isinstance(digests, dict):
+            raise InputError(f"{path}: {key}: must be a mapping of options to digests")
     checked = Setup.of(data, lambda problem: f"{path}: {problem}")
     for field, file in checked.files().items():
         if field in files and digest(file) != files[field]:
@@ -39,27 +63,29 @@ def read_config(path: Path) -> dict[str, Any]:
         if field not in checked.files():
             missing = data.get(field, f"what {field} names")
             raise InputError(f"{path}: {field}: {missing} does not exist any more")
+    for field, behind in inputs(checked).items():
+        if field in contents and joint_digest(behind) != contents[field]:
+            names = ", ".join(file.name for file in behind)
+            raise InputError(
+                f"{path}: {field}: what {data[field]} stands for ({names}) has changed since the "
+                f"run was saved; without its line under {_CONTENTS} it runs as it is now"
+            )
     return data
 
 
 def config_text(setup: Setup) -> str:
-    """The text of ``config.yaml``: all options as resolved, and digests of the user's files."""
+    """The text of ``config.yaml``: all options as resolved, and digests.
+
+    Those under ``files`` are of the user's own, those under ``contents`` of all that an option
+    stands for, the catalogue's files and adapters included.
+    """
     values = setup.model_dump(mode="json", exclude_none=True)
     files = setup.files()
     for field, path in files.items():
         values[field] = str(path.absolute())
     if files:
         values[_FILES] = {field: digest(path) for field, path in files.items()}
+    values[_CONTENTS] = {field: joint_digest(behind) for field, behind in inputs(setup).items()}
     head = "# hardwire replay --config FILE runs this again, to the same bytes.\n"
     body = {_VERSION: version("hardwire"), **values}
     return head + yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    file_size(path)
-    try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)})") from None

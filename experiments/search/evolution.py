@@ -18,6 +18,7 @@ from hardwire.experiments.search.store import Direction, TrialStore
 from hardwire.experiments.sweep import Study
 from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.fidelity import evaluate
+from hardwire.experiments.sweep.inputs import refuse_edited, study_inputs
 from hardwire.experiments.sweep.metrics import Better
 from hardwire.experiments.sweep.pareto import losses, violations
 
@@ -85,11 +86,12 @@ class Evolution:
     Raises
     ------
     InputError
-        If the storage cannot be used; from each method.
+        If the storage cannot be used, or a file that the study names; from each method.
     """
 
     def __init__(self, study: Study, storage: str, name: str, seed: int, population: int) -> None:
         self._study = study
+        self._inputs = study_inputs(study)
         self._seed = seed
         self._population = population
         self._directions = [_OPTUNA_SIDE[side] for side in study.objectives.values()]
@@ -133,7 +135,9 @@ class Evolution:
         if self._study.fidelity == "replay":
             most = 1  # it may take minutes: keep what is done
         drawn = self._draw(generation)[have : have + most]
-        if not self._stored.add(self._evaluated(drawn, generation), self._known):
+        evaluated = self._evaluated(drawn, generation)
+        refuse_edited(self._study, self._inputs)
+        if not self._stored.add(evaluated, self._known):
             # Others search here too and may have stored the same draws: make other ones.
             self._salt = secrets.token_hex(8)
         self.read()

@@ -25,6 +25,7 @@ import numpy as np
 
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep import Study
+from hardwire.experiments.sweep.inputs import study_inputs
 from hardwire.experiments.sweep.keys import program_version
 from hardwire.experiments.sweep.pareto import losses, non_dominated
 from hardwire.models.brief import one_line
@@ -146,7 +147,8 @@ def search(
     Raises
     ------
     InputError
-        If the study states no objective, or the storage cannot be used.
+        If the study states no objective, the storage cannot be used, or a file that the study names
+        cannot be read or is edited meanwhile.
     """
     if not study.objectives:
         raise InputError(
@@ -195,6 +197,7 @@ def optuna_name(study: Study, seed: int, population: int) -> str:
         "axes": [repr(axis) for axis in study.axes],
         "fidelity": study.fidelity,
         "replay": study.replay,
+        "inputs": sorted(f"{name} {digest}" for (name, _), digest in study_inputs(study).items()),
         "constraints": [constraint.text for constraint in study.constraints],
         "objectives": list(study.objectives.items()),
         "seed": seed,

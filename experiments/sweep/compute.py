@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from hardwire.experiments.sweep.design import OBSTACLES
 from hardwire.experiments.sweep.fidelity import evaluate
+from hardwire.experiments.sweep.fidelity_replay import UnreadableError
+from hardwire.experiments.sweep.inputs import names_files
 from hardwire.experiments.sweep.keys import program_version
 from hardwire.experiments.sweep.store import encode, key_array, words
 from hardwire.experiments.sweep.study import Study
@@ -42,13 +44,20 @@ def compute(
     Raises
     ------
     InputError
-        If the worker runs another version of the program than ``version``.
+        If the worker runs another version of the program than ``version``, if a file cannot be
+        read, or if one is not the file that ``keys`` are of: it was edited meanwhile, or a worker
+        elsewhere has another one under its name.
     """
     if version != program_version():
         raise InputError(
             f"--scheduler: a worker runs hardwire {program_version()}, this is {version}"
         )
     metrics, failed = _evaluate(study, settings, len(keys))
+    if names_files(study) and not np.array_equal(study.keys(settings), keys):
+        raise InputError(
+            f"{study.name}: a file that it names changed meanwhile, or is another one where a "
+            "worker runs; start again"
+        )
     code, _ = study.judge(settings, metrics)
     kept = np.ones(len(keys), bool)
     kept[list(failed)] = False
@@ -73,6 +82,8 @@ def _evaluate(
 ) -> tuple[dict[str, np.ndarray], dict[int, str]]:
     try:
         return evaluate(study, settings), {}
+    except UnreadableError:
+        raise
     except Exception:  # find out which point it is
         found = [
             _evaluate_one(study, {name: values[[n]] for name, values in settings.items()})
@@ -88,6 +99,8 @@ def _evaluate_one(
 ) -> tuple[dict[str, np.ndarray], str]:
     try:
         return evaluate(study, settings), ""
+    except UnreadableError:
+        raise
     except Exception as error:  # whatever it is: the sweep goes on and says so
         empty: dict[str, np.ndarray] = {name: np.full(1, np.nan) for name in study.columns}
         empty["obstacle"] = np.zeros(1, np.int8)

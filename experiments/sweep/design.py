@@ -189,7 +189,8 @@ class Design:
         chip, model, adapter = self.chip, self.model, self.adapter
         values: dict[str, Any] = {name: chip.value(name) for name in DECLARED}
         values |= {f"model.{field}": getattr(model, field) for field in MODEL_FIELDS}
-        values["model.tied_embeddings"] = float(model.tied_embeddings)
+        for flag in ("tied_embeddings", "attention_bias", "output_bias", "mlp_bias", "qk_norm"):
+            values[f"model.{flag}"] = float(getattr(model, flag))
         values["model.max_position"] = model.max_position
         values |= {
             "workload.prompt": self.prompt,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hardwire.experiments.shared.inputs import adapter_set_files
 from hardwire.experiments.sweep.design import OBSTACLES
 from hardwire.experiments.sweep.fidelity_options import PREFIX
 from hardwire.experiments.sweep.fidelity_setup import (
@@ -23,21 +24,33 @@ from hardwire.models.cost import die_cost_usd
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
+from hardwire.simulator.serving.load.adapters import AdapterSet
+from hardwire.simulator.serving.load.client_rates import ClientRates
+from hardwire.simulator.serving.load.synthetic import preset_names, source_file
+from hardwire.simulator.serving.load.traces.read import read_workload
 
 if TYPE_CHECKING:
     from hardwire.experiments.replay.replay import Prepared, Setup
     from hardwire.experiments.sweep.study import Study
-    from hardwire.simulator.serving.load.adapters import AdapterSet
     from hardwire.simulator.serving.load.workload import Workload
 
 REFUSED = OBSTACLES.index("the replay cannot be set up so")
 """Obstacle of a point whose replay raises ``InputError``."""
 
 
+class UnreadableError(InputError):
+    """A file that no point can be computed from: bad input, not a design that cannot be."""
+
+
 def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Replay every point; see ``hardwire.experiments.sweep.fidelity.evaluate``.
 
     Points that differ in policy or chip alone share one workload.
+
+    Raises
+    ------
+    UnreadableError
+        If a file that a point names cannot be read.
     """
     from hardwire.experiments.replay.replay import LOAD_FIELDS, make_load, prepare, run  # noqa: PLC0415
 
@@ -51,7 +64,11 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
     def load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]:
         key = (model, *(getattr(setup, field) for field in LOAD_FIELDS))
         if key not in loads:
-            loads[key] = make_load(setup, model)
+            try:
+                loads[key] = make_load(setup, model)
+            except InputError:
+                _refuse_unreadable(setup, model)
+                raise
         return loads[key]
 
     for point in range(points):
@@ -60,6 +77,8 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
             prepared = prepare(point_setup(study.replay, mine), load)
             prepared, chip = _with_chip(over, prepared, mine)
             summary = run(prepared, chip=chip).summary
+        except UnreadableError:
+            raise
         except InputError as error:
             result["obstacle"][point] = REFUSED
             result["failure"][point] = str(error)
@@ -67,6 +86,19 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
         for name, value in _numbers(summary, chip).items():
             result[name][point] = value
     return result
+
+
+def _refuse_unreadable(setup: Setup, model: LanguageModel) -> None:
+    """Read the files of a load each by itself: options that go not together are none of theirs."""
+    try:
+        if setup.source not in preset_names():
+            read_workload(source_file(setup.source), time_unit=setup.time_unit, sort=setup.sort)
+        if setup.adapters is not None and adapter_set_files(setup.adapters):
+            AdapterSet.from_file(setup.adapters, model)
+        if setup.client_rates is not None:
+            ClientRates.open(setup.client_rates)
+    except InputError as error:
+        raise UnreadableError(str(error)) from None
 
 
 def _with_chip(

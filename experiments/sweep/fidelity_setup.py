@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hardwire.experiments.shared.inputs import joint_digest
 from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.design import Design
 from hardwire.experiments.sweep.fidelity_options import PREFIX, typed
@@ -88,7 +89,7 @@ def replay_keys(
     columns: tuple[str, ...],
     settings: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """Keys of points: all options, server and chip as resolved, and the files that they name.
+    """Keys of points: all options, server and chip as resolved, and every file behind them.
 
     Parameters
     ----------
@@ -100,8 +101,7 @@ def replay_keys(
     -------
     Array of dtype ``KEY``, shape ``(points,)``.
     """
-    from hardwire.experiments.replay.config import digest  # noqa: PLC0415 - of replays only
-    from hardwire.simulator.serving.load import synthetic  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.config import inputs  # noqa: PLC0415 - of replays only
     from hardwire.simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
 
     points = len(next(iter(settings.values())))
@@ -112,7 +112,7 @@ def replay_keys(
         "columns": ",".join(columns),
     }
     over = set_over(options, chip)
-    presets = Path(synthetic.__file__).parent / "presets"
+    digests = functools.cache(joint_digest)
     for point in range(points):
         mine = {name: values[point] for name, values in settings.items()}
         setup = point_setup(options, mine)
@@ -120,11 +120,8 @@ def replay_keys(
         found: dict[str, Any] = {
             PREFIX + k: repr(v) for k, v in setup.model_dump(exclude_none=True).items()
         }
-        found["file.server"] = repr(dataclasses.astuple(server))
-        found |= {f"file.{field}": digest(path) for field, path in setup.files().items()}
-        preset = presets / f"{setup.source}.yaml"
-        if preset.is_file():
-            found["file.preset"] = digest(preset)
+        found["server"] = repr(dataclasses.astuple(server))
+        found |= {f"file.{field}": digests(paths) for field, paths in inputs(setup).items()}
         if isinstance(server, Server):
             found |= card_design(over, server, mine).resolved()
         else:  # whose points fail where chip settings stand beside it

@@ -25,11 +25,12 @@ def program_version() -> str:
     """Version of the program, and a digest of the sources that decide a result."""
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
-    files = [root / "experiments/replay/replay.py"]
+    files = [root / f"experiments/{name}.py" for name in ("replay/replay", "replay/config")]
+    files.append(root / "experiments/shared/inputs.py")
     for package in ("models", "simulator", "kernels"):
         files += (root / package).rglob("*.py")
     files += (root / "simulator").rglob("*.yaml")  # presets of workloads
-    for name in ("design", "keys", "metrics", "fidelity*", "store"):
+    for name in ("design", "keys", "metrics", "fidelity*", "inputs", "store"):
         files += (root / "experiments/sweep").glob(f"{name}.py")
     files.sort()
     for file in files:

@@ -23,6 +23,7 @@ import pyarrow as pa
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep.compute import Computed, compute
 from hardwire.experiments.sweep.design import OBSTACLES
+from hardwire.experiments.sweep.inputs import refuse_edited, study_inputs
 from hardwire.experiments.sweep.keys import program_version
 from hardwire.experiments.sweep.store import Counts, Store, key_array, read_counts, words
 from hardwire.experiments.sweep.study import Study
@@ -113,9 +114,11 @@ def sweep(
     Raises
     ------
     InputError
-        If the store cannot be used, or the scheduler cannot be reached or is lost.
+        If the store cannot be used, a file that the study names cannot be read or is edited
+        meanwhile, or the scheduler cannot be reached or is lost.
     """
     begin = time.perf_counter()
+    inputs = study_inputs(study)
     opened = Store(store)
     folder = opened.study_folder(study)
     size = CHUNK[study.fidelity]
@@ -133,6 +136,7 @@ def sweep(
     with closing(_results(study, opened, left, size, scheduler, workers)) as results:
         try:
             for chunk, computed in results:
+                refuse_edited(study, inputs)
                 counts += _commit(study, opened, folder, chunk, computed)
                 if report is not None:
                     report(counts)

@@ -29,6 +29,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hardwire.experiments.sweep.fidelity_options import PREFIX
+from hardwire.experiments.sweep.inputs import study_inputs
 from hardwire.experiments.sweep.keys import KEY, program_version
 from hardwire.models.errors import InputError
 from hardwire.models.files import parse_json_object, read_bytes, reason
@@ -144,7 +146,8 @@ class Store:
     def study_folder(self, study: Study) -> Path:
         """Where the chunks of a study are, made if need be.
 
-        A study that asks something else, by as little as a constraint, has a folder of its own.
+        A study that asks something else, by as little as a constraint or a byte of a file that it
+        names, has a folder of its own.
         """
         described = describe(study)
         text = json.dumps(described, indent=1, sort_keys=True, default=str)
@@ -266,7 +269,19 @@ def check_version(folder: Path) -> None:
 
 
 def describe(study: Study) -> dict[str, Any]:
-    """Everything that a study asks, as plain values."""
+    """Everything that a study asks, as plain values; a file by its name and its digest.
+
+    Raises
+    ------
+    InputError
+        If a file that it names cannot be read.
+    """
+    digests = study_inputs(study)
+
+    def stated(name: str, value: Any) -> Any:
+        digest = digests.get((name, value)) if isinstance(value, str) else None
+        return value if digest is None else f"{Path(value).name} {digest}"
+
     resolved = {
         name: float(value) if isinstance(value, np.number) else value
         for name, value in study.base.resolved().items()
@@ -282,8 +297,11 @@ def describe(study: Study) -> dict[str, Any]:
         "axes": [
             {
                 "name": axis.name,
-                "values": list(axis.values),
-                "variants": [dict(variant) for variant in axis.variants],
+                "values": [stated(axis.name, value) for value in axis.values],
+                "variants": [
+                    {name: stated(name, value) for name, value in variant.items()}
+                    for variant in axis.variants
+                ],
                 "interval": [str(axis.low), str(axis.high), axis.log],
             }
             for axis in study.axes
@@ -292,7 +310,7 @@ def describe(study: Study) -> dict[str, Any]:
         "metrics": list(study.metrics),
         "constraints": [constraint.text for constraint in study.constraints],
         "objectives": dict(study.objectives),
-        "replay": dict(study.replay),
+        "replay": {name: stated(PREFIX + name, v) for name, v in study.replay.items()},
     }
 
 

@@ -23,6 +23,7 @@ from hardwire.experiments.sweep.design import (
 )
 from hardwire.experiments.sweep.fidelity_options import OPTIONS, read_options
 from hardwire.experiments.sweep.fidelity_setup import card_chip, check_replays, replay_keys
+from hardwire.experiments.sweep.inputs import beside
 from hardwire.experiments.sweep.keys import KEY, point_keys, program_version
 from hardwire.experiments.sweep.metrics import (
     HEADLINE,
@@ -101,8 +102,8 @@ class Study:
 
     @classmethod
     def from_file(cls, path: Path) -> Study:
-        """Read a study file."""
-        return cls.from_dict(path.stem, read_yaml(path), path.name)
+        """Read a study file. Relative paths in it start from its folder."""
+        return cls.from_dict(path.stem, beside(read_yaml(path), path.parent), path.name)
 
     @classmethod
     def from_dict(cls, name: str, data: Mapping[str, Any], where: str = "study") -> Study:

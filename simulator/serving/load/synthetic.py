@@ -179,6 +179,23 @@ def preset_names() -> list[str]:
     return sorted(file.stem for file in _PRESETS.glob("*.yaml"))
 
 
+def source_file(source: str | Path) -> Path:
+    """The file of a source: that of a preset, or the trace itself.
+
+    Raises
+    ------
+    InputError
+        If there is no such file and the name is not that of a preset.
+    """
+    name, known = str(source), preset_names()
+    if name in known:
+        return _PRESETS / f"{name}.yaml"
+    if not Path(source).exists() and not {"/", "."} & set(name):
+        near = did_you_mean(name, known)
+        raise InputError(f"'{name}' is no file and no preset; presets are {', '.join(known)}{near}")
+    return Path(source)
+
+
 def renewal_times(
     rate: float, cv: float, duration: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
@@ -252,11 +269,7 @@ def make_workload(
             raise InputError(f"{word}: is of trace files, and {name} is a preset")
         workload = _from_preset(Preset.open(name), rate, duration, requests, cv, seed)
     else:
-        if not Path(source).exists() and not {"/", "."} & set(name):
-            near = did_you_mean(name, preset_names())
-            known = ", ".join(preset_names())
-            raise InputError(f"'{name}' is no file and no preset; presets are {known}{near}")
-        read = read_workload(source, time_unit=time_unit, sort=sort)
+        read = read_workload(source_file(source), time_unit=time_unit, sort=sort)
         workload = _retimed(read, rate, cv, seed)
     workload = _cut(workload, duration, requests)
     if workload.duration_s > MOST_SECONDS:

@@ -1,0 +1,115 @@
+"""The files that a study names: where they are, and digests of what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hardwire.experiments.shared.inputs import (
+    adapter_files,
+    adapter_set_files,
+    description_files,
+    joint_digest,
+)
+from hardwire.experiments.sweep.fidelity_options import PREFIX
+from hardwire.models.errors import InputError
+from hardwire.simulator.serving.load.synthetic import preset_names, source_file
+
+if TYPE_CHECKING:
+    from hardwire.experiments.sweep.study import Study
+
+_FILES: dict[str, Callable[[str], tuple[Path, ...]]] = {
+    "process": lambda text: description_files("process", text),
+    "model": lambda text: description_files("model", text),
+    "adapter": adapter_files,
+    "replay.source": lambda text: (source_file(text),),
+    "replay.server": lambda text: description_files("server", text),
+    "replay.adapters": adapter_set_files,
+    "replay.client_rates": lambda text: (Path(text),),
+}
+"""Settings that lead to files, and which. A chip stands in the base alone, which is read once."""
+
+
+def names_files(study: Study) -> bool:
+    """Whether points of a study read files, besides the base, which is read already."""
+    return study.fidelity == "replay" or any(
+        name in _FILES for axis in study.axes for name in axis.names
+    )
+
+
+def study_inputs(study: Study) -> dict[tuple[str, Any], str]:
+    """Digests of the files that points of a study read, by setting and value.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read.
+    """
+    named: dict[str, tuple[Any, ...]] = {PREFIX + k: (v,) for k, v in study.replay.items()}
+    for axis in study.axes:
+        for name in axis.names:
+            varied = tuple(variant[name] for variant in axis.variants)
+            named[name] = varied or axis.values
+    found = {}
+    for name in named.keys() & _FILES.keys():
+        for value in named[name]:
+            if files := _FILES[name](str(value)):
+                found[name, value] = joint_digest(files)
+    return found
+
+
+def refuse_edited(study: Study, before: Mapping[tuple[str, Any], str]) -> None:
+    """Refuse to go on with files that have changed since ``study_inputs`` gave ``before``.
+
+    Raises
+    ------
+    InputError
+        Naming one that is not what it was.
+    """
+    now = study_inputs(study)
+    for name, value in before:
+        if now[name, value] != before[name, value]:
+            raise InputError(
+                f"{study.name}: {name}: what {value} stands for changed meanwhile; start again"
+            )
+
+
+def beside(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A study's mapping with relative paths that start from the study's folder.
+
+    What is a name of the catalogue, a shape, a number or a preset stays as it is.
+    """
+
+    def placed(name: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            if isinstance(variants := value.get("variants"), Mapping):
+                return {"variants": {label: each(some) for label, some in variants.items()}}
+            return value
+        if isinstance(value, list):
+            return [placed(name, one) for one in value]
+        is_path = isinstance(value, str) and _is_path(name, value, folder)
+        return str(folder / value) if is_path else value
+
+    def each(some: Any, prefix: str = "") -> Any:
+        if not isinstance(some, Mapping):
+            return some
+        return {k: placed(prefix + str(k).replace("-", "_"), v) for k, v in some.items()}
+
+    sections = {"base": "", "axes": "", "replay": PREFIX}
+    return {k: each(v, sections[k]) if k in sections else v for k, v in data.items()}
+
+
+def _is_path(name: str, text: str, folder: Path) -> bool:
+    if name in ("chip", "model", "replay.server"):
+        ending = (".json",) if name == "model" else (".yaml", ".yml")
+        looks_so = text.lower().endswith(ending) or "/" in text or "\\" in text
+        return looks_so or (name == "model" and (folder / text).is_dir())
+    if name == "adapter":
+        return bool(adapter_files(text, folder))
+    if name == "replay.source":
+        written_so = bool({"/", "."} & set(text)) or (folder / text).exists()
+        return written_so and text not in preset_names()
+    if name == "replay.adapters":
+        return not text.strip().removeprefix("-").isdigit()
+    return name == "replay.client_rates"
