@@ -15,6 +15,9 @@ from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import is_log
 
+RESERVED = ("number", "key", "feasible", "reason")
+"""Columns that every study has, besides its axes and metrics."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -72,6 +75,8 @@ class Axis:
             raise InputError(f"{at}: variants must be a mapping of names to settings")
         if name in SETTINGS:
             raise InputError(f"{at}: variants need a name that is no parameter")
+        if name.lower() in RESERVED:
+            raise InputError(f"{at}: variants need another name: every study has a column of this")
         variants = []
         for label, settings in data["variants"].items():
             if not isinstance(settings, Mapping) or not settings:

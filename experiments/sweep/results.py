@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardwire.experiments.shared.extras import needs
-from hardwire.experiments.sweep.store import check_version
+from hardwire.experiments.sweep.store import POINTS, check_version, stored_studies
 from hardwire.models.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_POINTS = "points"
 
 
 def results(store: Path | str, sql: str | None = None) -> pd.DataFrame:
@@ -53,43 +50,22 @@ def results(store: Path | str, sql: str | None = None) -> pd.DataFrame:
         connection.close()
 
 
-def study_view(folder: Path) -> str:
-    """Name of the view of a study's folder."""
-    return _view_names(folder.parent)[folder.name]
-
-
-def _view_names(studies: Path) -> dict[str, str]:
-    """View by folder: the study's name, and part of the hash where several have that name."""
-    names: dict[str, str] = {}
-    for path in sorted(studies.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
-        name, _, digest = path.name.rpartition("-")
-        view = re.sub(r"\W", "_", name)
-        taken = view in names.values() or view == _POINTS
-        names[path.name] = f"{view}_{digest[:6]}" if taken else view
-    return names
-
-
 def _make_views(connection: Any, folder: Path) -> list[tuple[str, str]]:
     """``points``, and a view for each study that has chunks. Pairs of view and title."""
     if not any((folder / "points").glob("*.parquet")):
         raise InputError(f"--store {folder}: holds no points yet")
-    points = _quoted(folder / "points" / "*.parquet")
-    source = f"read_parquet({points}, union_by_name = true)"
+    source = _parquet(folder / "points", "*.parquet")
     connection.execute(
-        f"CREATE VIEW {_POINTS} AS SELECT lower(hex(key)) AS key, * EXCLUDE (key) FROM {source}"
+        f"CREATE VIEW {POINTS} AS SELECT lower(hex(key)) AS key, * EXCLUDE (key) FROM {source}"
     )
-    made = [(_POINTS, "every point of every study, once")]
-    stored = {row[0] for row in connection.execute(f"DESCRIBE {_POINTS}").fetchall()}
-    studies = folder / "studies"
-    for name, view in (_view_names(studies) if studies.is_dir() else {}).items():
-        if not any((studies / name).glob("chunk-*.parquet")):
+    made = [(POINTS, "every point of every study, once")]
+    stored = {row[0] for row in connection.execute(f"DESCRIBE {POINTS}").fetchall()}
+    for study, described in stored_studies(folder).items():
+        if not any(study.glob("chunk-*.parquet")):
             continue
-        chunks = (
-            f"read_parquet({_quoted(studies / name / 'chunk-*.parquet')}, union_by_name = true)"
-        )
-        described = json.loads((studies / name / "study.json").read_text(encoding="utf-8"))
+        chunks, view = _parquet(study, "chunk-*.parquet"), described["view"]
         twice = ["key", *({axis["name"] for axis in described["axes"]} & stored)]
-        dropped = ", ".join(f'"{column}"' for column in twice)
+        dropped = ", ".join(map(identifier, twice))
         connection.execute(
             f'CREATE VIEW "{view}" AS SELECT c.* EXCLUDE (key), lower(hex(c.key)) AS key, '
             f"p.* EXCLUDE ({dropped}) FROM {chunks} c LEFT JOIN {source} p USING (key)"
@@ -98,8 +74,13 @@ def _make_views(connection: Any, folder: Path) -> list[tuple[str, str]]:
     return made
 
 
+def identifier(name: str) -> str:
+    """A name of a view or a column in SQL, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _count(view: str, title: str) -> str:
-    feasible = "NULL" if view == _POINTS else "count(*) FILTER (WHERE feasible)"
+    feasible = "NULL" if view == POINTS else "count(*) FILTER (WHERE feasible)"
     words = title.replace("'", "''")
     return (
         f"SELECT '{view}' AS view, '{words}' AS title, count(*) AS points, "
@@ -113,8 +94,15 @@ def _refuse_all_but_select(duckdb: Any, sql: str) -> None:
         raise InputError("results: one SELECT is expected: a store is written by sweeps only")
 
 
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
+def _parquet(folder: Path, pattern: str) -> str:
+    """Tables of a folder for DuckDB: of its path each character stands for itself.
+
+    DuckDB takes brackets, stars and question marks for patterns, a tilde in front for the home
+    folder, and ``a=1`` for a column.
+    """
+    literal = re.sub(r"[\[*?]", r"[\g<0>]", str(folder.absolute()))
+    quoted = f"{literal}/{pattern}".replace("'", "''")
+    return f"read_parquet('{quoted}', union_by_name = true, hive_partitioning = false)"
 
 
 def _first_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ Layout of the folder::
 
     store.json                         format, and the version of the program that writes here
     points/HASH.parquet                key, metrics, obstacle: every point of every study once
-    studies/NAME-HASH/study.json       what the study asked
+    studies/NAME-HASH/study.json       what the study asked, and the name of its view
     studies/NAME-HASH/chunk-N.parquet  number, key and axis values of its points; feasible, reason
 
 A chunk is committed under a lock: first its new points, then the chunk itself, each written beside
@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,13 +34,15 @@ from hardwire.experiments.sweep.fidelity_options import PREFIX
 from hardwire.experiments.sweep.inputs import study_inputs
 from hardwire.experiments.sweep.keys import KEY, program_version
 from hardwire.models.errors import InputError
-from hardwire.models.files import parse_json_object, read_bytes, reason
+from hardwire.models.files import parse_json_object, read_bytes, read_json_object, reason
 
 if TYPE_CHECKING:
     from hardwire.experiments.sweep.study import Study
 
 FORMAT = 1
 KEY_TYPE = pa.binary(16)
+POINTS = "points"
+"""The view of all points."""
 
 
 class _Run(NamedTuple):
@@ -147,15 +150,23 @@ class Store:
         """Where the chunks of a study are, made if need be.
 
         A study that asks something else, by as little as a constraint or a byte of a file that it
-        names, has a folder of its own.
+        names, has a folder of its own. The first study of a name has that name as its view; another
+        one has part of a hash behind it, for ever.
         """
         described = describe(study)
-        text = json.dumps(described, indent=1, sort_keys=True, default=str)
-        folder = self.folder / "studies" / f"{study.name}-{_digest(text.encode())[:12]}"
+        hashed = _digest(json.dumps(described, sort_keys=True, default=str).encode())
+        view = view_name(study)
+        # Of the name what every file system takes, whatever is in it.
+        folder = self.folder / "studies" / f"{view[:60]}-{hashed[:12]}"
         with self._sentences():
             folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / "study.json").exists():
-                with self.lock():
+            with self.lock():
+                if not (folder / "study.json").exists():
+                    # SQL takes upper and lower case for the same.
+                    taken = {one["view"].lower() for one in stored_studies(self.folder).values()}
+                    if view.lower() in taken | {POINTS}:
+                        view = f"{view}_{hashed[:6]}"
+                    text = json.dumps({"view": view, **described}, indent=1, default=str)
                     self._write(folder / "study.json", text.encode())
         return folder
 
@@ -198,6 +209,7 @@ class Store:
         return new
 
     def _open(self) -> None:
+        _refuse_backslash(self.folder)
         path = self.folder / "store.json"
         mine = {"format": FORMAT, "hardwire": program_version()}
         if not path.exists():
@@ -256,6 +268,7 @@ def check_version(folder: Path) -> None:
     InputError
         In one sentence, with both versions.
     """
+    _refuse_backslash(folder)
     path = folder / "store.json"
     if not path.is_file():
         raise InputError(f"--store {folder}: holds no results of a sweep")
@@ -266,6 +279,30 @@ def check_version(folder: Path) -> None:
             f"--store {folder}: was written by hardwire {written}, this is {mine}, whose results "
             "may differ; give another --store"
         )
+
+
+def _refuse_backslash(folder: Path) -> None:
+    """DuckDB, which reads the store, takes a backslash in a name for the end of a folder's name."""
+    if any("\\" in part for part in folder.absolute().parts[1:]):
+        raise InputError(f"--store {folder}: a backslash cannot be in the path of a store")
+
+
+def view_name(study: Study) -> str:
+    """What the view of a study is called, as long as no other study of the store is."""
+    return re.sub(r"\W", "_", study.name) or "_"
+
+
+def stored_studies(folder: Path) -> dict[Path, dict[str, Any]]:
+    """What the studies of a store asked, by their folders, the first one first.
+
+    Raises
+    ------
+    InputError
+        If a file that says so is damaged.
+    """
+    paths = [path for path in (folder / "studies").glob("*/study.json") if path.is_file()]
+    paths.sort(key=lambda path: (path.stat().st_mtime_ns, path))
+    return {path.parent: read_json_object(path) for path in paths}
 
 
 def describe(study: Study) -> dict[str, Any]:

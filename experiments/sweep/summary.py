@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from hardwire.experiments.sweep.metrics import Better
-from hardwire.experiments.sweep.results import results, study_view
+from hardwire.experiments.sweep.results import identifier, results
 from hardwire.experiments.sweep.runner import Swept
+from hardwire.experiments.sweep.store import stored_studies, view_name
 
 BEST = 8
 
@@ -30,6 +31,11 @@ class Summary:
     best: pd.DataFrame
     reasons: dict[str, int]
 
+    @property
+    def name_taken(self) -> bool:
+        """Whether another study of the store has the study's name for its view."""
+        return self.name != view_name(self.swept.study)
+
     def to_dict(self) -> dict[str, Any]:
         """The object of ``--json``, SI units."""
         swept = self.swept
@@ -39,6 +45,7 @@ class Summary:
             "fidelity": swept.study.fidelity,
             "store": str(swept.store),
             "view": self.name,
+            "name_taken": self.name_taken,
             "points": swept.study.points,
             "computed": swept.counts.computed,
             "reused": swept.counts.reused,
@@ -62,11 +69,11 @@ def aims(swept: Swept) -> dict[str, Better]:
 def summarize(swept: Swept) -> Summary:
     """Ask the store for what is shown."""
     study = swept.study
-    name = study_view(swept.folder)
+    name = stored_studies(swept.store)[swept.folder]["view"]
     wanted = list(dict.fromkeys([a.name for a in study.axes] + [*aims(swept), *study.metrics]))
-    columns = ", ".join(f'"{column}"' for column in wanted)
+    columns = ", ".join(map(identifier, wanted))
     order = ", ".join(
-        f'"{metric}" {"DESC" if side == "max" else "ASC"} NULLS LAST'
+        f"{identifier(metric)} {'DESC' if side == 'max' else 'ASC'} NULLS LAST"
         for metric, side in aims(swept).items()
     )
     if swept.counts.points == 0:

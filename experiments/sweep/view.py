@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,8 @@ from hardwire.experiments.shared.tables import (
     plain_table,
     short_names,
 )
+from hardwire.experiments.sweep.results import identifier
+from hardwire.experiments.sweep.store import view_name
 from hardwire.experiments.sweep.summary import Summary, aims
 
 MOST_ROWS = 40
@@ -35,7 +38,15 @@ def render(found: Summary) -> RenderableType:
         for reason, number_of in found.reasons.items():
             table.add_row(Text(reason), count(number_of), f"{number_of / points:.1%}")
         parts += ["", table]
-    hint = f"hardwire results 'SELECT * FROM {found.name} LIMIT 5' --store {found.swept.store}"
+    if found.name_taken:
+        words = (
+            f"The name {view_name(found.swept.study)} is that of another study here, or of this "
+            f"one before it or one of its files was edited: the view of this one is {found.name}"
+        )
+        parts += ["", Text(words)]
+    name = found.name if found.name.isidentifier() else identifier(found.name)
+    query = shlex.quote(f"SELECT * FROM {name} LIMIT 5")
+    hint = f"hardwire results {query} --store {shlex.quote(str(found.swept.store))}"
     parts += ["", Text(hint, style=QUIET)]
     return Group(*parts)
 
