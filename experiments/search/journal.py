@@ -7,7 +7,6 @@ end. Readers need no lock: they stop at the last whole line.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
+from hardwire.experiments.shared.lock import try_lock
 from hardwire.models.errors import InputError
 from hardwire.models.files import reason
 
@@ -109,19 +109,13 @@ class JournalFile(BaseJournalBackend):
 
     def _lock(self, file: int) -> None:
         end = time.monotonic() + LOCK_TIMEOUT_S
-        while True:
-            try:
-                # The system lets go of it when a process dies.
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise InputError(
-                        f"--storage {self._path}: another process has locked it for more than "
-                        f"{LOCK_TIMEOUT_S:g} s"
-                    ) from None
-                time.sleep(POLL_S)
-            else:
-                return
+        while not try_lock(file):
+            if time.monotonic() > end:
+                raise InputError(
+                    f"--storage {self._path}: another process has locked it for more than "
+                    f"{LOCK_TIMEOUT_S:g} s"
+                )
+            time.sleep(POLL_S)
 
     def _drop_torn_line(self, file: int) -> None:
         """Cut off what a writer that was killed, or a full disk, left of its last line."""

@@ -7,6 +7,7 @@ this process, is what was being computed.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import math
 import os
@@ -33,7 +34,7 @@ from hardwire.models.errors import InputError
 CHUNK = {"closed-form": 65_536, "engine": 512, "replay": 4}
 """Points per chunk: a tenth of a second to a few seconds of one core."""
 
-CONNECT_S = 10.0
+CONNECT_S = 5.0
 AHEAD = 2
 """Chunks per worker that are under way: one computed, one waiting, so that memory stays bounded."""
 
@@ -311,14 +312,12 @@ def _client(scheduler: str | None, workers: int | None, chunks: int) -> Iterator
     """A client of the scheduler, or of workers on this machine that end with it."""
     distributed = needs("distributed", "sweep")
     if scheduler is not None:
-        try:
-            client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
-        except (OSError, TimeoutError, ValueError):
+        if not asyncio.run(_answers(distributed, scheduler)):
             raise InputError(
                 f"--scheduler {scheduler}: no Dask scheduler answers there; start one with "
                 "'dask scheduler'"
-            ) from None
-        with client:
+            )
+        with distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False) as client:
             yield client
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -335,3 +334,19 @@ def _client(scheduler: str | None, workers: int | None, chunks: int) -> Iterator
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+async def _answers(distributed: Any, address: str) -> bool:
+    """Whether a scheduler is there. A client that finds none tries on and complains at its end."""
+
+    secured = distributed.Security().get_connection_args("client")
+
+    async def ask() -> bool:
+        rpc = distributed.rpc(address, timeout=CONNECT_S, connection_args=secured)
+        async with rpc as scheduler:
+            return (await scheduler.identity())["type"] == "Scheduler"
+
+    try:
+        return await asyncio.wait_for(ask(), CONNECT_S)
+    except Exception:  # whatever else may be listening there
+        return False

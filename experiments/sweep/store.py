@@ -14,7 +14,6 @@ that compute the same point at the same time the second finds it there.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -30,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hardwire.experiments.shared.lock import locked, require_locks
 from hardwire.experiments.sweep.fidelity_options import PREFIX
 from hardwire.experiments.sweep.inputs import study_inputs
 from hardwire.experiments.sweep.keys import KEY, program_version
@@ -173,12 +173,8 @@ class Store:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other sweeps from writing. The system lets go of it when a process dies."""
-        with (self.folder / "lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)
+        with (self.folder / "lock").open("w") as file, locked(file.fileno()):
+            yield
 
     def commit(self, keys: np.ndarray, encoded: bytes, chunk: Path, rows: pa.Table) -> int:
         """Write a chunk: its new points, then its own rows.
@@ -209,6 +205,7 @@ class Store:
         return new
 
     def _open(self) -> None:
+        require_locks("a sweep")
         _refuse_backslash(self.folder)
         path = self.folder / "store.json"
         mine = {"format": FORMAT, "hardwire": program_version()}
