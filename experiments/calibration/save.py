@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hardwire.experiments.calibration.calibrate import Report
-from hardwire.experiments.shared.folder import json_file, write_all
+from hardwire.experiments.shared.folder import json_file
+from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import save_figure
 from hardwire.simulator.belief.chip import VENDOR
 from hardwire.simulator.timing import CLOCK
@@ -54,4 +55,4 @@ def save(report: Report, folder: Path) -> list[Path]:
         "predictions.png": lambda path: save_figure(plot.prediction_figure(report), path),
         "left-out.png": lambda path: save_figure(plot.left_out_figure(report), path),
     }
-    return write_all(folder, writers)
+    return write_run(folder, writers)

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from hardwire.experiments.cli.console import finish
-from hardwire.experiments.cli.options import JsonOption
+from hardwire.experiments.cli.options import (
+    JsonOption,
+    save_option,
+)
 
 
 def calibrate(
@@ -23,9 +26,7 @@ def calibrate(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same draws.")] = None,
     as_json: JsonOption = False,
-    save: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write JSON, the draws as Parquet, figures.")
-    ] = None,
+    save: Annotated[Path | None, save_option("Write JSON, the draws as Parquet, figures.")] = None,
 ) -> None:
     """Infer a chip's unpublished parameters from all that was measured of it."""
     from hardwire.experiments.calibration import save as files  # noqa: PLC0415

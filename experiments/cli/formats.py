@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from hardwire.experiments.cli.console import finish
-from hardwire.experiments.cli.options import SeedOption
+from hardwire.experiments.cli.options import (
+    SeedOption,
+    save_option,
+)
 
 
 def formats(
@@ -27,9 +30,7 @@ def formats(
     tokens: Annotated[int, typer.Option(min=1, help="Length of the text.")] = 256,
     seed: SeedOption = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    save: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write formats.csv and formats.png.")
-    ] = None,
+    save: Annotated[Path | None, save_option("Write formats.csv and formats.png.")] = None,
 ) -> None:
     """Measure what each number format of weights, KV cache and adapter costs against float32."""
     from hardwire.experiments.formats import save as files  # noqa: PLC0415

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TypedDict, TypeVar, get_type_hints
 
 import typer
@@ -105,6 +106,19 @@ class ReplayOptions(TypedDict, total=False):
     ]
     seed: Annotated[int | None, typer.Option(help="Same seed, same bytes [0].")]
     engine: Annotated[Text, typer.Option(help="compiled or reference [compiled].")]
+
+
+def save_option(words: str) -> Any:
+    """``--save DIR``, looked at before anything is computed; ``words`` is its help."""
+    return typer.Option(metavar="DIR", help=words, callback=_checked_folder)
+
+
+def _checked_folder(folder: Path | None) -> Path | None:
+    if folder is not None:
+        from hardwire.experiments.shared.run_folder import check_run_folder  # noqa: PLC0415
+
+        check_run_folder(folder)
+    return folder
 
 
 def takes(table: type[Any]) -> Callable[[Command], Command]:

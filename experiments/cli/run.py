@@ -16,6 +16,7 @@ from hardwire.experiments.cli.options import (
     OutputOption,
     PromptOption,
     UsersOption,
+    save_option,
 )
 
 DEFAULT_ADAPTER = "r16:all-linear"
@@ -60,7 +61,7 @@ def run(
     as_json: JsonOption = False,
     save: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write JSON, plots, token times and a Perfetto trace."),
+        save_option("Write JSON, plots, token times and a Perfetto trace."),
     ] = None,
 ) -> None:
     """Simulate one chip and print the verdict, without and with an adapter."""

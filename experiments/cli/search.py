@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 
 from hardwire.experiments.cli.console import counter, finish, stop
-from hardwire.experiments.cli.options import JsonOption, StudyArgument
+from hardwire.experiments.cli.options import (
+    JsonOption,
+    StudyArgument,
+    save_option,
+)
 
 
 def search(
@@ -29,7 +33,7 @@ def search(
     as_json: JsonOption = False,
     save: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write front.csv, trials.csv, search.json, search.png."),
+        save_option("Write front.csv, trials.csv, search.json, search.png."),
     ] = None,
 ) -> None:
     """Search a study for its Pareto front: several objectives under constraints."""
@@ -49,7 +53,7 @@ def search(
         found = run(
             opened,
             trials=trials,
-            storage=storage or STORAGE,
+            storage=STORAGE if storage is None else storage,
             seed=seed,
             population=population,
             report=report,

@@ -13,6 +13,7 @@ from hardwire.experiments.cli.options import (
     OutputOption,
     PromptOption,
     UsersOption,
+    save_option,
 )
 
 
@@ -45,7 +46,7 @@ def sensitivity(
     as_json: JsonOption = False,
     save: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write JSON, CSV and a figure for each metric."),
+        save_option("Write JSON, CSV and a figure for each metric."),
     ] = None,
 ) -> None:
     """Say which uncertain parameters a metric depends on: Sobol indices and tornado."""

@@ -13,6 +13,7 @@ from hardwire.experiments.cli.options import (
     ReplayOptions,
     SourceArgument,
     Text,
+    save_option,
     takes,
 )
 
@@ -33,9 +34,7 @@ def replay(
     as_json: JsonOption = False,
     save: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Write requests, adapters, memory, numbers, config and a trace."
-        ),
+        save_option("Write requests, adapters, memory, numbers, config and a trace."),
     ] = None,
     **options: Unpack[ReplayOptions],
 ) -> None:
@@ -76,9 +75,7 @@ def compare(
     ] = "hc1x10,vllm-h100",
     *,
     as_json: JsonOption = False,
-    save: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a figure, JSON and CSV.")
-    ] = None,
+    save: Annotated[Path | None, save_option("Write a figure, JSON and CSV.")] = None,
     **options: Unpack[ReplayOptions],
 ) -> None:
     """Put servers side by side under the same load."""

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hardwire.experiments.cli.console import counter, finish, print_rich, stop
-from hardwire.experiments.cli.options import JsonOption, StudyArgument
+from hardwire.experiments.cli.options import (
+    JsonOption,
+    StudyArgument,
+    save_option,
+)
 
 if TYPE_CHECKING:
     from hardwire.experiments.sweep.store import Counts
@@ -16,7 +20,10 @@ if TYPE_CHECKING:
 STORE = Path("hardwire-store")
 
 StoreOption = Annotated[
-    Path, typer.Option(metavar="DIR", help="Folder of finished points [hardwire-store].")
+    Path,
+    typer.Option(
+        metavar="DIR", envvar="HARDWIRE_STORE", help="Folder of finished points [hardwire-store]."
+    ),
 ]
 
 
@@ -33,7 +40,7 @@ def sweep(
     as_json: JsonOption = False,
     save: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write points, summary and configuration, and a figure."),
+        save_option("Write points, summary and configuration, and a figure."),
     ] = None,
 ) -> None:
     """Compute all points of a study, or those that its store lacks."""

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from hardwire.experiments.formats.measure import FormatReport
-from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import save_figure
 
 
@@ -20,7 +20,7 @@ def save(report: FormatReport, folder: Path) -> list[Path]:
     """
     from hardwire.experiments.formats.plot import formats_figure  # noqa: PLC0415 - matplotlib is slow
 
-    return write_all(
+    return write_run(
         folder,
         {
             "formats.csv": lambda path: write_csv(report, path),

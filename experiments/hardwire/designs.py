@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -148,7 +149,7 @@ class Sensitivity(Shown, sobol.Report):
 @in_python_words
 def sweep(
     study: Study | Mapping[str, Any] | Named,
-    store: Named = STORE,
+    store: Named | None = None,
     *,
     scheduler: str | None = None,
     workers: int | None = None,
@@ -160,7 +161,8 @@ def sweep(
     study : str, path, mapping or Study
         A ready study, a YAML file, or what such a file holds.
     store : str or path
-        Folder of finished points, made where it does not exist.
+        Folder of finished points, made where it does not exist; by default the one that the
+        environment variable ``HARDWIRE_STORE`` names, or ``hardwire-store``.
     scheduler : str, optional
         Address of a Dask scheduler, by default workers on this machine.
     workers : int, optional
@@ -187,9 +189,9 @@ def sweep(
     [True, True, True]
     """
     opened = study_of(study)
-    return Sweep.of(
-        runner.sweep(opened, folder_of("store", store), scheduler=scheduler, workers=workers)
-    )
+    named = os.environ.get("HARDWIRE_STORE") or STORE if store is None else store
+    folder = folder_of("store", named)
+    return Sweep.of(runner.sweep(opened, folder, scheduler=scheduler, workers=workers))
 
 
 @in_python_words

@@ -10,7 +10,8 @@ from typing import Any
 from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison
 from hardwire.experiments.replay.save import replay_configuration
 from hardwire.experiments.shared.configuration import CONFIGURATION
-from hardwire.experiments.shared.folder import json_file, text_file, write_all
+from hardwire.experiments.shared.folder import json_file, text_file
+from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import save_figure
 
 FILES = ("compare.png", "compare.json", "compare.csv", CONFIGURATION)
@@ -35,7 +36,7 @@ def save(comparison: Comparison, folder: Path) -> list[Path]:
         "servers": [one.summary for one in comparison.done],
         "did_not_run": comparison.obstacles,
     }
-    return write_all(
+    return write_run(
         folder,
         {
             "compare.png": lambda path: save_figure(compare_figure(comparison), path),

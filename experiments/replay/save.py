@@ -17,7 +17,8 @@ from hardwire.experiments.shared.configuration import (
     configuration,
     server_configuration,
 )
-from hardwire.experiments.shared.folder import json_file, text_file, write_all
+from hardwire.experiments.shared.folder import json_file, text_file
+from hardwire.experiments.shared.run_folder import write_run
 from hardwire.models.chip import Chip
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
@@ -61,7 +62,7 @@ def save(done: Replay, folder: Path) -> list[Path]:
         CONFIGURATION: json_file(replay_configuration("replay", options, [done.setup.server])),
         "trace.json.gz": lambda path: write_trace(done.workload, done.log, path, server),
     }
-    return write_all(folder, writers)
+    return write_run(folder, writers)
 
 
 def replay_configuration(

@@ -12,7 +12,8 @@ from hardwire.experiments.shared.configuration import (
     chip_configuration,
     configuration,
 )
-from hardwire.experiments.shared.folder import json_file, write_all
+from hardwire.experiments.shared.folder import json_file
+from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import save_figure
 from hardwire.simulator.single import Result, tokens_frame
 
@@ -31,8 +32,8 @@ FILES = (
 def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
     """Write verdict, configuration, plots, token times and trace to ``folder``.
 
-    The folder is made if need be. Everything is first written beside it and then renamed file by
-    file, so that a full disk or an interrupt leaves an earlier result as it was.
+    The folder appears whole or not at all, so that a full disk or an interrupt leaves an earlier
+    result as it was.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
         "tokens.parquet": lambda path: tokens_frame(result).to_parquet(path, index=False),
         "trace.json.gz": lambda path: write_trace(result, path),
     }
-    return write_all(folder, {name: writers[name] for name in FILES})
+    return write_run(folder, {name: writers[name] for name in FILES})
 
 
 def run_configuration(result: Result) -> dict[str, Any]:

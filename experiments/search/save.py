@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from hardwire.experiments.search.search import Search
-from hardwire.experiments.shared.folder import json_file, write_all
+from hardwire.experiments.shared.folder import json_file
+from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import save_figure
 
 FILES = ("front.csv", "trials.csv", "search.json", "search.png")
@@ -31,7 +32,7 @@ def save(found: Search, folder: Path) -> list[Path]:
         "search.json": json_file(found.to_dict()),
         "search.png": lambda path: save_figure(front_figure(found), path),
     }
-    return write_all(folder, {name: writers[name] for name in FILES})
+    return write_run(folder, {name: writers[name] for name in FILES})
 
 
 def _write_csv(found: Search, trials: np.ndarray, path: Path) -> None:

@@ -54,6 +54,7 @@ class Search:
         was tried twice is there once.
     storage : a file, or a URL without password; ``name`` is that of Optuna's study in it.
     before : trials that were there already.
+    new : whether the storage is a file that this run made.
     interrupted : whether Ctrl-C ended it.
     """
 
@@ -67,6 +68,7 @@ class Search:
     before: int
     seconds: float
     interrupted: bool = False
+    new: bool = False
 
     def __repr__(self) -> str:
         return one_line(
@@ -158,8 +160,11 @@ def search(
     needs("optuna", "hardwire search")
     from hardwire.experiments.search.evolution import Evolution  # noqa: PLC0415
 
+    if not str(storage):
+        raise InputError("--storage: names no file")
     begin = time.monotonic()
     name = optuna_name(study, seed, population)
+    new = "://" not in str(storage) and not Path(storage).exists()
     with _quiet():
         evolution = Evolution(study, str(storage), name, seed, population)
         before = evolution.trials
@@ -185,6 +190,7 @@ def search(
         before=before,
         seconds=time.monotonic() - begin,
         interrupted=interrupted,
+        new=new,
     )
 
 

@@ -41,7 +41,8 @@ def render(found: Search) -> RenderableType:
             table.add_row(Text(reason), count(number), f"{number / found.trials:.1%}")
         parts += ["", table]
     facts = text_table("", "", "")
-    facts.add_row("Storage", Text(found.storage))
+    made = " (new; --storage names another file)" if found.new else ""
+    facts.add_row("Storage", Text(f"{found.storage}{made}"))
     facts.add_row("Optuna study", found.name)
     parts += ["", facts]
     return Group(*parts)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hardwire.experiments.sensitivity.sobol import Report, Sensitivity
-from hardwire.experiments.shared.folder import json_file, write_all
+from hardwire.experiments.shared.folder import json_file
+from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import save_figure
 
 COLUMNS = (
@@ -36,7 +37,7 @@ def save(report: Report, folder: Path) -> list[Path]:
         "sensitivity.csv": lambda path: _write_csv(report, path),
         **{f"sensitivity-{one.metric}.png": picture(one) for one in report.metrics},
     }
-    return write_all(folder, writers)
+    return write_run(folder, writers)
 
 
 def _write_csv(report: Report, path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep.store import POINTS, check_version, stored_studies
 from hardwire.models.errors import InputError
+from hardwire.models.files import read_json_object
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,11 @@ def results(store: Path | str, sql: str | None = None) -> pd.DataFrame:
         raise InputError(f"results: {_first_line(error)}") from None
     finally:
         connection.close()
+
+
+def study_view(folder: Path) -> str:
+    """Name of the view of a study, by its folder."""
+    return str(read_json_object(folder / "study.json")["view"])
 
 
 def _make_views(connection: Any, folder: Path) -> list[tuple[str, str]]:

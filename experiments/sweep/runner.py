@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ AHEAD = 2
 class Swept:
     """A sweep that ended, or that Ctrl-C cut off. ``seconds`` and ``counts`` are this run's.
 
-    ``folder`` is that of the study in the store.
+    ``folder`` is that of the study in the store; ``new`` whether this run made the store.
     """
 
     study: Study
@@ -52,6 +53,7 @@ class Swept:
     counts: Counts
     seconds: float
     interrupted: bool = False
+    new: bool = False
 
     def __repr__(self) -> str:
         counts = self.counts
@@ -120,6 +122,7 @@ def sweep(
     """
     begin = time.perf_counter()
     inputs = study_inputs(study)
+    new = not (store / "store.json").exists()
     opened = Store(store)
     folder = opened.study_folder(study)
     size = CHUNK[study.fidelity]
@@ -143,7 +146,7 @@ def sweep(
                     report(counts)
         except KeyboardInterrupt:
             interrupted = True
-    return Swept(study, store, folder, counts, time.perf_counter() - begin, interrupted)
+    return Swept(study, store, folder, counts, time.perf_counter() - begin, interrupted, new)
 
 
 def _finished(path: Path) -> Counts | None:
@@ -312,7 +315,9 @@ def _client(scheduler: str | None, workers: int | None, chunks: int) -> Iterator
     """A client of the scheduler, or of workers on this machine that end with it."""
     distributed = needs("distributed", "sweep")
     if scheduler is not None:
-        if not asyncio.run(_answers(distributed, scheduler)):
+        with ThreadPoolExecutor(1) as thread:  # a notebook runs a loop in this one
+            answers = thread.submit(lambda: asyncio.run(_answers(distributed, scheduler))).result()
+        if not answers:
             raise InputError(
                 f"--scheduler {scheduler}: no Dask scheduler answers there; start one with "
                 "'dask scheduler'"
@@ -338,7 +343,6 @@ def _client(scheduler: str | None, workers: int | None, chunks: int) -> Iterator
 
 async def _answers(distributed: Any, address: str) -> bool:
     """Whether a scheduler is there. A client that finds none tries on and complains at its end."""
-
     secured = distributed.Security().get_connection_args("client")
 
     async def ask() -> bool:

@@ -12,7 +12,8 @@ from hardwire.experiments.shared.configuration import (
     chip_configuration,
     configuration,
 )
-from hardwire.experiments.shared.folder import json_file, write_all
+from hardwire.experiments.shared.folder import json_file
+from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import save_figure
 from hardwire.experiments.sweep.design import NUMERIC
 from hardwire.experiments.sweep.metrics import Better, Metric
@@ -34,7 +35,7 @@ def save(found: Summary, folder: Path) -> list[Path]:
 
     points = results(found.swept.store, f'SELECT * FROM "{found.name}" ORDER BY number')
     figure = sweep_figure(found.swept.study, aims(found.swept), points)
-    return write_all(
+    return write_run(
         folder,
         {
             "points.parquet": points.to_parquet,

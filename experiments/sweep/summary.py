@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from hardwire.experiments.sweep.metrics import Better
-from hardwire.experiments.sweep.results import identifier, results
+from hardwire.experiments.sweep.results import identifier, results, study_view
 from hardwire.experiments.sweep.runner import Swept
-from hardwire.experiments.sweep.store import stored_studies, view_name
+from hardwire.experiments.sweep.store import view_name
 
 BEST = 8
 
@@ -69,7 +69,7 @@ def aims(swept: Swept) -> dict[str, Better]:
 def summarize(swept: Swept) -> Summary:
     """Ask the store for what is shown."""
     study = swept.study
-    name = stored_studies(swept.store)[swept.folder]["view"]
+    name = study_view(swept.folder)
     wanted = list(dict.fromkeys([a.name for a in study.axes] + [*aims(swept), *study.metrics]))
     columns = ", ".join(map(identifier, wanted))
     order = ", ".join(

@@ -38,6 +38,9 @@ def render(found: Summary) -> RenderableType:
         for reason, number_of in found.reasons.items():
             table.add_row(Text(reason), count(number_of), f"{number_of / points:.1%}")
         parts += ["", table]
+    if found.swept.new:
+        words = "is new and keeps the points; --store or HARDWIRE_STORE names another folder"
+        parts += ["", Text(f"{found.swept.store} {words}")]
     if found.name_taken:
         words = (
             f"The name {view_name(found.swept.study)} is that of another study here, or of this "

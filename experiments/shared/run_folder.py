@@ -1,0 +1,174 @@
+"""The folder of a run: it appears whole or not at all, and takes the place of an earlier run's."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from hardwire.models.errors import InputError
+from hardwire.models.files import reason
+
+SUMMARIES = (
+    "verdict.json", "summary.json", "compare.json", "sweep.json", "search.json",
+    "sensitivity.json", "calibration.json", "formats.csv",
+)  # fmt: skip
+"""Files by one of which the folder of a run is known."""
+
+RUN_FILES = (
+    *SUMMARIES, "configuration.json", "config.yaml", "report.html", "trace.json.gz",
+    "breakdown.png", "rank.png", "rank.json", "tokens.parquet",
+    "requests.parquet", "adapters.parquet", "memory.parquet", "compare.png", "compare.csv",
+    "points.parquet", "sweep.png", "front.csv", "trials.csv", "search.png",
+    "sensitivity.csv", "sensitivity-*.png", "formats.png",
+    "posterior.parquet", "parameters.png", "corner.png", "predictions.png", "left-out.png",
+)  # fmt: skip
+"""What the folders of runs hold, whichever the command. Anything else is the user's."""
+
+BESIDE = ".hardwire-"
+"""How the name of a folder begins that is about to become, or was, the folder of a run."""
+LEFT_S = 3600.0
+"""Age from which such a folder is taken for that of a run which was killed."""
+ATTEMPTS = 100
+
+
+def check_run_folder(folder: Path) -> Path:
+    """Refuse a folder that a run cannot have: any but a new or empty one, or an earlier run's.
+
+    Returns
+    -------
+    The folder, links resolved.
+
+    Raises
+    ------
+    InputError
+        If it is the working folder (or the empty name of a variable that is not set), no folder, a
+        mounted one, one with files that no run wrote, or in a folder that cannot be written.
+    """
+    where = f"--save {folder}"
+    try:
+        target = folder.resolve()
+        if target == Path.cwd():
+            raise InputError(
+                f"{where}: is the folder that you are in, or no name at all; a run has a folder "
+                "of its own"
+            )
+        if target.is_mount():
+            raise InputError(f"{where}: is a mounted folder; name one in it")
+        if target.exists() and not target.is_dir():
+            raise InputError(f"{where}: is no folder")
+        if foreign := _foreign(target):
+            names = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
+            raise InputError(
+                f"{where}: holds what no run wrote ({names}); name a new or an empty folder, or "
+                "that of an earlier run, which is replaced"
+            )
+        above = next(one for one in target.parents if one.exists())
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise InputError(f"{where}: {above} cannot be written")
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{where}: {reason(error)}") from None
+    return target
+
+
+def write_run(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> list[Path]:
+    """Write the files of a run to a folder of their own, which appears whole or not at all.
+
+    They are written to a folder beside it, which then takes its name. Of two runs with one name at
+    the same time the last one is there at the end, nothing of the other. A run that is killed
+    leaves at most that folder beside it, which a later run removes.
+
+    Parameters
+    ----------
+    writers : by name, one of ``RUN_FILES``, what writes a file.
+
+    Raises
+    ------
+    InputError
+        As ``check_run_folder``, or if the files cannot be written.
+    """
+    if strange := [name for name in writers if not _is_of_a_run(name)]:
+        raise ValueError(f"{strange} must be in RUN_FILES, so that a later run may replace it")
+    target = check_run_folder(folder)
+    made = [one for one in target.parents if not one.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target.parent)
+        staging = _beside(target)
+        staging.mkdir()
+        try:
+            for name, write in writers.items():
+                write(staging / name)
+                with (staging / name).open("rb") as file:
+                    os.fsync(file.fileno())
+            _take_place(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"--save {folder}: {reason(error)}") from None
+    finally:
+        for parent in made:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+    return [folder / name for name in writers]
+
+
+def _take_place(staging: Path, target: Path) -> None:
+    """Give a folder the name of another one, which goes away as a whole."""
+    for _ in range(ATTEMPTS):
+        try:
+            staging.rename(target)  # onto nothing, or onto an empty folder
+            return
+        except OSError:
+            if not target.exists():
+                raise
+        check_run_folder(target)
+        earlier = _beside(target)
+        try:
+            target.rename(earlier)
+        except FileNotFoundError:  # another run has just done it
+            continue
+        try:
+            staging.rename(target)
+        except BaseException as error:
+            if target.exists() and isinstance(error, OSError):  # another run was quicker
+                shutil.rmtree(earlier, ignore_errors=True)
+                continue
+            earlier.rename(target)
+            raise
+        for name in _foreign(earlier):  # came between the look and the move
+            (earlier / name).rename(target / name)
+        shutil.rmtree(earlier, ignore_errors=True)
+        return
+    raise OSError(f"other runs take its place all the time ({ATTEMPTS} attempts)")
+
+
+def _is_of_a_run(name: str) -> bool:
+    return any(fnmatchcase(name, known) for known in RUN_FILES)
+
+
+def _foreign(folder: Path) -> list[str]:
+    """What is in a folder that no run wrote: everything, where there is no summary of a run."""
+    names = sorted(os.listdir(folder)) if folder.exists() else []
+    if not any(name in names for name in SUMMARIES):
+        return names
+    return [name for name in names if not _is_of_a_run(name) or (folder / name).is_dir()]
+
+
+def _beside(target: Path) -> Path:
+    return target.parent / f"{BESIDE}{secrets.token_hex(6)}.tmp"
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove what runs left that were killed while they saved, which takes seconds."""
+    for path in parent.glob(f"{BESIDE}*.tmp"):
+        try:
+            if time.time() - path.stat().st_mtime > LEFT_S:
+                shutil.rmtree(path, ignore_errors=True)
+        except FileNotFoundError:
+            continue
