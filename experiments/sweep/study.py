@@ -23,7 +23,6 @@ from hardwire.experiments.sweep.design import (
 )
 from hardwire.experiments.sweep.fidelity_options import OPTIONS, read_options
 from hardwire.experiments.sweep.fidelity_setup import card_chip, check_replays, replay_keys
-from hardwire.experiments.sweep.inputs import beside
 from hardwire.experiments.sweep.keys import KEY, point_keys, program_version
 from hardwire.experiments.sweep.metrics import (
     HEADLINE,
@@ -32,6 +31,7 @@ from hardwire.experiments.sweep.metrics import (
     Metric,
     check_metrics,
 )
+from hardwire.experiments.sweep.paths import beside
 from hardwire.models.brief import one_line
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError

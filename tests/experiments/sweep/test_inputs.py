@@ -19,8 +19,8 @@ from hardwire.experiments.replay.replay import Setup
 from hardwire.experiments.search.search import optuna_name, search
 from hardwire.experiments.sweep import Study, results, sweep
 from hardwire.experiments.sweep import compute as computing
-from hardwire.experiments.sweep import inputs as reading
 from hardwire.experiments.sweep.inputs import study_inputs
+from hardwire.experiments.sweep.paths import beside
 from hardwire.models import catalogue
 from hardwire.models.adapter.stored import CONFIG, WEIGHTS
 from hardwire.models.adapter.write import write_adapter
@@ -341,7 +341,7 @@ def test_names_in_a_study_are_no_paths() -> None:
         "replay": {"source": "sharegpt", "adapters": "8", "server": "hc1x10", "rate": 3},
         "title": "x/y.csv",
     }  # fmt: skip
-    assert reading.beside(data, Path("folder")) == data
+    assert beside(data, Path("folder")) == data
 
 
 def test_a_saved_configuration_pins_what_its_names_stand_for(
