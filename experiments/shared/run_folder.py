@@ -1,4 +1,8 @@
-"""The folder of a run: it appears whole or not at all, and takes the place of an earlier run's."""
+"""The folder of a run: it appears whole or not at all, and takes the place of an earlier run's.
+
+Where a folder also holds files of the user, these stay where they are, and the run's files take the
+place of an earlier run's one after the other, while other runs wait.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from hardwire.experiments.shared.lock import try_lock
 from hardwire.models.errors import InputError
 from hardwire.models.files import reason
 
@@ -38,7 +44,7 @@ ATTEMPTS = 100
 
 
 def check_run_folder(folder: Path) -> Path:
-    """Refuse a folder that a run cannot have: any but a new or empty one, or an earlier run's.
+    """Refuse a folder that a run cannot have.
 
     Returns
     -------
@@ -48,7 +54,8 @@ def check_run_folder(folder: Path) -> Path:
     ------
     InputError
         If it is the working folder (or the empty name of a variable that is not set), no folder, a
-        mounted one, one with files that no run wrote, or in a folder that cannot be written.
+        mounted one, one whose files have the names of a run's though no run wrote them, or in a
+        folder that cannot be written.
     """
     where = f"--save {folder}"
     try:
@@ -62,11 +69,13 @@ def check_run_folder(folder: Path) -> Path:
             raise InputError(f"{where}: is a mounted folder; name one in it")
         if target.exists() and not target.is_dir():
             raise InputError(f"{where}: is no folder")
-        if foreign := _foreign(target):
-            names = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
+        _, ours = _held(target)
+        strange = [name for name in ours if (target / name).is_dir()]
+        if strange or (ours and not set(ours) & set(SUMMARIES)):
+            names = ", ".join((strange or ours)[:3])
             raise InputError(
-                f"{where}: holds what no run wrote ({names}); name a new or an empty folder, or "
-                "that of an earlier run, which is replaced"
+                f"{where}: holds {names}, which no run wrote; name another folder, or that of an "
+                "earlier run, which is replaced"
             )
         above = next(one for one in target.parents if one.exists())
         if not os.access(above, os.W_OK | os.X_OK):
@@ -81,7 +90,7 @@ def write_run(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> lis
 
     They are written to a folder beside it, which then takes its name. Of two runs with one name at
     the same time the last one is there at the end, nothing of the other. A run that is killed
-    leaves at most that folder beside it, which a later run removes.
+    leaves at most that folder beside it, which a later run removes. Other files in it are kept.
 
     Parameters
     ----------
@@ -128,6 +137,9 @@ def _take_place(staging: Path, target: Path) -> None:
             if not target.exists():
                 raise
         check_run_folder(target)
+        if _held(target)[0]:
+            _replace_files(staging, target)
+            return
         earlier = _beside(target)
         try:
             target.rename(earlier)
@@ -137,27 +149,49 @@ def _take_place(staging: Path, target: Path) -> None:
             staging.rename(target)
         except BaseException as error:
             if target.exists() and isinstance(error, OSError):  # another run was quicker
-                shutil.rmtree(earlier, ignore_errors=True)
+                _remove(earlier)
                 continue
             earlier.rename(target)
             raise
-        for name in _foreign(earlier):  # came between the look and the move
+        for name in _held(earlier)[0]:  # came between the look and the move
             (earlier / name).rename(target / name)
-        shutil.rmtree(earlier, ignore_errors=True)
+        _remove(earlier)
         return
     raise OSError(f"other runs take its place all the time ({ATTEMPTS} attempts)")
+
+
+def _replace_files(staging: Path, target: Path) -> None:
+    """Put files in the place of an earlier run's, in a folder that holds others, too."""
+    folder = os.open(target, os.O_RDONLY)
+    try:
+        while not try_lock(folder):
+            time.sleep(0.01)
+        names = os.listdir(staging)
+        for name in names:
+            (staging / name).replace(target / name)
+        for name in set(_held(target)[1]) - set(names):
+            (target / name).unlink()
+    finally:
+        os.close(folder)
 
 
 def _is_of_a_run(name: str) -> bool:
     return any(fnmatchcase(name, known) for known in RUN_FILES)
 
 
-def _foreign(folder: Path) -> list[str]:
-    """What is in a folder that no run wrote: everything, where there is no summary of a run."""
+def _held(folder: Path) -> tuple[list[str], list[str]]:
+    """Names in a folder, which need not exist: those of the user, and those that runs give."""
     names = sorted(os.listdir(folder)) if folder.exists() else []
-    if not any(name in names for name in SUMMARIES):
-        return names
-    return [name for name in names if not _is_of_a_run(name) or (folder / name).is_dir()]
+    ours = [name for name in names if _is_of_a_run(name)]
+    return [name for name in names if name not in ours], ours
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with what a run wrote; what else may be in it stays."""
+    for name in _held(folder)[1]:
+        (folder / name).unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _beside(target: Path) -> Path:
@@ -169,6 +203,6 @@ def _remove_leftovers(parent: Path) -> None:
     for path in parent.glob(f"{BESIDE}*.tmp"):
         try:
             if time.time() - path.stat().st_mtime > LEFT_S:
-                shutil.rmtree(path, ignore_errors=True)
-        except FileNotFoundError:
+                _remove(path)
+        except OSError:  # another run was quicker, or it is someone else's
             continue

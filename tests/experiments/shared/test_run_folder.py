@@ -64,24 +64,38 @@ def test_an_empty_folder_and_a_link_are_taken(tmp_path: Path) -> None:
     assert held(tmp_path / "empty") == held(tmp_path / "link") == dict.fromkeys(NAMES, "one")
 
 
-@pytest.mark.parametrize(
-    "others", [("notes.txt",), ("config.yaml",), ("verdict.json", "notes.txt"), ("rank.json",)]
-)
-def test_files_of_the_user_are_never_touched(tmp_path: Path, others: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("others", [("config.yaml",), ("rank.json", "notes.txt")])
+def test_files_with_a_runs_names_that_no_run_wrote_are_the_users(
+    tmp_path: Path, others: tuple[str, ...]
+) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     for name in others:
         (folder / name).write_text("mine")
-    with pytest.raises(InputError, match=f"--save {folder}: holds what no run wrote"):
+    with pytest.raises(InputError, match=f"--save {folder}: holds {others[0]}, which no run wrote"):
         write_run(folder, files("one"))
     assert held(folder) == dict.fromkeys(others, "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_other_files_of_the_user_stay(tmp_path: Path) -> None:
+    """Such as notes, a journal, or a store; the earlier run goes all the same."""
+    folder = tmp_path / "mine"
+    (folder / "store").mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    before = (folder / "notes.txt").stat().st_ino
+    write_run(folder, files("one"))
+    write_run(folder, files("two", NAMES[:2]))
+    assert (folder / "notes.txt").stat().st_ino == before
+    (folder / "store").rmdir()
+    assert held(folder) == {**dict.fromkeys(NAMES[:2], "two"), "notes.txt": "mine"}
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_folder_in_an_earlier_run_is_the_users(tmp_path: Path) -> None:
     write_run(tmp_path / "out", files("one"))
     (tmp_path / "out" / "report.html").mkdir()
-    with pytest.raises(InputError, match=r"\(report.html\)"):
+    with pytest.raises(InputError, match=r"holds report.html, which"):
         check_run_folder(tmp_path / "out")
 
 
@@ -160,8 +174,12 @@ def test_what_the_user_saves_amid_the_exchange_is_kept(
     assert held(tmp_path / "out") == {**dict.fromkeys(NAMES, "two"), "notes.txt": "mine"}
 
 
-def test_two_runs_at_once_never_mix(tmp_path: Path) -> None:
+@pytest.mark.parametrize("notes", [False, True])
+def test_two_runs_at_once_never_mix(tmp_path: Path, notes: bool) -> None:
     folder, failed = tmp_path / "out", []
+    if notes:
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
 
     def runs(mark: str) -> None:
         try:
@@ -177,6 +195,7 @@ def test_two_runs_at_once_never_mix(tmp_path: Path) -> None:
         thread.join()
     assert not failed
     found = held(folder)
+    assert found.pop("notes.txt", None) == ("mine" if notes else None)
     assert set(found) == set(NAMES) and len(set(found.values())) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
