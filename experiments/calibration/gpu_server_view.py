@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         residuals.add_row(
             point.label, f"{point.measured:.2f}", f"{point.fitted:.2f}", f"{off:+.1%}"
         )
-    Console(width=120).print(Group(table, residuals))
+    Console(width=120, markup=False, highlight=False).print(Group(table, residuals))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from hardwire.experiments.calibration.calibrate import ParameterRow, Report
 from hardwire.experiments.calibration.view import shown
-from hardwire.experiments.shared.style import COLORS, INK, STYLE
+from hardwire.experiments.shared.style import COLORS, INK, drawing
 from hardwire.models.chip import DECLARED
 from hardwire.simulator.belief.posterior import Array
 from hardwire.simulator.belief.predictions import predictions
@@ -44,7 +44,7 @@ DOTS = 1500
 def parameter_figure(report: Report) -> Figure:
     """Intervals before and after, of the parameters that changed most, on the span before."""
     rows = report.parameters[:STRIPS]
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(9, 0.30 * len(rows) + 1.2), layout="constrained")
         axes = figure.subplots()
         for place, row in enumerate(rows):
@@ -78,7 +78,7 @@ def corner_figure(report: Report) -> Figure:
     """Pairs of the parameters that the measurements say most about."""
     names = CORNER
     chip = report.posterior.chip
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(9, 8.6), layout="constrained")
         grid = figure.subplots(len(names), len(names))
         for i, below in enumerate(names):
@@ -159,7 +159,7 @@ def prediction_figure(report: Report) -> Figure:
     columns = 4
     lines = -(-len(keys) // columns)
     power = [m for m in inference.measurements if m.metric == "card_power_w"]
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(11, 2.3 * lines + 0.4), layout="constrained")
         cells = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes in cells[len(keys) :]:
@@ -205,7 +205,7 @@ def left_out_figure(report: Report) -> Figure:
     """Each measurement over its prediction from all others, with the 90 % interval."""
     rows = report.left_out
     ticks = (0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3)
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(9, 0.26 * len(rows) + 0.9), layout="constrained")
         axes = figure.subplots()
         for place, row in enumerate(rows):

@@ -11,7 +11,7 @@ import numpy as np
 from hardwire.experiments.calibration.calibrate import Report
 from hardwire.experiments.shared.folder import json_file
 from hardwire.experiments.shared.run_folder import write_run
-from hardwire.experiments.shared.style import save_figure
+from hardwire.experiments.shared.style import FORMATS, save_figure
 from hardwire.simulator.belief.chip import VENDOR
 from hardwire.simulator.timing import CLOCK
 
@@ -37,8 +37,12 @@ def draws_frame(report: Report) -> pd.DataFrame:
     return pd.DataFrame({**columns, **clocks})
 
 
-def save(report: Report, folder: Path) -> list[Path]:
+def save(report: Report, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
     """Write report, draws and figures to ``folder``, which is made if need be.
+
+    Parameters
+    ----------
+    figures : their format, one of ``FORMATS``.
 
     Raises
     ------
@@ -50,9 +54,9 @@ def save(report: Report, folder: Path) -> list[Path]:
     writers: dict[str, Callable[[Path], Any]] = {
         "calibration.json": json_file(report.to_dict()),
         "posterior.parquet": lambda path: draws_frame(report).to_parquet(path, index=False),
-        "parameters.png": lambda path: save_figure(plot.parameter_figure(report), path),
-        "corner.png": lambda path: save_figure(plot.corner_figure(report), path),
-        "predictions.png": lambda path: save_figure(plot.prediction_figure(report), path),
-        "left-out.png": lambda path: save_figure(plot.left_out_figure(report), path),
+        f"parameters.{figures}": lambda path: save_figure(plot.parameter_figure(report), path),
+        f"corner.{figures}": lambda path: save_figure(plot.corner_figure(report), path),
+        f"predictions.{figures}": lambda path: save_figure(plot.prediction_figure(report), path),
+        f"left-out.{figures}": lambda path: save_figure(plot.left_out_figure(report), path),
     }
     return write_run(folder, writers)

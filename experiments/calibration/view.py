@@ -8,7 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from hardwire.experiments.calibration.calibrate import Report, Sensitivity
-from hardwire.experiments.shared.tables import QUIET, count, plain_table, si, text_table
+from hardwire.experiments.shared.tables import (
+    QUIET,
+    count,
+    plain_table,
+    si,
+    styled,
+    text_table,
+)
 from hardwire.simulator.belief.chip import MIN_ESS, READINGS
 
 GOOD, BAD = "green", "red"
@@ -65,7 +72,9 @@ def _headline(report: Report) -> RenderableType:
     )
     if ess < MIN_ESS:
         text.append(f"\nfewer than {MIN_ESS}: intervals are rough", style=f"bold {BAD}")
-    return Panel(text, title=f"hardwire calibrate · {chip.name}", title_align="left", expand=False)
+    return Panel(
+        text, title=Text(f"hardwire calibrate · {chip.name}"), title_align="left", expand=False
+    )
 
 
 def _parameters(report: Report) -> RenderableType:
@@ -83,12 +92,12 @@ def _parameters(report: Report) -> RenderableType:
             middle_span(row.prior, "")[1],
             middle_span(row.posterior, "")[1],
             f"{row.width:.0%}",
-            f"[{STYLES.get(row.verdict, 'yellow')}]{words}[/]",
+            styled(words, STYLES.get(row.verdict, "yellow")),
         )
     rest = sum(row.verdict == "open" for row in report.parameters)
     ties = [f"Tied, rank correlation {rho:+.2f}: {a} and {b}." for a, b, rho in report.ties]
     lines = [
-        "5th to 95th percentile before and after; width is after over before; a bound is where the",
+        "5th to 95th percentile before and after; width is after over before; a bound is where the "
         f"draws crowd at an end of the range. The other {rest} get back their ranges (--json).",
         *ties,
     ]
@@ -105,7 +114,7 @@ def _predictions(report: Report) -> RenderableType:
         filed = shown(row.filed, row.unit)
         unit = "" if row.unit in ("s", "J") else row.unit
         before = middle_span(row.rate_alone, row.unit)[1]
-        table.add_row(row.name, unit, filed, before, f"[bold]{middle}[/]", around)
+        table.add_row(row.name, unit, filed, before, styled(middle, "bold"), around)
     refused = [
         f"{1 - share:.0%} of the chips do not take the rank of {name}"
         for name, share in report.takes_rank.items()
@@ -133,13 +142,13 @@ def _left_out(report: Report) -> RenderableType:
             f"{'≤ ' if row.kind == 'at most' else '≥ ' if row.kind == 'at least' else ''}"
             f"{shown(row.measured, row.unit)}",
             f"{row.below:.1%}",
-            f"[{GOOD}]inside[/]" if row.inside else f"[{BAD}]outside[/]",
+            styled("inside", GOOD) if row.inside else styled("outside", BAD),
         )
     single = report.left_out[: len(report.inference.measurements)]
     inside = sum(row.inside for row in single)
     note = Text(
         f"{inside} of {len(single)} inside. A rate is shown as the mean decode step; below is the "
-        "share of the predicted\nbelow the measured. A limit is inside where 5 % keep it.",
+        "share of the predicted below the measured. A limit is inside where 5 % keep it.",
         style=QUIET,
     )
     return Group("", table, note)

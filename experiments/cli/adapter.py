@@ -19,7 +19,7 @@ class Dtype(StrEnum):
 
 
 def inspect(
-    path: Annotated[str, typer.Argument(help="PEFT folder, GGUF file or a shape.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="PEFT folder, GGUF file or a shape.")],
     chip: ChipOption = "hc1",
     model: ModelOption = None,
 ) -> None:
@@ -44,12 +44,17 @@ def inspect(
 
 def make(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
-    rank: Annotated[int, typer.Option(min=1, help="Rank of every module.")] = 16,
+    rank: Annotated[int, typer.Option(min=1, metavar="N", help="Rank of every module.")] = 16,
     targets: Annotated[
-        str, typer.Option(help="all-linear, attention, mlp, qv, or names joined by +.")
+        str,
+        typer.Option(metavar="TEXT", help="all-linear, attention, mlp, qv, or names joined by +."),
     ] = "all-linear",
-    model: Annotated[str, typer.Option(help="Catalogue name or config.json.")] = "llama-3.1-8b",
-    alpha: Annotated[float | None, typer.Option(help="lora_alpha [the rank].")] = None,
+    model: Annotated[
+        str, typer.Option(metavar="TEXT", help="Catalogue name or config.json.")
+    ] = "llama-3.1-8b",
+    alpha: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="lora_alpha [default: the rank]")
+    ] = None,
     dtype: Annotated[Dtype, typer.Option(help="Format of the file.")] = Dtype.FLOAT16,
     seed: SeedOption = 0,
 ) -> None:

@@ -5,10 +5,15 @@ Imports are inside the commands, so that help comes at once.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from contextlib import redirect_stdout
+from typing import Annotated, NoReturn
 
 import typer
 
+from hardwire.compiled import CACHE
 from hardwire.experiments.cli import (
     adapter,
     calibrate,
@@ -22,14 +27,20 @@ from hardwire.experiments.cli import (
     sweep,
     validate,
 )
-from hardwire.experiments.cli.console import INTERRUPTED
+from hardwire.experiments.cli.console import INTERRUPTED, Output, UnwrittenError
+
+NO_CACHE = "no locator available"
+"""What numba says where it finds no folder for compiled code."""
+
+UNREAD = 141
+"""Exit status where the reader of a pipe has gone: 128 and the number of SIGPIPE."""
 
 app = typer.Typer(
     name="hardwire",
     help="Simulate LLM chips whose base model is cast in silicon: rate, adapters, SRAM, area, "
     "power, cost.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -40,10 +51,61 @@ for group in (
     group.register(app)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"hardwire {version('hardwire')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """What comes before a command."""
+
+
 def main() -> None:
-    """Entry point: one sentence and exit status 2 for bad input, 130 for an interrupt."""
+    """Entry point: one sentence and exit status 2 for bad input, 130 for an interrupt.
+
+    Output that nobody reads any more, as after ``| head``, ends quietly with the status that the
+    shell gives for it; output that cannot be written with one sentence and status 2.
+    """
+    # Figures go to files: neither a notebook's way of drawing nor one that is missing matters.
+    os.environ["MPLBACKEND"] = "agg"
+    shown = sys.stdout
     try:
-        app()
+        with redirect_stdout(Output(shown)):
+            try:
+                _answer()
+            finally:
+                sys.stdout.flush()
+    except UnwrittenError as error:
+        _end_unwritten(error)
+    except SystemExit as end:
+        if isinstance(
+            end.__context__, UnwrittenError
+        ):  # a broken pipe, which Click says is status 1
+            _end_unwritten(end.__context__)
+        raise
+
+
+def _end_unwritten(error: UnwrittenError) -> NoReturn:
+    # Python writes what is left once more when it ends: let it go nowhere.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if error.errno == errno.EPIPE:
+        sys.exit(UNREAD)
+    print(f"hardwire: standard output: {error.strerror}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _answer() -> None:
+    try:
+        app(prog_name="hardwire")
     except SystemExit as stop:
         # Typer turns Ctrl-C into this status and says nothing.
         if stop.code == INTERRUPTED:
@@ -52,6 +114,8 @@ def main() -> None:
     except Exception as error:
         from hardwire.models.errors import InputError  # noqa: PLC0415
 
+        if isinstance(error, RuntimeError) and NO_CACHE in str(error):
+            error = InputError(f"compiled code cannot be kept: set {CACHE} to a folder to write to")
         if not isinstance(error, InputError):
             raise
         print(f"hardwire: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,24 +10,30 @@ import typer
 
 from hardwire.experiments.cli.console import finish
 from hardwire.experiments.cli.options import (
+    Figures,
+    FiguresOption,
     JsonOption,
     save_option,
 )
 
 
 def calibrate(
-    chip: Annotated[str, typer.Argument(help="Catalogue name of a chip that was measured.")] = (
-        "hc1"
-    ),
+    chip: Annotated[
+        str, typer.Argument(metavar="CHIP", help="Catalogue name of a chip that was measured.")
+    ] = ("hc1"),
     adapter: Annotated[
         list[str] | None,
         typer.Option(
-            help="Shape whose cost is predicted; may be repeated [r16 and r64:all-linear]."
+            metavar="TEXT",
+            help="Shape whose cost is predicted; may be repeated [default: r16 and r64:all-linear]",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same draws.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Same seed, same draws.")
+    ] = None,
     as_json: JsonOption = False,
     save: Annotated[Path | None, save_option("Write JSON, the draws as Parquet, figures.")] = None,
+    figures: FiguresOption = Figures.PNG,
 ) -> None:
     """Infer a chip's unpublished parameters from all that was measured of it."""
     from hardwire.experiments.calibration import save as files  # noqa: PLC0415
@@ -36,7 +43,7 @@ def calibrate(
     from hardwire.simulator.belief.draws import SEED  # noqa: PLC0415
 
     report = infer(chip, adapter or ADAPTERS, seed=SEED if seed is None else seed)
-    finish(report, view.render, files.save, as_json, save)
+    finish(report, view.render, partial(files.save, figures=figures), as_json, save)
 
 
 def register(app: typer.Typer) -> None:

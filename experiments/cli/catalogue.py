@@ -1,30 +1,78 @@
-"""The commands ``list`` and ``show``."""
+"""The commands ``list``, ``show`` and ``doctor``."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hardwire.experiments.cli.console import print_rich
+from hardwire.experiments.cli.complete import shown_names
+from hardwire.experiments.cli.console import print_form, print_rich
+from hardwire.experiments.cli.options import (
+    CsvOption,
+    LatexOption,
+    MarkdownOption,
+    chosen,
+)
+
+KINDS = "chips, models, servers, processes, metrics, parameters, studies or presets"
 
 
-def list_catalogue() -> None:
-    """Show the chips, models, processes and servers that come with Hardwire."""
-    from hardwire.experiments.cli.view import catalogue_tables  # noqa: PLC0415
+def list_catalogue(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND",
+            help=f"{KINDS} [default: an overview]",
+            autocompletion=lambda: KINDS.replace(" or ", ", ").split(", "),
+        ),
+    ] = None,
+) -> None:
+    """Show what has a name here, with a line for each."""
+    from hardwire.experiments.cli.list_view import LISTS, overview  # noqa: PLC0415
+    from hardwire.models.catalogue import did_you_mean  # noqa: PLC0415
+    from hardwire.models.errors import InputError  # noqa: PLC0415
 
-    print_rich(catalogue_tables())
+    if kind is not None and kind.lower() not in LISTS:
+        raise InputError(f"list {kind}: must be {KINDS}{did_you_mean(kind, LISTS)}")
+    print_rich(overview() if kind is None else LISTS[kind.lower()]())
 
 
-def show(chip: Annotated[str, typer.Argument(help="Catalogue name or YAML file.")]) -> None:
-    """Show every parameter of a chip: value, unit, kind, range and source."""
-    from hardwire.experiments.cli.view import chip_tables  # noqa: PLC0415
-    from hardwire.models.chip import Chip  # noqa: PLC0415
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Chip, server, process, model or study, by name or file.",
+            autocompletion=shown_names,
+        ),
+    ],
+    as_csv: CsvOption = False,
+    as_markdown: MarkdownOption = False,
+    as_latex: LatexOption = False,
+) -> None:
+    """Show all of one thing: for a chip every parameter with unit, kind, range and source."""
+    from hardwire.experiments.cli.view import show_tables  # noqa: PLC0415
 
-    print_rich(chip_tables(Chip.open(chip)))
+    form = chosen(csv=as_csv, markdown=as_markdown, latex=as_latex)
+    print_form(form, show_tables(name))
+
+
+def doctor(
+    store: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of finished points of sweeps.")
+    ] = Path("hardwire-store"),
+) -> None:
+    """Say what this installation has, and what it cannot do."""
+    from hardwire.experiments.cli.view import machine_tables  # noqa: PLC0415
+    from hardwire.experiments.shared.machine import examine  # noqa: PLC0415
+
+    print_rich(machine_tables(examine(store)))
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("list")(list_catalogue)
     app.command()(show)
+    app.command()(doctor)

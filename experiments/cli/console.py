@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO, TypeVar
 
 import typer
 
@@ -22,15 +24,63 @@ QUICK_S = 2.0
 """Runs that are done by then show no progress bar."""
 
 
+class UnwrittenError(OSError):
+    """Standard output that cannot be written."""
+
+
+class Output:
+    """A stream that tells its own failures from those of other files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, or raise ``UnwrittenError``."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            raise UnwrittenError(error.errno, error.strerror) from None
+
+    def flush(self) -> None:
+        """Write what waits, or raise ``UnwrittenError``."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise UnwrittenError(error.errno, error.strerror) from None
+
+
+PIPE_WIDTH = 110
+"""Columns of a file or a pipe, which have no width of their own, where COLUMNS says none."""
+
+
 def print_rich(renderable: RenderableType) -> None:
-    """Print tables: as wide as the terminal, or 110 columns into a file or a pipe."""
+    """Print tables as wide as the terminal, or as ``COLUMNS`` says; text in them as it stands."""
     from rich.console import Console  # noqa: PLC0415 - not for help
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # A file or a pipe has no width of its own: do not fold tables at 80.
-        console = Console(highlight=False, width=110)
-    console.print(renderable)
+    plain: dict[str, bool] = {"highlight": False, "markup": False, "emoji": False}
+    console = Console(**plain)  # type: ignore[arg-type]
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdigit() and int(columns) else PIPE_WIDTH
+    console = Console(**plain, width=width, file=io.StringIO())  # type: ignore[arg-type]
+    with console.capture() as printed:
+        console.print(renderable)
+    print("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def print_form(form: str, renderable: RenderableType) -> None:
+    """Print tables as ``csv``, ``markdown`` or ``latex``, or for the terminal where it is ""."""
+    if not form:
+        print_rich(renderable)
+        return
+    from hardwire.experiments.cli.forms import written  # noqa: PLC0415
+
+    print(written(form, renderable), end="")
 
 
 class Answer(Protocol):
@@ -49,8 +99,13 @@ def finish(
     write: Callable[[Found, Path], list[Path]],
     as_json: bool,
     folder: Path | None,
+    form: str = "",
 ) -> str:
     """End a command: save if asked to, then print one JSON object, or tables and what was saved.
+
+    Parameters
+    ----------
+    form : of the tables: ``csv``, ``markdown``, ``latex``, or "" for the terminal's.
 
     Returns
     -------
@@ -64,6 +119,8 @@ def finish(
         from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
 
         print(to_json(found.to_dict()))
+    elif form:
+        print_form(form, render(found))
     else:
         print_rich(render(found))
         if saved:
@@ -91,13 +148,18 @@ class Counter:
         self._bars = bars
         self._task = bars.add_task(name, total=total, note="")
 
+    def of(self, done: int, total: int) -> None:
+        """Show how much is done of a total that was not known before."""
+        self._bars.update(self._task, total=total)
+        self.advance(done, done, "")
+
     def advance(self, done: int, new: int, note: str) -> None:
         """Show how much is done, ``new`` of it in this run, and a note beside the rate."""
         elapsed = self._bars.tasks[0].elapsed or 0.0
         if elapsed > QUICK_S:
             self._bars.start()
         rate = f"{new / elapsed:,.0f}/s" if elapsed > 0 else ""
-        self._bars.update(self._task, completed=done, note=f"{rate}, {note}")
+        self._bars.update(self._task, completed=done, note=", ".join(filter(None, (rate, note))))
 
 
 @contextmanager
@@ -109,12 +171,22 @@ def counter(name: str, total: int, *, hidden: bool) -> Iterator[Counter | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn  # noqa: PLC0415
 
     bars = _bars(
-        TextColumn(name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     try:
         yield Counter(bars, name, total)
     finally:
         bars.stop()
+
+
+@contextmanager
+def progress(name: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """What to call with how much is done, and of how much: a ``counter`` of work without notes."""
+    with counter(name, 1, hidden=hidden) as bar:
+        yield lambda done, total: bar.of(done, total) if bar is not None else None
 
 
 Clock = Callable[[str, float], Callable[[float], None] | None]
@@ -132,7 +204,7 @@ def clocks(*, hidden: bool) -> Iterator[Clock]:
         return
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn  # noqa: PLC0415
 
-    bars = _bars(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    bars = _bars(TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
 
     def clock(name: str, total_s: float) -> Callable[[float], None]:
         begin = time.monotonic()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hardwire.experiments.cli.console import finish
+from hardwire.experiments.cli.console import finish, progress
 from hardwire.experiments.cli.options import (
+    Figures,
+    FiguresOption,
     SeedOption,
     save_option,
 )
@@ -19,18 +22,22 @@ def formats(
         str | None,
         typer.Option(
             "--model",
+            metavar="TEXT",
             help="Hugging Face folder with weights, or, for random weights in its shapes, a "
-            "catalogue name or config.json [an eighth of Llama 3.1 8B].",
+            "catalogue name or config.json [default: an eighth of Llama 3.1 8B]",
         ),
     ] = None,
     adapter: Annotated[
         str | None,
-        typer.Option(help="PEFT folder or GGUF file [random ones of rank 1 to 256]."),
+        typer.Option(
+            metavar="TEXT", help="PEFT folder or GGUF file [default: random ones of rank 1 to 256]"
+        ),
     ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Length of the text.")] = 256,
+    tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Length of the text.")] = 256,
     seed: SeedOption = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     save: Annotated[Path | None, save_option("Write formats.csv and formats.png.")] = None,
+    figures: FiguresOption = Figures.PNG,
 ) -> None:
     """Measure what each number format of weights, KV cache and adapter costs against float32."""
     from hardwire.experiments.formats import save as files  # noqa: PLC0415
@@ -45,8 +52,9 @@ def formats(
     loaded = open_adapter(adapter, base) if adapter is not None else None
     if adapter is not None and loaded is None:
         raise InputError("--adapter none: give a PEFT folder or a GGUF file")
-    report = measure(base, weights, loaded, tokens=tokens, seed=seed)
-    finish(report, view.render, files.save, as_json, save)
+    with progress("formats", hidden=as_json) as told:
+        report = measure(base, weights, loaded, tokens=tokens, seed=seed, report=told)
+    finish(report, view.render, partial(files.save, figures=figures), as_json, save)
 
 
 def register(app: typer.Typer) -> None:

@@ -4,33 +4,87 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, TypeVar, get_type_hints
 
 import typer
 
+from hardwire.experiments.cli import complete
+
 Text = str | None
 Command = TypeVar("Command", bound=Callable[..., None])
 
+
+class Figures(StrEnum):
+    """Formats of figures."""
+
+    PNG = "png"
+    SVG = "svg"
+    PDF = "pdf"
+
+
+FiguresOption = Annotated[
+    Figures, typer.Option("--figures", help="Format of the figures that --save writes.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")]
-ChipOption = Annotated[str, typer.Option("--chip", help="Catalogue name, or a chip's YAML file.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="The tables as comma-separated values.")]
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="The tables in Markdown.")]
+LatexOption = Annotated[bool, typer.Option("--latex", help="The tables in LaTeX (booktabs).")]
+ChipOption = Annotated[
+    str,
+    typer.Option(
+        "--chip",
+        metavar="NAME|FILE",
+        help="Catalogue name, or a chip's YAML file.",
+        autocompletion=complete.names_of("chip"),
+    ),
+]
 ModelOption = Annotated[
     Text,
-    typer.Option("--model", help="Catalogue name, or a Hugging Face config.json [the chip's own]."),
+    typer.Option(
+        "--model",
+        metavar="NAME|FILE",
+        help="Catalogue name, or a Hugging Face config.json [default: the chip's own]",
+        autocompletion=complete.names_of("model"),
+    ),
 ]
-PromptOption = Annotated[int, typer.Option(min=1, help="Prompt tokens per user.")]
-OutputOption = Annotated[int, typer.Option(min=2, help="Output tokens per user.")]
-UsersOption = Annotated[int, typer.Option(min=1, max=4096, help="Users at a time.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
+PromptOption = Annotated[int, typer.Option(min=1, metavar="N", help="Prompt tokens per user.")]
+OutputOption = Annotated[int, typer.Option(min=2, metavar="N", help="Output tokens per user.")]
+UsersOption = Annotated[int, typer.Option(min=1, max=4096, metavar="N", help="Users at a time.")]
+SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same bytes.")]
 StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A ready study, or a file that ends in .yaml.")
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help="A ready study, or a file that ends in .yaml.",
+        autocompletion=complete.study_names,
+    ),
 ]
 SourceArgument = Annotated[
     Text,
     typer.Argument(
-        metavar="SOURCE", help="A preset (azure-conv, azure-code, sharegpt) or a trace file."
+        metavar="SOURCE",
+        help="A preset (azure-conv, azure-code, sharegpt) or a trace file.",
+        autocompletion=complete.preset_names,
     ),
 ]
+
+
+def chosen(**asked: bool) -> str:
+    """The one form that was asked for, or "" for the terminal's.
+
+    Raises
+    ------
+    InputError
+        If there are several.
+    """
+    from hardwire.models.errors import InputError  # noqa: PLC0415
+
+    names = [name for name, wanted in asked.items() if wanted]
+    if len(names) > 1:
+        raise InputError(" and ".join(f"--{name}" for name in names) + ": one form at a time")
+    return names[0] if names else ""
 
 
 class ReplayOptions(TypedDict, total=False):
@@ -41,71 +95,133 @@ class ReplayOptions(TypedDict, total=False):
 
     adapters: Annotated[
         Text,
-        typer.Option(help="How many, or a catalogue file (YAML) [the trace's own, or none]."),
+        typer.Option(
+            metavar="TEXT",
+            help="How many, or a catalogue file (YAML) [default: the trace's own, or none]",
+        ),
     ]
     popularity: Annotated[
         Text,
-        typer.Option(help="uniform, zipf:ALPHA, local:HIT_RATE, tenants:CV … [the catalogue's]."),
+        typer.Option(
+            metavar="TEXT",
+            help="uniform, zipf:ALPHA, local:HIT_RATE, tenants:CV … [default: the catalogue's]",
+        ),
     ]
-    slo: Annotated[Text, typer.Option(help="Goals in seconds, as ttft=0.2,tpot=0.02.")]
-    rate: Annotated[float | None, typer.Option(help="Requests/s [the source's].")]
-    duration: Annotated[float | None, typer.Option(help="Seconds of the workload [the source's].")]
-    requests: Annotated[int | None, typer.Option(help="Requests [the source's].")]
+    slo: Annotated[
+        Text, typer.Option(metavar="TEXT", help="Goals in seconds, as ttft=0.2,tpot=0.02.")
+    ]
+    rate: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="Requests/s [default: the source's]")
+    ]
+    duration: Annotated[
+        float | None,
+        typer.Option(metavar="NUMBER", help="Seconds of the workload [default: the source's]"),
+    ]
+    requests: Annotated[
+        int | None, typer.Option(metavar="N", help="Requests [default: the source's]")
+    ]
     until: Annotated[
         float | None,
-        typer.Option(help="Stop the clock at so many seconds, as a measured run does [never]."),
+        typer.Option(
+            metavar="NUMBER",
+            help="Stop the clock at so many seconds, as a measured run does [default: never]",
+        ),
     ]
-    arrivals: Annotated[Text, typer.Option(help="source, poisson or gamma:CV [source].")]
+    arrivals: Annotated[
+        Text, typer.Option(metavar="TEXT", help="source, poisson or gamma:CV [default: source]")
+    ]
     time_unit: Annotated[
-        Text, typer.Option(help="Unit of a trace's times: s, ms, us or ns [the format's].")
+        Text,
+        typer.Option(
+            metavar="TEXT", help="Unit of a trace's times: s, ms, us or ns [default: the format's]"
+        ),
     ]
     sort: Annotated[
         bool | None,
-        typer.Option("--sort/--no-sort", help="Sort a trace by arrival [refused out of order]."),
+        typer.Option(
+            "--sort/--no-sort", help="Sort a trace by arrival [default: refused out of order]"
+        ),
     ]
     slots: Annotated[
-        int | None, typer.Option(help="Fixed adapter slots per card or GPU [the server's].")
+        int | None,
+        typer.Option(
+            metavar="N", help="Fixed adapter slots per card or GPU [default: the server's]"
+        ),
     ]
-    rank: Annotated[int | None, typer.Option(help="Rank of a number of adapters [16].")]
+    rank: Annotated[
+        int | None, typer.Option(metavar="N", help="Rank of a number of adapters [default: 16]")
+    ]
     adapter_rates: Annotated[
-        Text, typer.Option(help="Requests/s of each adapter, in turn, as 1.6,0.8,0.4.")
+        Text,
+        typer.Option(metavar="TEXT", help="Requests/s of each adapter, in turn, as 1.6,0.8,0.4."),
     ]
     client_rates: Annotated[
         Text,
-        typer.Option(help="A CSV of clients' rates, each client with an adapter [none]."),
+        typer.Option(
+            metavar="TEXT",
+            help="A CSV of clients' rates, each client with an adapter [default: none]",
+        ),
     ]
-    residency: Annotated[Text, typer.Option(help="lru, lfu, cost or belady [lru].")]
-    swap: Annotated[Text, typer.Option(help="blocking, double_buffered or streamed [streamed].")]
-    schedule: Annotated[Text, typer.Option(help="fcfs, grouped, shortest or slo [fcfs].")]
+    residency: Annotated[
+        Text, typer.Option(metavar="TEXT", help="lru, lfu, cost or belady [default: lru]")
+    ]
+    swap: Annotated[
+        Text,
+        typer.Option(
+            metavar="TEXT", help="blocking, double_buffered or streamed [default: streamed]"
+        ),
+    ]
+    schedule: Annotated[
+        Text, typer.Option(metavar="TEXT", help="fcfs, grouped, shortest or slo [default: fcfs]")
+    ]
     routing: Annotated[
         Text,
-        typer.Option(help="round_robin, least_loaded, affine or affine_spill [affine_spill]."),
+        typer.Option(
+            metavar="TEXT",
+            help="round_robin, least_loaded, affine or affine_spill [default: affine_spill]",
+        ),
     ]
     prefetch: Annotated[
-        int | None, typer.Option(help="Requests ahead whose adapters are loaded [1].")
+        int | None,
+        typer.Option(metavar="N", help="Requests ahead whose adapters are loaded [default: 1]"),
     ]
-    admission: Annotated[Text, typer.Option(help="prompt or whole [prompt].")]
-    preemption: Annotated[Text, typer.Option(help="recompute or offload [recompute].")]
+    admission: Annotated[
+        Text, typer.Option(metavar="TEXT", help="prompt or whole [default: prompt]")
+    ]
+    preemption: Annotated[
+        Text, typer.Option(metavar="TEXT", help="recompute or offload [default: recompute]")
+    ]
     prefix_reuse: Annotated[
         bool | None,
-        typer.Option("--prefix-reuse/--no-prefix-reuse", help="Keep KV of prompt prefixes [no]."),
+        typer.Option(
+            "--prefix-reuse/--no-prefix-reuse", help="Keep KV of prompt prefixes [default: no]"
+        ),
     ]
     reserve: Annotated[
         float | None,
-        typer.Option(help="Seconds of waiting after which nobody passes a request by [never]."),
+        typer.Option(
+            metavar="NUMBER",
+            help="Seconds of waiting after which nobody passes a request by [default: never]",
+        ),
     ]
     power_limit: Annotated[
-        float | None, typer.Option(help="Watts of the whole server [the server's].")
+        float | None,
+        typer.Option(metavar="NUMBER", help="Watts of the whole server [default: the server's]"),
     ]
     strict: Annotated[
         bool | None,
         typer.Option(
             "--strict/--no-strict",
-            help="Refuse a load with a request that can never be served [counted and reported].",
+            help="Refuse a load with a request that can never be served "
+            "[default: counted and reported]",
         ),
     ]
-    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes [0].")]
-    engine: Annotated[Text, typer.Option(help="compiled or reference [compiled].")]
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Same seed, same bytes [default: 0]")
+    ]
+    engine: Annotated[
+        Text, typer.Option(metavar="TEXT", help="compiled or reference [default: compiled]")
+    ]
 
 
 def save_option(words: str) -> Any:

@@ -14,7 +14,8 @@ def report(
         typer.Argument(metavar="DIR", help="What run, replay, compare or sweep wrote with --save."),
     ],
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="HTML file to write [DIR/report.html].")
+        Path | None,
+        typer.Option(metavar="FILE", help="HTML file to write [default: DIR/report.html]"),
     ] = None,
 ) -> None:
     """Write one HTML page of a saved folder: verdict, figures, tables, configuration, sources."""

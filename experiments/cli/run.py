@@ -8,14 +8,21 @@ from typing import Annotated
 
 import typer
 
+from hardwire.experiments.cli import complete
 from hardwire.experiments.cli.console import finish
 from hardwire.experiments.cli.options import (
     ChipOption,
+    CsvOption,
+    Figures,
+    FiguresOption,
     JsonOption,
+    LatexOption,
+    MarkdownOption,
     ModelOption,
     OutputOption,
     PromptOption,
     UsersOption,
+    chosen,
     save_option,
 )
 
@@ -38,6 +45,7 @@ def run(
     adapter: Annotated[
         str,
         typer.Option(
+            metavar="TEXT",
             help="PEFT folder, GGUF file, a shape such as r16:all-linear:int8, or none.",
         ),
     ] = DEFAULT_ADAPTER,
@@ -48,7 +56,12 @@ def run(
     engine: Annotated[EngineName, typer.Option(help="Simulation engine.")] = EngineName.COMPILED,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any parameter; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any parameter of hardwire list parameters; may be repeated.",
+            autocompletion=complete.settings,
+        ),
     ] = None,
     execute: Annotated[
         bool,
@@ -59,10 +72,14 @@ def run(
         ),
     ] = False,
     as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    as_markdown: MarkdownOption = False,
+    as_latex: LatexOption = False,
     save: Annotated[
         Path | None,
         save_option("Write JSON, plots, token times and a Perfetto trace."),
     ] = None,
+    figures: FiguresOption = Figures.PNG,
 ) -> None:
     """Simulate one chip and print the verdict, without and with an adapter."""
     from hardwire.experiments.run import save as files  # noqa: PLC0415
@@ -75,25 +92,27 @@ def run(
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
     from hardwire.simulator.single import run as simulate  # noqa: PLC0415
 
-    chosen = Chip.open(chip)
+    form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
+    opened = Chip.open(chip)
     changes = _settings(settings or [])
     if issue is not None:
         changes["datapath.issue"] = issue.value
     try:
-        chosen = chosen.with_values(changes) if changes else chosen
+        opened = opened.with_values(changes) if changes else opened
     except InputError as error:
         raise InputError(f"--set {error}") from None
-    base = LanguageModel.open(model or chosen.model)
+    base = LanguageModel.open(model or opened.model)
     loaded = open_adapter(adapter, base)
     result = simulate(
-        chosen, base, loaded, prompt=prompt, output=output, users=users, engine=engine.value
+        opened, base, loaded, prompt=prompt, output=output, users=users, engine=engine.value
     )
     finish(
         compute(result, model) if execute else Executed(result),
         lambda one: view.render(one.result, one.kernels, one.tokens),
-        lambda one, folder: files.save(one.result, one.to_dict(), folder),
+        lambda one, folder: files.save(one.result, one.to_dict(), folder, figures),
         as_json,
         save,
+        form,
     )
 
 

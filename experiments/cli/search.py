@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from hardwire.experiments.cli.console import counter, finish, stop
 from hardwire.experiments.cli.options import (
+    Figures,
+    FiguresOption,
     JsonOption,
     StudyArgument,
     save_option,
@@ -18,23 +21,26 @@ from hardwire.experiments.cli.options import (
 def search(
     study: StudyArgument,
     trials: Annotated[
-        int, typer.Option(min=1, help="Trials in all, those of earlier runs included.")
+        int, typer.Option(min=1, metavar="N", help="Trials in all, those of earlier runs included.")
     ] = 2000,
     storage: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|URL",
             help="A journal, which several processes may share, or, slower, a database of Optuna "
-            "[hardwire-search.journal].",
+            "[default: hardwire-search.journal]",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same trials.")] = 0,
-    population: Annotated[int, typer.Option(min=4, help="Trials of a generation.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same trials.")] = 0,
+    population: Annotated[
+        int, typer.Option(min=4, metavar="N", help="Trials of a generation.")
+    ] = 50,
     as_json: JsonOption = False,
     save: Annotated[
         Path | None,
         save_option("Write front.csv, trials.csv, search.json, search.png."),
     ] = None,
+    figures: FiguresOption = Figures.PNG,
 ) -> None:
     """Search a study for its Pareto front: several objectives under constraints."""
     from hardwire.experiments.search import save as files  # noqa: PLC0415
@@ -58,7 +64,7 @@ def search(
             population=population,
             report=report,
         )
-    finish(found, view.render, files.save, as_json, save)
+    finish(found, view.render, partial(files.save, figures=figures), as_json, save)
     if found.interrupted:
         stop("the same command continues this search")
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
 import typer
 
+from hardwire.experiments.cli import complete
 from hardwire.experiments.cli.console import clocks, finish, stop, took
 from hardwire.experiments.cli.options import (
+    CsvOption,
+    Figures,
+    FiguresOption,
     JsonOption,
+    LatexOption,
+    MarkdownOption,
     ReplayOptions,
     SourceArgument,
     Text,
+    chosen,
     save_option,
     takes,
 )
@@ -24,12 +32,17 @@ SERVER = "hc1x10"
 def replay(
     source: SourceArgument = None,
     server: Annotated[
-        Text, typer.Option(help=f"Catalogue name or a server's YAML file [{SERVER}].")
+        Text,
+        typer.Option(
+            metavar="NAME|FILE",
+            help=f"Catalogue name or a server's YAML file [default: {SERVER}]",
+            autocompletion=complete.names_of("server"),
+        ),
     ] = None,
     *,
     config: Annotated[
         Path | None,
-        typer.Option(help="A saved config.yaml; options given beside it win."),
+        typer.Option(metavar="PATH", help="A saved config.yaml; options given beside it win."),
     ] = None,
     as_json: JsonOption = False,
     save: Annotated[
@@ -71,11 +84,20 @@ def replay(
 def compare(
     source: SourceArgument = None,
     servers: Annotated[
-        str, typer.Option(help="Names or YAML files, joined by commas.")
+        str,
+        typer.Option(
+            metavar="NAME,…",
+            help="Names or YAML files, joined by commas.",
+            autocompletion=complete.server_lists,
+        ),
     ] = "hc1x10,vllm-h100",
     *,
     as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    as_markdown: MarkdownOption = False,
+    as_latex: LatexOption = False,
     save: Annotated[Path | None, save_option("Write a figure, JSON and CSV.")] = None,
+    figures: FiguresOption = Figures.PNG,
     **options: Unpack[ReplayOptions],
 ) -> None:
     """Put servers side by side under the same load."""
@@ -84,6 +106,7 @@ def compare(
     from hardwire.experiments.replay.replay import Setup  # noqa: PLC0415
     from hardwire.models.errors import InputError  # noqa: PLC0415
 
+    form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
     names = [name.strip() for name in servers.split(",") if name.strip()]
     if not names:
         raise InputError("--servers: names at least one server")
@@ -91,7 +114,9 @@ def compare(
     with clocks(hidden=as_json) as clock:
         found = comparing.compare(Setup.from_options({"server": names[0], **given}), names, clock)
     took(sum(one.wall_s for one in found.done))
-    saved = finish(found, compare_view.render, compare_save.save, as_json, save)
+    saved = finish(
+        found, compare_view.render, partial(compare_save.save, figures=figures), as_json, save, form
+    )
     if found.interrupted:
         stop(_complete(saved))
 

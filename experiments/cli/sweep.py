@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hardwire.experiments.cli.console import counter, finish, print_rich, stop
+from hardwire.experiments.cli.console import counter, finish, print_form, stop
 from hardwire.experiments.cli.options import (
+    CsvOption,
+    Figures,
+    FiguresOption,
     JsonOption,
+    LatexOption,
+    MarkdownOption,
     StudyArgument,
+    chosen,
     save_option,
 )
 
@@ -21,9 +28,7 @@ STORE = Path("hardwire-store")
 
 StoreOption = Annotated[
     Path,
-    typer.Option(
-        metavar="DIR", envvar="HARDWIRE_STORE", help="Folder of finished points [hardwire-store]."
-    ),
+    typer.Option(metavar="DIR", envvar="HARDWIRE_STORE", help="Folder of finished points."),
 ]
 
 
@@ -32,16 +37,18 @@ def sweep(
     store: StoreOption = STORE,
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="A Dask scheduler, tcp://… [workers here]."),
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler, tcp://… [default: workers here]"),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers on this machine [one per core].")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Workers on this machine [default: one per core]"),
     ] = None,
     as_json: JsonOption = False,
     save: Annotated[
         Path | None,
         save_option("Write points, summary and configuration, and a figure."),
     ] = None,
+    figures: FiguresOption = Figures.PNG,
 ) -> None:
     """Compute all points of a study, or those that its store lacks."""
     from hardwire.experiments.shared.extras import needs  # noqa: PLC0415
@@ -60,7 +67,13 @@ def sweep(
 
         swept = run(opened, store, scheduler=scheduler, workers=workers, report=report)
     found = summarize(swept)
-    finish(found, view.render, files.save, as_json, save if swept.counts.points else None)
+    finish(
+        found,
+        view.render,
+        partial(files.save, figures=figures),
+        as_json,
+        save if swept.counts.points else None,
+    )
     if swept.interrupted:
         stop("the same command goes on where this one stopped")
 
@@ -68,24 +81,30 @@ def sweep(
 def results(
     sql: Annotated[
         str | None,
-        typer.Argument(help="One SELECT over points and a view per study [lists the views]."),
+        typer.Argument(
+            metavar="SQL",
+            help="One SELECT over points and a view per study [default: lists the views]",
+        ),
     ] = None,
     store: StoreOption = STORE,
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
+    as_csv: CsvOption = False,
+    as_markdown: MarkdownOption = False,
+    as_latex: LatexOption = False,
 ) -> None:
     """Ask a store of sweeps in SQL (DuckDB)."""
     from hardwire.experiments.sweep.results import results as ask  # noqa: PLC0415
 
+    form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
     found = ask(store, sql)
     if as_json:
         print(found.to_json(orient="records", indent=1, double_precision=15))
     elif as_csv:
         print(found.to_csv(index=False), end="")
     else:
-        from hardwire.experiments.sweep.view import results_table  # noqa: PLC0415
+        from hardwire.experiments.sweep.view import MOST_ROWS, results_table  # noqa: PLC0415
 
-        print_rich(results_table(found))
+        print_form(form, results_table(found, len(found) if form else MOST_ROWS))
 
 
 def register(app: typer.Typer) -> None:

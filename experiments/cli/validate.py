@@ -8,36 +8,48 @@ from typing import Annotated
 
 import typer
 
-from hardwire.experiments.cli.console import print_rich
+from hardwire.experiments.cli.console import print_form, progress
+from hardwire.experiments.cli.options import (
+    CsvOption,
+    LatexOption,
+    MarkdownOption,
+    chosen,
+)
 
 
 def validate(
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder of the measured serving runs [rows over them are left out]."
+            metavar="DIR",
+            help="Folder of the measured serving runs [default: rows over them are left out]",
         ),
     ] = None,
     slow: Annotated[
         bool, typer.Option("--all", help="Also the rows that take minutes (with --data).")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects, SI units.")] = False,
+    as_csv: CsvOption = False,
+    as_markdown: MarkdownOption = False,
+    as_latex: LatexOption = False,
 ) -> None:
     """Run every published figure that the models can predict, and say how far off they are."""
     from hardwire.experiments.validation.bench import Bench  # noqa: PLC0415
     from hardwire.experiments.validation.rows import validate as run  # noqa: PLC0415
     from hardwire.models.errors import InputError  # noqa: PLC0415
 
+    form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: is no folder")
-    found = run(Bench(data=data, slow=slow))
+    with progress("validate", hidden=as_json) as report:
+        found = run(Bench(data=data, slow=slow), report=report)
     if as_json:
         rows = [row.to_dict() for row in found.rows]
         print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
         return
     from hardwire.experiments.validation.view import render  # noqa: PLC0415
 
-    print_rich(render(found))
+    print_form(form, render(found))
 
 
 def register(app: typer.Typer) -> None:

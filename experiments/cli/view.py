@@ -1,63 +1,171 @@
-"""Tables of what exists: the catalogue, a chip's parameters, an adapter."""
+"""Tables of one thing: a chip, server, process, model or study, an adapter, the machine."""
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rich.console import RenderableType
 from rich.text import Text
 
-from hardwire.experiments.shared.tables import count, mib, plain_table, text_table
+from hardwire.experiments.shared.fitted_view import FittedTable
+from hardwire.experiments.shared.machine import Machine as Computer
+from hardwire.experiments.shared.tables import (
+    LARGE,
+    count,
+    large,
+    mib,
+    number,
+    styled,
+    text_table,
+)
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.catalogue import did_you_mean
 from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.description import read_description
+from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import Batching, BatchServer
 from hardwire.models.language_model import HEAD, LanguageModel
-from hardwire.models.parameters import read_yaml
+from hardwire.models.parameters import Parameter, Quantity, quantities, read_yaml
+from hardwire.models.process import PROCESS, Process
+from hardwire.models.server import SERVER, Machine
 
 
-def catalogue_tables() -> RenderableType:
-    """Chips, models, processes and servers by name."""
-    chips = text_table("Chips (--chip)", "name", "what")
-    for name in catalogue.names("chip"):
-        chips.add_row(name, str(read_yaml(catalogue.resolve("chip", name)).get("title", "")))
-    models = plain_table(
-        "Models (--model)", "name", "parameters", "layers", "hidden", "KV/token, 8 bit"
+def show_tables(text: str) -> RenderableType:
+    """A chip, server, process, model or study, by name or file.
+
+    Raises
+    ------
+    InputError
+        Where there is none of that name, or its file cannot be used.
+    """
+    return _SHOWN[_kind_of(text)](text)
+
+
+def _kind_of(text: str) -> str:
+    """What a name or a file is of."""
+    from hardwire.experiments.sweep.study import ready_studies  # noqa: PLC0415
+
+    path = Path(text)
+    if text.lower().endswith((".yaml", ".yml")):
+        data = read_yaml(path)
+        if "axes" in data:
+            return "study"
+        if {"kind", "chip", "issue", *SERVER.names} & data.keys():
+            return "server"
+        parent = data.get("extends")
+        if isinstance(parent, str) and parent.lower() in catalogue.names("server"):
+            return "server"
+        if set(PROCESS.names) & data.keys() or parent in catalogue.names("process"):
+            return "process"
+        return "chip"
+    if text.lower().endswith(".json") or path.is_dir():
+        return "model"
+    ready = {kind: catalogue.names(kind) for kind in ("chip", "server", "process", "model")}
+    ready["study"] = list(ready_studies())
+    for kind, names in ready.items():
+        if text.lower() in names:
+            return kind
+    near = did_you_mean(text, [name for names in ready.values() for name in names])
+    raise InputError(
+        f"'{text}' is no chip, server, process, model or study{near} (hardwire list shows all)"
     )
-    for name in catalogue.names("model"):
-        model = LanguageModel.by_name(name)
-        models.add_row(
-            name,
-            f"{model.parameter_count / 1e9:.2f} B",
-            str(model.layers),
-            count(model.hidden),
-            f"{model.kv_elements_per_token / 1024:g} KiB",
-        )
-    parts: list[RenderableType] = [chips, "", models]
-    for kind, title in (("process", "Processes"), ("server", "Servers")):
-        names = catalogue.names(kind)
-        if names:
-            parts += [
-                "",
-                Text(f"{title}: ", style="bold") + Text(", ".join(names), style="default"),
-            ]
-    return Group(*parts)
 
 
 def chip_tables(chip: Chip) -> RenderableType:
     """Every parameter of a chip with its birth certificate, section by section."""
-    table = text_table(
-        f"{chip.name}: {chip.title}", "parameter", "value", "kind", "range", "source"
-    )
+    return _parameter_table(f"{chip.name}: {chip.title}", chip.parameters, DECLARED)
+
+
+def _parameter_table(
+    title: str, parameters: Mapping[str, Parameter], declared: Mapping[str, Quantity]
+) -> FittedTable:
+    table = text_table(title, "parameter", "value", "unit", "kind", "range", "source")
     table.columns[1].justify = "right"
+    table.beneath = True
     section = ""
-    for name, parameter in chip.parameters.items():
-        if name.partition(".")[0] != section:
+    for name, parameter in parameters.items():
+        if name.partition(".")[0] != section and "." in name:
             if section:
                 table.add_section()
             section = name.partition(".")[0]
-        unit = DECLARED[name].unit
-        value = parameter.value if isinstance(parameter.value, str) else f"{parameter.value:g}"
-        low_high = "" if parameter.range is None else "{:g} … {:g}".format(*parameter.range)
-        table.add_row(name, f"{value} {unit}".strip(), parameter.kind, low_high, parameter.source)
+        value = _exact(parameter.value)
+        low_high = "" if parameter.range is None else " … ".join(map(_exact, parameter.range))
+        unit = declared[name].unit
+        table.add_row(name, value, unit, parameter.kind, low_high, parameter.source)
     return table
+
+
+def _exact(value: float | str) -> str:
+    """A value as its file has it; large ones with an exponent of three."""
+    if isinstance(value, str):
+        return value
+    return large(value) if LARGE <= abs(value) < math.inf else f"{value:g}"
+
+
+def _server_tables(text: str) -> RenderableType:
+    from hardwire.simulator.serving.replay import open_server  # noqa: PLC0415
+
+    server = open_server(text)
+    if isinstance(server, BatchServer):
+        of, declared = f"serves {server.model.name}", quantities(Batching)
+    else:
+        issue = f", {server.issue} issue" if server.issue else ""
+        of, declared = f"cards of {server.chip}{issue}", quantities(Machine)
+    return _parameter_table(f"{server.name}: {server.title}; {of}", server.parameters, declared)
+
+
+def _process_tables(text: str) -> RenderableType:
+    found = read_description(catalogue.locate("process", text), PROCESS)
+    return _parameter_table(f"{found.name}: {found.title}", found.parameters, quantities(Process))
+
+
+def _model_tables(text: str) -> RenderableType:
+    model = LanguageModel.open(text)
+    table = text_table(f"{model.name}: {model.family}", "", "")
+    for name, value in (
+        ("Parameters", count(model.parameter_count)),
+        ("Layers", str(model.layers)),
+        ("Hidden size", count(model.hidden)),
+        ("Intermediate size", count(model.intermediate)),
+        ("Heads", f"{model.heads} of {model.head_dim}, {model.kv_heads} for keys and values"),
+        ("Vocabulary", f"{count(model.vocab)} tokens"),
+        ("Embeddings", "tied with the LM head" if model.tied_embeddings else "not tied"),
+        ("Longest context", f"{count(model.max_position)} tokens"),
+        ("KV cache", f"{model.kv_elements_per_token / 1024:g} KiB a token at 8 bits"),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def _study_tables(text: str) -> RenderableType:
+    from hardwire.experiments.sweep.study import Study  # noqa: PLC0415
+
+    study = Study.open(text)
+    table = text_table(f"{study.name}: {study.title}", "", "")
+    table.add_row("Points", f"{count(study.points)}, {study.sampling}, {study.fidelity}")
+    table.add_row("Chip", study.base.chip.name)
+    for axis in study.axes:
+        values = ", ".join(number(value) for value in axis.values)
+        between = f"{number(axis.low)} … {number(axis.high)}"
+        table.add_row(f"Axis {axis.name}", values or between)
+    for constraint in study.constraints:
+        table.add_row("Constraint", constraint.text)
+    for metric, side in study.objectives.items():
+        table.add_row("Objective", f"{side} {metric}")
+    table.add_row("Metrics", ", ".join(study.metrics))
+    return table
+
+
+_SHOWN: dict[str, Callable[[str], RenderableType]] = {
+    "chip": lambda text: chip_tables(Chip.open(text)),
+    "server": _server_tables,
+    "process": _process_tables,
+    "model": _model_tables,
+    "study": _study_tables,
+}
 
 
 def adapter_table(
@@ -85,6 +193,14 @@ def adapter_table(
         f"{count(size)} bytes as {adapter_format(chip, adapter)}, {mib(size)} of "
         f"{chip.sram.capacity_mib:g} MiB",
     )
-    verdict = "[green]yes[/]" if obstacle is None else f"[red]no[/]: {obstacle}"
-    table.add_row("[bold]Fits[/]", verdict)
+    no = Text.assemble(("no", "red"), f": {obstacle}")
+    table.add_row(styled("Fits", "bold"), styled("yes", "green") if obstacle is None else no)
+    return table
+
+
+def machine_tables(found: Computer) -> RenderableType:
+    """What ``hardwire doctor`` says, a line for each thing."""
+    table = text_table("hardwire doctor", "", "", "")
+    for line in found.lines:
+        table.add_row(line.name, line.value, styled(line.trouble, "red"))
     return table

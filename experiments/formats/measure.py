@@ -8,8 +8,9 @@ distribution of the next token (what a user meets).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,7 @@ def measure(
     *,
     tokens: int = 256,
     seed: int = 0,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> FormatReport:
     """Take one random text through a model in every format.
 
@@ -201,6 +203,8 @@ def measure(
     adapter
         One with weights; None for random ones of `RANKS`.
     tokens, seed
+    report
+        Told after each format how many are done, and of how many.
 
     Returns
     -------
@@ -227,7 +231,13 @@ def measure(
         factor = scale_to_entropy(exact[:_SCALE_TOKENS], nats)
     scale = np.float32(factor)
     exact = exact * scale
-    adapters, strength = _adapter_errors(decoder, text, products, scale, adapter, seed)
+    ranks = 1 if adapter is not None else sum(rank <= model.hidden for rank in RANKS)
+    total, done = len(FORMATS) * ranks + len(WEIGHT_FORMATS) * len(KV_BITS), itertools.count(1)
+
+    def step() -> None:
+        report(next(done), total)
+
+    adapters, strength = _adapter_errors(decoder, text, products, scale, adapter, seed, step)
     base: list[BaseError] = []
     for weights in WEIGHT_FORMATS:
         if weights != "float32":
@@ -250,6 +260,7 @@ def measure(
                     error,
                 )
             )
+            step()
     return FormatReport(
         model.name,
         folder is None,
@@ -352,6 +363,7 @@ def _adapter_errors(
     scale: np.float32,
     adapter: Adapter | None,
     seed: int,
+    step: Callable[[], None],
 ) -> tuple[list[AdapterError], float]:
     """Errors of every image format, by rank, and the adapters' strength."""
     if adapter is not None:
@@ -395,6 +407,7 @@ def _adapter_errors(
                     divergence(exact, logits),
                 )
             )
+            step()
     return found, math.sqrt(float(np.mean(ratios)))
 
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -14,7 +13,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from hardwire.experiments.formats.divergence import Divergence
 from hardwire.experiments.formats.measure import FormatReport
-from hardwire.experiments.shared.style import COLORS, STYLE
+from hardwire.experiments.shared.style import COLORS, drawing
 
 _BIT_TICKS = (3.5, 4.5, 6.5, 8.5, 16)
 _BIT_RANGE = (3.2, 18)
@@ -32,7 +31,7 @@ def formats_figure(report: FormatReport) -> Figure:
 
     What equals float32 has no error to draw.
     """
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(8.4, 7), layout=ConstrainedLayoutEngine(hspace=0.06))
         axes = figure.subplots(2, 2, sharey="col")
         _base_panel(axes[0][0], report, lambda error: error.logits_sqnr_db, products=True)

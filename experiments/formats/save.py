@@ -7,11 +7,15 @@ from pathlib import Path
 
 from hardwire.experiments.formats.measure import FormatReport
 from hardwire.experiments.shared.run_folder import write_run
-from hardwire.experiments.shared.style import save_figure
+from hardwire.experiments.shared.style import FORMATS, save_figure
 
 
-def save(report: FormatReport, folder: Path) -> list[Path]:
-    """Write formats.csv and formats.png to ``folder``, both or none.
+def save(report: FormatReport, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
+    """Write formats.csv and a figure to ``folder``, both or none.
+
+    Parameters
+    ----------
+    figures : their format, one of ``FORMATS``.
 
     Raises
     ------
@@ -24,7 +28,7 @@ def save(report: FormatReport, folder: Path) -> list[Path]:
         folder,
         {
             "formats.csv": lambda path: write_csv(report, path),
-            "formats.png": lambda path: save_figure(formats_figure(report), path),
+            f"formats.{figures}": lambda path: save_figure(formats_figure(report), path),
         },
     )
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hardwire.compiled import keep_compiled_code
+
 if TYPE_CHECKING:
     from hardwire.designs import search, sensitivity, sweep
     from hardwire.evidence import calibrate, validate
@@ -71,6 +73,8 @@ __all__ = [
     "sweep",
     "validate",
 ]
+
+keep_compiled_code()
 
 
 def __getattr__(name: str) -> Any:

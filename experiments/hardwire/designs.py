@@ -60,12 +60,15 @@ class Sweep(Shown, runner.Swept):
         return picture(sweep_figure(self.study, aims(self), self.to_frame()))
 
     @in_python_words
-    def save(self, folder: Named) -> list[Path]:
-        """Write the files of ``hardwire sweep --save`` to a folder: all of them or none."""
+    def save(self, folder: Named, figures: str = "png") -> list[Path]:
+        """Write the files of ``hardwire sweep --save`` to a folder: all of them or none.
+
+        Figures are written as ``png``, ``svg`` or ``pdf``.
+        """
         from hardwire.experiments.sweep.save import save  # noqa: PLC0415
         from hardwire.experiments.sweep.summary import summarize  # noqa: PLC0415
 
-        return save(summarize(self), folder_of("folder", folder))
+        return save(summarize(self), folder_of("folder", folder), figures)
 
 
 class Search(Shown, searching.Search):
@@ -100,11 +103,14 @@ class Search(Shown, searching.Search):
         return picture(front_figure(self))
 
     @in_python_words
-    def save(self, folder: Named) -> list[Path]:
-        """Write the files of ``hardwire search --save`` to a folder: all of them or none."""
+    def save(self, folder: Named, figures: str = "png") -> list[Path]:
+        """Write the files of ``hardwire search --save`` to a folder: all of them or none.
+
+        Figures are written as ``png``, ``svg`` or ``pdf``.
+        """
         from hardwire.experiments.search.save import save  # noqa: PLC0415
 
-        return save(self, folder_of("folder", folder))
+        return save(self, folder_of("folder", folder), figures)
 
 
 class Sensitivity(Shown, sobol.Report):
@@ -139,11 +145,14 @@ class Sensitivity(Shown, sobol.Report):
         return picture(chosen("metric", next(iter(known)) if metric is None else metric, known))
 
     @in_python_words
-    def save(self, folder: Named) -> list[Path]:
-        """Write the files of ``hardwire sensitivity --save`` to a folder: all of them or none."""
+    def save(self, folder: Named, figures: str = "png") -> list[Path]:
+        """Write the files of ``hardwire sensitivity --save`` to a folder: all of them or none.
+
+        Figures are written as ``png``, ``svg`` or ``pdf``.
+        """
         from hardwire.experiments.sensitivity.save import save  # noqa: PLC0415
 
-        return save(self, folder_of("folder", folder))
+        return save(self, folder_of("folder", folder), figures)
 
 
 @in_python_words

@@ -74,11 +74,14 @@ class Calibration(Shown, calibrating.Report):
         )
 
     @in_python_words
-    def save(self, folder: Named) -> list[Path]:
-        """Write the files of ``hardwire calibrate --save`` to a folder: all of them or none."""
+    def save(self, folder: Named, figures: str = "png") -> list[Path]:
+        """Write the files of ``hardwire calibrate --save`` to a folder: all of them or none.
+
+        Figures are written as ``png``, ``svg`` or ``pdf``.
+        """
         from hardwire.experiments.calibration.save import save  # noqa: PLC0415
 
-        return save(self, folder_of("folder", folder))
+        return save(self, folder_of("folder", folder), figures)
 
 
 def _spread(frame: pd.DataFrame) -> pd.DataFrame:

@@ -132,11 +132,14 @@ class Comparison(Shown, comparing.Comparison):
         return picture(compare_figure(self))
 
     @in_python_words
-    def save(self, folder: Named) -> list[Path]:
-        """Write the files of ``hardwire compare --save`` to a folder: all of them or none."""
+    def save(self, folder: Named, figures: str = "png") -> list[Path]:
+        """Write the files of ``hardwire compare --save`` to a folder: all of them or none.
+
+        Figures are written as ``png``, ``svg`` or ``pdf``.
+        """
         from hardwire.experiments.replay.compare_save import save  # noqa: PLC0415
 
-        return save(self, folder_of("folder", folder))
+        return save(self, folder_of("folder", folder), figures)
 
 
 @in_python_words

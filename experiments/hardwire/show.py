@@ -95,7 +95,9 @@ def html(tables: RenderableType) -> str:
     from rich.terminal_theme import TerminalTheme  # noqa: PLC0415
 
     console = Console(
-        record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True,
+        record=True, width=WIDTH, file=io.StringIO(), highlight=False,
+        markup=False,
+        emoji=False, force_terminal=True,
         color_system="truecolor", force_jupyter=False, legacy_windows=False,
     )  # fmt: skip
     console.print(tables)
@@ -110,7 +112,9 @@ def text(tables: RenderableType) -> str:
     from rich.console import Console  # noqa: PLC0415
 
     file = io.StringIO()
-    Console(width=WIDTH, file=file, highlight=False, force_jupyter=False).print(tables)
+    Console(
+        width=WIDTH, file=file, highlight=False, markup=False, emoji=False, force_jupyter=False
+    ).print(tables)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 

@@ -96,11 +96,14 @@ class Result(Shown, single.Result):
         )
 
     @in_python_words
-    def save(self, folder: Named) -> list[Path]:
-        """Write the files of ``hardwire run --save`` to a folder: all of them or none."""
+    def save(self, folder: Named, figures: str = "png") -> list[Path]:
+        """Write the files of ``hardwire run --save`` to a folder: all of them or none.
+
+        Figures are written as ``png``, ``svg`` or ``pdf``.
+        """
         from hardwire.experiments.run.save import save  # noqa: PLC0415
 
-        return save(self, self.to_dict(), folder_of("folder", folder))
+        return save(self, self.to_dict(), folder_of("folder", folder), figures)
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,14 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, key_of
 from hardwire.experiments.replay.view import goals, joule, number, seconds
-from hardwire.experiments.shared.style import INK, PALETTE, STYLE
+from hardwire.experiments.shared.style import INK, PALETTE, drawing
 
 MOST_TICKS = 3
 
@@ -27,7 +26,7 @@ def compare_figure(comparison: Comparison) -> Figure:
     colors = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(servers)}
     data = {one.summary["server"]: one.summary for one in comparison.done}
     layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.08)
-    with mpl.rc_context(STYLE):
+    with drawing():
         made = Figure(figsize=(10, 2.6 + 0.62 * len(servers)), layout=layout)
         panels = made.subplots(2, 3, sharey=True).ravel()
         title: Any = {"loc": "left", "fontsize": 10, "pad": 14}

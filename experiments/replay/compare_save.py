@@ -12,13 +12,15 @@ from hardwire.experiments.replay.save import replay_configuration
 from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.folder import json_file, text_file
 from hardwire.experiments.shared.run_folder import write_run
-from hardwire.experiments.shared.style import save_figure
-
-FILES = ("compare.png", "compare.json", "compare.csv", CONFIGURATION)
+from hardwire.experiments.shared.style import FORMATS, save_figure
 
 
-def save(comparison: Comparison, folder: Path) -> list[Path]:
+def save(comparison: Comparison, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
     """Write figure, numbers and a table to ``folder``, all or none.
+
+    Parameters
+    ----------
+    figures : their format, one of ``FORMATS``.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def save(comparison: Comparison, folder: Path) -> list[Path]:
     return write_run(
         folder,
         {
-            "compare.png": lambda path: save_figure(compare_figure(comparison), path),
+            f"compare.{figures}": lambda path: save_figure(compare_figure(comparison), path),
             "compare.json": json_file(data),
             "compare.csv": text_file(_csv(comparison)),
             CONFIGURATION: json_file(configuration),

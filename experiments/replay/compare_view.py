@@ -25,7 +25,7 @@ from hardwire.experiments.replay.view import (
     percent,
     seconds,
 )
-from hardwire.experiments.shared.tables import QUIET, count, plain_table
+from hardwire.experiments.shared.tables import QUIET, count, plain_table, styled
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,5 @@ class _Columns:
             # What reads alike leads alike, and nobody leads where all read alike.
             leader = row.show(best) if best is not None and len(set(shown)) > 1 else None
             cells = [row.show(row.value(one.summary)) for one in group]
-            cells = [f"[{GOOD}]{cell}[/]" if cell == leader else cell for cell in cells]
-            table.add_row(row.name, *cells)
+            table.add_row(row.name, *(styled(c, GOOD if c == leader else "") for c in cells))
         return table

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hardwire.experiments.replay.replay import Replay
 from hardwire.experiments.replay.view import LATENCIES
-from hardwire.experiments.shared.style import COLORS, INK, STYLE
+from hardwire.experiments.shared.style import COLORS, INK, drawing
 from hardwire.simulator.serving.metrics import Latency
 
 _COLOR_OF = {"ttft_s": COLORS["rom"], "tpot_s": COLORS["attention"], "e2e_s": COLORS["lora"]}
@@ -21,7 +20,7 @@ def replay_figure(done: Replay) -> Figure:
     Goals are dashed lines in the colour of their latency. The first unit stands for all: they
     serve the same load.
     """
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(10, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)
         _latencies(left, done)

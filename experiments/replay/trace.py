@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from hardwire.simulator.serving.load.workload import BASE, Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans
 
-MICRO = 1e6
+MICRO, NANO = 1e6, 1e9
 MOST_EVENTS = 250_000
 """More would make a browser slow."""
 
@@ -182,26 +183,54 @@ def _busy(log: ServingLog, served: NDArray[np.int64], last: NDArray[np.float64])
 def _spans(
     spans: Spans, shown: NDArray[np.int64], thread: int, names: list[str]
 ) -> Iterator[Event]:
-    """What a unit did: complete events, or instants where they take no time."""
+    """What a unit did: complete events, or instants where they take no time.
+
+    Perfetto drops an event that overlaps the one before it. A load overlaps the next by the link's
+    latency, so its event ends where the next begins, and what it takes longer is an argument.
+    """
+    begin_ns, end_ns = np.rint(spans.begin_s * NANO), np.rint(spans.end_s * NANO)
+    until_ns = _cut(spans.unit, begin_ns, end_ns)
     columns = (
         spans.unit[shown],
         spans.adapter[shown],
-        spans.begin_s[shown] * MICRO,
-        spans.end_s[shown] * MICRO,
+        begin_ns[shown].astype(np.int64),
+        until_ns[shown].astype(np.int64),
+        end_ns[shown].astype(np.int64),
         spans.bytes[shown],
     )
-    for unit, adapter, begin, end, size in zip(*(c.tolist() for c in columns), strict=True):
+    for unit, adapter, begin, until, end, size in zip(*(c.tolist() for c in columns), strict=True):
         event: Event = {
             "name": names[adapter] if 0 <= adapter < len(names) else spans.kind,
-            "cat": spans.kind, "pid": _process(unit), "tid": thread, "ts": round(begin, 3),
+            "cat": spans.kind, "pid": _process(unit), "tid": thread, "ts": _micro(begin),
         }  # fmt: skip
-        if end > begin:
-            event |= {"ph": "X", "dur": round(end - begin, 3)}
+        if until > begin:
+            event |= {"ph": "X", "dur": _micro(until - begin)}
         else:
             event |= {"ph": "i", "s": "t"}
-        if size:
-            event["args"] = {"bytes": size}
+        args = {"bytes": size} if size else {}
+        if end > until:
+            args["latency_us"] = _micro(end - until)
+        if args:
+            event["args"] = args
         yield event
+
+
+def _cut(
+    unit: NDArray[np.int32], begin: NDArray[np.float64], end: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Ends, no later than the next begin on the same unit unless the next ends sooner."""
+    until = end.copy()
+    order = np.lexsort((begin, unit))
+    one, following = order[:-1], order[1:]
+    overlaps = (unit[one] == unit[following]) & (end[following] > end[one])
+    until[one] = np.where(overlaps, np.minimum(end[one], begin[following]), end[one])
+    return until
+
+
+def _micro(nanoseconds: int) -> float:
+    """Microseconds that are as many whole nanoseconds, too, for who cuts off the fraction."""
+    value = nanoseconds / 1000
+    return value if int(value * 1000) == nanoseconds else math.nextafter(value, math.inf)
 
 
 def _memory(used: Occupancy, shown: NDArray[np.int64]) -> Iterator[Event]:

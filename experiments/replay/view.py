@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.panel import Panel
 from rich.text import Text
 
-from hardwire.experiments.shared.tables import QUIET, bar, count, mib, plain_table, si
+from hardwire.experiments.shared.tables import QUIET, bar, count, mib, plain_table, si, styled
 
 GOOD, BAD = "green", "red"
 NONE = "–"
@@ -149,7 +149,7 @@ def _headline(data: Mapping[str, Any], title: str, setting: str) -> RenderableTy
     text.append(f"\n{title}")
     text.append(f"\n{setting}", style=QUIET)
     return Panel(
-        text, title=f"hardwire replay · {data['server']}", title_align="left", expand=False
+        text, title=Text(f"hardwire replay · {data['server']}"), title_align="left", expand=False
     )
 
 
@@ -179,7 +179,7 @@ def _load(data: Mapping[str, Any]) -> RenderableType:
         "Goodput, requests/s",
         "",
         number(data["goodput"], 4),
-        f"[{style}]{met}[/]" if style else met,
+        styled(met, style),
     )
     note = (
         f"Goodput: {goal}; the share is of all requests."
@@ -201,7 +201,7 @@ def _adapters(data: Mapping[str, Any]) -> RenderableType:
     table.columns[2].justify = "left"
 
     def row(name: str, value: str, note: str = "") -> None:
-        table.add_row(name, value, f"[{QUIET}]{note}[/]" if note else "")
+        table.add_row(name, value, styled(note, QUIET))
 
     row("Hit rate", percent(data["adapter_hit_rate"]), f"{count(data['adapters'])} adapters")
     per_s = data["swaps"] / data["duration_s"] if data["duration_s"] > 0 else None
@@ -241,7 +241,7 @@ def _memory(data: Mapping[str, Any], memory: str) -> RenderableType:
     row("KV cache", "kv_")
     row("Adapters", "adapter_")
     row("Both", "")
-    table.add_row("[bold]Capacity[/]", "", f"[bold]{size(sram['capacity_bytes'])}[/]")
+    table.add_row(styled("Capacity", "bold"), "", styled(size(sram["capacity_bytes"]), "bold"))
     extra = [
         f"{count(data[key])} {name}"
         for key, name in (
@@ -269,13 +269,13 @@ def _energy(data: Mapping[str, Any]) -> RenderableType:
     table.add_row(
         "Energy a token",
         NONE if each is None else si(each, "J"),
-        f"[{QUIET}]{'' if power is None else f'{count(power)} W on average'}[/]",
+        styled("" if power is None else f"{count(power)} W on average", QUIET),
     )
     if split and len(parts) > 1:
-        table.add_row("", "", f"[{QUIET}]{split}[/]")
+        table.add_row("", "", styled(split, QUIET))
     table.add_row(
         "USD per M tokens",
         number(data["usd_per_million_tokens"]),
-        f"[{QUIET}]{number(data['usd'])} USD for the run[/]",
+        styled(f"{number(data['usd'])} USD for the run", QUIET),
     )
     return Group("", table)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from hardwire.experiments.run.curve import rank_curve
-from hardwire.experiments.shared.style import COLORS, INK, OPERATION_NAMES, STYLE
+from hardwire.experiments.shared.style import COLORS, INK, OPERATION_NAMES, drawing
 from hardwire.models.language_model import TARGETS
 from hardwire.simulator.single import TARGET_TOKENS_PER_S, Result
 
@@ -17,7 +16,7 @@ def breakdown_figure(result: Result) -> Figure:
     rows = [("base", result.base)]
     if result.adapter is not None:
         rows.append((f"with {result.adapter.adapter.name}", result.adapter.rates))
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(8, 1.6 + 0.55 * len(rows)), layout="constrained")
         axes = figure.subplots()
         longest = max(rates.token_s for _, rates in rows) * 1e6
@@ -73,7 +72,7 @@ def rank_figure(result: Result) -> Figure:
         curve["low"],
         curve["high"],
     )
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(8, 4.2), layout="constrained")
         axes = figure.subplots()
         axes.fill_between(

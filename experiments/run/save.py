@@ -14,26 +14,23 @@ from hardwire.experiments.shared.configuration import (
 )
 from hardwire.experiments.shared.folder import json_file
 from hardwire.experiments.shared.run_folder import write_run
-from hardwire.experiments.shared.style import save_figure
+from hardwire.experiments.shared.style import FORMATS, save_figure
 from hardwire.simulator.single import Result, tokens_frame
 
 RANKS = "rank.json"
-FILES = (
-    "verdict.json",
-    CONFIGURATION,
-    "breakdown.png",
-    "rank.png",
-    RANKS,
-    "tokens.parquet",
-    "trace.json.gz",
-)
 
 
-def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
+def save(
+    result: Result, data: dict[str, Any], folder: Path, figures: str = FORMATS[0]
+) -> list[Path]:
     """Write verdict, configuration, plots, token times and trace to ``folder``.
 
     The folder appears whole or not at all, so that a full disk or an interrupt leaves an earlier
     result as it was.
+
+    Parameters
+    ----------
+    figures : their format, one of ``FORMATS``.
 
     Raises
     ------
@@ -47,13 +44,13 @@ def save(result: Result, data: dict[str, Any], folder: Path) -> list[Path]:
     writers: dict[str, Callable[[Path], Any]] = {
         "verdict.json": json_file(data),
         CONFIGURATION: json_file(run_configuration(result)),
-        "breakdown.png": lambda path: save_figure(breakdown_figure(result), path),
-        "rank.png": lambda path: save_figure(rank_figure(result), path),
+        f"breakdown.{figures}": lambda path: save_figure(breakdown_figure(result), path),
+        f"rank.{figures}": lambda path: save_figure(rank_figure(result), path),
         RANKS: json_file(rank_curve(result)),
         "tokens.parquet": lambda path: tokens_frame(result).to_parquet(path, index=False),
         "trace.json.gz": lambda path: write_trace(result, path),
     }
-    return write_run(folder, {name: writers[name] for name in FILES})
+    return write_run(folder, writers)
 
 
 def run_configuration(result: Result) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from hardwire.experiments.shared.tables import (
     plain_table,
     si,
     span,
+    styled,
     text_table,
 )
 from hardwire.simulator.single import TARGET_TOKENS_PER_S, Rates, Result
@@ -71,7 +72,9 @@ def _headline(result: Result) -> RenderableType:
     )
     if settings:
         text.append(f"\nset: {settings}", style="yellow")
-    return Panel(text, title=f"hardwire · {result.chip.name}", title_align="left", expand=False)
+    return Panel(
+        text, title=Text(f"hardwire · {result.chip.name}"), title_align="left", expand=False
+    )
 
 
 def _rates(result: Result) -> RenderableType:
@@ -83,12 +86,12 @@ def _rates(result: Result) -> RenderableType:
 
     def row(name: str, key: str, show: Any, higher: bool | None = None) -> None:
         value = getattr(result.base, key)
-        cells = [name, show(value), span(result.interval[key], show)]
-        share = ""
+        cells: list[str | Text] = [name, show(value), span(result.interval[key], show)]
+        share = Text()
         if higher is not None:
             ratio = value / TARGET_TOKENS_PER_S if higher else value * TARGET_TOKENS_PER_S
             good = ratio >= 1 if higher else ratio <= 1
-            share = f"[{GOOD if good else BAD}]{ratio:.1%}[/]"
+            share = styled(f"{ratio:.1%}", GOOD if good else BAD)
         cells.append(share)
         if with_adapter is not None:
             cells.append(show(getattr(with_adapter.rates, key)))
@@ -117,8 +120,8 @@ def _breakdown(result: Result) -> RenderableType:
         share = values[-1] / rates[-1].token_s
         cells = [f"{value * 1e6:.2f} µs" for value in values]
         table.add_row(name, *cells, f"{share:.1%}", bar(share))
-    cells = [f"[bold]{r.token_s * 1e6:.2f} µs[/]" for r in rates]
-    table.add_row("[bold]Token[/]", *cells, "")
+    totals = [styled(f"{r.token_s * 1e6:.2f} µs", "bold") for r in rates]
+    table.add_row(styled("Token", "bold"), *totals, "")
     busiest = max(result.base.breakdown_s, key=lambda op: result.base.breakdown_s[op])
     hz = result.chip.datapath.clock_ghz * 1e9
     note = Text(
@@ -184,14 +187,17 @@ def _execution(execution: Execution) -> RenderableType:
         "SQNR by target",
         f"{by_target[worst]:.1f} ({worst}) to {by_target[best]:.1f} dB ({best})",
     )
-    verdict = f"[{GOOD}]equal[/]" if execution.agrees else f"[bold {BAD}]NOT equal[/]"
+    verdict = ("equal", GOOD) if execution.agrees else ("NOT equal", f"bold {BAD}")
     table.add_row(
         "Counted in kernels",
         f"{count(execution.counted.macs)} MACs, {count(execution.counted.bytes)} bytes",
     )
     table.add_row(
         "Charged by timing",
-        f"{count(execution.charged.macs)} MACs, {count(execution.charged.bytes)} bytes: {verdict}",
+        Text.assemble(
+            f"{count(execution.charged.macs)} MACs, {count(execution.charged.bytes)} bytes: ",
+            verdict,
+        ),
     )
     return Group("", table)
 
@@ -223,7 +229,7 @@ def _sram(result: Result) -> RenderableType:
     ):
         share = value / sram.capacity_bytes
         table.add_row(name, mib(value), f"{share:.1%}", bar(share))
-    table.add_row("[bold]Capacity[/]", f"[bold]{mib(sram.capacity_bytes)}[/]", "")
+    table.add_row(styled("Capacity", "bold"), styled(mib(sram.capacity_bytes), "bold"), "")
     context = result.prompt + result.output
     note = Text(
         f"Fits {count(sram.max_users)} users of {count(context)} tokens, or "
@@ -253,16 +259,16 @@ def _silicon(result: Result) -> RenderableType:
     style = GOOD if fits else BAD
     note = f"of {die:g} mm²" if fits else f"does not fit, {total - die:.1f} mm² too large"
     table.add_row(
-        "[bold]Total[/]",
-        f"[bold]{total:.1f}[/]",
-        f"[{style}]{total / die:.1%}[/]",
-        f"[{style}]{note}[/]",
+        styled("Total", "bold"),
+        styled(f"{total:.1f}", "bold"),
+        styled(f"{total / die:.1%}", style),
+        styled(note, style),
     )
     facts = plain_table("Silicon, power and cost", "", "", "90 % interval", "")
     facts.columns[-1].justify = "left"
 
     def row(name: str, value: str, interval: str = "", note: str = "") -> None:
-        facts.add_row(name, value, interval, f"[{QUIET}]{note}[/]" if note else "")
+        facts.add_row(name, value, interval, styled(note, QUIET))
 
     spans = result.interval
     transistors = float(prediction.transistors["total"])

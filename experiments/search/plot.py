@@ -6,14 +6,13 @@ from itertools import combinations
 from textwrap import fill
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hardwire.experiments.search.search import Search
-from hardwire.experiments.shared.style import COLORS, INK, STYLE, thousands
+from hardwire.experiments.shared.style import COLORS, INK, drawing, thousands
 
 MOST_OBJECTIVES = 4
 """Panels for the pairs of so many; further objectives are in the table."""
@@ -29,7 +28,7 @@ def front_figure(found: Search) -> Figure:
     pairs = list(combinations(objectives, 2))
     rows = 2 if len(pairs) > 3 else 1
     across = max(-(-len(pairs) // rows), 1)
-    with mpl.rc_context(STYLE):
+    with drawing():
         size = (6.4 if across == 1 else 4.3 * across, 4.4 if rows == 1 else 7.6)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(rows, across, squeeze=False).ravel()

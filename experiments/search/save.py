@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hardwire.experiments.search.search import Search
 from hardwire.experiments.shared.folder import json_file
 from hardwire.experiments.shared.run_folder import write_run
-from hardwire.experiments.shared.style import save_figure
-
-FILES = ("front.csv", "trials.csv", "search.json", "search.png")
+from hardwire.experiments.shared.style import FORMATS, save_figure
 
 
-def save(found: Search, folder: Path) -> list[Path]:
+def save(found: Search, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
     """Write the front and all trials as CSV, the summary as JSON, and a figure.
+
+    Parameters
+    ----------
+    figures : their format, one of ``FORMATS``.
 
     Raises
     ------
@@ -26,13 +30,13 @@ def save(found: Search, folder: Path) -> list[Path]:
     # Here, because matplotlib takes longer to import than most of what is printed.
     from hardwire.experiments.search.plot import front_figure  # noqa: PLC0415
 
-    writers = {
+    writers: dict[str, Callable[[Path], Any]] = {
         "front.csv": lambda path: _write_csv(found, found.front, path),
         "trials.csv": lambda path: _write_csv(found, np.arange(found.trials), path),
         "search.json": json_file(found.to_dict()),
-        "search.png": lambda path: save_figure(front_figure(found), path),
+        f"search.{figures}": lambda path: save_figure(front_figure(found), path),
     }
-    return write_run(folder, {name: writers[name] for name in FILES})
+    return write_run(folder, writers)
 
 
 def _write_csv(found: Search, trials: np.ndarray, path: Path) -> None:

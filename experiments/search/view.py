@@ -17,10 +17,11 @@ from hardwire.experiments.shared.tables import (
     number,
     plain_table,
     short_names,
+    styled,
     text_table,
 )
-from hardwire.experiments.sweep.metrics import Metric
 from hardwire.experiments.sweep.pareto import losses
+from hardwire.experiments.sweep.view import unit_of
 
 MOST_ROWS = 20
 
@@ -82,15 +83,14 @@ def _front(found: Search) -> Table:
     shown = _thinned(len(front), best.tolist())
     objectives, axes = list(found.study.objectives), list(found.columns)
     names = short_names([*objectives, *axes])
-    known = found.study.known_metrics
-    heads = [folded(names[name], _unit(known.get(name), name)) for name in (*objectives, *axes)]
+    heads = [folded(names[n], unit_of(found.study, n)) for n in (*objectives, *axes)]
     table = plain_table("Pareto front", *heads)
     for column in table.columns:
         column.justify, column.no_wrap = "right", False
     for place in shown:
         row = found.row(int(front[place]))
         cells = [
-            f"[bold green]{number(row[name])}[/]" if best[position] == place else number(row[name])
+            styled(number(row[name]), "bold green" if best[position] == place else "")
             for position, name in enumerate(objectives)
         ]
         table.add_row(*cells, *(number(row[name]) for name in axes))
@@ -105,9 +105,3 @@ def _thinned(length: int, kept: Iterable[int]) -> list[int]:
     room = min(length, MOST_ROWS) - len(must)
     chosen = np.linspace(0, len(others) - 1, min(room, len(others))).round().astype(int)
     return sorted(must | {others[place] for place in chosen})
-
-
-def _unit(metric: Metric | None, name: str) -> str:
-    unit = metric.unit if metric is not None else ""
-    # Where the name says the unit, saying it again only makes the column wider.
-    return "" if unit.replace("/", "_") in name or unit == "tokens/s" else unit

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hardwire.experiments.sensitivity.sobol import Report, Sensitivity
 from hardwire.experiments.sensitivity.view import input_value
-from hardwire.experiments.shared.style import COLORS, INK, STYLE
+from hardwire.experiments.shared.style import COLORS, INK, drawing
 from hardwire.experiments.shared.tables import number
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 
@@ -28,7 +27,7 @@ def sensitivity_figure(report: Report, one: Sensitivity) -> Figure:
     swings = [e for e in sorted(one.effects, key=lambda e: -e.swing) if e.swing > 0.005 * widest]
     swings = swings[:MOST_BARS]
     rows = max(len(shown), len(swings), 3)
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(11, 1.9 + 0.36 * rows), layout="constrained")
         left, right = figure.subplots(1, 2)
         _indices(left, shown)

@@ -10,7 +10,7 @@ from typing import Any
 from hardwire.experiments.sensitivity.sobol import Report, Sensitivity
 from hardwire.experiments.shared.folder import json_file
 from hardwire.experiments.shared.run_folder import write_run
-from hardwire.experiments.shared.style import save_figure
+from hardwire.experiments.shared.style import FORMATS, save_figure
 
 COLUMNS = (
     "metric", "input", "value", "low", "high", "first", "first_error", "total", "total_error",
@@ -18,8 +18,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def save(report: Report, folder: Path) -> list[Path]:
+def save(report: Report, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
     """Write all inputs as JSON and CSV, and a figure for each metric.
+
+    Parameters
+    ----------
+    figures : their format, one of ``FORMATS``.
 
     Raises
     ------
@@ -35,7 +39,7 @@ def save(report: Report, folder: Path) -> list[Path]:
     writers: dict[str, Callable[[Path], Any]] = {
         "sensitivity.json": json_file(report.to_dict()),
         "sensitivity.csv": lambda path: _write_csv(report, path),
-        **{f"sensitivity-{one.metric}.png": picture(one) for one in report.metrics},
+        **{f"sensitivity-{one.metric}.{figures}": picture(one) for one in report.metrics},
     }
     return write_run(folder, writers)
 

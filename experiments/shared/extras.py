@@ -7,7 +7,7 @@ from types import ModuleType
 
 from hardwire.models.errors import InputError
 
-_EXTRA_OF = {
+EXTRA_OF = {
     "distributed": "bench",
     "duckdb": "bench",
     "optuna": "bench",
@@ -18,6 +18,7 @@ _EXTRA_OF = {
     "jupytext": "notebooks",
     "nbclient": "notebooks",
 }
+"""Which extra brings a package, by import name."""
 
 
 def needs(package: str, for_what: str) -> ModuleType:
@@ -39,7 +40,7 @@ def needs(package: str, for_what: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != top:
             raise
-        extra = _EXTRA_OF[top]
+        extra = EXTRA_OF[top]
         raise InputError(
             f"{for_what} needs the package {top}: pip install 'hardwire[{extra}]'"
         ) from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hardwire.models.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -49,12 +52,41 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
-"""For ``matplotlib.rc_context``."""
+"""What differs from Matplotlib's own settings."""
+
+
+UNDATED: dict[str, dict[str, str | None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+"""What to leave out of a file, by its format."""
+
+FORMATS = tuple(UNDATED)
+"""Of figures; the first where none is given."""
+
+
+def drawing() -> AbstractContextManager[None]:
+    """Draw and save with Matplotlib's own settings and ``STYLE``, whatever the user has set."""
+    from hardwire.experiments.shared.plot import settings  # noqa: PLC0415 - matplotlib is slow
+
+    # SVG names its parts by random numbers unless it is told by what.
+    return settings({**STYLE, "svg.hashsalt": "hardwire"})
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, without the date and version that would change its bytes."""
-    figure.savefig(path, dpi=160, metadata={"Software": None})
+    """Write a figure in the format of its name, without a date that would change its bytes.
+
+    Raises
+    ------
+    InputError
+        If that is none of ``FORMATS``.
+    """
+    kind = path.suffix[1:]
+    if kind not in UNDATED:
+        raise InputError(f"figures: '{kind}' is not one of {', '.join(FORMATS)}")
+    with drawing():
+        figure.savefig(path, dpi=160, metadata=UNDATED[kind])
 
 
 def thousands(axis: Axis) -> None:

@@ -7,20 +7,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.text import Text
 
+from hardwire.experiments.shared.fitted_view import FittedTable
 from hardwire.models.area import BYTES_PER_MIB
 
 QUIET = "bright_black"
 BAR = 28
 
 
-def plain_table(title: str, *columns: str) -> Table:
+def plain_table(title: str, *columns: str) -> FittedTable:
     """A table without rules: the first column to the left, the others, numbers, to the right.
 
-    No header is shown where all column names are empty.
+    No header is shown where all column names are empty. Text in cells is printed as it stands; a
+    style is given by ``styled``.
     """
-    table = Table(
+    table = FittedTable(
         title=title,
         title_justify="left",
         title_style="bold",
@@ -35,13 +37,18 @@ def plain_table(title: str, *columns: str) -> Table:
     return table
 
 
-def text_table(title: str, *columns: str) -> Table:
+def text_table(title: str, *columns: str) -> FittedTable:
     """As ``plain_table``, of words: all columns to the left and folded where they are too long."""
     table = plain_table(title, *columns)
     for column in table.columns:
         column.justify, column.no_wrap, column.overflow = "left", False, "fold"
     table.columns[0].no_wrap = True
     return table
+
+
+def styled(text: str, style: str) -> Text:
+    """A cell in a style."""
+    return Text(text, style=style)
 
 
 def si(value: float, unit: str, digits: int = 3) -> str:
@@ -74,9 +81,22 @@ def span(low_high: Iterable[float], show: Callable[[float], str]) -> str:
     return f"{low} … {high}"
 
 
-def bar(share: float) -> str:
-    """A bar for a share of one, in Rich's markup; cut where the share exceeds one."""
-    return f"[cyan]{'█' * round(min(share, 1.0) * BAR) or ('▏' if share > 0 else '')}[/]"
+def bar(share: float) -> Text:
+    """A bar for a share of one; cut where the share exceeds one."""
+    return styled("█" * round(min(share, 1.0) * BAR) or ("▏" if share > 0 else ""), "cyan")
+
+
+LARGE = 1e7
+"""Numbers from here on are written with an exponent, such as transistors: ``43.53e9``."""
+
+
+def large(value: float) -> str:
+    """A number in four digits with an exponent of three, as engineers write it."""
+    exponent = 3 * int(math.log10(abs(value)) // 3)
+    mantissa = f"{value / 10**exponent:.4g}"
+    if mantissa.lstrip("-") == "1000":
+        mantissa, exponent = mantissa.replace("1000", "1"), exponent + 3
+    return f"{mantissa}e{exponent}" if exponent else mantissa
 
 
 def number(value: Any) -> str:
@@ -85,6 +105,8 @@ def number(value: Any) -> str:
         return value
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
+    if abs(value) >= LARGE:
+        return large(value)
     if abs(value) >= 1000 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.4g}"
@@ -110,4 +132,4 @@ def folded(name: str, unit: str) -> str:
             lines.append(part)
         else:
             lines[-1] = longer
-    return "\n".join([*lines, f"[{unit}]".replace("[", "\\[")] if unit else lines)
+    return "\n".join([*lines, f"[{unit}]"] if unit else lines)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from hardwire.experiments.shared.style import COLORS, STYLE
+from hardwire.experiments.shared.style import COLORS, drawing
 from hardwire.experiments.studies.serving_bench import GPU, PUBLISHED_SERVER_W, UNIFORM, Row
 
 _SERVERS = {
@@ -38,7 +37,7 @@ def figures(tables: dict[str, list[Row]]) -> dict[str, Figure]:
         "sram": lambda: _sram(tables["sram"]),
         "uncertainty": lambda: _uncertainty(tables["bands"]),
     }
-    with mpl.rc_context(STYLE):
+    with drawing():
         return {name: draw() for name, draw in drawn.items()}
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardwire.experiments.shared.style import INK, STYLE, thousands
+from hardwire.experiments.shared.style import INK, drawing, thousands
 from hardwire.experiments.shared.tables import number
 from hardwire.experiments.sweep.curves import BINS, best_along, front
 from hardwire.experiments.sweep.design import NUMERIC
@@ -31,7 +31,7 @@ def sweep_figure(study: Study, aims: Mapping[str, Better], points: pd.DataFrame)
     points : of the study's view: axes, metrics, ``feasible``.
     """
     names = list(aims)
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(10.4, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         _along(left, study, names[0], aims[names[0]], points)

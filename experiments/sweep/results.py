@@ -115,4 +115,7 @@ def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     hints = [line for line in lines[1:] if line.lower().startswith(("did you mean", "candidate"))]
+    if re.search(r'Referenced table "\w+" not found', text):
+        hints = ['Names with a dot stand in double quotes, as "sram.capacity_mib".']
+        text = text.partition("!")[0] + "."
     return " ".join([text, *hints[:1]])

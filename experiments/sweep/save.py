@@ -14,7 +14,7 @@ from hardwire.experiments.shared.configuration import (
 )
 from hardwire.experiments.shared.folder import json_file
 from hardwire.experiments.shared.run_folder import write_run
-from hardwire.experiments.shared.style import save_figure
+from hardwire.experiments.shared.style import FORMATS, save_figure
 from hardwire.experiments.sweep.design import NUMERIC
 from hardwire.experiments.sweep.metrics import Better, Metric
 from hardwire.experiments.sweep.results import results
@@ -23,8 +23,12 @@ from hardwire.experiments.sweep.summary import Summary, aims
 from hardwire.models.parameters import Quantity
 
 
-def save(found: Summary, folder: Path) -> list[Path]:
+def save(found: Summary, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
     """Write all points as Parquet, summary and configuration as JSON, and a figure.
+
+    Parameters
+    ----------
+    figures : their format, one of ``FORMATS``.
 
     Raises
     ------
@@ -40,7 +44,7 @@ def save(found: Summary, folder: Path) -> list[Path]:
         {
             "points.parquet": points.to_parquet,
             "sweep.json": json_file(found.to_dict()),
-            "sweep.png": lambda path: save_figure(figure, path),
+            f"sweep.{figures}": lambda path: save_figure(figure, path),
             CONFIGURATION: json_file(study_configuration(found.swept.study, aims(found.swept))),
         },
     )

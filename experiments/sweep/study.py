@@ -49,6 +49,11 @@ DRAW_BLOCK = 1 << 16
 STUDIES = Path(__file__).resolve().parents[1] / "studies"
 
 
+def ready_studies() -> dict[str, Path]:
+    """The studies that come with the package, by name."""
+    return {path.stem: path for path in sorted(STUDIES.glob("*.yaml"))}
+
+
 @dataclass(frozen=True)
 class Study:
     """What a study file says, checked.
@@ -92,11 +97,11 @@ class Study:
         """
         if text.endswith((".yaml", ".yml")):
             return cls.from_file(Path(text))
-        ready = {path.stem: path for path in STUDIES.glob("*.yaml")}
+        ready = ready_studies()
         if text not in ready:
             raise InputError(
                 f"'{text}' is no ready study{did_you_mean(text, ready)} "
-                f"(there are {', '.join(sorted(ready))}; a file ends in .yaml)"
+                f"(there are {', '.join(ready)}; a file ends in .yaml)"
             )
         return cls.from_file(ready[text])
 

@@ -17,8 +17,10 @@ from hardwire.experiments.shared.tables import (
     plain_table,
     short_names,
 )
+from hardwire.experiments.sweep.design import NUMERIC
 from hardwire.experiments.sweep.results import identifier
 from hardwire.experiments.sweep.store import view_name
+from hardwire.experiments.sweep.study import Study
 from hardwire.experiments.sweep.summary import Summary, aims
 
 MOST_ROWS = 40
@@ -82,22 +84,29 @@ def _best(found: Summary) -> RenderableType:
     first, side = next(iter(aims(found.swept).items()))
     words = "highest" if side == "max" else "lowest"
     title = f"Feasible points with the {words} {first}"
-    table = plain_table(title, *(folded(short[name], "") for name in names))
+    table = plain_table(title, *(folded(short[name], unit_of(study, name)) for name in names))
     for _, row in found.best.iterrows():
         table.add_row(*(Text(number(row[name])) for name in names))
     return table
 
 
-def results_table(found: pd.DataFrame) -> RenderableType:
-    """The answer to a query: its first rows, missing values empty."""
+def unit_of(study: Study, name: str) -> str:
+    """Unit of a metric or an axis for its head; nothing where the name says it."""
+    what = study.known_metrics.get(name) or NUMERIC.get(name)
+    unit = "" if what is None else what.unit
+    return "" if unit.replace("/", "_") in name or unit == "tokens/s" else unit
+
+
+def results_table(found: pd.DataFrame, most: int = MOST_ROWS) -> RenderableType:
+    """The answer to a query: its first rows, at most so many; missing values empty."""
     table = plain_table("", *(str(name) for name in found.columns))
-    shown = found.head(MOST_ROWS)
+    shown = found.head(most)
     empty = shown.isna().to_numpy()
     for row, blank in zip(shown.itertuples(index=False), empty, strict=True):
         table.add_row(*(Text("" if b else _cell(v)) for v, b in zip(row, blank, strict=True)))
-    if len(found) <= MOST_ROWS:
+    if len(found) <= most:
         return table
-    note = f"{MOST_ROWS} of {len(found):,} rows shown; --csv and --json give all."
+    note = f"{most} of {len(found):,} rows shown; --csv and --json give all."
     return Group(table, Text(note, style=QUIET))
 
 

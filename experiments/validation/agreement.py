@@ -7,9 +7,9 @@ engine, the engine of the closed form, token-by-token serving of the fast path.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ from hardwire.simulator.serving.load.synthetic import stream
 from hardwire.simulator.serving.load.workload import BASE, Workload
 from hardwire.simulator.serving.policies.policy import CHOICES, Policy
 from hardwire.simulator.serving.replay import replay
+
+T = TypeVar("T")
 
 DESIGNS = 1000
 LOADS = 20
@@ -264,8 +266,24 @@ def batches_differ(server: BatchServer, adapter: Adapter, rng: np.random.Generat
     return _largest_difference(fast.finish_s, slow.finish_s)
 
 
-def agreements(designs: int = DESIGNS, loads: int = LOADS, seed: int = SEED) -> list[Agreement]:
-    """All comparisons, in the order of the table."""
+def cases(designs: int = DESIGNS, loads: int = LOADS) -> int:
+    """How many cases the comparisons have."""
+    return 6 * len(catalogue.names("chip")) + designs + 2 * loads
+
+
+def agreements(
+    designs: int = DESIGNS,
+    loads: int = LOADS,
+    seed: int = SEED,
+    step: Callable[[], None] = lambda: None,
+) -> list[Agreement]:
+    """All comparisons, in the order of the table; ``step`` is called after each of the cases."""
+
+    def each(of: Iterable[T]) -> Iterator[T]:
+        for one in of:
+            yield one
+            step()
+
     cards, batches = stream(seed, "cards"), stream(seed, "batches")
     # Little SRAM, so that adapters and KV push each other out.
     chip = Chip.open("hc1").with_values({"sram.capacity_mib": 24})
@@ -273,17 +291,21 @@ def agreements(designs: int = DESIGNS, loads: int = LOADS, seed: int = SEED) -> 
     server, gpu = Server.open("hc1x10"), BatchServer.open("vllm-h100")
     adapter = Adapter.from_shape("r16:all-linear", gpu.model)
     return [
-        *chip_agreements(catalogue_cases(), "catalogue", "chips of the catalogue", promised=True),
-        *chip_agreements(random_cases(designs, seed), "random", "random designs", promised=False),
+        *chip_agreements(
+            each(catalogue_cases()), "catalogue", "chips of the catalogue", promised=True
+        ),
+        *chip_agreements(
+            each(random_cases(designs, seed)), "random", "random designs", promised=False
+        ),
         _agreement(
             "serving.cards",
             "serving on cards: fast path against token by token, ends of requests",
-            [cards_differ(server, chip, shapes, cards) for _ in range(loads)],
+            [cards_differ(server, chip, shapes, cards) for _ in each(range(loads))],
         ),
         _agreement(
             "serving.batch",
             "serving on a GPU: compiled against step by step, ends of requests",
-            [batches_differ(gpu, adapter, batches) for _ in range(loads)],
+            [batches_differ(gpu, adapter, batches) for _ in each(range(loads))],
         ),
     ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from hardwire.experiments.validation.rows import Row, Validation
 from hardwire.experiments.validation.view import (
     TITLES,
+    allowed_text,
     error_text,
     interval_text,
     scaled,
@@ -65,7 +66,7 @@ def _table(rows: Sequence[Row]) -> str:
                 interval_text(row) + ("" if row.inside is not False else " !"),
                 unit,
                 f"**{error}**" if row.status == "missed" else error,
-                row.tolerance,
+                allowed_text(row),
                 row.status if row.status == "not modelled" else _used(row),
                 row.source,
             ]

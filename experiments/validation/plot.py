@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from hardwire.experiments.shared.style import COLORS, INK, STYLE
+from hardwire.experiments.shared.style import COLORS, INK, drawing
 from hardwire.experiments.validation.rows import Row
 from hardwire.experiments.validation.view import TITLES
 
@@ -39,7 +38,7 @@ def validation_figure(rows: Sequence[Row]) -> Figure:
         for column in COLUMNS
     ]
     panels = [[(name, found) for name, found in column if found] for column in panels]
-    with mpl.rc_context(STYLE):
+    with drawing():
         tallest = max(sum(len(found) + 3 for _, found in column) for column in panels)
         figure = Figure(figsize=(10, 0.19 * tallest + 0.7), layout="constrained")
         parts: Any = figure.subfigures(1, len(panels))

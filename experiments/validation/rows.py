@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.experiments.validation import claims, gpu, hc1, hnlpu, roma, technology
-from hardwire.experiments.validation.agreement import Agreement, agreements
+from hardwire.experiments.validation.agreement import Agreement, agreements, cases
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.brief import one_line
 from hardwire.models.published import Factor, PublishedRow, published
@@ -110,11 +111,29 @@ class Validation:
         return tuple(row for row in self.rows if row.status == "missed")
 
 
-def validate(bench: Bench, *, fidelities: bool = True) -> Validation:
-    """Predict and judge every published row, then compare the fidelities."""
-    rows = [judge(bench, system, row) for system in PREDICTORS for row in published(system)]
+def validate(
+    bench: Bench,
+    *,
+    fidelities: bool = True,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Validation:
+    """Predict and judge every published row, then compare the fidelities.
+
+    ``report`` is told after each row and each case of the comparisons how many are done, and of how
+    many.
+    """
+    asked = [(system, row) for system in PREDICTORS for row in published(system)]
+    total, done = len(asked) + (cases() if fidelities else 0), itertools.count(1)
+
+    def step() -> None:
+        report(next(done), total)
+
+    rows = []
+    for system, row in asked:
+        rows.append(judge(bench, system, row))
+        step()
     if fidelities:
-        rows += [of_agreement(found) for found in agreements()]
+        rows += [of_agreement(found) for found in agreements(step=step)]
     return Validation(tuple(rows))
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hardwire.experiments.shared.tables import QUIET, plain_table, span
-from hardwire.experiments.validation.rows import Row, Validation
+from hardwire.experiments.shared.tables import LARGE, QUIET, large, plain_table, span
+from hardwire.experiments.validation.rows import LIMITS, Row, Validation
 
 TITLES = {
     "hc1": "HC1",
@@ -55,20 +54,27 @@ def shown(value: float | None, factor: float = 1.0) -> str:
     if value is None:
         return ""
     value *= factor
-    if abs(value) >= 1e7:
-        return f"{value:.4g}"
+    if abs(value) >= LARGE:
+        return large(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def error_text(row: Row) -> str:
-    """The error in per cent, or what it is of."""
+    """The error in per cent; of a limit too, whether it is kept or not."""
     if row.error is None:
         return ""
+    if row.tolerance in LIMITS and row.predicted is not None and row.published:
+        return f"{row.predicted / row.published - 1:+.1%}"
     if not math.isfinite(row.error):
         return "∞"
     several = "worst" in row.id or "mean" in row.id or row.system == "fidelities"
     digits = 1 if abs(row.error) >= 5e-4 or row.error == 0 or row.system != "fidelities" else 3
     return f"{row.error:.{digits}%}" if several else f"{row.error:+.{digits}%}"
+
+
+def allowed_text(row: Row) -> str:
+    """The tolerance; of a limit also whether it is met."""
+    return f"{row.tolerance}: {row.status}" if row.tolerance in LIMITS else row.tolerance
 
 
 def interval_text(row: Row) -> str:
@@ -130,13 +136,13 @@ def _system(title: str, rows: list[Row]) -> list[RenderableType]:
         factor, unit = scaled(row)
         used = "" if row.role == "validation" else row.role
         table.add_row(
-            f"{row.id} [{QUIET}]{number}[/]",
+            Text.assemble(f"{row.id} ", (number, QUIET)),
             shown(row.published, factor),
             shown(row.predicted, factor),
             f"{interval_text(row)}{'' if row.inside is not False else ' !'}",
             unit,
             error_text(row),
-            row.tolerance,
+            allowed_text(row),
             used if row.status in ("", "met", "missed") else row.status,
             style=MISSED if row.status == "missed" else "",
         )
@@ -156,7 +162,7 @@ def _claims(title: str, rows: list[Row]) -> Table:
         column.justify, column.no_wrap, column.overflow = "left", False, "fold"
     table.columns[0].ratio, table.columns[1].ratio = 1, 2
     for row in rows:
-        table.add_row(escape(row.source.partition(": ")[2]), escape(row.words))
+        table.add_row(row.source.partition(": ")[2], row.words)
     return table
 
 

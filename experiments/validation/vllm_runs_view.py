@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table = plain_table("Measured runs", *HEADINGS)
         for pair in pairs:
             table.add_row(*table_row(*pair))
-        Console(width=140).print(table)
+        Console(width=140, markup=False, highlight=False).print(table)
     print()
     for line in report(pairs):
         print(line)

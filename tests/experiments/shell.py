@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Any
 
 import pytest
+from rich.console import Console, RenderableType
 
 from hardwire.experiments.cli import app as cli
 
@@ -44,3 +46,11 @@ class Shell:
         assert (status, out) == (2, "")
         assert err.startswith("hardwire: ") and err.count("\n") == 1, err
         return err
+
+
+def printed(renderable: RenderableType, width: int) -> str:
+    """What tables look like in a room of some columns."""
+    console = Console(width=width, file=io.StringIO(), markup=False, highlight=False, emoji=False)
+    with console.capture() as shown:
+        console.print(renderable)
+    return shown.get()

@@ -52,6 +52,18 @@ def test_tables_are_in_views_and_figures_in_plots(path: Path) -> None:
         assert "matplotlib" not in used
 
 
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/*.py")), ids=name_of)
+def test_styles_are_no_markup(path: Path) -> None:
+    """Text is printed as it stands, so that brackets in a file are brackets: use ``styled``."""
+    assert "[/]" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_figures_are_drawn_with_settings_of_their_own(path: Path) -> None:
+    if name_of(path) != "shared/plot.py":
+        assert "rc_context" not in path.read_text(encoding="utf-8"), "use drawing()"
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_what_computes_does_not_print(path: Path) -> None:
     calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]

@@ -196,6 +196,11 @@ def source_file(source: str | Path) -> Path:
     return Path(source)
 
 
+def preset_title(name: str) -> str:
+    """What a preset is, in a line."""
+    return str(read_yaml(_PRESETS / f"{name}.yaml")["title"])
+
+
 def renewal_times(
     rate: float, cv: float, duration: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:

@@ -1,14 +1,107 @@
-"""``hardwire list`` and ``hardwire show``."""
+"""``hardwire list`` and ``hardwire show``, and what a shell completes."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from shell import Shell
+
+from hardwire.experiments.cli import complete
+from hardwire.experiments.cli.list_view import LISTS
 
 
 def test_list_and_show(hardwire: Shell) -> None:
     status, out, _ = hardwire("list")
     assert status == 0
-    for name in ("hc1", "hc1-demo", "roma", "llama-3.1-8b", "qwen3-32b", "n6"):
+    for name in (
+        "hc1", "hc1-demo", "roma", "llama-3.1-8b", "qwen3-32b", "n6", "TSMC N6", "hc1x10",
+        "Ten HC1 cards in one server", "lanes-area-rate", "azure-conv",
+    ):  # fmt: skip
         assert name in out
     status, out, _ = hardwire("show", "hc1")
     assert status == 0 and "datapath.clock_ghz" in out and "calibrated" in out
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        ("chips", "roma", "ROMA"),
+        ("models", "qwen3-8b", "8.19 B"),
+        ("servers", "vllm-h100", "vLLM"),
+        ("processes", "n5", "TSMC N5"),
+        ("metrics", "area_mm2.total", "area of all blocks"),
+        ("parameters", "datapath.clock_ghz", "GHz"),
+        ("studies", "node-die", "Process node and die size"),
+        ("presets", "azure-code", "code completion"),
+    ],
+)
+def test_each_list_has_a_line_for_each(hardwire: Shell, kind: str, name: str, words: str) -> None:
+    status, out, err = hardwire("list", kind)
+    assert (status, err) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
+    assert words in line
+
+
+def test_every_list_has_its_test() -> None:
+    (mark,) = test_each_list_has_a_line_for_each.pytestmark
+    assert {row[0] for row in mark.args[1]} == LISTS.keys()
+
+
+def test_a_list_that_there_is_not_is_refused_with_those_there_are(hardwire: Shell) -> None:
+    assert "did you mean chips?" in hardwire.refused("list", "chip")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("hc1x10", "price_usd"),
+        ("vllm-h100", "serves llama-3.1-8b"),
+        ("n6", "wafer_usd"),
+        ("qwen2.5-7b", "152,064 tokens"),
+        ("lanes-area-rate", "Axis datapath.lanes"),
+    ],
+)
+def test_show_knows_more_than_chips(hardwire: Shell, name: str, words: str) -> None:
+    status, out, err = hardwire("show", name)
+    assert (status, err) == (0, "") and words in out
+
+
+def test_show_of_an_unknown_name_says_what_is_near(hardwire: Shell) -> None:
+    assert "did you mean n6?" in hardwire.refused("show", "n66")
+
+
+def test_show_takes_files_of_each_kind(hardwire: Shell, tmp_path: Path) -> None:
+    for name, text, words in (
+        (
+            "s.yaml",
+            "extends: hc1x10\ncards: {value: 4, kind: published, source: mine}",
+            "cards of hc1",
+        ),
+        ("b.yaml", "extends: vllm-h100", "serves llama"),
+        ("p.yaml", "extends: n6", "wafer_usd"),
+        ("c.yaml", "extends: hc1", "sram.capacity_mib"),
+    ):
+        (tmp_path / name).write_text(text)
+        status, out, err = hardwire("show", tmp_path / name)
+        assert (status, err) == (0, ""), (name, err)
+        assert words in out
+
+
+def test_a_shell_completes_names() -> None:
+    assert complete.names_of("chip")("hc1-") == ["hc1-demo"]
+    assert complete.server_lists("hc1x10,vllm") == ["hc1x10,vllm-h100"]
+    assert complete.settings("sram.cap") == ["sram.capacity_mib="]
+    assert "area_mm2.total" in complete.metric_names("area_")
+    assert complete.preset_names("share") == ["sharegpt"]
+    assert complete.study_names("node") == complete.shown_names("node") == ["node-die"]
+
+
+def test_completion_goes_through_the_shells_protocol(
+    hardwire: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_HARDWIRE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "hardwire run --chip hc1-")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    status, out, _ = hardwire("run")
+    assert status == 0 and out.split() == ["hc1-demo"]

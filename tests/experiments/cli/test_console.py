@@ -98,6 +98,29 @@ def test_bars_show_themselves_where_a_run_is_long(
     assert ("my server" in terminal.text) is shows
 
 
+def test_work_whose_size_is_not_known_before_has_a_bar_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """validate and formats had none: 66 s without a sign of life."""
+    monkeypatch.setattr(console, "QUICK_S", -1.0)
+    terminal = on_a_terminal(monkeypatch)
+    with console.progress("validate", hidden=False) as report:
+        report(3, 1164)
+    assert "validate" in terminal.text and "3/1164" in terminal.text
+    with console.progress("validate", hidden=True) as report:
+        report(4, 1164)
+    assert "4/1164" not in terminal.text
+
+
+def test_names_with_brackets_stand_in_bars_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "QUICK_S", -1.0)
+    terminal = on_a_terminal(monkeypatch)
+    with console.counter("st[b] {x}", 10, hidden=False) as bar:
+        assert bar is not None
+        bar.advance(5, 5, "0 failed")
+    assert "st[b] {x}" in terminal.text
+
+
 def test_no_bars_where_they_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_a_terminal(monkeypatch)
     with console.counter("s", 1, hidden=True) as bar, console.clocks(hidden=True) as clock:

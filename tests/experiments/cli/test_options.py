@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, get_type_hints
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, get_type_hints
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from hardwire.experiments.cli import serving
+from hardwire.experiments.cli.app import app
 from hardwire.experiments.cli.options import ReplayOptions, takes
 from hardwire.experiments.replay.replay import Setup
 
@@ -46,3 +49,34 @@ def test_what_is_given_arrives_and_the_rest_is_none() -> None:
     assert done.exit_code == 0, done.output
     told = {"source": "mine", "last": True, "rate": 2.5, "strict": False, "prefix_reuse": True}
     assert seen == {**dict.fromkeys(SHARED), **told}
+
+
+def every_help() -> Iterator[tuple[str, str]]:
+    """Each command with the help of its options and arguments as it stands in the source."""
+
+    def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+        yield name, command
+        for below, one in getattr(command, "commands", {}).items():
+            yield from walk(one, f"{name} {below}")
+
+    for name, command in walk(typer.main.get_command(app), "hardwire"):
+        for parameter in command.params:
+            yield f"{name} {parameter.name}", getattr(parameter, "help", "") or ""
+
+
+def test_defaults_are_said_in_one_form() -> None:
+    """It was `[default: hc1]`, `[hc1x10]`, `[the chip's own]`, and twice in --store."""
+    seen = dict(every_help())
+    assert len(seen) > 100
+    wrong = {name: help for name, help in seen.items() if re.search(r"\[(?!default: )", help)}
+    assert wrong == {}
+    assert [name for name, help in seen.items() if re.search(r"\]\.$", help)] == []
+
+
+@pytest.mark.parametrize("command", ["run", "replay", "compare", "search", "results", "formats"])
+def test_values_are_in_capitals_or_are_choices(command: str) -> None:
+    """It was `<str>`, NAME and {STUDY} side by side."""
+    text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "160"}).output
+    options = text[text.index("Options:") :]
+    assert "--save" in options or command == "results"
+    assert not re.search(r"<(str|int|float|path|list|int range)\b", options)

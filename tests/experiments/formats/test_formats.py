@@ -82,6 +82,15 @@ def refused(
 # --- divergence -----------------------------------------------------------------------------
 
 
+def test_a_measurement_says_how_far_it_is() -> None:
+    told: list[tuple[int, int]] = []
+    report = measure(
+        TINY, None, None, tokens=4, report=lambda done, total: told.append((done, total))
+    )
+    total = len(report.base) + len(report.adapters)
+    assert told == [(done, total) for done in range(1, total + 1)]
+
+
 def test_kl_equals_a_hand_calculation() -> None:
     """p = (1/2, 1/4, 1/4), q = (1/4, 1/2, 1/4): KL = ln(2)/2 - ln(2)/4."""
     p = np.log(np.array([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]], np.float32))

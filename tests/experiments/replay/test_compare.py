@@ -14,8 +14,9 @@ from shell import Shell
 
 from hardwire.experiments.replay import replay as replaying
 from hardwire.experiments.replay.compare import compare
-from hardwire.experiments.replay.compare_save import FILES
 from hardwire.experiments.replay.compare_view import render
+
+FILES = ("compare.png", "compare.json", "compare.csv", "configuration.json")
 
 SHORT = ["--requests", "60", "--adapters", "5"]
 

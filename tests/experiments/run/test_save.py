@@ -11,9 +11,18 @@ import pytest
 from shell import Shell
 
 from hardwire.experiments.run.plot import rank_figure
-from hardwire.experiments.run.save import FILES
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.simulator import run
+
+FILES = (
+    "verdict.json",
+    "configuration.json",
+    "breakdown.png",
+    "rank.png",
+    "rank.json",
+    "tokens.parquet",
+    "trace.json.gz",
+)
 
 SHORT = ["--prompt", "16", "--output", "8"]
 

@@ -443,6 +443,7 @@ def test_a_store_of_another_version_is_refused(
     [
         ("SELECT tokens FROM test", 'column "tokens" not found'),
         ("SELECT * FROM tset", "tset does not exist"),
+        ("SELECT datapath.lanes FROM test", 'stand in double quotes, as "sram.capacity_mib"'),
         ("SELEC", "syntax error"),
         ("DROP VIEW test", "one SELECT is expected"),
         ("SELECT 1; SELECT 2", "one SELECT is expected"),

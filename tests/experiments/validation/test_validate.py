@@ -28,7 +28,7 @@ from hardwire.experiments.validation.rows import (
     status_of,
     validate,
 )
-from hardwire.experiments.validation.view import TITLES, render, summary
+from hardwire.experiments.validation.view import TITLES, allowed_text, error_text, render, summary
 from hardwire.models import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.published import Factor, PublishedRow, published, systems
@@ -202,6 +202,35 @@ def test_coverage_counts_uncalibrated_rows_with_an_interval() -> None:
     assert summary(judged)[0].startswith("1 of 2 uncalibrated rows (50%)")
 
 
+def test_a_limit_shows_its_real_deviation_and_whether_it_is_met() -> None:
+    """It was "+0.0%" for 43.5e9 against at most 53e9."""
+    limit = {"published": 53e9, "predicted": 43.53e9, "error": 0.0, "tolerance": "at most"}
+    (row,) = table(limit).rows
+    assert (error_text(row), allowed_text(row)) == ("-17.9%", "at most: met")
+    (row,) = table({**limit, "tolerance": "at least", "error": -0.179, "status": "missed"}).rows
+    assert (error_text(row), allowed_text(row)) == ("-17.9%", "at least: missed")
+    (row,) = table({}).rows
+    assert (error_text(row), allowed_text(row)) == ("+10.0%", "20%")
+
+
+def test_a_validation_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "PREDICTORS", {"technology": PREDICTORS["technology"]})
+    monkeypatch.setattr(rows, "agreements", lambda step: [step() for _ in range(rows.cases())][:0])
+    told: list[tuple[int, int]] = []
+    validate(Bench(), report=lambda done, total: told.append((done, total)))
+    total = len(published("technology")) + rows.cases()
+    assert told == [(done, total) for done in range(1, total + 1)]
+
+
+def test_the_comparisons_step_once_for_each_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cards_differ", "batches_differ", "engines_differ"):
+        monkeypatch.setattr(agreement, name, lambda *_: 0.0)
+    monkeypatch.setattr(agreement, "closed_form_errors", lambda *_: (0.0, 0.0))
+    steps: list[None] = []
+    agreement.agreements(designs=40, loads=2, step=lambda: steps.append(None))
+    assert len(steps) == agreement.cases(designs=40, loads=2)
+
+
 def test_what_is_worse_is_named() -> None:
     committed = table({}, {"id": "b", "error": -0.1})
     assert not worse(table({"error": -0.1}, {"id": "b", "error": 0.05}).rows, committed)
@@ -233,7 +262,7 @@ def test_rows_that_take_minutes_wait_to_be_asked_for(tmp_path: Path) -> None:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
-    monkeypatch.setattr(rows, "agreements", list)
+    monkeypatch.setattr(rows, "agreements", lambda step: [])
     monkeypatch.setattr(rows, "PREDICTORS", {"technology": PREDICTORS["technology"]})
     made = typer.Typer()
     cli_validate.register(made)

@@ -1,0 +1,62 @@
+"""What a shell may complete: names of the catalogue, parameters, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def names_of(kind: str) -> Callable[[str], list[str]]:
+    """Names of the catalogue that begin as typed."""
+
+    def complete(incomplete: str) -> list[str]:
+        from hardwire.models import catalogue  # noqa: PLC0415
+
+        return _begin(catalogue.names(kind), incomplete)
+
+    return complete
+
+
+def shown_names(incomplete: str) -> list[str]:
+    """Everything that ``hardwire show`` knows by name."""
+    from hardwire.models import catalogue  # noqa: PLC0415
+
+    found = [n for kind in ("chip", "server", "process", "model") for n in catalogue.names(kind)]
+    return _begin([*found, *study_names("")], incomplete)
+
+
+def study_names(incomplete: str) -> list[str]:
+    """Ready studies."""
+    from hardwire.experiments.sweep.study import ready_studies  # noqa: PLC0415
+
+    return _begin(list(ready_studies()), incomplete)
+
+
+def preset_names(incomplete: str) -> list[str]:
+    """Presets of a workload."""
+    from hardwire.simulator.serving.load.synthetic import preset_names as names  # noqa: PLC0415
+
+    return _begin(names(), incomplete)
+
+
+def server_lists(incomplete: str) -> list[str]:
+    """Servers joined by commas; the last one is completed."""
+    given, comma, last = incomplete.rpartition(",")
+    return [f"{given}{comma}{name}" for name in names_of("server")(last)]
+
+
+def settings(incomplete: str) -> list[str]:
+    """Parameters with the sign that a value follows."""
+    from hardwire.models.chip import DECLARED  # noqa: PLC0415
+
+    return [f"{name}=" for name in _begin(list(DECLARED), incomplete)]
+
+
+def metric_names(incomplete: str) -> list[str]:
+    """Metrics of the closed form, which sensitivities take."""
+    from hardwire.experiments.sweep.metrics import CLOSED_FORM  # noqa: PLC0415
+
+    return _begin(list(CLOSED_FORM), incomplete)
+
+
+def _begin(names: list[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
