@@ -146,15 +146,21 @@ def test_an_edited_adapter_is_another_point_in_closed_form(tmp_path: Path) -> No
     assert found[0] == found[2] != found[1]
 
 
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the catalogue, which stands for it."""
+    copy = tmp_path / "models"
+    for folder, _ in catalogue._FOLDERS.values():
+        shutil.copytree(Path(catalogue.__file__).parent / folder, copy / folder)
+    monkeypatch.setattr(catalogue, "__file__", str(copy / "catalogue.py"))
+    return copy
+
+
 def test_an_edited_catalogue_entry_is_another_point(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Chips, processes, servers and presets of the package are read like anybody's."""
-    root = tmp_path / "models"
-    for folder, _ in catalogue._FOLDERS.values():
-        shutil.copytree(Path(catalogue.__file__).parent / folder, root / folder)
     shutil.copytree(Path(synthetic.__file__).parent / "presets", tmp_path / "presets")
-    monkeypatch.setattr(catalogue, "__file__", str(root / "catalogue.py"))
     monkeypatch.setattr(synthetic, "_PRESETS", tmp_path / "presets")
     replay = {"fidelity": "replay", "replay": {"source": "sharegpt"}, "axes": SEED}
     closed = {"axes": {"process": ["n5"]}}
@@ -344,14 +350,8 @@ def test_names_in_a_study_are_no_paths() -> None:
     assert beside(data, Path("folder")) == data
 
 
-def test_a_saved_configuration_pins_what_its_names_stand_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_saved_configuration_pins_what_its_names_stand_for(tmp_path: Path, root: Path) -> None:
     """Of the catalogue, whose files may change within a version, and of adapters' files."""
-    root = tmp_path / "models"
-    for folder, _ in catalogue._FOLDERS.values():
-        shutil.copytree(Path(catalogue.__file__).parent / folder, root / folder)
-    monkeypatch.setattr(catalogue, "__file__", str(root / "catalogue.py"))
     saved = tmp_path / "config.yaml"
     saved.write_text(config_text(Setup(source="sharegpt", server="hc1x10")))
     assert set(yaml.safe_load(saved.read_text())["contents"]) == {"source", "server"}
