@@ -1,5 +1,6 @@
 """The written pages of the manual: docs/chips.md, of all parameters, from the declarations and
-the YAML files, and docs/validation.md with its figure from the committed table.
+the YAML files, docs/validation.md with its figure from the committed table, and the tables of
+docs/serving-study.md.
 
 ``python -m hardwire.experiments.guard.pages`` rewrites them; with ``--check`` it only says
 whether one is out of date, and exits with 1 if so. The figure is not compared: other versions of
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from hardwire.experiments.studies import serving_page
 from hardwire.experiments.validation import page as validation_page
 from hardwire.experiments.validation.committed import read_table
 from hardwire.models import catalogue
@@ -49,7 +51,12 @@ COLUMNS = ("Parameter", "Value", "Unit", "Kind", "Range", "Meaning", "Source")
 
 def render() -> dict[str, str]:
     """The pages as Markdown, by file name."""
-    return {"chips.md": chips(), "validation.md": validation_page.render(read_table())}
+    study = (DOCS / serving_page.PAGE).read_text(encoding="utf-8")
+    return {
+        "chips.md": chips(),
+        "validation.md": validation_page.render(read_table()),
+        serving_page.PAGE: serving_page.render(study),
+    }
 
 
 def chips() -> str:
