@@ -6,6 +6,7 @@ place of an earlier run's one after the other, while other runs wait.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hardwire.experiments.shared.lock import try_lock
+from hardwire.experiments.shared.style import FORMATS
 from hardwire.models.errors import InputError
 from hardwire.models.files import reason
 
@@ -26,13 +28,17 @@ SUMMARIES = (
 )  # fmt: skip
 """Files by one of which the folder of a run is known."""
 
+_FIGURES = (
+    "breakdown", "rank", "compare", "sweep", "search", "sensitivity-*", "formats", "parameters",
+    "corner", "predictions", "left-out",
+)  # fmt: skip
+
 RUN_FILES = (
     *SUMMARIES, "configuration.json", "config.yaml", "report.html", "trace.json.gz",
-    "breakdown.png", "rank.png", "rank.json", "tokens.parquet",
-    "requests.parquet", "adapters.parquet", "memory.parquet", "compare.png", "compare.csv",
-    "points.parquet", "sweep.png", "front.csv", "trials.csv", "search.png",
-    "sensitivity.csv", "sensitivity-*.png", "formats.png",
-    "posterior.parquet", "parameters.png", "corner.png", "predictions.png", "left-out.png",
+    "rank.json", "tokens.parquet", "requests.parquet", "adapters.parquet", "memory.parquet",
+    "compare.csv", "points.parquet", "front.csv", "trials.csv", "sensitivity.csv",
+    "posterior.parquet",
+    *(f"{figure}.{kind}" for figure in _FIGURES for kind in FORMATS),
 )  # fmt: skip
 """What the folders of runs hold, whichever the command. Anything else is the user's."""
 
@@ -41,6 +47,8 @@ BESIDE = ".hardwire-"
 LEFT_S = 3600.0
 """Age from which such a folder is taken for that of a run which was killed."""
 ATTEMPTS = 100
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
+"""Why a folder cannot get a name: another one that is not empty has it."""
 
 
 def check_run_folder(folder: Path) -> Path:
@@ -101,8 +109,6 @@ def write_run(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> lis
     InputError
         As ``check_run_folder``, or if the files cannot be written.
     """
-    if strange := [name for name in writers if not _is_of_a_run(name)]:
-        raise ValueError(f"{strange} must be in RUN_FILES, so that a later run may replace it")
     target = check_run_folder(folder)
     made = [one for one in target.parents if not one.exists()]
     try:
@@ -115,6 +121,8 @@ def write_run(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> lis
                 write(staging / name)
                 with (staging / name).open("rb") as file:
                     os.fsync(file.fileno())
+            if strange := [name for name in writers if not _is_of_a_run(name)]:
+                raise ValueError(f"{strange} must be in RUN_FILES for a later run to replace")
             _take_place(staging, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -133,8 +141,8 @@ def _take_place(staging: Path, target: Path) -> None:
         try:
             staging.rename(target)  # onto nothing, or onto an empty folder
             return
-        except OSError:
-            if not target.exists():
+        except OSError as error:
+            if error.errno not in TAKEN:
                 raise
         check_run_folder(target)
         if _held(target)[0]:
@@ -148,7 +156,7 @@ def _take_place(staging: Path, target: Path) -> None:
         try:
             staging.rename(target)
         except BaseException as error:
-            if target.exists() and isinstance(error, OSError):  # another run was quicker
+            if isinstance(error, OSError) and error.errno in TAKEN:  # another run was quicker
                 _remove(earlier)
                 continue
             earlier.rename(target)
@@ -181,7 +189,10 @@ def _is_of_a_run(name: str) -> bool:
 
 def _held(folder: Path) -> tuple[list[str], list[str]]:
     """Names in a folder, which need not exist: those of the user, and those that runs give."""
-    names = sorted(os.listdir(folder)) if folder.exists() else []
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:  # also while another run takes its place
+        names = []
     ours = [name for name in names if _is_of_a_run(name)]
     return [name for name in names if name not in ours], ours
 

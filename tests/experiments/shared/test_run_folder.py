@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 from shell import Shell
 
-from hardwire.experiments.calibration import save as calibration
-from hardwire.experiments.replay import compare_save
-from hardwire.experiments.replay import save as replay
-from hardwire.experiments.run import save as run
-from hardwire.experiments.search import save as search
 from hardwire.experiments.shared import run_folder
 from hardwire.experiments.shared.folder import text_file
 from hardwire.experiments.shared.run_folder import RUN_FILES, check_run_folder, write_run
+from hardwire.experiments.shared.style import FORMATS
 from hardwire.models.errors import InputError
 
 NAMES = ("verdict.json", "rank.json", "configuration.json")
@@ -238,9 +236,29 @@ def test_a_killed_writer_leaves_the_earlier_run(tmp_path: Path, earlier: bool) -
     assert not left.exists() and held(folder) == dict.fromkeys(NAMES, "four")
 
 
-def test_every_command_saves_what_a_later_run_may_replace() -> None:
-    rooms: tuple[Any, ...] = (run, replay, compare_save, search)
-    assert all(name in RUN_FILES for room in rooms for name in room.FILES)
-    assert calibration.save  # its names, and those of the others, are checked as they are written
+def test_every_room_saves_what_a_later_run_may_replace(tmp_path: Path) -> None:
+    """The names in its writers, figures in each of their formats."""
+    rooms = [
+        path
+        for path in Path(run_folder.__file__).parents[1].glob("*/*save.py")
+        if path.parent.name != "cli"
+    ]
+    found = 0
+    for path in rooms:
+        text = path.read_text(encoding="utf-8").replace("{one.metric}", "power_w")
+        names = re.findall(r'"([\w-]+\.(?:\{figures\}|\w+(?:\.gz)?))":', text)
+        for name in {name.format(figures=kind) for name in names for kind in FORMATS}:
+            assert any(fnmatchcase(name, known) for known in RUN_FILES), f"{path}: {name}"
+            found += 1
+    assert len(rooms) == 8 and found > 30
     with pytest.raises(ValueError, match=r"notes.txt.* must be in RUN_FILES"):
-        write_run(Path("never"), files("x", ("verdict.json", "notes.txt")))
+        write_run(tmp_path / "out", files("x", ("verdict.json", "notes.txt")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_figures_of_another_format_go_with_their_run(hardwire: Shell, tmp_path: Path) -> None:
+    short = ("run", "--prompt", "32", "--output", "8", "--adapter", "none")
+    for kind, other in (("svg", "png"), ("pdf", "svg"), ("png", "pdf")):
+        assert hardwire(*short, "--save", tmp_path / "out", "--figures", kind)[0] == 0
+        assert (tmp_path / "out" / f"rank.{kind}").exists()
+        assert not list((tmp_path / "out").glob(f"*.{other}"))
