@@ -19,6 +19,7 @@ from hardwire.resolve import (
     Named,
     chip_of,
     folder_of,
+    format_of,
     in_python_words,
     model_of,
     shape_of,
@@ -68,7 +69,7 @@ class Sweep(Shown, runner.Swept):
         from hardwire.experiments.sweep.save import save  # noqa: PLC0415
         from hardwire.experiments.sweep.summary import summarize  # noqa: PLC0415
 
-        return save(summarize(self), folder_of("folder", folder), figures)
+        return save(summarize(self), folder_of("folder", folder), format_of(figures))
 
 
 class Search(Shown, searching.Search):
@@ -110,7 +111,7 @@ class Search(Shown, searching.Search):
         """
         from hardwire.experiments.search.save import save  # noqa: PLC0415
 
-        return save(self, folder_of("folder", folder), figures)
+        return save(self, folder_of("folder", folder), format_of(figures))
 
 
 class Sensitivity(Shown, sobol.Report):
@@ -152,7 +153,7 @@ class Sensitivity(Shown, sobol.Report):
         """
         from hardwire.experiments.sensitivity.save import save  # noqa: PLC0415
 
-        return save(self, folder_of("folder", folder), figures)
+        return save(self, folder_of("folder", folder), format_of(figures))
 
 
 @in_python_words

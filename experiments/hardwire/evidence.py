@@ -11,7 +11,7 @@ from hardwire.experiments.validation import rows
 from hardwire.experiments.validation.bench import Bench
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
-from hardwire.resolve import ChipLike, Named, folder_of, in_python_words, text_of
+from hardwire.resolve import ChipLike, Named, folder_of, format_of, in_python_words, text_of
 from hardwire.show import Shown, chosen, picture
 from hardwire.simulator.belief.draws import SEED
 
@@ -81,7 +81,7 @@ class Calibration(Shown, calibrating.Report):
         """
         from hardwire.experiments.calibration.save import save  # noqa: PLC0415
 
-        return save(self, folder_of("folder", folder), figures)
+        return save(self, folder_of("folder", folder), format_of(figures))
 
 
 def _spread(frame: pd.DataFrame) -> pd.DataFrame:

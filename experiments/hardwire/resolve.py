@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from hardwire.experiments.shared.style import FORMATS
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.shape import AdapterShape, open_adapter
 from hardwire.models.chip import Chip
@@ -138,3 +139,16 @@ def folder_of(argument: str, value: Any) -> Path:
         If it is no path.
     """
     return Path(value if isinstance(value, str) else text_of(argument, value, "its text"))
+
+
+def format_of(figures: str) -> str:
+    """A format of figures.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if figures not in FORMATS:
+        raise InputError(f"figures: '{figures}' is not one of {', '.join(FORMATS)}")
+    return figures

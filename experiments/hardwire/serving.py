@@ -14,7 +14,7 @@ from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.server import Server
-from hardwire.resolve import Named, ServerLike, folder_of, in_python_words, text_of
+from hardwire.resolve import Named, ServerLike, folder_of, format_of, in_python_words, text_of
 from hardwire.show import Shown, chosen, picture
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Comparison(Shown, comparing.Comparison):
         """
         from hardwire.experiments.replay.compare_save import save  # noqa: PLC0415
 
-        return save(self, folder_of("folder", folder), figures)
+        return save(self, folder_of("folder", folder), format_of(figures))
 
 
 @in_python_words

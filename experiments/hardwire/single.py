@@ -19,6 +19,7 @@ from hardwire.resolve import (
     adapter_of,
     chip_of,
     folder_of,
+    format_of,
     in_python_words,
     model_of,
     shape_of,
@@ -103,7 +104,7 @@ class Result(Shown, single.Result):
         """
         from hardwire.experiments.run.save import save  # noqa: PLC0415
 
-        return save(self, self.to_dict(), folder_of("folder", folder), figures)
+        return save(self, self.to_dict(), folder_of("folder", folder), format_of(figures))
 
 
 @dataclass(frozen=True, repr=False)

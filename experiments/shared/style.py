@@ -6,8 +6,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardwire.models.errors import InputError
-
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
@@ -75,18 +73,9 @@ def drawing() -> AbstractContextManager[None]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of its name, without a date that would change its bytes.
-
-    Raises
-    ------
-    InputError
-        If that is none of ``FORMATS``.
-    """
-    kind = path.suffix[1:]
-    if kind not in UNDATED:
-        raise InputError(f"figures: '{kind}' is not one of {', '.join(FORMATS)}")
+    """Write a figure in the format of its name, without a date that would change its bytes."""
     with drawing():
-        figure.savefig(path, dpi=160, metadata=UNDATED[kind])
+        figure.savefig(path, dpi=160, metadata=UNDATED[path.suffix[1:]])
 
 
 def thousands(axis: Axis) -> None:
