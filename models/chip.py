@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -38,6 +38,10 @@ from hardwire.models.process import PROCESS, Process
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from hardwire.models.language_model import LanguageModel
+
+Block = TypeVar("Block", bound=BaseModel)
 
 ISSUES = ("serial", "pipelined")
 KV_BITS = (4, 8, 16)
@@ -211,6 +215,15 @@ class Calibration(BaseModel):
     source: str
 
 
+class Target(BaseModel):
+    """The decode rate of one user that was announced of a chip with its own model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    tokens_per_s: float = Field(gt=0, allow_inf_nan=False)
+    source: str
+
+
 @dataclass(frozen=True)
 class Chip:
     """A chip file, resolved. ``chip.sram.capacity_mib`` is a value; ``chip.parameters`` has the
@@ -239,6 +252,7 @@ class Chip:
     process: Process
     parameters: Mapping[str, Parameter]
     calibration: Calibration | None = None
+    target: Target | None = None
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     as_filed: Chip | None = None
 
@@ -287,6 +301,12 @@ class Chip:
             process=process,
             parameters=parameters,
             calibration=_read_calibration(path.name, found.others.get("calibration"), parameters),
+            # Announced of one chip, not of those that extend it.
+            target=(
+                _read_block(path.name, "target", found.others["target"], Target)
+                if "target" in found.stated
+                else None
+            ),
             **found.sections,
         )
         if found.parent is None or "calibration" in found.stated or chip.calibration is None:
@@ -303,6 +323,17 @@ class Chip:
         """A parameter's value by dotted name: a number, an array or a word."""
         section, _, field = name.partition(".")
         return getattr(getattr(self, section), field)
+
+    def target_for(self, model: LanguageModel) -> float | None:
+        """Tokens/s for one user that were announced of this chip with this model, or None."""
+        announced = self.target if model.name == self.model else None
+        return announced.tokens_per_s if announced else None
+
+    def published_transistors(self, model: LanguageModel) -> float | None:
+        """The published count, or None where nothing is published of this chip as it is."""
+        value = float(np.ravel(self.die.transistors)[0])
+        own = self.as_filed is None and not self.overrides and model.name == self.model
+        return value if own and math.isfinite(value) else None
 
     def to_frame(self) -> pd.DataFrame:
         """Every parameter, a row each, as ``hardwire.models.parameters.to_frame`` gives them.
@@ -409,7 +440,7 @@ CHIP = FileKind(
     "chip",
     {name: section for name, section in SECTIONS.items() if section is not Process},
     references={"model": "model", "process": "process"},
-    others=("calibration",),
+    others=("calibration", "target"),
 )
 """What may stand in a chip file."""
 
@@ -436,14 +467,7 @@ def _read_calibration(
         if calibrated:
             raise InputError(f"{where}: {calibrated[0]} is calibrated, but calibration is missing")
         return None
-    if not isinstance(data, dict):
-        raise InputError(f"{where}: calibration must be a mapping")
-    try:
-        calibration = Calibration.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field, message = first["loc"][0], first["msg"].lower()
-        raise InputError(f"{where}: calibration.{field}: {message}") from None
+    calibration = _read_block(where, "calibration", data, Calibration)
     if calibrated != [calibration.parameter]:
         raise InputError(
             f"{where}: calibration.parameter: '{calibration.parameter}' must be the one parameter "
@@ -452,3 +476,15 @@ def _read_calibration(
     if calibration.metric != "token_s":
         raise InputError(f"{where}: calibration.metric: only token_s can be fitted to")
     return calibration
+
+
+def _read_block(where: str, key: str, data: Any, block: type[Block]) -> Block:
+    """A mapping of a chip file that is no section of parameters."""
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: {key} must be a mapping")
+    try:
+        return block.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field, message = first["loc"][0], first["msg"].lower()
+        raise InputError(f"{where}: {key}.{field}: {message}") from None

@@ -26,6 +26,7 @@ from hardwire.models.energy import PowerReport, power, static_power
 from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.datapath import side_cycles, side_work
 from hardwire.simulator.load import check_load
+from hardwire.simulator.obstacles import fits_die, power_capped
 from hardwire.simulator.timing import Reading, Timing, TokenTiming, joined, rate
 
 MEAN_ROUNDING = 0.5
@@ -81,6 +82,8 @@ class Prediction:
     """What the closed forms say of one chip, model, adapter and load. SI units, or arrays.
 
     ``breakdown_s`` divides a decode step of a user who has the chip to himself, by operation.
+    ``fits_die`` says whether the blocks fit the die as stated: rates and costs of one that does not
+    are on paper. ``power_capped``: whether the card's limit slows decode or prefill.
     """
 
     token_s: Any
@@ -97,6 +100,8 @@ class Prediction:
     transistors: dict[str, Any]
     die_cost_usd: Any
     usd_per_million_tokens: Any
+    fits_die: Any
+    power_capped: Any
 
     def __repr__(self) -> str:
         designs = np.size(self.token_s)
@@ -166,6 +171,8 @@ class ClosedForms:
             transistors=self.transistors,
             die_cost_usd=die_cost_usd(chip),
             usd_per_million_tokens=token_usd,
+            fits_die=fits_die(chip, self.area_mm2),
+            power_capped=power_capped(report, prefill_power),
         )
 
     def _power(

@@ -15,6 +15,7 @@ from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
+from hardwire.models.parameters import Quantity, check_value
 from hardwire.models.sram import SramBudget, sram_budget
 from hardwire.simulator.belief.draws import draw_chips, interval
 from hardwire.simulator.closed_form import (
@@ -27,6 +28,7 @@ from hardwire.simulator.closed_form import (
 )
 from hardwire.simulator.datapath import OPERATIONS, adapter_bytes, adapter_format
 from hardwire.simulator.load import check_load
+from hardwire.simulator.obstacles import Obstacle, obstacles
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests, Timeline
 from hardwire.simulator.swap import SwapLatency, swap_latency
@@ -37,8 +39,7 @@ if TYPE_CHECKING:
 
 Engine = Literal["compiled", "reference"]
 
-TARGET_TOKENS_PER_S = 17_000
-"""The vendor's round figure for HC1, tokens/s for one user."""
+TARGET = Quantity("tokens/s", 1e-3, 1e9, "decode rate of one user to reach")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,17 @@ class AdapterReport:
 
 @dataclass(frozen=True)
 class Result:
-    """The answer to one question. ``to_dict`` gives it as plain JSON-able values in SI units."""
+    """The answer to one question. ``to_dict`` gives it as plain JSON-able values in SI units.
+
+    Attributes
+    ----------
+    base, prediction : without the adapter; ``asked`` and ``asked_prediction`` are with it, where
+        there is one.
+    target_tokens_per_s : that was set, or announced of this chip with this model; else None.
+    obstacles : what stands in the way of the design, the worst first.
+    interval : 5th and 95th percentile over the draws that can run at all.
+    running_share : of the draws; the others' idle power alone is above the card's limit.
+    """
 
     chip: Chip
     model: LanguageModel
@@ -108,6 +119,9 @@ class Result:
     critical_unit: str
     critical_cycles: float
     interval: dict[str, list[float]]
+    running_share: float
+    target_tokens_per_s: float | None
+    obstacles: tuple[Obstacle, ...]
 
     def __repr__(self) -> str:
         rate = f"{self.base.decode_tokens_per_s_user:,.0f} tokens/s for one user"
@@ -117,11 +131,44 @@ class Result:
             beside = f"{loaded:,.0f} with {self.adapter.adapter.name}"
         load = f"{self.prompt:,} + {self.output:,} tokens"
         users = f"{self.users:,} user{'s' * (self.users != 1)}"
-        return one_line(self, self.chip.name, rate, beside, self.model.name, load, users)
+        wrong = ", ".join(
+            word
+            for word, holds in (
+                ("does not fit the die", not self.fits_die),
+                ("held by the power limit", self.power_capped),
+            )
+            if holds
+        )
+        return one_line(self, self.chip.name, wrong, rate, beside, self.model.name, load, users)
 
     @property
-    def target_met(self) -> bool:
-        return self.base.decode_tokens_per_s_user >= TARGET_TOKENS_PER_S
+    def asked(self) -> Rates:
+        """What the question was about: with the adapter, where there is one."""
+        return self.base if self.adapter is None else self.adapter.rates
+
+    @property
+    def asked_prediction(self) -> Prediction:
+        """The closed forms' answer to the same."""
+        return self.prediction if self.adapter is None else self.adapter.prediction
+
+    @property
+    def fits_die(self) -> bool:
+        """Whether all blocks fit the die: a design that they do not fit cannot be made."""
+        return bool(self.prediction.fits_die)
+
+    @property
+    def power_capped(self) -> bool:
+        """Whether the card's power limit slows decode or prefill."""
+        return bool(self.asked_prediction.power_capped)
+
+    @property
+    def target_met(self) -> bool | None:
+        """Whether the target is reached, which obstacles rule out; None without either."""
+        if self.obstacles:
+            return False
+        if self.target_tokens_per_s is None:
+            return None
+        return self.asked.decode_tokens_per_s_user >= self.target_tokens_per_s
 
     def to_dict(self) -> dict[str, Any]:
         """The result as one object of plain values, in SI units."""
@@ -140,6 +187,8 @@ class Result:
                 "breakdown_s": report.rates.breakdown_s,
                 "power_w": float(report.prediction.power_w),
                 "energy_j_per_token": float(report.prediction.energy_j_per_token),
+                "power_throttle": float(report.prediction.power.throttle),
+                "prefill_power_throttle": float(report.prediction.prefill_power.throttle),
                 "free_rank": report.free_rank,
                 "swap_s": dataclasses.asdict(report.swap),
             }
@@ -153,7 +202,10 @@ class Result:
             "output": self.output,
             "users": self.users,
             "settings": dict(self.chip.overrides),
-            "target_tokens_per_s": TARGET_TOKENS_PER_S,
+            "fits_die": self.fits_die,
+            "power_capped": self.power_capped,
+            "obstacles": [str(one) for one in self.obstacles],
+            "target_tokens_per_s": self.target_tokens_per_s,
             "target_met": self.target_met,
             "decode_tokens_per_s_user": base.decode_tokens_per_s_user,
             "decode_tokens_per_s_chip": base.decode_tokens_per_s_chip,
@@ -161,6 +213,7 @@ class Result:
             "ttft_s": base.ttft_s,
             "prefill_tokens_per_s": base.prefill_tokens_per_s,
             "interval": self.interval,
+            "interval_draws_share": self.running_share,
             "breakdown_s": base.breakdown_s,
             "critical_unit": self.critical_unit,
             "critical_unit_s": self.critical_cycles / (self.chip.datapath.clock_ghz * 1e9),
@@ -171,10 +224,14 @@ class Result:
             "transistors": float(prediction.transistors["total"]),
             "power_w": float(prediction.power_w),
             "energy_j_per_token": float(prediction.energy_j_per_token),
+            "power_limit_w": float(self.chip.power.limit_w),
             "power_throttle": float(prediction.power.throttle),
             "prefill_power_throttle": float(prediction.prefill_power.throttle),
-            "die_cost_usd": float(prediction.die_cost_usd),
-            "usd_per_million_tokens": float(prediction.usd_per_million_tokens),
+            "die_cost_usd": float(prediction.die_cost_usd) if self.fits_die else None,
+            "usd_per_million_tokens": (
+                float(prediction.usd_per_million_tokens) if self.fits_die else None
+            ),
+            "published_transistors": self.chip.published_transistors(self.model),
         }
 
 
@@ -192,12 +249,14 @@ def run(
     output: int = 1024,
     users: int = 1,
     engine: Engine = "compiled",
+    target: float | None = None,
 ) -> Result:
     """Simulate ``users`` equal requests, without and then with ``adapter``.
 
     Parameters
     ----------
     prompt, output : tokens of each request; ``output`` at least 2, so that there is a decode step.
+    target : tokens/s for one user to reach, by default what was announced of chip and model.
 
     Raises
     ------
@@ -208,6 +267,7 @@ def run(
     if engine not in get_args(Engine):
         raise InputError(f"engine: '{engine}' is not one of {', '.join(get_args(Engine))}")
     prompt, output, users = check_load(prompt=prompt, output=output, users=users)
+    wanted = chip.target_for(model) if target is None else check_value("target", target, TARGET)
     budget = check_fit(chip, model, adapter, prompt=prompt, output=output, users=users)
     adapters = [] if adapter is None else [adapter]
     timing = Timing.of(chip, model, adapters)
@@ -235,6 +295,10 @@ def run(
             free_rank=int(free_rank(chip, model, adapter.targets, fmt, timing=timing)),
             swap=swap_latency(chip, model, adapter, timing=timing),
         )
+    asked = prediction if report is None else report.prediction
+    drawn, running = intervals(chip, model, adapter, load)
+    if not prediction.fits_die:  # what cannot be made has no cost
+        drawn = {key: ends for key, ends in drawn.items() if "usd" not in key}
     cycles, unit = initiation_cycles(timing.tokens[-1], decode_context(prompt, output))
     return Result(
         chip=chip,
@@ -249,7 +313,17 @@ def run(
         sram=budget,
         critical_unit=unit,
         critical_cycles=float(cycles),
-        interval=intervals(chip, model, adapter, load),
+        interval=drawn,
+        running_share=running,
+        target_tokens_per_s=wanted,
+        obstacles=obstacles(
+            chip,
+            model,
+            prediction.area_mm2,
+            asked.power,
+            asked.prefill_power,
+            sram_bytes=float(budget.kv_bytes) + float(budget.adapter_bytes),
+        ),
     )
 
 
@@ -392,8 +466,15 @@ def tokens_frame(result: Result) -> pd.DataFrame:
 
 def intervals(
     chip: Chip, model: LanguageModel, adapter: Adapter | None, load: Load
-) -> dict[str, list[float]]:
-    """5th and 95th percentile of every prediction over the draws of ``simulator.belief.draws``."""
+) -> tuple[dict[str, list[float]], float]:
+    """5th and 95th percentile of every prediction over the draws of ``simulator.belief.draws``.
+
+    Draws whose idle power alone is above the card's limit never decode, and are left out.
+
+    Returns
+    -------
+    interval, share : low and high by name, and the share of the draws that they are of.
+    """
     drawn = draw_chips(chip)
     timing = Timing.of(drawn, model, () if adapter is None else (adapter,))
     closed = ClosedForms(timing)
@@ -417,4 +498,7 @@ def intervals(
         values["adapter_free_rank"] = free_rank(
             drawn, model, adapter.targets, adapter_format(chip, adapter), timing=timing
         )
-    return {key: interval(value) for key, value in values.items()}
+    runs = np.atleast_1d(found.power.throttle) > 0
+    if runs.any() and not runs.all():
+        values = {key: np.broadcast_to(value, runs.shape)[runs] for key, value in values.items()}
+    return {key: interval(value) for key, value in values.items()}, float(runs.mean())

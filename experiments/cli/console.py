@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO, TypeVar
@@ -16,6 +16,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Progress, ProgressColumn
+
+REFUSED = 1
+"""Exit status with ``--strict`` where something stands in the way of what was asked."""
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, of every command."""
@@ -139,6 +142,15 @@ def stop(words: str) -> NoReturn:
     if words:
         print(f"hardwire: {words}", file=sys.stderr)
     raise typer.Exit(INTERRUPTED)
+
+
+def refuse(obstacles: Iterable[str]) -> None:
+    """End a command that is ``--strict`` with what stands in the way, if anything does."""
+    found = list(obstacles)
+    for sentence in found:
+        print(f"hardwire: --strict: {sentence}", file=sys.stderr)
+    if found:
+        raise typer.Exit(REFUSED)
 
 
 class Counter:

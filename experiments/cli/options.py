@@ -28,6 +28,10 @@ FiguresOption = Annotated[
     Figures, typer.Option("--figures", help="Format of the figures that --save writes.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Exit with status 1 if anything stands in the design's way."),
+]
 CsvOption = Annotated[bool, typer.Option("--csv", help="The tables as comma-separated values.")]
 MarkdownOption = Annotated[bool, typer.Option("--markdown", help="The tables in Markdown.")]
 LatexOption = Annotated[bool, typer.Option("--latex", help="The tables in LaTeX (booktabs).")]

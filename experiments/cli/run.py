@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hardwire.experiments.cli import complete
-from hardwire.experiments.cli.console import finish
+from hardwire.experiments.cli.console import finish, refuse
 from hardwire.experiments.cli.options import (
     ChipOption,
     CsvOption,
@@ -21,6 +21,7 @@ from hardwire.experiments.cli.options import (
     ModelOption,
     OutputOption,
     PromptOption,
+    StrictOption,
     UsersOption,
     chosen,
     save_option,
@@ -71,6 +72,13 @@ def run(
             "folder with weights, the tokens themselves.",
         ),
     ] = False,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            metavar="TOKENS/S", help="Decode rate to reach [what was announced of the chip]."
+        ),
+    ] = None,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     as_markdown: MarkdownOption = False,
@@ -104,8 +112,9 @@ def run(
     base = LanguageModel.open(model or opened.model)
     loaded = open_adapter(adapter, base)
     result = simulate(
-        opened, base, loaded, prompt=prompt, output=output, users=users, engine=engine.value
-    )
+        opened, base, loaded, prompt=prompt, output=output, users=users, engine=engine.value,
+        target=target,
+    )  # fmt: skip
     finish(
         compute(result, model) if execute else Executed(result),
         lambda one: view.render(one.result, one.kernels, one.tokens),
@@ -114,6 +123,8 @@ def run(
         save,
         form,
     )
+    if strict:
+        refuse(str(one) for one in result.obstacles)
 
 
 def register(app: typer.Typer) -> None:

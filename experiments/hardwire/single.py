@@ -11,6 +11,7 @@ import numpy as np
 
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.brief import brief
+from hardwire.models.sram import sram_budget
 from hardwire.resolve import (
     AdapterLike,
     ChipLike,
@@ -26,7 +27,9 @@ from hardwire.resolve import (
 )
 from hardwire.show import Shown, chosen, picture
 from hardwire.simulator import closed_form, single
+from hardwire.simulator.datapath import adapter_bytes, shape_bytes
 from hardwire.simulator.load import check_load
+from hardwire.simulator.obstacles import Obstacle, obstacles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,19 +117,29 @@ class Prediction(Shown, closed_form.Prediction):
     Attributes
     ----------
     question : what was asked, by name: chip, model, adapter, load, and settings over the chip.
+    obstacles : what stands in the way of one design, the worst first; of several, ``fits_die`` and
+        ``power_capped`` say which.
     """
 
     question: Mapping[str, Any]
+    obstacles: tuple[Obstacle, ...] = ()
 
     def _values(self) -> dict[str, Any]:
         """Metrics by the names that sweeps have for them."""
         rates = (
             "decode_tokens_per_s_user", "decode_tokens_per_s_chip", "token_s", "ttft_s",
-            "prefill_tokens_per_s", "power_w", "energy_j_per_token", "die_cost_usd",
-            "usd_per_million_tokens",
+            "prefill_tokens_per_s", "power_w", "energy_j_per_token",
         )  # fmt: skip
+        costs = {
+            # What cannot be made has no cost.
+            name: np.where(self.fits_die, getattr(self, name), np.nan)[()]
+            for name in ("die_cost_usd", "usd_per_million_tokens")
+        }
         return {
             **{name: getattr(self, name) for name in rates},
+            **costs,
+            "fits_die": self.fits_die,
+            "power_capped": self.power_capped,
             "power_throttle": self.power.throttle,
             "transistors": self.transistors["total"],
             **{f"area_mm2.{k.replace(' ', '_')}": v for k, v in self.area_mm2.items()},
@@ -154,8 +167,25 @@ class Prediction(Shown, closed_form.Prediction):
         )
         table = plain_table("Prediction", "", "SI units")
         for name, value in self._values().items():
-            table.add_row(name, brief(value))
-        return Group(table, Text(asked, style=QUIET))
+            table.add_row(name, _shown(value))
+        said = [Text(text, style="bold red") for text in self._problems()]
+        return Group(*said, table, Text(asked, style=QUIET))
+
+    def _problems(self) -> list[str]:
+        """What stands in the way: sentences for one design, how many it concerns for several."""
+        if self.obstacles:
+            return [str(one) for one in self.obstacles]
+        flags = np.broadcast_arrays(self.fits_die, self.power_capped)
+        lost, held = int(np.sum(~flags[0])), int(np.sum(flags[1]))
+        designs = flags[0].size
+        return [
+            f"{number:,} of {designs:,} designs {words}"
+            for number, words in (
+                (lost, "do not fit the die: their rates are on paper"),
+                (held, "are held by the power limit"),
+            )
+            if number
+        ]
 
 
 @in_python_words
@@ -170,6 +200,7 @@ def run(
     issue: Literal["serial", "pipelined"] | None = None,
     settings: Mapping[str, Any] | None = None,
     engine: single.Engine = "compiled",
+    target: float | None = None,
 ) -> Result:
     """Simulate a chip under a load, without an adapter and with one.
 
@@ -191,11 +222,14 @@ def run(
         Parameters of the chip by dotted name, as ``{"datapath.lanes": 24}``.
     engine : {"compiled", "reference"}
         Both give the same; the reference is slow.
+    target : float, optional
+        Tokens/s for one user to reach, by default what was announced of the chip with the model.
 
     Returns
     -------
     Result
-        With ``to_frame``, ``plot`` and ``save``; ``print`` shows the verdict.
+        With ``to_frame``, ``plot`` and ``save``; ``print`` shows the verdict. ``obstacles`` are
+        what stands in the way of the design, the worst first: ``fits_die``, ``power_capped``.
 
     Raises
     ------
@@ -223,8 +257,9 @@ def run(
     base = model_of(model, chip_)
     loaded = adapter_of(adapter, base)
     found = single.run(
-        chip_, base, loaded, prompt=prompt, output=output, users=users, engine=engine
-    )
+        chip_, base, loaded, prompt=prompt, output=output, users=users, engine=engine,
+        target=target,
+    )  # fmt: skip
     return Result.of(found)
 
 
@@ -293,7 +328,36 @@ def predict(
         **chip_.overrides,
         **(settings or {}),
     }
-    return Prediction.of(found, question=question)
+    in_the_way: tuple[Obstacle, ...] = ()
+    if np.ndim(found.token_s) == np.ndim(found.fits_die) == 0:
+        size: Any = 0
+        if loaded is not None:
+            size = (
+                shape_bytes(chip_, base, loaded)
+                if isinstance(loaded, AdapterShape)
+                else adapter_bytes(chip_, loaded)
+            )
+        taken = sram_budget(
+            chip_, base, users=users, context_tokens=prompt + output, adapter_bytes=size
+        )
+        in_the_way = obstacles(
+            chip_,
+            base,
+            found.area_mm2,
+            found.power,
+            found.prefill_power,
+            sram_bytes=float(taken.kv_bytes + size),
+        )
+    return Prediction.of(found, question=question, obstacles=in_the_way)
+
+
+def _shown(value: Any) -> str:
+    """A number or the ends of several; a truth, or how many hold; a dash for what there is not."""
+    array = np.asarray(value)
+    if array.dtype == bool:
+        return str(bool(array)) if array.ndim == 0 else f"{array.sum():,} of {array.size:,}"
+    known = array[np.isfinite(array)]
+    return "cannot be made" if known.size == 0 else brief(value if array.ndim == 0 else known)
 
 
 def _metric(name: str, rates: single.Rates, prediction: closed_form.Prediction) -> float:

@@ -16,6 +16,15 @@ from hardwire.experiments.report.page import (
     configuration_section,
     provenance_section,
 )
+from hardwire.experiments.shared.headline import (
+    CANNOT_BE_MADE,
+    against_target,
+    answer,
+    change,
+    mark,
+    only_of_some,
+    problem,
+)
 from hardwire.experiments.shared.style import (
     BLOCK_NAMES,
     BLUE,
@@ -32,8 +41,10 @@ from hardwire.models.language_model import TARGETS
 Data = Mapping[str, Any]
 
 SMALLEST_MM2 = 0.05
-_NONE_MEANS_NONE = ("adapter", "adapter_detail")
-FREE = 5e-5
+_NONE_MEANS_NONE = (
+    "adapter", "adapter_detail", "target_tokens_per_s", "target_met", "die_cost_usd",
+    "usd_per_million_tokens", "published_transistors",
+)  # fmt: skip
 
 
 def run_page(data: Data, curve: Data | None, configuration: Data | None) -> Page:
@@ -46,12 +57,9 @@ def run_page(data: Data, curve: Data | None, configuration: Data | None) -> Page
     configuration : ``configuration.json``, or None.
     """
     data = {k: v if k in _NONE_MEANS_NONE else _restored(v) for k, v in data.items()}
-    rate, target = data["decode_tokens_per_s_user"], data["target_tokens_per_s"]
-    who = "for one user" if data["users"] == 1 else f"per user of {data['users']}"
-    gap = rate / target - 1
-    side = "above" if gap >= 0 else "short of"
-    low, high = data["interval"]["decode_tokens_per_s_user"]
-    inside = ", inside the interval" if low <= target <= high else ""
+    wrong = problem(data)
+    gap, target, inside = against_target(data)
+    said = [wrong, answer(data), f"{gap} {target}{inside}" if gap else ""]
     lines = [
         f"{data['model']}, {count(data['prompt'])} + {count(data['output'])} tokens, "
         f"{data['users']} user{'s' * (data['users'] > 1)}, {data['issue']} issue, "
@@ -61,7 +69,6 @@ def run_page(data: Data, curve: Data | None, configuration: Data | None) -> Page
         lines.insert(0, configuration["chips"][0]["title"])
     if data["settings"]:
         lines.append("set: " + " ".join(f"{k}={v}" for k, v in data["settings"].items()))
-    warnings = _warnings(data)
     sections = [_rates(data), _time(data)]
     if data["adapter_detail"] is not None:
         sections.append(_adapter(data))
@@ -70,15 +77,15 @@ def run_page(data: Data, curve: Data | None, configuration: Data | None) -> Page
     sections += [_memory(data), _area(data), _power(data), _uncertainty(data, configuration)]
     return Page(
         title=f"hardwire · {data['chip']}",
-        verdict=f"{count(rate)} tokens/s {who}: {abs(gap):.1%} {side} {count(target)}{inside}",
-        good=None if warnings and data["target_met"] else data["target_met"],
+        verdict=": ".join(part for part in said if part),
+        good=data["target_met"],
         lines=lines,
         sections=[
             *sections,
             configuration_section(configuration),
             provenance_section(configuration),
         ],
-        warnings=warnings,
+        warnings=list(data["obstacles"]),
     )
 
 
@@ -89,17 +96,6 @@ def _restored(value: Any) -> Any:
     if isinstance(value, list):
         return [_restored(item) for item in value]
     return math.inf if value is None else value
-
-
-def _warnings(data: Data) -> list[str]:
-    said = []
-    total, die = data["area_mm2"]["total"], data["die_mm2"]
-    if total > die:
-        said.append(f"The blocks take {total - die:.1f} mm² more than the die of {die:g} mm².")
-    for key, what in (("prefill_power_throttle", "prefill"), ("power_throttle", "decode")):
-        if data[key] < 1:
-            said.append(f"The card's power limit holds {what} at {data[key]:.0%} of its rate.")
-    return said
 
 
 _RATES = (
@@ -120,7 +116,7 @@ def _rates(data: Data) -> Section:
         if detail:
             row.append(show(detail[key]) if key in detail else "")
         rows.append(row)
-    return Section("Rates", [Block(table=Table(columns, rows))])
+    return Section(f"Rates{mark(data)}", [Block(table=Table(columns, rows))])
 
 
 def _time(data: Data) -> Section:
@@ -140,11 +136,12 @@ def _time(data: Data) -> Section:
         ]  # fmt: skip
         caption = f"{name}: {case['token_s'] * 1e6:.2f} µs a token"
         blocks.append(Block(caption=caption, chart=bars(parts, alt=caption)))
+    is_or_would = "is" if data["issue"] == "pipelined" else "would be"
     blocks.append(
         Block(
-            text=f"Critical unit: {data['critical_unit']}, busy "
-            f"{si(data['critical_unit_s'], 's')} a token, the shortest interval at which pipelined "
-            "issue could start tokens."
+            text=f"Pipelined issue {is_or_would} limited by {data['critical_unit']}, busy "
+            f"{si(data['critical_unit_s'], 's')} a token: the shortest interval at which it can "
+            "start tokens."
         )
     )
     return Section("Where a token's time goes", blocks)
@@ -152,13 +149,11 @@ def _time(data: Data) -> Section:
 
 def _adapter(data: Data) -> Section:
     detail, interval = data["adapter_detail"], data["interval"]
-    change = detail["decode_tokens_per_s_user"] / data["decode_tokens_per_s_user"] - 1
-    cost = "at no cost" if abs(change) < FREE else f"{change:+.1%}"
     free = interval["adapter_free_rank"]
     rows = [
         ("Size", f"{count(detail['parameters'])} parameters, {mib(detail['bytes'])} in SRAM as "
          f"{detail['sram_format']}"),
-        ("Decode with it", f"{count(detail['decode_tokens_per_s_user'])} tokens/s, {cost} "
+        ("Decode with it", f"{count(detail['decode_tokens_per_s_user'])} tokens/s, {change(data)} "
          f"({span(interval['adapter_decode_tokens_per_s_user'], count)})"),
         ("Free rank", f"up to {detail['free_rank']} on the same targets ({free[0]:.0f} … "
          f"{free[1]:.0f})"),
@@ -168,14 +163,14 @@ def _adapter(data: Data) -> Section:
     for key, where in swaps.items():
         seconds = detail["swap_s"][key]
         tokens = seconds / data["token_s"]
-        lost = f" = {tokens:.1f} tokens" if tokens >= FREE * 1000 else ""
+        lost = f" = {tokens:.1f} tokens" if tokens >= 0.05 else ""
         rows.append((f"Swap, {key}", f"{si(seconds, 's')} {where}{lost}"))
     return Section(f"Adapter {data['adapter']}", [Block(table=Table(("", ""), rows, wide=True))])
 
 
 def _ranks(data: Data, curve: Data) -> Section:
     ranks, key = curve["rank"], "decode_tokens_per_s_user"
-    detail = data["adapter_detail"]
+    detail, target = data["adapter_detail"], data["target_tokens_per_s"]
     lines = [
         Line("base alone", [data[key]] * len(ranks), GREY),
         Line("with adapter, 90 % interval", curve[key], BLUE, curve["low"], curve["high"]),
@@ -187,13 +182,14 @@ def _ranks(data: Data, curve: Data) -> Section:
     chart = plot(
         ranks, lines,
         x_label=f"rank, {targets}, {curve['format']}", y_label="tokens/s, one user",
-        point=point, limit=data["target_tokens_per_s"], x_range=(0, ranks[-1]),
+        point=point, limit=target, x_range=(0, ranks[-1]),
         alt=f"Decode rate against the rank of an adapter, with its interval: {said}",
     )  # fmt: skip
-    note = f"Dashed: {count(data['target_tokens_per_s'])} tokens/s."
-    note += " The point is the adapter of this run." if point else ""
+    notes = [] if target is None else [f"Dashed: {count(target)} tokens/s."]
+    notes += ["The point is the adapter of this run."] if point else []
+    texts = [Block(text=" ".join(notes))] if notes else []
     caption = "Decode rate of one user by the rank of an adapter"
-    return Section("Rate against rank", [Block(caption=caption, chart=chart), Block(text=note)])
+    return Section("Rate against rank", [Block(caption=caption, chart=chart), *texts])
 
 
 def _memory(data: Data) -> Section:
@@ -236,14 +232,26 @@ def _power(data: Data) -> Section:
         ("Card power", f"{data['power_w']:.0f} W", _span(data, "power_w", 1, "W", ".0f")),
         ("Energy a token", si(data["energy_j_per_token"], "J"),
          _span(data, "energy_j_per_token", 1e3, "mJ", ".2f")),
+        *_cost(data),
+        ("Transistors of the blocks", f"{data['transistors'] / 1e9:.1f}e9",
+         _span(data, "transistors", 1e-9, "e9", ".0f")),
+    ]  # fmt: skip
+    table = Table(("", "as filed", "90 % interval"), rows)
+    blocks = [Block(table=table)]
+    if some := only_of_some(data):
+        blocks.append(Block(text=some))
+    return Section(f"Power and cost{mark(data)}", blocks)
+
+
+def _cost(data: Data) -> list[tuple[str, str, str]]:
+    if not data["fits_die"]:
+        return [(name, CANNOT_BE_MADE, "") for name in ("Die cost", "USD per million tokens")]
+    return [
         ("Die cost", f"{data['die_cost_usd']:.0f} USD",
          _span(data, "die_cost_usd", 1, "USD", ".0f")),
         ("USD per million tokens", f"{data['usd_per_million_tokens']:.4f}",
          _span(data, "usd_per_million_tokens", 1, "", ".4f")),
-        ("Transistors of the blocks", f"{data['transistors'] / 1e9:.1f}e9",
-         _span(data, "transistors", 1e-9, "e9", ".0f")),
     ]  # fmt: skip
-    return Section("Power and cost", [Block(table=Table(("", "as filed", "90 % interval"), rows))])
 
 
 def _span(data: Data, key: str, factor: float, unit: str, form: str) -> str:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from hardwire.experiments.run.curve import rank_curve
 from hardwire.experiments.shared.style import COLORS, INK, OPERATION_NAMES, drawing
 from hardwire.models.language_model import TARGETS
-from hardwire.simulator.single import TARGET_TOKENS_PER_S, Result
+from hardwire.simulator.single import Result
 
 
 def breakdown_figure(result: Result) -> Figure:
@@ -36,13 +36,15 @@ def breakdown_figure(result: Result) -> Figure:
                         color="white", fontsize=9,
                     )  # fmt: skip
             left += values
-        target = 1e6 / TARGET_TOKENS_PER_S
-        axes.axvline(target, color=INK, linestyle="--", linewidth=1)
-        axes.annotate(
-            f"{TARGET_TOKENS_PER_S:,} tokens/s",
-            (target, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
-            textcoords="offset points", ha="center", va="bottom", fontsize=9,
-        )  # fmt: skip
+        target = 0.0
+        if result.target_tokens_per_s is not None:
+            target = 1e6 / result.target_tokens_per_s
+            axes.axvline(target, color=INK, linestyle="--", linewidth=1)
+            axes.annotate(
+                f"{result.target_tokens_per_s:,.0f} tokens/s",
+                (target, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+                textcoords="offset points", ha="center", va="bottom", fontsize=9,
+            )  # fmt: skip
         axes.set_yticks(range(len(rows)), [name for name, _ in rows])
         axes.invert_yaxis()
         axes.set_xlim(0, max(longest, target) * 1.06)
@@ -81,10 +83,11 @@ def rank_figure(result: Result) -> Figure:
         axes.plot(ranks, nominal, color=COLORS["rom"], linewidth=2, label="with adapter")
         base = result.base.decode_tokens_per_s_user
         axes.axhline(base, color=INK, linewidth=1, linestyle=":", label="base alone")
-        axes.axhline(
-            TARGET_TOKENS_PER_S, color=INK, linewidth=1, linestyle="--",
-            label=f"{TARGET_TOKENS_PER_S:,} tokens/s",
-        )  # fmt: skip
+        target = result.target_tokens_per_s
+        if target is not None:
+            axes.axhline(
+                target, color=INK, linewidth=1, linestyle="--", label=f"{target:,.0f} tokens/s"
+            )
         if report is not None:
             free = report.free_rank
             if free:
@@ -98,7 +101,7 @@ def rank_figure(result: Result) -> Figure:
                 color=COLORS["lora"], label=report.adapter.name,
             )  # fmt: skip
         axes.set_xlim(0, top)
-        axes.set_ylim(0, max(*high, TARGET_TOKENS_PER_S) * 1.08)
+        axes.set_ylim(0, max(*high, target or 0) * 1.08)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         everywhere = report is None or set(report.adapter.targets) == set(TARGETS)
         axes.set_xlabel(f"rank, {'all linear layers' if everywhere else targets}, {fmt}")
@@ -110,7 +113,8 @@ def rank_figure(result: Result) -> Figure:
 
 def _title(result: Result) -> str:
     users = "1 user" if result.users == 1 else f"{result.users} users"
+    wrong = " · does not fit the die" if not result.fits_die else ""
     return (
         f"{result.chip.name} · {result.model.name} · {result.prompt:,} + {result.output:,} tokens"
-        f" · {users} · {result.chip.datapath.issue}"
+        f" · {users} · {result.chip.datapath.issue}{wrong}"
     )

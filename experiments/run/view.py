@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from hardwire.experiments.shared.headline import (
+    CANNOT_BE_MADE,
+    against_target,
+    answer,
+    change,
+    mark,
+    only_of_some,
+    problem,
+)
 from hardwire.experiments.shared.style import BLOCK_NAMES, OPERATION_NAMES
 from hardwire.experiments.shared.tables import (
     QUIET,
@@ -21,7 +29,7 @@ from hardwire.experiments.shared.tables import (
     styled,
     text_table,
 )
-from hardwire.simulator.single import TARGET_TOKENS_PER_S, Rates, Result
+from hardwire.simulator.single import Result
 
 if TYPE_CHECKING:
     from hardwire.experiments.run.kernels import Execution
@@ -36,32 +44,32 @@ def render(
     result: Result, execution: Execution | None = None, computed: ValueRun | None = None
 ) -> RenderableType:
     """All tables of a run, one under the other."""
-    parts: list[RenderableType] = [_headline(result), _rates(result), _breakdown(result)]
+    data = result.to_dict()
+    parts: list[RenderableType] = [_headline(result, data), _rates(result, data)]
+    parts.append(_breakdown(result))
     if result.adapter is not None:
-        parts.append(_adapter(result))
+        parts.append(_adapter(result, data))
     if execution is not None:
         parts.append(_execution(execution))
     if computed is not None:
         parts.append(_computed(computed))
-    parts += [_sram(result), _silicon(result)]
+    parts += [_sram(result), _silicon(result, data)]
     return Group(*parts)
 
 
-def _headline(result: Result) -> RenderableType:
-    rate = result.base.decode_tokens_per_s_user
-    low, high = result.interval["decode_tokens_per_s_user"]
-    gap = rate / TARGET_TOKENS_PER_S - 1
+def _headline(result: Result, data: dict[str, Any]) -> RenderableType:
     text = Text()
-    text.append(f"{count(rate)} tokens/s", style="bold")
-    text.append(f" per user of {result.users}: " if result.users > 1 else " for one user: ")
-    share = f"{abs(gap):.1%}"
-    if result.target_met:
-        text.append(f"{share} above", style=f"bold {GOOD}")
-    else:
-        text.append(f"{share} short of", style=f"bold {BAD}")
-    text.append(f" {count(TARGET_TOKENS_PER_S)}")
-    if low <= TARGET_TOKENS_PER_S <= high:
-        text.append(", inside the interval", style=QUIET)
+    wrong = problem(data)
+    if wrong:
+        text.append(f"{wrong}\n", style=f"bold {BAD}")
+    text.append(answer(data), style="" if wrong else "bold")
+    gap, target, inside = against_target(data)
+    if gap:
+        text.append(f"\n{gap}", style=f"bold {GOOD if result.target_met else BAD}")
+        text.append(f" {target}{inside}")
+    for obstacle in result.obstacles:
+        if obstacle.help:
+            text.append(f"\n{obstacle.help}", style=BAD)
     text.append(f"\n{result.chip.title}", style="")
     settings = " ".join(f"{key}={value}" for key, value in result.chip.overrides.items())
     text.append(
@@ -77,28 +85,34 @@ def _headline(result: Result) -> RenderableType:
     )
 
 
-def _rates(result: Result) -> RenderableType:
-    with_adapter = result.adapter
-    columns = ["90 % interval", "of target"]
+def _rates(result: Result, data: dict[str, Any]) -> RenderableType:
+    with_adapter, target = result.adapter, result.target_tokens_per_s
+    if not result.fits_die:  # what cannot be made reaches nothing
+        target = None
+    columns = ["90 % interval"]
     if with_adapter is not None:
         columns.append("with adapter")
-    table = plain_table("Rates", "", "base", *columns)
+    if target is not None:
+        columns.append("of target")
+    table = plain_table(f"Rates{mark(data)}", "", "base", *columns)
 
     def row(name: str, key: str, show: Any, higher: bool | None = None) -> None:
-        value = getattr(result.base, key)
-        cells: list[str | Text] = [name, show(value), span(result.interval[key], show)]
-        share = Text()
-        if higher is not None:
-            ratio = value / TARGET_TOKENS_PER_S if higher else value * TARGET_TOKENS_PER_S
-            good = ratio >= 1 if higher else ratio <= 1
-            share = styled(f"{ratio:.1%}", GOOD if good else BAD)
-        cells.append(share)
+        cells: list[str | Text] = [
+            name,
+            show(getattr(result.base, key)),
+            span(result.interval[key], show),
+        ]
         if with_adapter is not None:
             cells.append(show(getattr(with_adapter.rates, key)))
+        if target is not None and higher is not None:
+            value = getattr(result.asked, key)
+            ratio = value / target if higher else value * target
+            good = (ratio >= 1 if higher else ratio <= 1) and not result.obstacles
+            cells.append(styled(f"{ratio:.1%}", GOOD if good else BAD))
         table.add_row(*cells)
 
     row("Decode, one user, tok/s", "decode_tokens_per_s_user", count, True)
-    row("Decode, chip, tok/s", "decode_tokens_per_s_chip", count, True)
+    row("Decode, chip, tok/s", "decode_tokens_per_s_chip", count)
     row("Time per token", "token_s", lambda v: si(v, "s", 4), False)
     row("Time to first token", "ttft_s", lambda v: si(v, "s", 4))
     row("Prefill, tok/s", "prefill_tokens_per_s", count)
@@ -124,21 +138,17 @@ def _breakdown(result: Result) -> RenderableType:
     table.add_row(styled("Token", "bold"), *totals, "")
     busiest = max(result.base.breakdown_s, key=lambda op: result.base.breakdown_s[op])
     hz = result.chip.datapath.clock_ghz * 1e9
+    is_or_would = "is" if result.chip.datapath.issue == "pipelined" else "would be"
     note = Text(
-        f"Limited by: {OPERATION_NAMES[busiest]}. Critical unit: {result.critical_unit}, busy "
-        f"{si(result.critical_cycles / hz, 's')} a token,\nthe shortest interval at which "
-        "pipelined issue could start tokens.",
+        f"Most of the time: {OPERATION_NAMES[busiest]}. Pipelined issue {is_or_would} limited by "
+        f"{result.critical_unit},\nbusy {si(result.critical_cycles / hz, 's')} a token: the "
+        "shortest interval at which it can start tokens.",
         style=QUIET,
     )
     return Group("", table, note)
 
 
-def _loss(base: Rates, loaded: Rates) -> str:
-    change = loaded.decode_tokens_per_s_user / base.decode_tokens_per_s_user - 1
-    return "at no cost" if abs(change) < 5e-5 else f"{change:+.1%}"
-
-
-def _adapter(result: Result) -> RenderableType:
+def _adapter(result: Result, data: dict[str, Any]) -> RenderableType:
     report = result.adapter
     assert report is not None
     adapter, swap = report.adapter, report.swap
@@ -152,7 +162,7 @@ def _adapter(result: Result) -> RenderableType:
     )
     table.add_row(
         "Decode with it",
-        f"{count(report.rates.decode_tokens_per_s_user)} tok/s, {_loss(result.base, report.rates)}"
+        f"{count(report.rates.decode_tokens_per_s_user)} tok/s, {change(data)}"
         f" ({count(low)} … {count(high)})",
     )
     table.add_row(
@@ -240,7 +250,7 @@ def _sram(result: Result) -> RenderableType:
     return Group("", table, note)
 
 
-def _silicon(result: Result) -> RenderableType:
+def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
     prediction, chip = result.prediction, result.chip
     die = chip.die.area_mm2
     table = plain_table("Area", "", "mm²", "of die")
@@ -264,7 +274,7 @@ def _silicon(result: Result) -> RenderableType:
         styled(f"{total / die:.1%}", style),
         styled(note, style),
     )
-    facts = plain_table("Silicon, power and cost", "", "", "90 % interval", "")
+    facts = plain_table(f"Silicon, power and cost{mark(data)}", "", "", "90 % interval", "")
     facts.columns[-1].justify = "left"
 
     def row(name: str, value: str, interval: str = "", note: str = "") -> None:
@@ -272,8 +282,8 @@ def _silicon(result: Result) -> RenderableType:
 
     spans = result.interval
     transistors = float(prediction.transistors["total"])
-    published = chip.die.transistors
-    note = f"published {published / 1e9:.0f}e9; blocks only" if math.isfinite(published) else ""
+    published = chip.published_transistors(result.model)
+    note = "" if published is None else f"published {published / 1e9:.0f}e9; blocks only"
     row(
         "Transistors",
         f"{transistors / 1e9:.1f}e9",
@@ -283,30 +293,39 @@ def _silicon(result: Result) -> RenderableType:
     caps = [
         f"{what} at {float(report.throttle):.0%}"
         for what, report in (
-            ("prefill", prediction.prefill_power),
-            ("decode", prediction.power),
+            ("prefill", result.asked_prediction.prefill_power),
+            ("decode", result.asked_prediction.power),
         )
         if float(report.throttle) < 1
     ]
+    ends = (chip.as_filed or chip).parameters["power.limit_w"].range
+    drawn = f" ({ends[0]:g} … {ends[1]:g} drawn)" if ends and result.power_capped else ""
     row(
         "Card power",
         f"{prediction.power_w:.0f} W",
         span(spans["power_w"], lambda v: f"{v:.0f} W"),
-        f"limit {chip.power.limit_w:g} W" + (f": {', '.join(caps)}" if caps else ""),
+        f"limit {chip.power.limit_w:g} W{drawn}" + (f": {', '.join(caps)}" if caps else ""),
     )
     row(
         "Energy a token", si(float(prediction.energy_j_per_token), "J"),
         span(spans["energy_j_per_token"], lambda v: f"{v * 1e3:.2f} mJ"), "card",
     )  # fmt: skip
-    row(
-        "Die cost",
-        f"{prediction.die_cost_usd:.0f} USD",
-        span(spans["die_cost_usd"], lambda v: f"{v:.0f} USD"),
-        "good die, Murphy yield",
-    )
-    row(
-        "USD per M tokens", f"{prediction.usd_per_million_tokens:.4f}",
-        span(spans["usd_per_million_tokens"], lambda v: f"{v:.4f}"),
-        "card and electricity",
-    )  # fmt: skip
-    return Group("", table, "", facts)
+    if result.fits_die:
+        row(
+            "Die cost",
+            f"{prediction.die_cost_usd:.0f} USD",
+            span(spans["die_cost_usd"], lambda v: f"{v:.0f} USD"),
+            "good die, Murphy yield",
+        )
+        row(
+            "USD per M tokens", f"{prediction.usd_per_million_tokens:.4f}",
+            span(spans["usd_per_million_tokens"], lambda v: f"{v:.4f}"),
+            "card and electricity",
+        )  # fmt: skip
+    else:
+        row("Die cost", CANNOT_BE_MADE)
+        row("USD per M tokens", CANNOT_BE_MADE)
+    parts: list[RenderableType] = ["", table, "", facts]
+    if some := only_of_some(data):
+        parts.append(Text(some, style=QUIET))
+    return Group(*parts)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from hardwire.experiments.shared.tables import mib
-from hardwire.experiments.sweep.design import OBSTACLES, Design, evaluate
+from hardwire.experiments.sweep.design import Design, evaluate
 from hardwire.models.adapter.shape import AdapterShape
-from hardwire.models.chip import Chip
 from hardwire.models.language_model import TARGETS
 from hardwire.models.sram import SramBudget, sram_budget
 from hardwire.simulator.closed_form import Prediction, free_rank, predict
 from hardwire.simulator.datapath import shape_bytes
+from hardwire.simulator.obstacles import OBSTACLES, obstacles
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def what_if(base: Design, settings: Mapping[str, Any]) -> Answer:
         sram=budget,
         free_rank=int(free_rank(chip, model, TARGETS, fmt)),
         obstacle=_obstacle(code, design, budget),
-        warning=_warning(chip, prediction),
+        warning="" if code else _warning(design, prediction, budget),
     )
 
 
@@ -151,14 +151,13 @@ def _obstacle(code: int, design: Design, budget: SramBudget) -> str:
     )
 
 
-def _warning(chip: Chip, prediction: Prediction) -> str:
-    total, die = float(prediction.area_mm2["total"]), float(chip.die.area_mm2)
-    said = []
-    if total > die:
-        said.append(f"The blocks take {total - die:.1f} mm² more than the die of {die:g} mm².")
-    throttle = float(prediction.power.throttle)
-    if 0 < throttle < 1:
-        said.append(
-            f"The power limit of {chip.power.limit_w:g} W holds the rate at {throttle:.0%}."
-        )
-    return " ".join(said)
+def _warning(design: Design, prediction: Prediction, budget: SramBudget) -> str:
+    found = obstacles(
+        design.chip,
+        design.model,
+        prediction.area_mm2,
+        prediction.power,
+        prediction.prefill_power,
+        sram_bytes=float(budget.kv_bytes) + float(budget.adapter_bytes),
+    )
+    return " ".join(map(str, found))

@@ -26,7 +26,6 @@ from hardwire.experiments.shared.tables import count, mib, si
 from hardwire.experiments.sweep.design import Design
 from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import DECLARED, KV_BITS, Chip
-from hardwire.simulator.single import TARGET_TOKENS_PER_S
 
 CHIP_SLIDERS: dict[str, str] = {
     "datapath.lanes": "Broadcast lanes",
@@ -63,13 +62,17 @@ def summary_html(answer: Answer) -> str:
     """Headline numbers as HTML; each stands in an element whose class is its name."""
     found, chip = answer.prediction, answer.design.chip
     rate, area = float(found.decode_tokens_per_s_user), float(found.area_mm2["total"])
+    loaded = "" if answer.design.adapter is None else ", with adapter"
     facts = {
-        "decode_tokens_per_s_user": ("tokens/s, one user", count(rate)),
+        "decode_tokens_per_s_user": (f"tokens/s, one user{loaded}", count(rate)),
         "decode_tokens_per_s_chip": ("tokens/s, chip", count(found.decode_tokens_per_s_chip)),
         "token_s": ("time per token", si(float(found.token_s), "s", 4)),
         "ttft_s": ("to the first token", si(float(found.ttft_s), "s", 3)),
-        "power_w": ("card power", f"{float(found.power_w):.0f} W"),
-        "energy_j_per_token": ("energy per token", si(float(found.energy_j_per_token), "J")),
+        "power_w": (f"card power{loaded}", f"{float(found.power_w):.0f} W"),
+        "energy_j_per_token": (
+            f"energy per token{loaded}",
+            si(float(found.energy_j_per_token), "J"),
+        ),
         "sram_free": ("SRAM free", mib(float(answer.sram.free_bytes)).replace("-", "−")),
         "area_mm2": (f"of {chip.die.area_mm2:g} mm² die", f"{area:.0f} mm²"),
         "free_rank": ("free up to rank", str(answer.free_rank)),
@@ -146,6 +149,7 @@ def panels_html(answer: Answer) -> str:
 def _rate_plot(answer: Answer) -> Chart | None:
     """Rate against rank at these settings, with a point at the rank chosen; None if none fits."""
     ranks, rates = answer.rate_by_rank()
+    chip = answer.design.chip
     if not np.isfinite(rates).any():
         return None
     point = None
@@ -156,7 +160,7 @@ def _rate_plot(answer: Answer) -> Chart | None:
     return plot(
         ranks, [Line("", rates)],
         x_label="rank, all linear layers", y_label="tokens/s, one user",
-        point=point, limit=TARGET_TOKENS_PER_S, x_range=(0, int(ranks[-1])),
+        point=point, limit=chip.target_for(answer.design.model), x_range=(0, int(ranks[-1])),
     )  # fmt: skip
 
 

@@ -17,13 +17,14 @@ import numpy as np
 
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep import Design
-from hardwire.experiments.sweep.design import BLOCK, OBSTACLES, evaluate
+from hardwire.experiments.sweep.design import BLOCK, evaluate
 from hardwire.experiments.sweep.metrics import CLOSED_FORM, check_metrics
 from hardwire.models.brief import one_line
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import Parameter, is_log
 from hardwire.simulator.belief.draws import calibrate
+from hardwire.simulator.obstacles import OBSTACLES
 
 SAMPLES = 1024
 RESAMPLES = 100

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from hardwire.experiments.sweep.design import OBSTACLES
 from hardwire.experiments.sweep.fidelity import evaluate
 from hardwire.experiments.sweep.fidelity_replay import UnreadableError
 from hardwire.experiments.sweep.inputs import names_files
@@ -16,6 +15,7 @@ from hardwire.experiments.sweep.keys import program_version
 from hardwire.experiments.sweep.store import encode, key_array, words
 from hardwire.experiments.sweep.study import Study
 from hardwire.models.errors import InputError
+from hardwire.simulator.obstacles import OBSTACLES
 
 
 @dataclass(frozen=True)

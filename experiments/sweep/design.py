@@ -66,18 +66,6 @@ NUMERIC: dict[str, Quantity] = {
 SETTINGS: tuple[str, ...] = (*DECLARED, *NUMBERS, *DIMENSIONS, *WORDS, *OPTIONS)
 """Every name that an axis can have."""
 
-OBSTACLES = (
-    "",
-    "KV cache and adapters exceed the SRAM",
-    "the adapter's rank exceeds formats.max_rank",
-    "prompt and output exceed the model's positions",
-    "the power limit is below what the idle card takes",
-    "formats.kv_bits is not one of 4, 8, 16",
-    "the replay cannot be set up so",
-    "the adapter is on lm_head, beside which lora.head is absent",
-)
-"""Why a design cannot run its load; the first that holds is stated."""
-
 
 def varies_freely(name: str) -> bool:
     """Whether a setting can be an array within one call of the closed forms."""
@@ -244,7 +232,7 @@ def evaluate(
     Returns
     -------
     Arrays of shape ``(points,)``: every metric as float64, and ``obstacle``, an int8 index into
-    ``OBSTACLES``: 0 where the design can run its load.
+    ``hardwire.simulator.obstacles.OBSTACLES``: 0 where the design can run its load.
 
     Raises
     ------

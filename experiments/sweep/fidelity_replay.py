@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hardwire.experiments.shared.inputs import adapter_set_files
-from hardwire.experiments.sweep.design import OBSTACLES
 from hardwire.experiments.sweep.fidelity_options import PREFIX
 from hardwire.experiments.sweep.fidelity_setup import (
     card_design,
@@ -24,6 +23,7 @@ from hardwire.models.cost import die_cost_usd
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
+from hardwire.simulator.obstacles import OBSTACLES
 from hardwire.simulator.serving.load.adapters import AdapterSet
 from hardwire.simulator.serving.load.client_rates import ClientRates
 from hardwire.simulator.serving.load.synthetic import preset_names, source_file

@@ -24,13 +24,13 @@ import pyarrow as pa
 
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.sweep.compute import Computed, compute
-from hardwire.experiments.sweep.design import OBSTACLES
 from hardwire.experiments.sweep.inputs import refuse_edited, study_inputs
 from hardwire.experiments.sweep.keys import program_version
 from hardwire.experiments.sweep.store import Counts, Store, key_array, read_counts, words
 from hardwire.experiments.sweep.study import Study
 from hardwire.models.brief import one_line
 from hardwire.models.errors import InputError
+from hardwire.simulator.obstacles import OBSTACLES
 
 CHUNK = {"closed-form": 65_536, "engine": 512, "replay": 4}
 """Points per chunk: a tenth of a second to a few seconds of one core."""

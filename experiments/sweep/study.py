@@ -15,7 +15,6 @@ from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.constraint import Constraint
 from hardwire.experiments.sweep.design import (
     NUMERIC,
-    OBSTACLES,
     Design,
     check_setting,
     evaluate,
@@ -36,6 +35,7 @@ from hardwire.models.brief import one_line
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import read_yaml
+from hardwire.simulator.obstacles import OBSTACLES
 from hardwire.simulator.serving.load.synthetic import stream
 
 Fidelity = Literal["closed-form", "engine", "replay"]

@@ -11,13 +11,13 @@ import pytest
 
 from hardwire.experiments.replay.replay import Setup, prepare, run
 from hardwire.experiments.sweep import Study
-from hardwire.experiments.sweep.design import OBSTACLES
 from hardwire.experiments.sweep.fidelity import evaluate
 from hardwire.experiments.sweep.fidelity_options import OPTIONS
 from hardwire.experiments.sweep.metrics import CLOSED_FORM, METRICS
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.errors import InputError
 from hardwire.models.server import Server
+from hardwire.simulator.obstacles import OBSTACLES
 from hardwire.simulator.single import run as run_chip
 
 HC1 = Chip.open("hc1")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hardwire.experiments.run.kernels import execute
 from hardwire.experiments.sweep import Design, Study, evaluate
 from hardwire.experiments.sweep.constraint import Constraint
-from hardwire.experiments.sweep.design import NUMBERS, OBSTACLES, check_setting
+from hardwire.experiments.sweep.design import NUMBERS, check_setting
 from hardwire.experiments.sweep.keys import point_keys
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 from hardwire.models import Adapter, Chip, LanguageModel
@@ -24,6 +24,7 @@ from hardwire.models.errors import InputError
 from hardwire.models.sram import sram_budget
 from hardwire.simulator import predict
 from hardwire.simulator.datapath import adapter_bytes
+from hardwire.simulator.obstacles import OBSTACLES
 
 METRICS = tuple(CLOSED_FORM)
 FREE = [

@@ -1,0 +1,140 @@
+"""What stands in the way of a design: that it cannot run its load, be made, or run at its clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hardwire.models.chip import Chip
+from hardwire.models.energy import PowerReport, static_power
+from hardwire.models.language_model import LanguageModel
+
+OBSTACLES = (
+    "",
+    "KV cache and adapters exceed the SRAM",
+    "the adapter's rank exceeds formats.max_rank",
+    "prompt and output exceed the model's positions",
+    "the power limit is below what the idle card takes",
+    "formats.kv_bits is not one of 4, 8, 16",
+    "the replay cannot be set up so",
+    "the adapter is on lm_head, beside which lora.head is absent",
+)
+"""Why a design cannot run its load; the first that holds is stated. What follows below is milder:
+such a design has numbers, but they are on paper (``fits_die``) or throttled (``power_capped``)."""
+
+RETICLE_MM2 = 858
+"""The largest die that one exposure prints: a field of 26 mm by 33 mm."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """One thing in the way: ``what``, by how much, and what would help. Sentences."""
+
+    what: str
+    help: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.help}".rstrip()
+
+
+def fits_die(chip: Chip, area_mm2: Mapping[str, Any]) -> Any:
+    """Whether all blocks fit the die as stated; bool, or an array of them."""
+    return np.less_equal(area_mm2["total"], chip.die.area_mm2)[()]
+
+
+def power_capped(report: PowerReport, prefill: PowerReport) -> Any:
+    """Whether the card's power limit slows decode or prefill; bool, or an array of them."""
+    return (np.less(report.throttle, 1) | np.less(prefill.throttle, 1))[()]
+
+
+def obstacles(
+    chip: Chip,
+    model: LanguageModel,
+    area_mm2: Mapping[str, Any],
+    report: PowerReport,
+    prefill: PowerReport,
+    *,
+    sram_bytes: float,
+) -> tuple[Obstacle, ...]:
+    """What stands in the way of one design that can run its load, the worst first.
+
+    Parameters
+    ----------
+    area_mm2 : by block, as ``hardwire.models.area.area`` gives it.
+    report, prefill : power while decoding and while reading prompts, at the clock as stated.
+    sram_bytes : what the load takes of the SRAM, so that no smaller one is proposed.
+    """
+    found = []
+    if not fits_die(chip, area_mm2):
+        found.append(_of_die(chip, area_mm2, sram_bytes))
+    held = {
+        what: one for what, one in (("decode", report), ("prefill", prefill)) if one.throttle < 1
+    }
+    if held:
+        found.append(_of_power(chip, model, held))
+    return tuple(found)
+
+
+def _of_die(chip: Chip, area_mm2: Mapping[str, Any], sram_bytes: float) -> Obstacle:
+    total, die = float(area_mm2["total"]), float(chip.die.area_mm2)
+    over = total - die
+    share = f"{total / die:.1f} dies" if total > 1.5 * die else f"{total / die:.1%}"
+    what = (
+        f"The blocks take {total:,.1f} mm² of a die of {die:,g} mm² ({share}): does not fit, "
+        f"{over:,.1f} mm² too large."
+    )
+    ways = []
+    if total <= RETICLE_MM2:
+        ways.append(f"die.area_mm2 of at least {math.ceil(total):,}")
+    # Blocks grow in proportion to what they are made of, and carry the overhead's share.
+    over /= 1 + float(chip.floorplan.overhead_share)
+    sram, mib = float(area_mm2["sram"]), float(chip.sram.capacity_mib)
+    smaller = math.floor(mib * (1 - over / sram))
+    if smaller >= sram_bytes / 2**20:
+        ways.append(f"sram.capacity_mib of at most {smaller:,}")
+    adders, lanes = float(area_mm2["matrix adders"]), int(chip.datapath.lanes)
+    fewer = math.floor(lanes * (1 - over / adders))
+    if fewer >= 1:
+        ways.append(f"datapath.lanes of at most {fewer:,}")
+    if ways:
+        return Obstacle(what, f"It would fit with {_either(ways)}.")
+    rom = float(area_mm2["rom"])
+    alone = f"ROM alone takes {rom:,.0f} mm²" if rom > die else "No single block is to blame"
+    return Obstacle(what, f"{alone}: a smaller model, a denser process or a larger die would help.")
+
+
+def _of_power(chip: Chip, model: LanguageModel, held: Mapping[str, PowerReport]) -> Obstacle:
+    """Watts that the full rates would take, and the clock that the limit allows.
+
+    The clock tree and the rates are in proportion to the clock; leakage is not.
+    """
+    clock, efficiency = float(chip.datapath.clock_ghz), float(chip.power.regulator_efficiency)
+    limit, board = float(chip.power.limit_w), float(chip.power.board_w)
+    shares = " and ".join(f"{what} at {one.throttle:.0%}" for what, one in held.items())
+    said = f"The power limit of {limit:g} W holds {shares} of its rate"
+    worst = min(held.values(), key=lambda one: float(one.throttle))
+    static, throttle = float(worst.static_w), float(worst.throttle)
+    if throttle == 0:
+        return Obstacle(f"{said}.", "Idle power alone is above the limit.")
+    budget = (limit - board) * efficiency
+    full = static + (budget - static) / throttle
+    needed = full / efficiency + board
+    ways = [f"power.limit_w of at least {math.ceil(needed):,}"]
+    halved = dataclasses.replace(chip.datapath, clock_ghz=clock / 2)
+    slower = static_power(dataclasses.replace(chip, datapath=halved), model)
+    leakage = 2 * float(slower) - static
+    allowed = math.floor(1000 * clock * (budget - leakage) / (full - leakage)) / 1000
+    if allowed > 0:
+        ways.append(f"datapath.clock_ghz of at most {allowed:g}")
+    return Obstacle(
+        f"{said}, which would take {needed:,.0f} W.", f"It would run in full with {_either(ways)}."
+    )
+
+
+def _either(ways: list[str]) -> str:
+    return " or ".join([", ".join(ways[:-1]), ways[-1]] if len(ways) > 1 else ways)
