@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hardwire.experiments.replay.refusals import nothing_served
 from hardwire.experiments.replay.replay import (
     Replay,
     ServerOrName,
@@ -78,7 +79,8 @@ def compare(
     ------
     InputError
         On input that cannot be used, or with ``strict`` and a request that a server can never
-        serve. A server that cannot run, for want of memory for instance, is an obstacle instead.
+        serve. A server that cannot run, for want of memory for instance, or that can serve
+        nothing of the load, is an obstacle instead.
     """
     named = tuple(one if isinstance(one, str) else one.name for one in servers)
     if len(set(named)) < len(named):
@@ -95,6 +97,9 @@ def compare(
             one = run(prepared, watch)
         except InputError as error:
             obstacles[name] = str(error).removeprefix(f"{name}: ")
+            continue
+        if (why := nothing_served(one.summary)) is not None:
+            obstacles[name] = why
             continue
         refuse_what_is_never_served(one)
         done.append(one)

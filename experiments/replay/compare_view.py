@@ -22,6 +22,7 @@ from hardwire.experiments.replay.view import (
     joule,
     losses,
     number,
+    occurring,
     percent,
     seconds,
 )
@@ -41,9 +42,12 @@ def _rows(data: dict[str, Any]) -> list[_Row]:
         _Row("Served, requests/s", key_of("served", "requests_per_s"), four, 1),
         _Row("Served, output tok/s", key_of("output_tokens_per_s"), four, 1),
         _Row("Served, prompt tok/s", key_of("served", "prompt_tokens_per_s"), four),
-        _Row("Goodput, requests/s", key_of("goodput"), four, 1),
-        _Row("Met the SLO", key_of("slo_met"), percent, 1),
     ]
+    if goals(data):
+        rows += [
+            _Row("Goodput, requests/s", key_of("goodput"), four, 1),
+            _Row("Met the SLO", key_of("slo_met"), percent, 1),
+        ]
     for key, name in LATENCIES.items():
         for level in ("p50", "p99"):
             rows.append(_Row(f"{name}, {level}", key_of(key, level), seconds, -1))
@@ -54,6 +58,8 @@ def _rows(data: dict[str, Any]) -> list[_Row]:
             _Row("Waiting for swaps", key_of("swap_wait_s"), seconds, -1),
         ]
     return [
+        _Row("Cards or GPUs", key_of("units"), count),
+        _Row("Price, USD", key_of("price_usd"), count),
         *rows,
         _Row("Compute busy", key_of("utilization", "compute", "mean"), percent),
         _Row("Power, W", key_of("power_w"), four, -1),
@@ -81,7 +87,9 @@ def _definitions(comparison: Comparison) -> list[tuple[str, str]]:
     """Words and meanings; where servers differ, one line for those that agree."""
     by_word: dict[str, dict[str, list[str]]] = {}
     for one in comparison.done:
-        for word, meaning in one.summary["definitions"].items():
+        for word, meaning in occurring(one.summary).items():
+            if word == "goodput" and not goals(one.summary):
+                continue
             by_word.setdefault(word, {}).setdefault(meaning, []).append(one.summary["server"])
     lines = []
     for word, meanings in by_word.items():

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hardwire.experiments.replay.refusals import causes, nothing_served
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
@@ -306,6 +307,10 @@ def run(
     summary = summarize(workload, log, setup.goals, server=server.name)
     if workload.skipped:
         summary["skipped"] = workload.skipped
+    owned = server.batching if isinstance(server, BatchServer) else server.machine
+    summary["price_usd"] = float(owned.price_usd)
+    if why := causes(workload, log, prepared.adapters, chip or prepared.chip):
+        summary["refusal_causes"] = why
     memory = "GPU memory" if isinstance(server, BatchServer) else "SRAM"
     # Adapters of one shape are one object, whose rank is looked up once.
     ranks = frozenset(one.max_rank for one in {id(a): a for a in prepared.adapters}.values())
@@ -313,13 +318,15 @@ def run(
 
 
 def refuse_what_is_never_served(done: Replay) -> None:
-    """With ``strict``: name the first request that the server can never serve.
+    """Refuse a load of which nothing can be served; with ``strict``, one request is enough.
 
     Raises
     ------
     InputError
-        If there is one.
+        If nothing can be; or with ``strict``, naming the first request that never can.
     """
+    if (why := nothing_served(done.summary)) is not None:
+        raise InputError(f"{done.summary['server']}: {why}")
     status, workload = done.log.status, done.workload
     refused = np.flatnonzero((status == Status.TOO_LONG) | (status == Status.ADAPTER_TOO_BIG))
     if not done.setup.strict or len(refused) == 0:

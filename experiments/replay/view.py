@@ -10,16 +10,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.panel import Panel
 from rich.text import Text
 
+from hardwire.experiments.replay.refusals import refusal
 from hardwire.experiments.shared.tables import QUIET, bar, count, mib, plain_table, si, styled
 
 GOOD, BAD = "green", "red"
 NONE = "–"
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "End to end"}
 LEVELS = ("mean", "p50", "p90", "p99")
-REFUSAL_REASONS = {
-    "too_long": "longer than the context, or than the memory beside the adapter",
-    "adapter_too_big": "an adapter that can never be loaded",
-}
 LARGE_BYTES = 8 * 2**30
 
 
@@ -43,8 +40,14 @@ def render(
         _units(data),
         _memory(data, memory),
         _energy(data),
-        Definitions(data["definitions"].items()),
+        Definitions(occurring(data).items()),
     )
+
+
+def occurring(data: Mapping[str, Any]) -> dict[str, str]:
+    """The definitions of what a replay has: of adapters only where there are some."""
+    absent = set() if data["adapters"] else {"hit", "swap", "swap wait", "adapter slots"}
+    return {word: text for word, text in data["definitions"].items() if word not in absent}
 
 
 class Definitions:
@@ -121,7 +124,7 @@ def losses(data: Mapping[str, Any]) -> list[str]:
         )
     for reason, requests in data["refusals"].items():
         if requests:
-            sentences.append(f"{_requests(requests)} refused: {REFUSAL_REASONS[reason]}.")
+            sentences.append(f"{refusal(data, reason)}.")
     if data["unfinished"]:
         sentences.append(f"{_requests(data['unfinished'])} unfinished when the run ended.")
     return sentences

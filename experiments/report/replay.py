@@ -17,6 +17,7 @@ from hardwire.experiments.replay.view import (
     load_rows,
     losses,
     number,
+    occurring,
     percent,
     seconds,
 )
@@ -70,7 +71,7 @@ def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
         _units(data),
         _memory(data, folder),
         _energy(data),
-        _definitions([(word, meaning) for word, meaning in data["definitions"].items()]),
+        _definitions(list(occurring(data).items())),
         _uncertainty(configuration),
         configuration_section(configuration),
         provenance_section(configuration),
@@ -106,10 +107,11 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
         first = done[0]
         goal = goals(first)
         by_goodput = max(done, key=lambda one: one["goodput"] or 0.0)
-        verdict = f"{by_goodput['server']}: {number(by_goodput['goodput'], 4)} requests/s "
+        verdict = f"{_sized(by_goodput)}: {number(by_goodput['goodput'], 4)} requests/s "
         verdict += "within the SLO, the most" if goal else "completed, the most"
         if len(done) > 1 and len({number(one["goodput"], 4) for one in done}) == 1:
-            verdict = f"All {len(done)} servers: {number(first['goodput'], 4)} good requests/s"
+            done_s = "good requests/s" if goal else "requests/s completed"
+            verdict = f"All {len(done)} servers: {number(first['goodput'], 4)} {done_s}"
         if cheapest:
             least = min(cheapest, key=lambda one: one["usd_per_million_tokens"])
             lines.append(
@@ -138,6 +140,12 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
         ],
         warnings=warnings,
     )
+
+
+def _sized(data: Data) -> str:
+    """A server's name, with how many cards or GPUs that is and its price."""
+    units = data["units"]
+    return f"{data['server']} ({units} unit{'s' * (units != 1)}, {count(data['price_usd'])} USD)"
 
 
 def _load(data: Data) -> Section:
@@ -272,7 +280,7 @@ def _definitions(words: Sequence[tuple[str, str]]) -> Section:
 def _compared_definitions(done: Sequence[Data]) -> Section:
     words: dict[str, dict[str, list[str]]] = {}
     for one in done:
-        for word, meaning in one["definitions"].items():
+        for word, meaning in occurring(one).items():
             words.setdefault(word, {}).setdefault(meaning, []).append(one["server"])
     rows = [
         (word, meaning if len(servers) == len(done) else f"{', '.join(servers)}: {meaning}")
@@ -293,8 +301,11 @@ def _joule(value: float | None) -> str:
     return number(value) if value is None else si(value, "J")
 
 
+GOODPUT, MET = "Goodput, requests/s", "Met the SLO"
+"""Rows of a comparison with goals only."""
+
 _COMPARED: tuple[tuple[str, tuple[str, ...], Callable[[Any], str]], ...] = (
-    ("Goodput, requests/s", ("goodput",), lambda v: number(v, 4)),
+    (GOODPUT, ("goodput",), lambda v: number(v, 4)),
     ("Output tokens/s, served", ("output_tokens_per_s",), lambda v: number(v, 4)),
     ("Time to first token, p99", ("ttft_s", "p99"), seconds),
     ("Time per output token, p99", ("tpot_s", "p99"), seconds),
@@ -302,7 +313,9 @@ _COMPARED: tuple[tuple[str, tuple[str, ...], Callable[[Any], str]], ...] = (
     ("USD per million output tokens", ("usd_per_million_tokens",), number),
 )
 _NUMBERS = (
-    ("Met the SLO", ("slo_met",), percent),
+    ("Cards or GPUs", ("units",), count),
+    ("Price, USD", ("price_usd",), count),
+    (MET, ("slo_met",), percent),
     ("TTFT, p50", ("ttft_s", "p50"), seconds),
     ("TPOT, p50", ("tpot_s", "p50"), seconds),
     ("End to end, p50", ("e2e_s", "p50"), seconds),
@@ -325,6 +338,8 @@ def _of(data: Data, path: Sequence[str]) -> Any:
 def _bars_section(done: Sequence[Data], colors: Mapping[str, str]) -> Section:
     blocks = []
     for title, path, show in _COMPARED:
+        if title == GOODPUT and not goals(done[0]):
+            continue
         rows = []
         for one in done:
             value = _of(one, path)
@@ -335,7 +350,11 @@ def _bars_section(done: Sequence[Data], colors: Mapping[str, str]) -> Section:
 
 def _numbers(done: Sequence[Data]) -> Section:
     columns = ("", *(one["server"] for one in done))
-    rows = [(title, *(show(_of(one, path)) for one in done)) for title, path, show in _NUMBERS]
+    rows = [
+        (title, *(show(_of(one, path)) for one in done))
+        for title, path, show in _NUMBERS
+        if title != MET or goals(done[0])
+    ]
     return Section("More numbers", [Block(table=Table(columns, rows))])
 
 

@@ -59,7 +59,7 @@ def run_page(data: Data, curve: Data | None, configuration: Data | None) -> Page
     data = {k: v if k in _NONE_MEANS_NONE else _restored(v) for k, v in data.items()}
     wrong = problem(data)
     gap, target, inside = against_target(data)
-    said = [wrong, answer(data), f"{gap} {target}{inside}" if gap else ""]
+    said = f"{answer(data)}: {gap} {target}{inside}" if gap else answer(data)
     lines = [
         f"{data['model']}, {count(data['prompt'])} + {count(data['output'])} tokens, "
         f"{data['users']} user{'s' * (data['users'] > 1)}, {data['issue']} issue, "
@@ -77,7 +77,7 @@ def run_page(data: Data, curve: Data | None, configuration: Data | None) -> Page
     sections += [_memory(data), _area(data), _power(data), _uncertainty(data, configuration)]
     return Page(
         title=f"hardwire · {data['chip']}",
-        verdict=": ".join(part for part in said if part),
+        verdict=f"{wrong}. {said}" if wrong else said,
         good=data["target_met"],
         lines=lines,
         sections=[

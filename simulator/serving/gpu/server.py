@@ -336,5 +336,5 @@ def _log(run: _Run, status: NDArray[np.int8], outcome: _Outcome) -> ServingLog:
         energy_usd_per_j=server.batching.energy_usd_per_j,
         swaps=len(loads),
         definitions=DEFINITIONS
-        | {"adapter slots": f"{slots} of rank {rank}, held by vLLM whether used or not"},
+        | {"adapter slots": f"{slots} of rank {rank}, held whether used or not"},
     )

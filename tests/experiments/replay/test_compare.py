@@ -79,3 +79,22 @@ def test_tables_fit_the_terminal(
     for server in ("hc1x10-pipelined", "vllm-h100"):
         assert server in text
     assert "…" not in text  # nothing is cut off
+
+
+def test_a_comparison_without_goals_claimed_that_they_were_met(hardwire: Shell) -> None:
+    """And set ten cards beside one GPU without a word, with adapters' definitions for neither."""
+    load = ["compare", "azure-conv", "--requests", "40"]
+    out = hardwire(*load)[1]
+    for words in ("Met the SLO", "Goodput", "goodput", "swap wait", "adapter slots"):
+        assert words not in out, words
+    rows = {line[:20].strip(): line[20:].split() for line in out.splitlines()}
+    assert rows["Cards or GPUs"] == ["10", "1"]
+    assert rows["Price, USD"] == ["35,000", "32,000"]
+    with_goals = hardwire(*load, "--slo", "ttft=0.2", "--adapters", "3")[1]
+    for words in ("Met the SLO", "Goodput", "goodput", "swap wait", "adapter slots"):
+        assert words in with_goals, words
+
+
+def test_slots_of_a_tensorrt_server_were_held_by_vllm(hardwire: Shell) -> None:
+    load = ["compare", "azure-conv", "--requests", "40", "--servers", "trtllm-h100"]
+    assert "vLLM" not in hardwire(*load)[1]

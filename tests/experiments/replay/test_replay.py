@@ -11,9 +11,11 @@ import pytest
 from interrupts import interrupt_at
 from shell import Shell
 
+import hardwire as hw
 from hardwire.experiments.replay import replay as replaying
 from hardwire.experiments.replay.config import read_config
 from hardwire.experiments.replay.save import FILES
+from hardwire.models.errors import InputError
 
 PROMISED = {
     "server", "requests", "completed", "refused", "generated_tokens", "prompt_tokens",
@@ -393,6 +395,25 @@ def test_what_can_never_be_served_is_counted_or_refused(hardwire: Shell, tmp_pat
     assert data["refusals"] == {"too_long": 1, "adapter_too_big": 1}
     out = hardwire(*load)[1]
     assert "2 of 4 requests served" in out and "1 request refused: an adapter that can never" in out
+    assert "rank 512 exceeds" in out
+    cause = data["refusal_causes"]["adapter_too_big"]
+    assert cause == "rank 512 exceeds what hc1 takes (formats.max_rank: 1 to 64)"
     message = hardwire.refused(*load, "--strict")
     assert "long.csv: request 1 " in message and "adapter big" in message and "2 of 4" in message
     assert not hardwire(*CONV, "--requests", "20", "--adapters", "3", "--strict")[0]
+
+
+def test_a_load_of_which_nothing_can_be_served_was_a_success(
+    hardwire: Shell, tmp_path: Path
+) -> None:
+    """All of 500 requests refused for their adapters' rank, at exit 0, without the cause."""
+    load = [*CONV, "--requests", "30", "--adapters", "4", "--rank", "128"]
+    message = hardwire.refused(*load, "--save", tmp_path / "out")
+    assert "30 requests refused" in message and "nothing of azure-conv" in message
+    assert "rank 128 exceeds what hc1 takes (formats.max_rank: 1 to 64)" in message
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="rank 128 exceeds"):
+        hw.replay("azure-conv", requests=30, adapters=4, rank=128)
+    both = hw.compare("azure-conv", requests=30, adapters=4, rank=128)
+    assert "rank 128 exceeds" in both.obstacles["hc1x10"]
+    assert [one.summary["server"] for one in both.done] == ["vllm-h100"]

@@ -97,8 +97,6 @@ def test_the_page_of_a_run_has_the_numbers_of_its_verdict(saved: Callable[[str],
     for key, form in (
         ("decode_tokens_per_s_user", "{:,.0f}"),
         ("power_w", "{:.0f} W"),
-        ("die_cost_usd", "{:.0f} USD"),
-        ("usd_per_million_tokens", "{:.4f}"),
     ):
         assert form.format(data[key]) in text
     for title in (
@@ -106,7 +104,10 @@ def test_the_page_of_a_run_has_the_numbers_of_its_verdict(saved: Callable[[str],
         "Area", "Power and cost", "Uncertainty", "Configuration", "Provenance of every parameter",
     ):  # fmt: skip
         assert title in text
-    assert "The blocks take" in text  # 20 lanes do not fit on the die
+    # 20 lanes do not fit on the die: the verdict says so first, and nothing has a cost.
+    assert re.search(r"Does not fit: the blocks take [\d.]+ mm² more than the die of 815", text)
+    assert text.index("On paper") < text.index("It would fit with") < text.index("Rates")
+    assert data["die_cost_usd"] is None and text.count("cannot be made") == 2
     assert "That rate is therefore no validation" in text
 
 
@@ -353,7 +354,7 @@ def test_bad_input_is_one_sentence(saved: Callable[[str], Path], tmp_path: Path)
     (tmp_path / "verdict.json").write_text("[1]")
     assert "a JSON object is expected" in refused(tmp_path)
     (tmp_path / "verdict.json").write_text("{}")
-    assert "lacks 'decode_tokens_per_s_user'" in refused(tmp_path)
+    assert "lacks 'adapter_detail'" in refused(tmp_path)
     (tmp_path / "verdict.json").write_text('{"decode_tokens_per_s_user": "fast"}')
     assert "save again" in refused(tmp_path)
     (tmp_path / "summary.json").write_text("{}")
@@ -409,13 +410,13 @@ def test_the_widths_of_bars_are_in_the_ratio_of_their_values() -> None:
     assert three == pytest.approx(3 * one, rel=1e-3)
 
 
-def test_what_is_infinite_in_a_draw_is_said(
+def test_draws_that_cannot_run_are_no_infinite_end_of_an_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A limit that some drawn chips cannot keep at all; JSON has null for infinity."""
+    """A limit that some drawn chips cannot keep at all: they are left out, and counted."""
     options = ("--users", "3", "--issue", "pipelined", "--set", "power.limit_w=70")
     assert _quiet(monkeypatch, "run", *options, "--save", str(tmp_path)) == 0
-    assert "null" in (tmp_path / "verdict.json").read_text()
     text = page(tmp_path)
-    assert "… ∞" in text and " inf" not in text
-    assert "The card's power limit holds decode at" in text
+    assert "∞" not in text and " inf" not in text
+    assert "of the draws idle power alone is above the limit" in text
+    assert "The power limit of 70 W holds decode at" in text

@@ -92,7 +92,7 @@ def test_the_power_limit_is_said_and_counted(panel: WhatIf) -> None:
     panel.controls["workload.prompt"].value = panel.controls["workload.output"].value = 128
     panel.controls["workload.users"].value = 16
     panel.controls["datapath.clock_ghz"].value = panel.controls["datapath.clock_ghz"].max
-    assert "The power limit of 300 W holds the rate at" in text(panel)
+    assert "The power limit of 300 W holds decode at" in text(panel)
     parts_are_the_whole(panel.answer)
     assert panel.answer.breakdown_s["power_cap"] > 0
     assert panel.answer.prediction.power_w == pytest.approx(300)
