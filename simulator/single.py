@@ -131,14 +131,8 @@ class Result:
             beside = f"{loaded:,.0f} with {self.adapter.adapter.name}"
         load = f"{self.prompt:,} + {self.output:,} tokens"
         users = f"{self.users:,} user{'s' * (self.users != 1)}"
-        wrong = ", ".join(
-            word
-            for word, holds in (
-                ("does not fit the die", not self.fits_die),
-                ("held by the power limit", self.power_capped),
-            )
-            if holds
-        )
+        wrong = "held by the power limit" if self.power_capped else ""
+        wrong = wrong if self.fits_die else "does not fit the die"
         return one_line(self, self.chip.name, wrong, rate, beside, self.model.name, load, users)
 
     @property

@@ -125,6 +125,10 @@ def _predictions(report: Report) -> RenderableType:
         f"{names[key]} hangs on " + ", ".join(f"{name} ({rho:+.2f})" for name, rho in found) + "."
         for key, found in report.drivers.items()
     ]
+    lines.append(
+        "`hardwire run` too is of the rate alone, but by draws that are solved for it; these are "
+        "weighed by it, so that the ends differ a little."
+    )
     if refused:
         lines.append("; ".join(refused) + " (formats.max_rank); its rate is what it would be.")
     return Group("", table, Text("\n".join(lines), style=QUIET))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hardwire.experiments.cli.console import counter, finish, print_form, stop
+from hardwire.experiments.cli.console import counter, finish, print_form, refuse, stop
 from hardwire.experiments.cli.options import (
     CsvOption,
     Figures,
@@ -43,6 +43,14 @@ def sweep(
         int | None,
         typer.Option(min=1, metavar="N", help="Workers on this machine [default: one per core]"),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit with status 1 if no point is feasible, or if the best does not fit its die "
+            "or is held by the power limit.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     save: Annotated[
         Path | None,
@@ -76,6 +84,8 @@ def sweep(
     )
     if swept.interrupted:
         stop("the same command goes on where this one stopped")
+    if strict:
+        refuse(found.obstacles())
 
 
 def results(

@@ -17,6 +17,7 @@ from hardwire.experiments.report.page import (
     configuration_section,
     provenance_section,
 )
+from hardwire.experiments.shared.headline import sound_mark
 from hardwire.experiments.shared.style import BLUE
 from hardwire.experiments.shared.tables import count, number
 from hardwire.experiments.sweep.curves import best_along, front
@@ -60,8 +61,16 @@ def sweep_page(data: Data, folder: Path, configuration: Data | None) -> Page:
     ]
     sections = [Section("Figures", _figures(folder, configuration))]
     if data["best"]:
-        columns = list(data["best"][0])
+        flags = ("fits_die", "power_capped")
+        columns = [column for column in data["best"][0] if column not in flags]
         rows = [[number(row[column]) for column in columns] for row in data["best"]]
+        marks = [
+            sound_mark(row.get("fits_die", True), row.get("power_capped", False))
+            for row in data["best"]
+        ]
+        if any(marks):
+            columns.append("on paper")
+            rows = [[*row, mark] for row, mark in zip(rows, marks, strict=True)]
         sections.append(Section("Best feasible points", [Block(table=Table(columns, rows))]))
     if data["infeasible"]:
         reasons = [[why, count(n), f"{n / points:.1%}"] for why, n in data["infeasible"].items()]

@@ -38,6 +38,12 @@ def problem(data: Data) -> str:
     return text[:1].upper() + text[1:]
 
 
+def sound_mark(fits_die: Any, power_capped: Any) -> str:
+    """What a row of a table of designs says of one that is not sound."""
+    words = [] if fits_die else ["does not fit the die"]
+    return ", ".join([*words, *(["held by the power limit"] if power_capped else [])])
+
+
 def mark(data: Data) -> str:
     """What follows the title of a table of rates or costs that are not those of a sound design."""
     if not data["fits_die"]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from hardwire.experiments.shared.headline import sound_mark
 from hardwire.experiments.sweep.metrics import Better
 from hardwire.experiments.sweep.results import identifier, results, study_view
 from hardwire.experiments.sweep.runner import Swept
@@ -22,7 +23,9 @@ class Summary:
     Attributes
     ----------
     name : of the study's view in ``hardwire results``.
-    best : feasible points, best first by the first objective, or the first metric without one.
+    best : feasible points, best first by the first objective, or the first metric without one;
+        ``fits_die`` and ``power_capped`` say whether such a design can be made, and whether the
+        card's limit slows its decoding (which replays do not store).
     reasons : points by why they fall out, most first.
     """
 
@@ -35,6 +38,19 @@ class Summary:
     def name_taken(self) -> bool:
         """Whether another study of the store has the study's name for its view."""
         return self.name != view_name(self.swept.study)
+
+    def marks(self) -> list[str]:
+        """What stands in the way of each of the best points, empty where nothing does."""
+        return [
+            sound_mark(row["fits_die"], row.get("power_capped", False))
+            for row in self.best.to_dict(orient="records")
+        ]
+
+    def obstacles(self) -> list[str]:
+        """What stands in the way of the answer: no feasible point, or that the best is none."""
+        if self.best.empty:
+            return ["no feasible point"]
+        return [f"the best point: {mark}" for mark in self.marks()[:1] if mark]
 
     def to_dict(self) -> dict[str, Any]:
         """The object of ``--json``, SI units."""
@@ -72,6 +88,9 @@ def summarize(swept: Swept) -> Summary:
     name = study_view(swept.folder)
     wanted = list(dict.fromkeys([a.name for a in study.axes] + [*aims(swept), *study.metrics]))
     columns = ", ".join(map(identifier, wanted))
+    flags = 'coalesce("area_mm2.total" <= "die_mm2", true) AS fits_die'
+    if study.fidelity != "replay":
+        flags += ', "power_throttle" < 1 AS power_capped'
     order = ", ".join(
         f"{identifier(metric)} {'DESC' if side == 'max' else 'ASC'} NULLS LAST"
         for metric, side in aims(swept).items()
@@ -80,7 +99,8 @@ def summarize(swept: Swept) -> Summary:
         return Summary(swept, name, pd.DataFrame(), {})
     best = results(
         swept.store,
-        f'SELECT {columns} FROM "{name}" WHERE feasible ORDER BY {order}, number LIMIT {BEST}',
+        f'SELECT {columns}, {flags} FROM "{name}" WHERE feasible '
+        f"ORDER BY {order}, number LIMIT {BEST}",
     )
     reasons = results(
         swept.store,

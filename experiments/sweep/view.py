@@ -85,8 +85,12 @@ def _best(found: Summary) -> RenderableType:
     words = "highest" if side == "max" else "lowest"
     title = f"Feasible points with the {words} {first}"
     table = plain_table(title, *(folded(short[name], unit_of(study, name)) for name in names))
-    for _, row in found.best.iterrows():
-        table.add_row(*(Text(number(row[name])) for name in names))
+    marks = found.marks()
+    if any(marks):
+        table.add_column("on paper", justify="left", style="red")
+    for (_, row), mark in zip(found.best.iterrows(), marks, strict=True):
+        cells = [Text(number(row[name])) for name in names]
+        table.add_row(*cells, *([Text(mark)] if any(marks) else []))
     return table
 
 

@@ -25,6 +25,11 @@ TITLES = {
 
 MISSED = "red"
 
+OF_WHAT = (
+    "The intervals are of what would be published: the published figure's own error is in them, so "
+    "that they are wider than those of `hardwire run`."
+)
+
 SCALES = (
     ("B", 1e9, 1e-9, "GB"),
     ("B", 1e6, 1e-6, "MB"),
@@ -119,6 +124,7 @@ def render(validation: Validation) -> RenderableType:
         else:
             parts += ["", *_system(title, rows)]
     parts += ["", *(Text(line, style="bold") for line in summary(validation))]
+    parts.append(Text(OF_WHAT, style=QUIET))
     return Group(*parts)
 
 

@@ -507,6 +507,7 @@ def test_the_commands_show_what_is_there(
     said = json.loads(printed("sweep", "lanes-area-rate", "--json"))
     assert (said["computed"], said["reused"], said["failed"]) == (0, 2565, 0)
     assert said["best"][0]["datapath.lanes"] == 16
+    assert all(one["fits_die"] and not one["power_capped"] for one in said["best"])
     listed = json.loads(printed("results", "--json"))
     assert {row["view"] for row in listed} == {"points", "lanes_area_rate"}
     csv = printed("results", "SELECT count(*) AS n FROM lanes_area_rate WHERE feasible", "--csv")
