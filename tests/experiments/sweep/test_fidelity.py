@@ -195,11 +195,11 @@ def test_options_are_those_of_the_command() -> None:
 
 
 def test_every_summary_number_is_a_metric() -> None:
-    """But for words, and what others among them say."""
+    """But for words, what others among them say, and what the server's file states."""
     summary = run(prepare(Setup.of({**LOAD, "adapters": "6", "server": "hc1x10"}, str))).summary
     left_out = {
         "server", "workload", "interrupted", "definitions", "adapters", "units", "peak_sram_bytes",
-        "slo", "refusals", "energy_by_j",
+        "slo", "refusals", "energy_by_j", "price_usd",
     }  # fmt: skip
 
     def names(value: Any, path: str) -> set[str]:
