@@ -75,7 +75,8 @@ def run(
     target: Annotated[
         float | None,
         typer.Option(
-            metavar="TOKENS/S", help="Decode rate to reach [what was announced of the chip]."
+            metavar="TOKENS/S",
+            help="Decode rate to reach [default: what was announced of the chip]",
         ),
     ] = None,
     strict: StrictOption = False,

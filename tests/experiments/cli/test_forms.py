@@ -68,7 +68,11 @@ def test_one_form_at_a_time() -> None:
     [
         (("run", *SHORT), "Rates", "Time per token"),
         (("show", "n6"), "", "wafer_usd"),
-        (("compare", "sharegpt", "--requests", "5", "--rate", "5"), "", "Goodput, requests/s"),
+        (
+            ("compare", "sharegpt", "--requests", "5", "--rate", "5", "--slo", "ttft=1"),
+            "",
+            "Goodput, requests/s",
+        ),
         (("sensitivity", "hc1", "--samples", "64", *SHORT), "", "datapath.clock_ghz"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
