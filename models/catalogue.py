@@ -14,6 +14,8 @@ _FOLDERS = {
     "server": ("servers", ".yaml"),
 }
 
+_TRACES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz", ".csv.zst", ".jsonl.zst")
+
 _NEAR = 0.6
 """Names at least as alike as this are offered for one that is wrong."""
 
@@ -54,21 +56,22 @@ def resolve(kind: str, name: str | os.PathLike[str]) -> Path:
     for entry in names(kind):
         if entry.lower() == text.lower():
             return Path(__file__).parent / folder / f"{entry}{ending}"
+    if text.lower().endswith(_TRACES):
+        raise InputError(f"{text}: is a trace by its name, not a {kind}, whose file ends in .yaml")
     raise InputError(
         f"'{text}' is no {kind} in the catalogue{did_you_mean(text, names(kind))}"
         " (hardwire list shows all)"
     )
 
 
-def locate(kind: str, name: str | os.PathLike[str]) -> Path:
+def locate(kind: str, name: str | os.PathLike[str], folder: Path = Path()) -> Path:
     """Return the file that a user means: a path, or the name of a catalogue entry.
-
-    A path has the ending of its kind (in upper or lower case) or a separator.
 
     Parameters
     ----------
     kind : {"chip", "process", "model", "server"}
     name : str or path-like
+    folder : of the file that names it; a relative path begins there.
 
     Raises
     ------
@@ -76,10 +79,13 @@ def locate(kind: str, name: str | os.PathLike[str]) -> Path:
         If it is no path and there is no such entry, or it is neither text nor path.
     """
     text = name_or_path(kind, name)
+    return folder / text if is_path(kind, text) else resolve(kind, text)
+
+
+def is_path(kind: str, text: str) -> bool:
+    """Whether a name is a path: it has the ending of its kind, in any case, or a separator."""
     endings = (".json",) if kind == "model" else (".yaml", ".yml")
-    if text.lower().endswith(endings) or "/" in text or "\\" in text:
-        return Path(text)
-    return resolve(kind, text)
+    return text.lower().endswith(endings) or "/" in text or "\\" in text
 
 
 def name_or_path(what: str, value: str | os.PathLike[str]) -> str:

@@ -12,13 +12,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.models import catalogue
 from hardwire.models.brief import brief, one_line
+from hardwire.models.calibration import Calibration, Target, read_block, read_calibration
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from hardwire.models.language_model import LanguageModel
 
-Block = TypeVar("Block", bound=BaseModel)
 
 ISSUES = ("serial", "pipelined")
 KV_BITS = (4, 8, 16)
@@ -196,41 +195,14 @@ SECTIONS: dict[str, type] = {
 }
 
 
-class Calibration(BaseModel):
-    """The one measurement that one parameter was fitted to.
-
-    ``metric`` is ``token_s`` (mean decode step, seconds); ``relative_error`` is one standard
-    deviation of the measurement; ``adapter`` is the shape that was loaded, if any.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    parameter: str
-    metric: str
-    value: float = Field(gt=0, allow_inf_nan=False)
-    relative_error: float = Field(ge=0, lt=1)
-    prompt: int = Field(ge=1)
-    output: int = Field(ge=2)
-    adapter: str | None = None
-    source: str
-
-
-class Target(BaseModel):
-    """The decode rate of one user that was announced of a chip with its own model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    tokens_per_s: float = Field(gt=0, allow_inf_nan=False)
-    source: str
-
-
 @dataclass(frozen=True)
 class Chip:
     """A chip file, resolved. ``chip.sram.capacity_mib`` is a value; ``chip.parameters`` has the
     origin of each, by dotted name.
 
     After ``with_values``, ``overrides`` are the user's values and ``as_filed`` the chip before
-    them.
+    them. Of a file that extends a measured chip, ``overrides`` are the values that differ, ``own``
+    the parameters that state them, and ``as_filed`` the measured chip.
     """
 
     name: str
@@ -255,6 +227,7 @@ class Chip:
     target: Target | None = None
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     as_filed: Chip | None = None
+    own: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
         changes = " ".join(f"{key}={brief(value)}" for key, value in self.overrides.items())
@@ -286,13 +259,22 @@ class Chip:
         """Read a chip file, the chip file that it ``extends`` and the process that it names.
 
         A file that extends a measured chip and states no ``calibration`` of its own is a variant:
-        its differences are settings over the measured chip, as ``with_values`` makes them. The
-        calibration says what the measured chip is, not what the variant would do.
+        its differences are set over the measured chip, as ``with_values`` does, but with the range
+        that the file gives them. The calibration says what the measured chip is, not what the
+        variant would do.
         """
         found = read_description(path, CHIP)
         process_name = found.references["process"]
         process, of_process = _read_process(process_name)
         parameters = {**found.parameters, **of_process}
+        parent = None
+        if found.parent is not None and "calibration" not in found.stated:
+            parent = cls.from_file(found.parent)
+        calibration = (
+            read_calibration(path.name, found.others.get("calibration"), parameters)
+            if parent is None
+            else parent.calibration
+        )
         chip = cls(
             name=found.name,
             title=found.title,
@@ -300,24 +282,39 @@ class Chip:
             process_name=process_name,
             process=process,
             parameters=parameters,
-            calibration=_read_calibration(path.name, found.others.get("calibration"), parameters),
+            calibration=calibration,
             # Announced of one chip, not of those that extend it.
             target=(
-                _read_block(path.name, "target", found.others["target"], Target)
+                read_block(path.name, "target", found.others["target"], Target)
                 if "target" in found.stated
                 else None
             ),
             **found.sections,
         )
-        if found.parent is None or "calibration" in found.stated or chip.calibration is None:
-            return chip
-        measured = cls.open(found.parent)
-        changed = {
-            name: parameter.value
-            for name, parameter in parameters.items()
-            if name not in measured.parameters or parameter.value != measured.parameters[name].value
+        if parent is not None and "title" not in found.stated:
+            chip = dataclasses.replace(chip, title=f"{parent.title}, changed by {path.name}")
+        return chip if parent is None or calibration is None else chip._over(parent, path.name)
+
+    def _over(self, parent: Chip, where: str) -> Chip:
+        """This chip as what its file, and those that it extends, set over the measured one."""
+        measured = parent.as_filed or parent
+
+        def belief(parameter: Parameter | None) -> Any:
+            return parameter and (parameter.value, parameter.range)
+
+        own = {
+            name: parameter
+            for name, parameter in self.parameters.items()
+            if belief(parameter) != belief(measured.parameters.get(name))
         }
-        return dataclasses.replace(chip, overrides=changed, as_filed=measured)
+        for name, parameter in own.items():
+            if parameter.kind == "calibrated":
+                raise InputError(
+                    f"{where}: {name}: is fitted to nothing: give it another kind, or the file a "
+                    "calibration of its own"
+                )
+        changed = {name: parameter.value for name, parameter in own.items()}
+        return dataclasses.replace(self, overrides=changed, own=own, as_filed=measured)
 
     def value(self, name: str) -> Any:
         """A parameter's value by dotted name: a number, an array or a word."""
@@ -341,7 +338,8 @@ class Chip:
         One that was set has the kind ``set``; range and source stay those of the file.
         """
         frame = to_frame(self.parameters)
-        for name in frame.index.intersection(list(self.overrides)):
+        set_here = [name for name in self.overrides if name not in self.own]
+        for name in frame.index.intersection(set_here):
             frame.at[name, "value"], frame.at[name, "kind"] = self.overrides[name], "set"
         return frame
 
@@ -380,6 +378,7 @@ class Chip:
             self._replaced(checked),
             overrides={**self.overrides, **checked},
             as_filed=self.as_filed or self,
+            own={k: p for k, p in self.own.items() if k not in checked},
         )
         if any(np.ndim(value) for value in checked.values()):
             chip._check_shapes()
@@ -433,6 +432,7 @@ class Chip:
             parameters={**kept, **found},
             overrides={k: v for k, v in self.overrides.items() if not k.startswith("process.")},
             as_filed=self.as_filed and self.as_filed.with_process(name),
+            own={k: p for k, p in self.own.items() if not k.startswith("process.")},
         )
 
 
@@ -457,34 +457,3 @@ def _read_process(name: str) -> tuple[Process, dict[str, Parameter]]:
     found = read_description(catalogue.resolve("process", name), PROCESS)
     parameters = {f"process.{key}": parameter for key, parameter in found.parameters.items()}
     return found.sections[""], parameters
-
-
-def _read_calibration(
-    where: str, data: Any, parameters: Mapping[str, Parameter]
-) -> Calibration | None:
-    calibrated = [key for key, parameter in parameters.items() if parameter.kind == "calibrated"]
-    if data is None:
-        if calibrated:
-            raise InputError(f"{where}: {calibrated[0]} is calibrated, but calibration is missing")
-        return None
-    calibration = _read_block(where, "calibration", data, Calibration)
-    if calibrated != [calibration.parameter]:
-        raise InputError(
-            f"{where}: calibration.parameter: '{calibration.parameter}' must be the one parameter "
-            f"of kind calibrated ({', '.join(calibrated) or 'none is'})"
-        )
-    if calibration.metric != "token_s":
-        raise InputError(f"{where}: calibration.metric: only token_s can be fitted to")
-    return calibration
-
-
-def _read_block(where: str, key: str, data: Any, block: type[Block]) -> Block:
-    """A mapping of a chip file that is no section of parameters."""
-    if not isinstance(data, dict):
-        raise InputError(f"{where}: {key} must be a mapping")
-    try:
-        return block.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field, message = first["loc"][0], first["msg"].lower()
-        raise InputError(f"{where}: {key}.{field}: {message}") from None

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.models import catalogue
 from hardwire.models.brief import one_line
+from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import complaint, read_json_object
 
@@ -197,6 +199,14 @@ class LanguageModel:
         known = {entry.lower() for entry in catalogue.names("model")}
         if text.lower() not in known and os.path.isdir(text):
             return cls.from_config(text)
+        if text.count("/") == 1 and not text.endswith(".json") and not os.path.exists(text):
+            # As on Hugging Face, organization and name: the catalogue has names alone.
+            near = _of_the_catalogue(text)
+            choices = [near] if near in known else sorted(known)
+            raise InputError(
+                f"{text}: does not exist{did_you_mean(near, choices)} "
+                "(hardwire list shows the catalogue; other models are a config.json)"
+            )
         return cls.from_config(catalogue.locate("model", text))
 
     @classmethod
@@ -313,6 +323,11 @@ class LanguageModel:
     def kv_elements_per_token(self) -> int:
         """Numbers that one token leaves in the KV cache, keys and values of all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim
+
+
+def _of_the_catalogue(name: str) -> str:
+    """A name on Hugging Face as the catalogue would have it: without who made it and tuned it."""
+    return re.sub(r"^meta-|-(instruct|chat|base|it|hf)$", "", name.rpartition("/")[2].lower())
 
 
 def _build(config: Mapping[str, Any], where: str, name: str) -> LanguageModel:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -22,19 +22,22 @@ from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr, V
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import file_size, read_bytes
+from hardwire.models.units import read_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["published", "derived", "assumed", "calibrated"]
+Kind = Literal["published", "derived", "assumed", "calibrated", "set"]
 Section = TypeVar("Section")
+Word = TypeVar("Word", bound=str)
 
 
 class Parameter(BaseModel):
     """One parameter as a file states it, with where it came from.
 
     ``kind`` is ``published`` (quoted), ``derived`` (arithmetic on published numbers), ``assumed``
-    (needs a range) or ``calibrated`` (needs a range; ``source`` names the measurement).
+    (needs a range), ``calibrated`` (needs a range; ``source`` names the measurement) or ``set``
+    (a choice of whoever wrote the file, which claims nothing of a real chip).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -211,11 +214,9 @@ def check_value(where: str, value: Any, spec: Quantity) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if spec.choices:
-        if not isinstance(value, str) or value not in spec.choices:
-            raise InputError(f"{where}: '{value}' is not allowed ({spec.allowed()})")
-        return value
+        return check_word(where, value, spec.choices)
     if isinstance(value, str):
-        value = _strip_unit(where, value, spec)
+        value = read_number(where, value, spec.unit, spec.allowed())
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{where}: a number is expected ({spec.allowed()}), not '{value}'")
     try:
@@ -224,6 +225,25 @@ def check_value(where: str, value: Any, spec: Quantity) -> Any:
         number = math.inf
     _refuse_first(where, np.array([number]), spec)
     return int(number) if spec.integer else number
+
+
+def check_word(where: str, value: Any, choices: Sequence[Word]) -> Word:
+    """One of a few words; upper and lower case are the same.
+
+    Raises
+    ------
+    InputError
+        On another word, with the nearest ones.
+    """
+    text = str(value)
+    if isinstance(value, str):
+        for choice in choices:
+            if choice.lower() == text.strip().lower():
+                return choice
+    raise InputError(
+        f"{where}: '{text}' is not allowed (one of {', '.join(choices)})"
+        f"{did_you_mean(text, choices)}"
+    )
 
 
 def check_values(where: str, values: np.ndarray, spec: Quantity) -> np.ndarray:
@@ -259,32 +279,22 @@ def _refuse_first(where: str, values: np.ndarray, spec: Quantity) -> None:
         refuse(values != np.rint(values), f"must be a whole number ({spec.allowed()})")
 
 
-def _strip_unit(where: str, text: str, spec: Quantity) -> float:
-    number = text.strip()
-    if number.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-        return float(number)
-    unit = number.lstrip("+-0123456789.eE_ ")
-    if unit and unit != number:
-        number = number[: -len(unit)].strip()
-        if unit != spec.unit:
-            wanted = f"the unit is {spec.unit}" if spec.unit else "it has no unit"
-            raise InputError(f"{where}: '{text}' is in the wrong unit: {wanted}")
-    try:
-        return float(number)
-    except ValueError:
-        raise InputError(
-            f"{where}: a number is expected ({spec.allowed()}), not '{text}'"
-        ) from None
-
-
-def read_parameter(where: str, entry: Any, spec: Quantity) -> Parameter:
+def read_parameter(where: str, entry: Any, spec: Quantity, setter: str = "") -> Parameter:
     """Validate one ``{value, kind, range, source}`` entry of a file.
+
+    Parameters
+    ----------
+    setter : name of a file that extends another: kind and source may be left out there, and a bare
+        value stands for all; it is then ``set``, by this file.
 
     Raises
     ------
     InputError
         On unknown keys, a missing source or range, a wrong unit, or a value out of range.
     """
+    if setter:
+        given = entry if isinstance(entry, Mapping) else {"value": entry}
+        entry = {"kind": "set", "source": f"set in {setter}", **given}
     if not isinstance(entry, Mapping):
         raise InputError(
             f"{where}: a parameter is written {{value: …, kind: …, source: …}}, not '{entry}'"
@@ -312,7 +322,12 @@ def read_parameter(where: str, entry: Any, spec: Quantity) -> Parameter:
 
 
 def read_section(
-    path: str, name: str, data: Any, section: type[Section], names: Iterable[str] = ()
+    path: str,
+    name: str,
+    data: Any,
+    section: type[Section],
+    names: Iterable[str] = (),
+    setters: Mapping[str, str] | None = None,
 ) -> tuple[Section, dict[str, Parameter]]:
     """Build one section from its mapping in a file.
 
@@ -323,6 +338,7 @@ def read_section(
     data : the mapping as read.
     section : the dataclass to build.
     names : every dotted name of the file, to say where a parameter of another section belongs.
+    setters : by field, the file that states it over one that it extends.
 
     Returns
     -------
@@ -341,7 +357,10 @@ def read_section(
     for field in dataclasses.fields(section):  # type: ignore[arg-type]
         if field.name in data:
             parameters[field.name] = read_parameter(
-                prefix + field.name, data[field.name], known[field.name]
+                prefix + field.name,
+                data[field.name],
+                known[field.name],
+                (setters or {}).get(field.name, ""),
             )
         elif field.default is dataclasses.MISSING:
             raise InputError(f"{prefix}{field.name} is missing ({known[field.name].meaning})")

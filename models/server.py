@@ -59,7 +59,7 @@ class Server:
 
     Attributes
     ----------
-    chip : name of the chip on the cards, in the catalogue.
+    chip : on the cards: a name in the catalogue, or the absolute path of a file.
     issue : ``serial`` or ``pipelined`` instead of the chip's own, or None.
     machine : numbers and choices.
     """
@@ -125,5 +125,7 @@ class Server:
         return self.cards * card_w + self.host_w
 
 
-SERVER = FileKind("server", {"": Machine}, references={"chip": "chip"}, others=("issue",))
+SERVER = FileKind(
+    "server", {"": Machine}, references={"chip": "chip"}, files=("chip",), others=("issue",)
+)
 """What may stand in the file of a server of hardwired cards."""

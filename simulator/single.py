@@ -196,6 +196,7 @@ class Result:
             "output": self.output,
             "users": self.users,
             "settings": dict(self.chip.overrides),
+            "own": {k: p.model_dump(exclude_none=True) for k, p in self.chip.own.items()},
             "fits_die": self.fits_die,
             "power_capped": self.power_capped,
             "obstacles": [str(one) for one in self.obstacles],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +10,7 @@ import typer
 from hardwire.experiments.cli.console import print_rich
 from hardwire.experiments.cli.options import ChipOption, ModelOption, SeedOption
 
-
-class Dtype(StrEnum):
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 def inspect(
@@ -55,15 +50,20 @@ def make(
     alpha: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="lora_alpha [default: the rank]")
     ] = None,
-    dtype: Annotated[Dtype, typer.Option(help="Format of the file.")] = Dtype.FLOAT16,
+    dtype: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Format of the file: float32, float16 or bfloat16."),
+    ] = "float16",
     seed: SeedOption = 0,
 ) -> None:
     """Write a valid full-size PEFT adapter with random weights, for trying things out."""
     from hardwire.models.adapter.write import write_adapter  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
+    from hardwire.models.parameters import check_word  # noqa: PLC0415
 
+    dtype = check_word("--dtype", dtype, DTYPES)
     base = LanguageModel.open(model)
-    made = write_adapter(out, base, rank, targets, alpha=alpha, dtype=dtype.value, seed=seed)
+    made = write_adapter(out, base, rank, targets, alpha=alpha, dtype=dtype, seed=seed)
     typer.echo(f"{out}: {made.parameters:,} parameters of rank {rank} for {base.name}")
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -18,6 +19,7 @@ from hardwire.experiments.cli import (
     adapter,
     calibrate,
     catalogue,
+    chip,
     formats,
     report,
     run,
@@ -46,7 +48,7 @@ app = typer.Typer(
 )
 for group in (
     run, catalogue, formats, serving, sweep, search, sensitivity, calibrate, validate, report,
-    adapter,
+    adapter, chip,
 ):  # fmt: skip
     group.register(app)
 
@@ -105,7 +107,7 @@ def _end_unwritten(error: UnwrittenError) -> NoReturn:
 
 def _answer() -> None:
     try:
-        app(prog_name="hardwire")
+        sys.exit(app(prog_name="hardwire", standalone_mode=False) or 0)
     except SystemExit as stop:
         # Typer turns Ctrl-C into this status and says nothing.
         if stop.code == INTERRUPTED:
@@ -116,7 +118,21 @@ def _answer() -> None:
 
         if isinstance(error, RuntimeError) and NO_CACHE in str(error):
             error = InputError(f"compiled code cannot be kept: set {CACHE} to a folder to write to")
-        if not isinstance(error, InputError):
+        if hasattr(error, "format_message"):  # Click's own, of an option or a command
+            print(_usage(error), file=sys.stderr)
+        elif isinstance(error, InputError):
+            print(f"hardwire: {error}", file=sys.stderr)
+        else:
             raise
-        print(f"hardwire: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _usage(error: Any) -> str:
+    """What Click found wrong in a command, in one sentence; of a command without words its help."""
+    message = " ".join(error.format_message().split())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return str(error.format_message())
+    found = re.match(r"Invalid value for '?(.*?)'?: (?:Value error, )?(.)", message)
+    if found:
+        message = f"{found[1]}: {found[2].lower()}{message[found.end() :]}"
+    return f"hardwire: {message.removesuffix('.')}"

@@ -44,6 +44,15 @@ ChipOption = Annotated[
         autocompletion=complete.names_of("chip"),
     ),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any parameter of hardwire list parameters; may be repeated.",
+        autocompletion=complete.settings,
+    ),
+]
 ModelOption = Annotated[
     Text,
     typer.Option(
@@ -97,6 +106,15 @@ class ReplayOptions(TypedDict, total=False):
     What is not given is left to the source, the catalogue or the server.
     """
 
+    chip: Annotated[
+        Text,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="On the cards: catalogue name, or a YAML file [default: the server's]",
+            autocompletion=complete.names_of("chip"),
+        ),
+    ]
+    settings: SetOption
     adapters: Annotated[
         Text,
         typer.Option(
@@ -111,9 +129,7 @@ class ReplayOptions(TypedDict, total=False):
             help="uniform, zipf:ALPHA, local:HIT_RATE, tenants:CV … [default: the catalogue's]",
         ),
     ]
-    slo: Annotated[
-        Text, typer.Option(metavar="TEXT", help="Goals in seconds, as ttft=0.2,tpot=0.02.")
-    ]
+    slo: Annotated[Text, typer.Option(metavar="TEXT", help="Goals, as ttft=0.2,tpot=20ms.")]
     rate: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="Requests/s [default: the source's]")
     ]
@@ -239,6 +255,25 @@ def _checked_folder(folder: Path | None) -> Path | None:
 
         check_run_folder(folder)
     return folder
+
+
+def settings_of(texts: list[str]) -> dict[str, str]:
+    """``["sram.capacity_mib=512"]`` as a mapping; the chip checks names, units and ranges.
+
+    Raises
+    ------
+    InputError
+        On a text without a name or a value.
+    """
+    from hardwire.models.errors import InputError  # noqa: PLC0415
+
+    values: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name or not value:
+            raise InputError(f"--set {text}: must be written NAME=VALUE")
+        values[name] = value
+    return values
 
 
 def takes(table: type[Any]) -> Callable[[Command], Command]:

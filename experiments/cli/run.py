@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hardwire.experiments.cli import complete
 from hardwire.experiments.cli.console import finish, refuse
 from hardwire.experiments.cli.options import (
     ChipOption,
@@ -21,23 +19,20 @@ from hardwire.experiments.cli.options import (
     ModelOption,
     OutputOption,
     PromptOption,
+    SetOption,
     StrictOption,
+    Text,
     UsersOption,
     chosen,
     save_option,
+    settings_of,
 )
 
+if TYPE_CHECKING:
+    from hardwire.simulator.single import Engine
+
 DEFAULT_ADAPTER = "r16:all-linear"
-
-
-class Issue(StrEnum):
-    SERIAL = "serial"
-    PIPELINED = "pipelined"
-
-
-class EngineName(StrEnum):
-    COMPILED = "compiled"
-    REFERENCE = "reference"
+ENGINES: tuple[Engine, ...] = ("compiled", "reference")
 
 
 def run(
@@ -53,17 +48,13 @@ def run(
     prompt: PromptOption = 1024,
     output: OutputOption = 1024,
     users: UsersOption = 1,
-    issue: Annotated[Issue | None, typer.Option(help="Overrides the chip's.")] = None,
-    engine: Annotated[EngineName, typer.Option(help="Simulation engine.")] = EngineName.COMPILED,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any parameter of hardwire list parameters; may be repeated.",
-            autocompletion=complete.settings,
-        ),
+    issue: Annotated[
+        Text, typer.Option(metavar="TEXT", help="serial or pipelined [default: the chip's]")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="TEXT", help="compiled or reference.")
+    ] = "compiled",
+    settings: SetOption = None,
     execute: Annotated[
         bool,
         typer.Option(
@@ -96,16 +87,18 @@ def run(
     from hardwire.experiments.run.executed import Executed  # noqa: PLC0415
     from hardwire.experiments.run.executed import execute as compute  # noqa: PLC0415
     from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
-    from hardwire.models.chip import Chip  # noqa: PLC0415
+    from hardwire.models.chip import ISSUES, Chip  # noqa: PLC0415
     from hardwire.models.errors import InputError  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
+    from hardwire.models.parameters import check_word  # noqa: PLC0415
     from hardwire.simulator.single import run as simulate  # noqa: PLC0415
 
     form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
     opened = Chip.open(chip)
-    changes = _settings(settings or [])
+    changes = settings_of(settings or [])
     if issue is not None:
-        changes["datapath.issue"] = issue.value
+        changes["datapath.issue"] = check_word("--issue", issue, ISSUES)
+    chosen_engine = check_word("--engine", engine, ENGINES)
     try:
         opened = opened.with_values(changes) if changes else opened
     except InputError as error:
@@ -113,7 +106,7 @@ def run(
     base = LanguageModel.open(model or opened.model)
     loaded = open_adapter(adapter, base)
     result = simulate(
-        opened, base, loaded, prompt=prompt, output=output, users=users, engine=engine.value,
+        opened, base, loaded, prompt=prompt, output=output, users=users, engine=chosen_engine,
         target=target,
     )  # fmt: skip
     finish(
@@ -131,16 +124,3 @@ def run(
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
     app.command()(run)
-
-
-def _settings(texts: list[str]) -> dict[str, str | float]:
-    """``["sram.capacity_mib=512"]`` as a mapping; the chip checks names, units and ranges."""
-    from hardwire.models.errors import InputError  # noqa: PLC0415
-
-    values: dict[str, str | float] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name or not value:
-            raise InputError(f"--set {text}: must be written NAME=VALUE")
-        values[name.strip()] = value.strip()
-    return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Unpack
@@ -22,6 +23,7 @@ from hardwire.experiments.cli.options import (
     Text,
     chosen,
     save_option,
+    settings_of,
     takes,
 )
 
@@ -56,14 +58,16 @@ def replay(
     from hardwire.experiments.replay import view  # noqa: PLC0415
     from hardwire.experiments.replay.config import read_config  # noqa: PLC0415
     from hardwire.experiments.replay.replay import (  # noqa: PLC0415
-        Setup,
         prepare,
         refuse_what_is_never_served,
         run,
     )
+    from hardwire.experiments.replay.setup import Setup  # noqa: PLC0415
 
     known = {} if config is None else read_config(config)
     given = _given({"source": source, "server": server, **options})
+    if "settings" in given:
+        given["settings"] = {**known.get("settings", {}), **given["settings"]}
     prepared = prepare(Setup.from_options({"server": SERVER, **known, **given}))
     with clocks(hidden=as_json) as clock:
         done = run(prepared, clock(prepared.server.name, prepared.workload.duration_s))
@@ -103,7 +107,7 @@ def compare(
     """Put servers side by side under the same load."""
     from hardwire.experiments.replay import compare as comparing  # noqa: PLC0415
     from hardwire.experiments.replay import compare_save, compare_view  # noqa: PLC0415
-    from hardwire.experiments.replay.replay import Setup  # noqa: PLC0415
+    from hardwire.experiments.replay.setup import Setup  # noqa: PLC0415
     from hardwire.models.errors import InputError  # noqa: PLC0415
 
     form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
@@ -131,11 +135,15 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as ``Setup`` has them."""
     from hardwire.experiments.replay.options import parse_rates, parse_slo  # noqa: PLC0415
 
-    readers = {"slo": parse_slo, "adapter_rates": parse_rates}
+    readers: dict[str, Callable[[Any], Any]] = {
+        "slo": parse_slo,
+        "adapter_rates": parse_rates,
+        "settings": settings_of,
+    }
     return {
         name: readers[name](value) if name in readers else value
         for name, value in options.items()
-        if value is not None
+        if value is not None and value != []
     }
 
 

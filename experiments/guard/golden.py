@@ -150,7 +150,8 @@ def _chip(name: str, issue: str) -> Metrics:
 
 def _replay(server: str, slots: int | None) -> dict[str, Value]:
     """500 requests of the Azure conversations' statistics with 16 adapters of unequal demand."""
-    from hardwire.experiments.replay.replay import Setup, prepare, run  # noqa: PLC0415
+    from hardwire.experiments.replay.replay import prepare, run  # noqa: PLC0415
+    from hardwire.experiments.replay.setup import Setup  # noqa: PLC0415
 
     setup = Setup(
         source="azure-conv",

@@ -7,14 +7,26 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
+import numpy as np
+
 from hardwire.experiments.replay import compare as comparing
 from hardwire.experiments.replay import replay as replaying
-from hardwire.experiments.replay.options import parse_rates, parse_slo
+from hardwire.experiments.replay.options import parse_rates, parse_slo, seconds
+from hardwire.experiments.replay.setup import ServerOrName, Setup
 from hardwire.models.catalogue import did_you_mean
+from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.server import Server
-from hardwire.resolve import Named, ServerLike, folder_of, format_of, in_python_words, text_of
+from hardwire.resolve import (
+    ChipLike,
+    Named,
+    ServerLike,
+    folder_of,
+    format_of,
+    in_python_words,
+    text_of,
+)
 from hardwire.show import Shown, chosen, picture
 
 if TYPE_CHECKING:
@@ -33,6 +45,8 @@ class ReplayOptions(TypedDict, total=False):
     Each may also be None, which leaves the choice to the source, the catalogue or the server.
     """
 
+    chip: ChipLike | None
+    settings: Mapping[str, Any] | None
     adapters: int | Named | None
     rank: int | None
     popularity: str | None
@@ -56,7 +70,7 @@ class ReplayOptions(TypedDict, total=False):
     prefix_reuse: bool | None
     reserve: float | None
     power_limit: float | None
-    slo: Mapping[Literal["ttft", "tpot"], float] | str | None
+    slo: Mapping[Literal["ttft", "tpot"], float | str] | str | None
     strict: bool
     seed: int
     engine: Literal["compiled", "reference"]
@@ -152,6 +166,10 @@ def replay(source: Named, server: ServerLike = SERVER, **options: Unpack[ReplayO
         A preset (``azure-conv``, ``azure-code``, ``sharegpt``) or a trace file.
     server : str, path or Server
         Catalogue name or YAML file.
+    chip : str, path or Chip
+        On the cards of a hardwired server, instead of the server's own.
+    settings : mapping
+        Parameters to set over that chip, by dotted name, as ``{"sram.capacity_mib": "512 MiB"}``.
     adapters : int, str or path
         How many, or a catalogue file (YAML); by default the trace's own, or none.
     rank, popularity, adapter_rates
@@ -167,7 +185,7 @@ def replay(source: Named, server: ServerLike = SERVER, **options: Unpack[ReplayO
     sort : bool
         Sort a trace by arrival; by default one that is out of order is refused.
     slo : mapping
-        Goals in seconds, as ``{"ttft": 0.2, "tpot": 0.02}``.
+        Goals in seconds, as ``{"ttft": 0.2, "tpot": "20ms"}``.
     slots, residency, swap, schedule, routing, prefetch, admission, preemption, prefix_reuse, \
 reserve, power_limit
         Policies of the server, as ``hardwire replay --help`` lists them.
@@ -195,9 +213,9 @@ reserve, power_limit
     >>> len(done.to_frame()), len(done.to_frame("summary"))
     (200, 1)
     """
-    setup, servers = _setup(source, [server], options)
+    setup, servers, chip = _setup(source, [server], options)
     one = servers[0]
-    prepared = replaying.prepare(setup, server=None if isinstance(one, str) else one)
+    prepared = replaying.prepare(setup, server=None if isinstance(one, str) else one, chip=chip)
     done = replaying.run(prepared)
     replaying.refuse_what_is_never_served(done)
     return Replay.of(done)
@@ -242,15 +260,15 @@ def compare(
     """
     if isinstance(servers, str) or not isinstance(servers, Sequence) or not servers:
         raise InputError(f"servers: a list of at least one server is expected, not {servers!r:.80}")
-    setup, opened = _setup(source, servers, options)
-    return Comparison.of(comparing.compare(setup, opened))
+    setup, opened, chip = _setup(source, servers, options)
+    return Comparison.of(comparing.compare(setup, opened, chip=chip))
 
 
 def _setup(
     source: Named, servers: Sequence[ServerLike], options: Mapping[str, Any]
-) -> tuple[replaying.Setup, list[replaying.ServerOrName]]:
-    """The options as the rooms take them, for the first server; and all servers."""
-    opened: list[replaying.ServerOrName] = [
+) -> tuple[Setup, list[ServerOrName], Chip | None]:
+    """The options as the rooms take them, for the first server; all servers; a chip that is one."""
+    opened: list[ServerOrName] = [
         one if isinstance(one, Server | BatchServer) else text_of("server", one, "a Server")
         for one in servers
     ]
@@ -268,11 +286,37 @@ def _setup(
         values["client_rates"] = text_of("client_rates", clients, "its text")
     if isinstance(slo, str):
         values["slo"] = parse_slo(slo)
+    elif isinstance(slo, Mapping):
+        values["slo"] = {
+            goal: seconds(value, f"--slo {goal}") if isinstance(value, str | int | float) else value
+            for goal, value in slo.items()
+        }
     if isinstance(rates, str):
         values["adapter_rates"] = parse_rates(rates)
+    chip = values.get("chip")
+    if isinstance(chip, Chip):
+        values["chip"] = chip.name
+    elif chip is not None:
+        values["chip"] = text_of("chip", chip, "a Chip")
+    if "settings" in values:
+        values["settings"] = _settings(values["settings"])
     first = opened[0] if isinstance(opened[0], str) else opened[0].name
     source_ = text_of("source", source, "its text")
-    return replaying.Setup.from_options({"source": source_, "server": first, **values}), opened
+    setup = Setup.from_options({"source": source_, "server": first, **values})
+    return setup, opened, chip if isinstance(chip, Chip) else None
+
+
+def _settings(settings: Any) -> dict[str, Any]:
+    """Settings of one design, without NumPy's types."""
+    if not isinstance(settings, Mapping):
+        raise InputError(f"settings: a mapping of names is expected, not {settings!r:.80}")
+    for name, value in settings.items():
+        if np.ndim(value):
+            raise InputError(f"{name}: one value is expected: a replay is of one design")
+    return {
+        str(name): value.item() if isinstance(value, np.generic) else value
+        for name, value in settings.items()
+    }
 
 
 def _summaries(replays: Sequence[replaying.Replay]) -> pd.DataFrame:

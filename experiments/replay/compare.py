@@ -9,13 +9,13 @@ from typing import Any
 from hardwire.experiments.replay.refusals import nothing_served
 from hardwire.experiments.replay.replay import (
     Replay,
-    ServerOrName,
-    Setup,
     prepare,
     refuse_what_is_never_served,
     run,
 )
+from hardwire.experiments.replay.setup import ServerOrName, Setup
 from hardwire.models.brief import one_line
+from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 
 DID_NOT_RUN = "did not run"
@@ -66,6 +66,8 @@ def compare(
     setup: Setup,
     servers: Sequence[ServerOrName],
     progress: Callable[[str, float], Callable[[float], None] | None] | None = None,
+    *,
+    chip: Chip | None = None,
 ) -> Comparison:
     """Replay the same load on several servers.
 
@@ -73,6 +75,7 @@ def compare(
     ----------
     setup : of each; choices that a server does not have are left out for it.
     servers : names, files, or as they are.
+    chip : on the cards of all hardwired servers, instead of the one that the setup names.
     progress : given a server's name and the length of the load, what to call as it runs.
 
     Raises
@@ -86,7 +89,8 @@ def compare(
     if len(set(named)) < len(named):
         raise InputError(f"--servers {','.join(named)}: one is named twice")
     ready = [
-        prepare(setup.only(one), server=None if isinstance(one, str) else one) for one in servers
+        prepare(setup.only(one), server=None if isinstance(one, str) else one, chip=chip)
+        for one in servers
     ]
     done: list[Replay] = []
     obstacles: dict[str, str] = {}

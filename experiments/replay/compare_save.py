@@ -33,7 +33,9 @@ def save(comparison: Comparison, folder: Path, figures: str = FORMATS[0]) -> lis
 
     setup = comparison.setup.model_dump(mode="json", exclude={"server"}, exclude_none=True)
     options = {**setup, "servers": list(comparison.named)}
-    configuration = replay_configuration("compare", options, list(comparison.named))
+    configuration = replay_configuration(
+        "compare", options, comparison.setup, comparison.named, comparison.done
+    )
     data = {
         "servers": [one.summary for one in comparison.done],
         "did_not_run": comparison.obstacles,

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from hardwire.experiments.replay.replay import Setup
+from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.shared.inputs import (
     adapter_set_files,
     description_files,
@@ -35,6 +35,7 @@ def inputs(setup: Setup) -> dict[str, tuple[Path, ...]]:
     found = {
         "source": (source_file(setup.source),),
         "server": description_files("server", setup.server),
+        "chip": () if setup.chip is None else description_files("chip", setup.chip),
         "adapters": adapter_set_files(setup.adapters or "0"),
         "client_rates": () if setup.client_rates is None else (Path(setup.client_rates),),
     }

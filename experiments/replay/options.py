@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
+from hardwire.models.units import read_number
 
 GOALS = ("ttft", "tpot")
+LONGEST_S = 60.0
+"""Goals above a minute need a unit: no one waits so long, and milliseconds are the usual slip."""
 
 
 def parse_slo(text: str) -> dict[str, float]:
-    """``ttft=0.2,tpot=0.02`` as a mapping, in seconds.
+    """``ttft=200ms,tpot=0.02`` as a mapping, in seconds.
 
     Raises
     ------
     InputError
-        On an unknown name, one given twice, or no number.
+        On an unknown name, one given twice, no time, or a bare number above a minute.
     """
     goals: dict[str, float] = {}
     for part in text.split(","):
@@ -26,8 +29,25 @@ def parse_slo(text: str) -> dict[str, float]:
             )
         if name in goals:
             raise InputError(f"--slo {text}: {name} is given twice")
-        goals[name] = _float(number, f"--slo {text}: {name}", "seconds")
+        goals[name] = seconds(number, f"--slo {text}: {name}")
     return goals
+
+
+def seconds(value: str | float, where: str) -> float:
+    """A goal in seconds; text may carry another unit of time.
+
+    Raises
+    ------
+    InputError
+        If it is no time, or a bare number above a minute, which is more likely milliseconds.
+    """
+    text = str(value).strip()
+    found = read_number(where, text, "s", "seconds, or a time such as 200ms")
+    if found > LONGEST_S and not text[-1:].isalpha():
+        raise InputError(
+            f"{where}: {text} would be seconds: write {text}ms for milliseconds, or {text}s"
+        )
+    return found
 
 
 def parse_rates(text: str) -> list[float]:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.experiments.replay.refusals import causes, nothing_served
+from hardwire.experiments.replay.setup import (
+    CARD_FIELDS,
+    POLICY_CHOICES,
+    POLICY_FIELDS,
+    Setup,
+    option_of,
+    set_over,
+)
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
-from hardwire.models.files import complaint
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
@@ -27,121 +32,12 @@ from hardwire.simulator.serving.load.popularity import Uniform, assign_adapters,
 from hardwire.simulator.serving.load.synthetic import make_tenants, make_workload, preset_names
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog, Status
-from hardwire.simulator.serving.metrics import Slo, summarize
-from hardwire.simulator.serving.policies import policy
+from hardwire.simulator.serving.metrics import summarize
 from hardwire.simulator.serving.policies.policy import Policy
 from hardwire.simulator.serving.replay import open_server, replay
 
 DEFAULT_RANK = 16
-POLICY_FIELDS = (
-    "residency", "swap", "schedule", "routing", "prefetch", "admission", "preemption",
-    "prefix_reuse", "reserve", "power_limit",
-)  # fmt: skip
-"""Options of hardwired servers only: a GPU server has vLLM's or TensorRT-LLM's own scheduler."""
-
-_POLICY_CHOICES = POLICY_FIELDS[:-2]  # the last two are quantities, with units in their names there
-
-LOAD_FIELDS = (
-    "source", "adapters", "rank", "popularity", "adapter_rates", "arrivals", "rate", "duration",
-    "requests", "seed", "client_rates", "time_unit", "sort",
-)  # fmt: skip
-"""Options that decide the requests and what adapters they want, with the server's model."""
-
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=1)]
-T = TypeVar("T")
-ServerOrName = Server | BatchServer | str
-Loader = Callable[["Setup", LanguageModel], tuple[Workload, AdapterSet]]
-
-
-class Setup(BaseModel):
-    """Everything that decides the bytes of a replay, by the names of the options.
-
-    None leaves a choice to the source, the catalogue, the server or ``Policy``.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str
-    server: str
-    adapters: str | None = None
-    rank: _Count | None = None
-    popularity: str | None = None
-    adapter_rates: tuple[_Positive, ...] | None = None
-    client_rates: str | None = None
-    arrivals: str | None = None
-    time_unit: Literal["s", "ms", "us", "ns"] | None = None
-    sort: bool = False
-    rate: _Positive | None = None
-    duration: _Positive | None = None
-    requests: _Count | None = None
-    until: _Positive | None = None
-    slots: _Count | None = None
-    residency: policy.Residency | None = None
-    swap: policy.Swap | None = None
-    schedule: policy.Schedule | None = None
-    routing: policy.Routing | None = None
-    prefetch: Annotated[int, Field(ge=0)] | None = None
-    admission: policy.Admission | None = None
-    preemption: policy.Preemption | None = None
-    prefix_reuse: bool | None = None
-    reserve: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    power_limit: _Positive | None = None
-    slo: dict[Literal["ttft", "tpot"], _Positive] | None = None
-    strict: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
-    engine: Literal["compiled", "reference"] = "compiled"
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any], where: Callable[[str], str]) -> Setup:
-        """Check values; ``where`` turns a field and what is wrong with it into a sentence.
-
-        Raises
-        ------
-        InputError
-            On the first unknown, missing or wrong value.
-        """
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise InputError(where(complaint(error))) from None
-
-    @classmethod
-    def from_options(cls, values: Mapping[str, Any]) -> Setup:
-        """Options as the command line has them, with underscores; those not given are None."""
-
-        def where(problem: str) -> str:
-            field, _, words = problem.partition(": ")
-            if field == "source":
-                return "SOURCE: name a preset or a trace file, or give --config"
-            name, _, item = field.partition(".")
-            return f"--{name.replace('_', '-')}{f' {item}' if item else ''}: {words}"
-
-        return cls.of({k: v for k, v in values.items() if v is not None}, where)
-
-    @property
-    def goals(self) -> Slo:
-        """The SLO."""
-        goals = self.slo or {}
-        return Slo(ttft_s=goals.get("ttft"), tpot_s=goals.get("tpot"))
-
-    def only(self, server: ServerOrName) -> Setup:
-        """The same for another server, without the choices that it does not have."""
-        opened = open_server(server) if isinstance(server, str) else server
-        changes: dict[str, Any] = {"server": server if isinstance(server, str) else server.name}
-        if isinstance(opened, BatchServer):
-            changes |= dict.fromkeys(POLICY_FIELDS)
-        return self.model_copy(update=changes)
-
-    def files(self) -> dict[str, Path]:
-        """Files of the user that decide the result, by field."""
-        found = {}
-        for field in ("source", "server", "adapters", "client_rates"):
-            text = getattr(self, field)
-            is_name = field == "source" and text in preset_names()
-            if text and not is_name and Path(text).is_file():
-                found[field] = Path(text)
-        return found
+Loader = Callable[[Setup, LanguageModel], tuple[Workload, AdapterSet]]
 
 
 @dataclass(frozen=True)
@@ -163,6 +59,7 @@ class Replay:
     Attributes
     ----------
     title, memory : of the server; what its memory for KV and adapters is called.
+    chip : on the cards; of a GPU server none.
     ranks : of the adapters.
     summary : what ``hardwire.simulator.serving.metrics.summarize`` gives.
     wall_s : seconds that the simulation took. Not among the answers, which are the same each time.
@@ -176,6 +73,7 @@ class Replay:
     log: ServingLog
     summary: dict[str, Any]
     wall_s: float
+    chip: Chip | None = None
 
     def __repr__(self) -> str:
         data = self.summary
@@ -207,6 +105,9 @@ class Replay:
         words = [f"{self.workload.name}: {count:,} request{'s' * (count != 1)} in {span}"]
         if skipped := self.workload.skipped:
             words[0] += f" ({skipped:,} that failed there left out)"
+        if setup.chip and self.chip is not None:
+            words.append(f"chip {self.chip.name}")
+        words += [f"{name}={value}" for name, value in (setup.settings or {}).items()]
         adapters = len(self.workload.adapters)
         if adapters:
             low, high = min(self.ranks), max(self.ranks)
@@ -225,14 +126,18 @@ class Replay:
 
 
 def prepare(
-    setup: Setup, load: Loader | None = None, *, server: Server | BatchServer | None = None
+    setup: Setup,
+    load: Loader | None = None,
+    *,
+    server: Server | BatchServer | None = None,
+    chip: Chip | None = None,
 ) -> Prepared:
     """Open the server, make the workload and give its requests their adapters.
 
     Parameters
     ----------
     load : instead of ``make_load``, such as one that keeps the loads that it made.
-    server : instead of the one that the setup names.
+    server, chip : instead of those that the setup names; settings are set over the chip.
 
     Raises
     ------
@@ -241,20 +146,21 @@ def prepare(
     """
     server = server or open_server(setup.server)
     if isinstance(server, BatchServer):
-        for name in POLICY_FIELDS:
+        for name in (*POLICY_FIELDS, *CARD_FIELDS):
             if getattr(setup, name) is not None:
+                why = "which has none" if name in CARD_FIELDS else "with a scheduler of its own"
                 raise InputError(
-                    f"--{name.replace('_', '-')}: is of hardwired servers; {server.name} is a GPU "
-                    "server with a scheduler of its own"
+                    f"{option_of(name)}: is of hardwired servers; {server.name} is a GPU server "
+                    + why
                 )
         chip, model = None, server.model
     else:
-        chip = Chip.open(server.chip)
+        chip = set_over(chip, setup.settings) if chip else setup.card_chip(server)
         model = LanguageModel.open(chip.model)
     workload, offered = (load or make_load)(setup, model)
     given = {
         name: getattr(setup, name)
-        for name in (*_POLICY_CHOICES, "slots")
+        for name in (*POLICY_CHOICES, "slots")
         if getattr(setup, name) is not None
     }
     chosen = Policy(
@@ -265,7 +171,7 @@ def prepare(
         power_limit_w=setup.power_limit,
     )
     if isinstance(server, Server):
-        filled = {name: getattr(chosen, name) for name in _POLICY_CHOICES}
+        filled = {name: getattr(chosen, name) for name in POLICY_CHOICES}
         setup = setup.model_copy(update=filled)
     return Prepared(setup, server, workload, offered.adapters, chosen, chip)
 
@@ -314,7 +220,8 @@ def run(
     memory = "GPU memory" if isinstance(server, BatchServer) else "SRAM"
     # Adapters of one shape are one object, whose rank is looked up once.
     ranks = frozenset(one.max_rank for one in {id(a): a for a in prepared.adapters}.values())
-    return Replay(setup, server.title, memory, workload, ranks, log, summary, wall_s)
+    cards = chip or prepared.chip
+    return Replay(setup, server.title, memory, workload, ranks, log, summary, wall_s, cards)
 
 
 def refuse_what_is_never_served(done: Replay) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hardwire.experiments.replay.config import config_text
 from hardwire.experiments.replay.replay import Replay
+from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.shared.configuration import (
     CONFIGURATION,
     chip_configuration,
@@ -19,7 +20,7 @@ from hardwire.experiments.shared.configuration import (
 )
 from hardwire.experiments.shared.folder import json_file, text_file
 from hardwire.experiments.shared.run_folder import write_run
-from hardwire.models.chip import Chip
+from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
@@ -53,35 +54,51 @@ def save(done: Replay, folder: Path) -> list[Path]:
 
     server = str(done.summary["server"])
     options = done.setup.model_dump(mode="json", exclude_none=True)
+    resolved = replay_configuration("replay", options, done.setup, [done.setup.server], [done])
     writers: dict[str, Callable[[Path], Any]] = {
         "requests.parquet": _parquet(requests_frame(done)),
         "adapters.parquet": _parquet(adapters_frame(done)),
         "memory.parquet": _parquet(memory_frame(done)),
         "summary.json": json_file(done.summary),
         "config.yaml": text_file(config_text(done.setup)),
-        CONFIGURATION: json_file(replay_configuration("replay", options, [done.setup.server])),
+        CONFIGURATION: json_file(resolved),
         "trace.json.gz": lambda path: write_trace(done.workload, done.log, path, server),
     }
     return write_run(folder, writers)
 
 
 def replay_configuration(
-    command: str, options: Mapping[str, Any], servers: list[str]
+    command: str,
+    options: Mapping[str, Any],
+    setup: Setup,
+    servers: Sequence[str],
+    replays: Sequence[Replay],
 ) -> dict[str, Any]:
     """The resolved configuration of ``hardwire replay`` or ``hardwire compare``.
 
     Parameters
     ----------
     options : of the replay, by name.
+    setup : of the first server.
     servers : catalogue names or files.
+    replays : what ran on them.
 
     Raises
     ------
     InputError
-        If a server's file, or its chip's, cannot be read.
+        If a server's file, or its chip's, cannot be read, or a chip was made in Python, so that no
+        file says what it is.
     """
     opened = [open_server(name) for name in servers]
-    chips = {server.chip: Chip.open(server.chip) for server in opened if isinstance(server, Server)}
+    hardwired = {one.name: one for one in opened if isinstance(one, Server)}
+    chips = {setup.chip or one.chip: setup.card_chip(one) for one in hardwired.values()}
+    for done in replays:
+        server = hardwired.get(done.summary["server"])
+        if server is not None and done.chip != chips[setup.chip or server.chip]:
+            raise InputError(
+                f"chip: {done.chip and done.chip.name} was changed in Python: to save its replay, "
+                "name it or its file, and give what is set as settings"
+            )
     models = {
         model.name: model
         for model in (

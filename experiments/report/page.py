@@ -13,6 +13,7 @@ KINDS = {
     "derived": "arithmetic on published numbers",
     "assumed": "not published; the source gives the reason",
     "calibrated": "fitted to one measurement",
+    "set": "chosen in the chip's file",
 }
 SET = "set by the user"
 
@@ -115,8 +116,12 @@ def calibration_text(configuration: Mapping[str, Any]) -> str:
         fitted = chip["calibration"]
         if fitted is None:
             continue
+        measured = fitted.get("chip", chip["name"])
+        if not fitted.get("kept", True):
+            said.append(f"{chip['name']}: {fitted['parameter']} was set, not fitted.")
+            continue
         said.append(
-            f"{chip['name']}: {fitted['parameter']} was fitted to a decode step of "
+            f"{measured}: {fitted['parameter']} was fitted to a decode step of "
             f"{fitted['value'] * 1e6:.2f} µs ± {fitted['relative_error']:.1%} at "
             f"{fitted['prompt']:,} + {fitted['output']:,} tokens ({fitted['source']}). "
             "That rate is therefore no validation."

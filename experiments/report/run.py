@@ -35,7 +35,7 @@ from hardwire.experiments.shared.style import (
     ORANGE,
     PALE,
 )
-from hardwire.experiments.shared.tables import count, mib, si, span
+from hardwire.experiments.shared.tables import count, mib, own_words, si, span
 from hardwire.models.language_model import TARGETS
 
 Data = Mapping[str, Any]
@@ -67,8 +67,12 @@ def run_page(data: Data, curve: Data | None, configuration: Data | None) -> Page
     ]
     if configuration is not None:
         lines.insert(0, configuration["chips"][0]["title"])
-    if data["settings"]:
-        lines.append("set: " + " ".join(f"{k}={v}" for k, v in data["settings"].items()))
+    own = data.get("own", {})
+    if own:
+        lines.append(f"the chip's file sets {own_words(own)}")
+    settings = " ".join(f"{k}={v}" for k, v in data["settings"].items() if k not in own)
+    if settings:
+        lines.append(f"set: {settings}")
     sections = [_rates(data), _time(data)]
     if data["adapter_detail"] is not None:
         sections.append(_adapter(data))

@@ -23,6 +23,7 @@ from hardwire.experiments.shared.tables import (
     bar,
     count,
     mib,
+    own_words,
     plain_table,
     si,
     span,
@@ -71,13 +72,17 @@ def _headline(result: Result, data: dict[str, Any]) -> RenderableType:
         if obstacle.help:
             text.append(f"\n{obstacle.help}", style=BAD)
     text.append(f"\n{result.chip.title}", style="")
-    settings = " ".join(f"{key}={value}" for key, value in result.chip.overrides.items())
+    chip = result.chip
+    settings = " ".join(f"{k}={v}" for k, v in chip.overrides.items() if k not in chip.own)
     text.append(
         f"\n{result.model.name}, {count(result.prompt)} + {count(result.output)} tokens, "
         f"{result.users} user{'s' * (result.users > 1)}, {result.chip.datapath.issue} issue, "
         f"{result.engine} engine",
         style=QUIET,
     )
+    if chip.as_filed and chip.own:
+        own = own_words({name: parameter.model_dump() for name, parameter in chip.own.items()})
+        text.append(f"\nover {chip.as_filed.name}: {own}", style="yellow")
     if settings:
         text.append(f"\nset: {settings}", style="yellow")
     return Panel(

@@ -214,10 +214,10 @@ def inputs_of(chip: Chip, calibrated: bool = False) -> tuple[Input, ...]:
         )
     found = [
         Input.of(name, parameter)
-        for name, parameter in measured.parameters.items()
+        for name, parameter in {**measured.parameters, **chip.own}.items()
         if parameter.range is not None
         and parameter.range[0] < parameter.range[1]
-        and name not in chip.overrides
+        and (name not in chip.overrides or name in chip.own)
         and not (fitted is not None and name == fitted.parameter)
     ]
     if fitted is not None:

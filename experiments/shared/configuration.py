@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+from hardwire.models import catalogue
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.gpu_server import Batching, BatchServer
 from hardwire.models.language_model import LanguageModel
@@ -49,20 +51,30 @@ def model_configuration(model: LanguageModel) -> dict[str, Any]:
 def chip_configuration(chip: Chip) -> dict[str, Any]:
     """A chip's parameters with their origin, and the measurement that one was fitted to.
 
-    Parameters that a user set carry ``filed``, the value of the file.
+    Parameters that a user set carry ``filed``, the value of the file; those that a file sets over
+    the measured chip that it extends carry its kind, range and source, and as ``filed`` the value
+    of the measured chip. ``calibration`` says of which chip it is, and whether the value that was
+    fitted is still there.
     """
-    filed = chip.as_filed or chip
+    measured = chip.as_filed or chip
     entries = []
     for name, spec in DECLARED.items():
         value = chip.value(name)
-        parameter = filed.parameters.get(name) or chip.parameters.get(name)
+        parameter = chip.parameters.get(name)
         if parameter is None and name not in chip.overrides:
             continue
         entry = _entry(name, value, spec, parameter)
         if name in chip.overrides:
-            entry["filed"] = _plain(filed.value(name))
+            # What a user set over a file's own parameter stands beside the value of that file.
+            of_file = name not in chip.own and parameter != measured.parameters.get(name)
+            filed = parameter.value if parameter and of_file else measured.value(name)
+            entry["filed"] = _plain(filed)
         entries.append(entry)
-    calibration = None if chip.calibration is None else chip.calibration.model_dump(mode="json")
+    calibration = None
+    if chip.calibration is not None:
+        calibration = chip.calibration.model_dump(mode="json")
+        calibration["chip"] = measured.name
+        calibration["kept"] = chip.calibration.parameter not in chip.overrides
     return {
         "name": chip.name,
         "title": chip.title,
@@ -80,13 +92,18 @@ def server_configuration(server: Server | BatchServer) -> dict[str, Any]:
     return {
         "name": server.name,
         "title": server.title,
-        "chip": None if isinstance(server, BatchServer) else server.chip,
+        "chip": None if isinstance(server, BatchServer) else _name(server.chip),
         "issue": None if isinstance(server, BatchServer) else server.issue,
         "parameters": [
             _entry(name, getattr(values, name), declared[name], parameter)
             for name, parameter in server.parameters.items()
         ],
     }
+
+
+def _name(chip: str) -> str:
+    """A chip by name; of a file without its folder, which is nothing for a page that is sent."""
+    return Path(chip).stem if catalogue.is_path("chip", chip) else chip
 
 
 def _entry(name: str, value: Any, spec: Quantity, parameter: Parameter | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -133,3 +133,19 @@ def folded(name: str, unit: str) -> str:
         else:
             lines[-1] = longer
     return "\n".join([*lines, f"[{unit}]"] if unit else lines)
+
+
+def own_words(own: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a chip's file sets over the measured chip, with kind and range, in a line.
+
+    Parameters
+    ----------
+    own : value, unit, kind and, where it has one, range of each parameter.
+    """
+    said = []
+    for name, entry in own.items():
+        value = entry["value"] if isinstance(entry["value"], str) else f"{entry['value']:g}"
+        reach = entry.get("range")
+        words = entry["kind"] if reach is None else f"{reach[0]:g} … {reach[1]:g}, {entry['kind']}"
+        said.append(" ".join(f"{name} {value} {entry['unit'] or ''}".split()) + f" ({words})")
+    return ", ".join(said)

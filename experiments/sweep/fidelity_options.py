@@ -30,7 +30,7 @@ OPTION_NUMBERS: dict[str, Quantity] = {
 OPTION_WORDS = (
     "source", "server", "adapters", "popularity", "arrivals", "adapter_rates", "slo", "residency",
     "swap", "schedule", "routing", "admission", "preemption", "engine", "prefix_reuse", "strict",
-    "client_rates", "time_unit", "sort",
+    "client_rates", "time_unit", "sort", "chip",
 )  # fmt: skip
 """Options that are words, counts of adapters, or yes and no."""
 
@@ -59,7 +59,7 @@ def check_option(where: str, name: str, value: Any) -> Any:
 
 
 def read_options(data: Any, where: str) -> dict[str, Any]:
-    """The ``replay`` section of a study: options as typed for ``experiments.replay.replay.Setup``.
+    """The ``replay`` section of a study: options as typed for ``experiments.replay.setup.Setup``.
 
     Names may be written with ``-`` or ``_``; a server is ``hc1x10`` where none is named.
 
@@ -88,13 +88,18 @@ def typed(options: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         If ``slo`` or ``adapter_rates`` is text that cannot be read.
     """
-    from hardwire.experiments.replay.options import parse_rates, parse_slo  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.options import parse_rates, parse_slo, seconds  # noqa: PLC0415 - of replays only
 
     found = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
     if type(found.get("adapters")) is int:
         found["adapters"] = str(found["adapters"])
     if isinstance(found.get("slo"), str):
         found["slo"] = parse_slo(found["slo"])
+    elif isinstance(found.get("slo"), Mapping):
+        found["slo"] = {
+            goal: seconds(value, f"slo.{goal}") if isinstance(value, str | int | float) else value
+            for goal, value in found["slo"].items()
+        }
     if isinstance(found.get("adapter_rates"), str):
         found["adapter_rates"] = parse_rates(found["adapter_rates"])
     return {k: v for k, v in found.items() if v is not None}

@@ -30,7 +30,8 @@ from hardwire.simulator.serving.load.synthetic import preset_names, source_file
 from hardwire.simulator.serving.load.traces.read import read_workload
 
 if TYPE_CHECKING:
-    from hardwire.experiments.replay.replay import Prepared, Setup
+    from hardwire.experiments.replay.replay import Prepared
+    from hardwire.experiments.replay.setup import Setup
     from hardwire.experiments.sweep.study import Study
     from hardwire.simulator.serving.load.workload import Workload
 
@@ -52,7 +53,8 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
     UnreadableError
         If a file that a point names cannot be read.
     """
-    from hardwire.experiments.replay.replay import LOAD_FIELDS, make_load, prepare, run  # noqa: PLC0415
+    from hardwire.experiments.replay.replay import make_load, prepare, run  # noqa: PLC0415
+    from hardwire.experiments.replay.setup import LOAD_FIELDS  # noqa: PLC0415
 
     points = len(next(iter(settings.values())))
     result = {name: np.full(points, np.nan) for name in study.columns}
@@ -113,7 +115,7 @@ def _with_chip(
         return prepared, None
     if "datapath.issue" in stated:  # over the server's, which is over the chip's
         prepared = dataclasses.replace(prepared, server=dataclasses.replace(server, issue=None))
-    return prepared, card_design(over, server, settings).chip
+    return prepared, card_design(over, server, settings, prepared.setup.chip).chip
 
 
 def _numbers(summary: Mapping[str, Any], chip: Chip | None) -> dict[str, float]:

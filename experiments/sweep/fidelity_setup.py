@@ -21,12 +21,12 @@ from hardwire.models.parameters import check_value
 from hardwire.models.server import Server
 
 if TYPE_CHECKING:
-    from hardwire.experiments.replay.replay import Setup
+    from hardwire.experiments.replay.setup import Setup
     from hardwire.models.gpu_server import BatchServer
 
 
 def card_chip(options: Mapping[str, Any]) -> str:
-    """The chip on the cards of the server that options name; ``hc1`` for a GPU server.
+    """The chip of the study's base, or on the cards of the server; ``hc1`` for a GPU server.
 
     Raises
     ------
@@ -35,6 +35,8 @@ def card_chip(options: Mapping[str, Any]) -> str:
     """
     from hardwire.simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
 
+    if "chip" in options:
+        return str(options["chip"])
     server = open_server(str(options["server"]))
     return server.chip if isinstance(server, Server) else "hc1"
 
@@ -56,15 +58,13 @@ def check_replays(
     """
     from hardwire.simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
 
-    if "chip" in base:
-        raise InputError(f"{where}: base.chip: a replay takes the chip of its server")
     for name in base:
         if name.startswith(PREFIX):
             raise InputError(f"{where}: base.{name}: options stand in the section replay")
     axes = {name: axis for axis in varied for name in axis.names}
     at = {**{name: f"base.{name}" for name in base}, **{name: f"axes.{name}" for name in axes}}
     for name, place in at.items():
-        if not name.startswith(PREFIX) and name not in DECLARED and name != "process":
+        if not name.startswith(PREFIX) and name not in (*DECLARED, "process", "chip"):
             raise InputError(
                 f"{where}: {place}: a replay takes load and adapters from its options "
                 "(replay.rate, replay.adapters, replay.rank, …), and the model from its server"
@@ -123,7 +123,7 @@ def replay_keys(
         found["server"] = repr(dataclasses.astuple(server))
         found |= {f"file.{field}": digests(paths) for field, paths in inputs(setup).items()}
         if isinstance(server, Server):
-            found |= card_design(over, server, mine).resolved()
+            found |= card_design(over, server, mine, setup.chip).resolved()
         else:  # whose points fail where chip settings stand beside it
             found |= {k: v for k, v in mine.items() if not k.startswith(PREFIX)}
         keys[point : point + 1] = point_keys({**context, **found}, 1)
@@ -138,7 +138,7 @@ def point_setup(options: Mapping[str, Any], settings: Mapping[str, Any], where: 
     InputError
         On a value that none can have; ``where`` begins the message.
     """
-    from hardwire.experiments.replay.replay import Setup  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.setup import Setup  # noqa: PLC0415 - of replays only
 
     varied = {k.removeprefix(PREFIX): v for k, v in settings.items() if k.startswith(PREFIX)}
     both = {**options, **typed(varied)}
@@ -174,8 +174,14 @@ def set_over(options: Mapping[str, Any], chip: Chip) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != filed.value(name)}
 
 
-def card_design(over: Mapping[str, Any], server: Server, settings: Mapping[str, Any]) -> Design:
-    """The server's chip, with what the study's base (``set_over``) and a point set over it.
+def card_design(
+    over: Mapping[str, Any], server: Server, settings: Mapping[str, Any], chip: str | None
+) -> Design:
+    """The chip on the cards, with what the study's base (``set_over``) and a point set over it.
+
+    Parameters
+    ----------
+    chip : that the options name, if any; otherwise it is the server's.
 
     Raises
     ------
@@ -188,8 +194,8 @@ def card_design(over: Mapping[str, Any], server: Server, settings: Mapping[str, 
     for name, value in settings.items():
         if not name.startswith(PREFIX):
             values[name] = value.item() if isinstance(value, np.generic) else value
-    chip = Chip.open(server.chip)
-    design = Design(chip, LanguageModel.open(chip.model)).with_settings(values)
+    opened = Chip.open(chip or server.chip)
+    design = Design(opened, LanguageModel.open(opened.model)).with_settings(values)
     kv_bits = "formats.kv_bits"  # a count between those that exist can be drawn
     check_value(f"{server.name}: {kv_bits}", design.chip.value(kv_bits), DECLARED[kv_bits])
     return design

@@ -37,7 +37,7 @@ def beside(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _is_path(name: str, text: str, folder: Path) -> bool:
-    if name in ("chip", "model", "replay.server"):
+    if name in ("chip", "model", "replay.server", "replay.chip"):
         ending = (".json",) if name == "model" else (".yaml", ".yml")
         looks_so = text.lower().endswith(ending) or "/" in text or "\\" in text
         return looks_so or (name == "model" and (folder / text).is_dir())

@@ -61,7 +61,13 @@ def study_configuration(study: Study, aims: Mapping[str, Better]) -> dict[str, A
     values = base.resolved()
     filed = {name: parameter.value for name, parameter in base.chip.parameters.items()}
     changed = {name: values[name] for name, value in filed.items() if values[name] != value}
-    chip = dataclasses.replace(base.chip, overrides=changed, as_filed=base.chip._replaced(filed))
+    own = {name: parameter for name, parameter in base.chip.own.items() if name not in changed}
+    chip = dataclasses.replace(
+        base.chip,
+        overrides={name: values[name] for name in (*base.chip.own, *changed)},
+        as_filed=base.chip.as_filed if base.chip.own else base.chip._replaced(filed),
+        own=own,
+    )
     others = {k: v for k, v in values.items() if k.startswith(("workload.", "adapter."))}
     options = {
         "study": study.name,

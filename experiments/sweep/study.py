@@ -33,6 +33,7 @@ from hardwire.experiments.sweep.metrics import (
 from hardwire.experiments.sweep.paths import beside
 from hardwire.models.brief import one_line
 from hardwire.models.catalogue import did_you_mean
+from hardwire.models.description import kind_of
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import read_yaml
 from hardwire.simulator.obstacles import OBSTACLES
@@ -95,7 +96,7 @@ class Study:
         InputError
             On an unknown name, an unreadable file, or whatever is wrong in it.
         """
-        if text.endswith((".yaml", ".yml")):
+        if text.lower().endswith((".yaml", ".yml")):
             return cls.from_file(Path(text))
         ready = ready_studies()
         if text not in ready:
@@ -119,6 +120,10 @@ class Study:
         InputError
             On unknown sections, axes, metrics, or constraints that cannot be read or met.
         """
+        looks = kind_of(data)
+        if looks and looks != "study":
+            use = f" (hardwire run --chip {where})" if looks == "chip" else ""
+            raise InputError(f"{where}: is a {looks}, not a study{use}")
         for key in data:
             if key not in SECTIONS:
                 raise InputError(f"{where}: {key} is unknown{did_you_mean(str(key), SECTIONS)}")
@@ -126,8 +131,13 @@ class Study:
         if fidelity not in FIDELITIES:
             raise InputError(f"{where}: fidelity: '{fidelity}' is none of {', '.join(FIDELITIES)}")
         replay = _read_replay(data.get("replay"), fidelity, where)
+        base_data = data.get("base", {})
+        if fidelity == "replay" and isinstance(base_data, Mapping) and "chip" in base_data:
+            if "chip" in replay:
+                raise InputError(f"{where}: replay.chip: base.chip is the chip already")
+            replay["chip"] = base_data["chip"]
         chip = card_chip(replay) if fidelity == "replay" else "hc1"
-        base = _read_base(data.get("base", {}), where, chip)
+        base = _read_base(base_data, where, chip)
         axes_data = data.get("axes", {})
         if not isinstance(axes_data, Mapping) or not axes_data:
             raise InputError(f"{where}: axes: a mapping of parameters to values is expected")
@@ -170,8 +180,8 @@ class Study:
             replay=replay,
         )
         if fidelity == "replay":
-            check_replays(replay, axes, data.get("base", {}), where)
-        elif any(name in OPTIONS for name in (*settings, *data.get("base", {}))):
+            check_replays(replay, axes, base_data, where)
+        elif any(name in OPTIONS for name in (*settings, *base_data)):
             raise InputError(f"{where}: options replay.… are for fidelity replay only")
         study._refuse_impossible(where)
         return study

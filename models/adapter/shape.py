@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,5 +106,8 @@ def open_adapter(source: str | os.PathLike[str], model: Base) -> Adapter | None:
     text = name_or_path("adapter", source)
     if text.lower() == "none":
         return None
-    is_shape = ":" in text and not Path(text).exists()
+    exists = Path(text).exists()
+    if re.fullmatch(r"r[0-9]+", text) and not exists:
+        raise InputError(f"{text}: is no file, and a shape names targets too: {text}:all-linear")
+    is_shape = ":" in text and not exists
     return Adapter.from_shape(text, model) if is_shape else Adapter.open(text, model)

@@ -3,21 +3,24 @@
 Each draw takes every parameter that has a range from that range, then solves the calibrated one
 so that the draw reproduces the measurement it was fitted to, itself drawn within its error. Draws
 that would need the calibrated parameter outside its range are rejected. What-if settings of a user
-are applied afterwards: they change a chip, not what is believed of the measured one.
+are applied afterwards: they change a chip, not what is believed of the measured one. So are the
+differences of a file that extends a measured chip, drawn from the ranges that it gives them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.chip import DECLARED, Calibration, Chip
+from hardwire.models.calibration import Calibration
+from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.parameters import draw
+from hardwire.models.parameters import Parameter, draw
 from hardwire.simulator.closed_form import decode_context, token_cycles
 from hardwire.simulator.timing import Timing
 
@@ -94,18 +97,19 @@ def draw_chips(chip: Chip, size: int = DRAWS, seed: int = SEED) -> Chip:
             raise InputError(f"{chip.name}: {name}: is an array, but draws are of one design")
     measured = chip.as_filed or chip
     if chip.calibration is None:
-        drawn = _candidates(measured, size, seed)
+        drawn = _candidates(measured.parameters, size, seed)
     else:
         drawn = _reproducing(measured, chip.calibration, size, seed)
     length = len(next(iter(drawn.values())))
     overrides = {name: _like(value, length) for name, value in chip.overrides.items()}
+    overrides |= _candidates(chip.own, length, seed)
     return dataclasses.replace(measured._replaced({**drawn, **overrides}), overrides=chip.overrides)
 
 
-def _candidates(chip: Chip, size: int, seed: int) -> dict[str, np.ndarray]:
+def _candidates(parameters: Mapping[str, Parameter], size: int, seed: int) -> dict[str, np.ndarray]:
     return {
         name: draw(parameter, DECLARED[name], size, stream(seed, DECLARED[name].stream or name))
-        for name, parameter in chip.parameters.items()
+        for name, parameter in parameters.items()
         if parameter.range is not None and parameter.kind != "calibrated"
     }
 
@@ -115,7 +119,7 @@ def _reproducing(
 ) -> dict[str, np.ndarray]:
     """The first ``size`` candidates that reproduce the measurement, its own error drawn too."""
     for factor in CANDIDATES:
-        drawn = _candidates(chip, factor * size, seed)
+        drawn = _candidates(chip.parameters, factor * size, seed)
         error = stream(seed, "measurement").standard_normal(factor * size)
         target = calibration.value * (1 + calibration.relative_error * error)
         value, solved = calibrate(chip._replaced(drawn), target)

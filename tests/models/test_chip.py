@@ -136,7 +136,7 @@ def test_a_chip_opens_from_a_path(chip_file: ChipFile) -> None:
          ["my.yaml: datapath.lanes: 5000 is out of range (1 to 4096)"]),
         ("{value: 1.365653, kind", "{value: 1365.653, unit: MHz, kind",
          ["my.yaml: datapath.clock_ghz: the unit is GHz, not MHz"]),
-        ("{value: 1.365653, kind", "{value: 1365MHz, kind",
+        ("{value: 1.365653, kind", "{value: 1365 us, kind",
          ["my.yaml: datapath.clock_ghz:", "the unit is GHz"]),
         ("{value: 1.365653, kind", "{value: .nan, kind", ["datapath.clock_ghz: nan"]),
         ("{value: 1.365653, kind", "{value: .inf, kind", ["datapath.clock_ghz: inf"]),
@@ -167,12 +167,18 @@ def test_a_bad_chip_file_is_refused(
     [
         ("extends: hc9\n", ["my.yaml: extends: 'hc9' is no chip", "did you mean hc1"]),
         ("extends: 3\n", ["my.yaml: extends: '3' is no chip"]),
-        ("extends: hc1-demo\n", ["my.yaml: extends:", "itself extends another chip"]),
+        ("extends: my.yaml\n", ["my.yaml: extends: my.yaml extends this file in turn"]),
+        ("extends: other.yaml\n", ["my.yaml: extends:", "other.yaml: does not exist"]),
         ("extends: hc1\ncalibration: 3\n", ["my.yaml: calibration must be a mapping"]),
         ("extends: hc1\ncalibration: null\n", ["calibrated, but calibration is missing"]),
         ("extends: hc1\nsram: 512\n", ["my.yaml: sram must be a mapping"]),
         ("extends: hc1\nsram:\n", ["my.yaml: sram must be a mapping"]),
-        ("extends: hc1\nsram: {capacity_mib: 512}\n", ["my.yaml: sram.capacity_mib:", "value"]),
+        ("extends: hc1\nsram: {capacity_mib: x}\n", ["my.yaml: sram.capacity_mib: a number"]),
+        ("extends: hc1\nsram: {capacity_mib: [5]}\n", ["my.yaml: sram.capacity_mib.value: "]),
+        (
+            "extends: hc1\ndatapath:\n  clock_ghz: {value: 1.5, kind: calibrated, range: [1, 2]}\n",
+            ["my.yaml: datapath.clock_ghz: is fitted to nothing"],
+        ),
         ("extends: hc1\nprocess: {wafer_usd: 1}\n", ["my.yaml: process is missing"]),
         ("extends: hc1\n7: {}\n", ["my.yaml: 7 is no known section"]),
         ("- a\n", ["my.yaml: a mapping of sections is expected"]),
@@ -232,7 +238,7 @@ def test_values_change_a_copy_and_keep_the_chip_as_filed() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("datapath.clock_ghz", "1200MHz", ["the unit is GHz"]),
+        ("datapath.clock_ghz", "1200 us", ["the unit is GHz"]),
         ("datapath.clock_ghz", "20", ["20 is out of range (0.01 to 10 GHz)"]),
         ("datapath.clock_ghz", "nan", ["nan is out of range"]),
         ("datapath.clock_ghz", np.nan, ["nan is out of range"]),

@@ -50,10 +50,8 @@ def test_a_file_that_extends_another_states_only_what_differs(tmp_path: Path) ->
     ("text", "words"),
     [
         ("extends: hc1x1\n", "mine.yaml: extends: 'hc1x1' is no server"),
-        (
-            "extends: hc1x10-pipelined\n",
-            "extends: hc1x10-pipelined itself extends another server",
-        ),
+        ("extends: mine.yaml\n", "mine.yaml: extends: mine.yaml extends this file in turn"),
+        ("extends: hc1x10\nchip: no.yaml\n", "no.yaml: does not exist"),
         ("extends: hc1x10\nissue: both\n", "mine.yaml: issue: must be serial or pipelined"),
     ],
 )

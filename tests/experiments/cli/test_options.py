@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from hardwire.experiments.cli import serving
 from hardwire.experiments.cli.app import app
 from hardwire.experiments.cli.options import ReplayOptions, takes
-from hardwire.experiments.replay.replay import Setup
+from hardwire.experiments.replay.setup import Setup
 
 SHARED = set(get_type_hints(ReplayOptions))
 

@@ -39,7 +39,8 @@ def adapter_table() -> RenderableType:
 
 
 def replay_tables() -> RenderableType:
-    from hardwire.experiments.replay.replay import Setup, prepare, run
+    from hardwire.experiments.replay.replay import prepare, run
+    from hardwire.experiments.replay.setup import Setup
     from hardwire.experiments.replay.view import render
 
     done = run(
@@ -51,7 +52,7 @@ def replay_tables() -> RenderableType:
 def compare_tables() -> RenderableType:
     from hardwire.experiments.replay.compare import compare
     from hardwire.experiments.replay.compare_view import render
-    from hardwire.experiments.replay.replay import Setup
+    from hardwire.experiments.replay.setup import Setup
 
     servers = ["hc1x10", "vllm-h100", "hc1x10-pipelined", "trtllm-h100", "trtllm-h200"]
     setup = Setup(source="sharegpt", server="hc1x10", requests=10, rate=5)

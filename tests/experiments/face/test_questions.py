@@ -17,7 +17,7 @@ import pytest
 from shell import Shell
 
 import hardwire as hw
-from hardwire.experiments.replay.replay import Setup
+from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.sweep import Study
 from hardwire.models.adapter.write import write_adapter
 from hardwire.models.catalogue import resolve
@@ -223,12 +223,12 @@ BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: hw.replay("azure-conv", "hc1x"), "is no server in the catalogue; did you mean hc1x10"),
     (lambda: hw.replay("azure-conv", adaptors=3), "adaptors: no such argument; did you mean adap"),
     (lambda: hw.replay("azure-conv", rate=-1), "rate: input should be greater than 0"),
-    (lambda: hw.replay("azure-conv", slo="ttft=x"), "slo ttft=x: ttft: 'x' is no number"),
+    (lambda: hw.replay("azure-conv", slo="ttft=x"), "slo ttft=x: ttft: a number is expected"),
     (lambda: hw.replay("azure-conv", popularity="uniform"), "popularity: needs adapters"),
     (lambda: hw.replay("azure-conv", adapter_rates=[1.0]), "adapter_rates: needs duration"),
     (lambda: hw.replay("azure-conv", client_rates="c.csv"), "client_rates: needs duration"),
     (lambda: hw.replay("azure-conv", client_rates=3), "client_rates: a name, a path or its text"),
-    (lambda: hw.replay("azure-conv", time_unit="h"), "time_unit: input should be 's', 'ms', 'us'"),
+    (lambda: hw.replay("azure-conv", time_unit="h"), "time_unit: 'h' is not allowed (one of s, ms"),
     (lambda: hw.Server.open("vllm-h100"), "vllm-h100.yaml: is a GPU server: replays and comparis"),
     (lambda: hw.compare("azure-conv", "hc1x10"), "servers: a list of at least one server"),
     (lambda: hw.compare("azure-conv", ["hc1x10", "hc1x10"]), "one is named twice"),

@@ -12,9 +12,9 @@ from interrupts import interrupt_at
 from rich.console import Console
 from shell import Shell
 
-from hardwire.experiments.replay import replay as replaying
 from hardwire.experiments.replay.compare import compare
 from hardwire.experiments.replay.compare_view import render
+from hardwire.experiments.replay.setup import Setup
 
 FILES = ("compare.png", "compare.json", "compare.csv", "configuration.json")
 
@@ -71,7 +71,7 @@ def test_compare_interrupted(hardwire: Shell, monkeypatch: pytest.MonkeyPatch) -
 def test_tables_fit_the_terminal(
     hardwire: Shell, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=40, adapters="4")
+    setup = Setup(source="azure-conv", server="hc1x10", requests=40, adapters="4")
     console = Console(width=width, record=True, file=io.StringIO())
     console.print(render(compare(setup, ["hc1x10", "hc1x10-pipelined", "vllm-h100"])))
     text = console.export_text()

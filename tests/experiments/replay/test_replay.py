@@ -15,6 +15,7 @@ import hardwire as hw
 from hardwire.experiments.replay import replay as replaying
 from hardwire.experiments.replay.config import read_config
 from hardwire.experiments.replay.save import FILES
+from hardwire.experiments.replay.setup import Setup
 from hardwire.models.errors import InputError
 
 PROMISED = {
@@ -289,13 +290,13 @@ def test_a_broken_display_fails_no_run() -> None:
         calls.append(now)
         raise RuntimeError("no terminal")
 
-    setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=2000)
+    setup = Setup(source="azure-conv", server="hc1x10", requests=2000)
     done = replaying.run(replaying.prepare(setup), broken)
     assert done.summary["completed"] + done.summary["refused"] == 2000 and len(calls) == 1
 
 
 def test_a_replay_runs_on_the_chip_that_was_opened_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    setup = replaying.Setup(source="azure-conv", server="hc1x10", requests=5)
+    setup = Setup(source="azure-conv", server="hc1x10", requests=5)
     prepared = replaying.prepare(setup)
     monkeypatch.delattr(replaying.Chip, "open")
     assert replaying.run(prepared).summary["completed"] == 5
@@ -314,7 +315,7 @@ def test_a_replay_runs_on_the_chip_that_was_opened_for_it(monkeypatch: pytest.Mo
         (["azure-conv", "--popularity", "zipf:1"], ["--popularity", "--adapters"]),
         (["azure-conv", "--slo", "tft=1"], ["--slo tft=1", "did you mean ttft"]),
         (["azure-conv", "--slo", "ttft"], ["--slo ttft", "ttft=SECONDS"]),
-        (["azure-conv", "--slo", "ttft=fast"], ["--slo", "'fast' is no number"]),
+        (["azure-conv", "--slo", "ttft=fast"], ["--slo", "a number is expected", "not 'fast'"]),
         (["azure-conv", "--slo", "ttft=1,ttft=2"], ["ttft is given twice"]),
         (["azure-conv", "--slo", "ttft=-1"], ["--slo ttft", "greater than 0"]),
         (["azure-conv", "--rate", "0"], ["--rate", "greater than 0"]),
@@ -323,8 +324,8 @@ def test_a_replay_runs_on_the_chip_that_was_opened_for_it(monkeypatch: pytest.Mo
         (["azure-conv", "--seed", "-1"], ["--seed"]),
         (["azure-conv", "--slots", "0"], ["--slots"]),
         (["azure-conv", "--adapters", "3", "--slots", "999"], ["999 adapter slots", "no room"]),
-        (["azure-conv", "--residency", "mru"], ["--residency", "'lru'", "'mru'"]),
-        (["azure-conv", "--engine", "fast"], ["--engine", "'compiled'"]),
+        (["azure-conv", "--residency", "mru"], ["--residency", "one of lru", "'mru'"]),
+        (["azure-conv", "--engine", "fast"], ["--engine", "one of compiled, reference"]),
         (["azure-conv", "--server", "vllm-h100", "--schedule", "slo"], ["GPU server"]),
         (["azure-conv", "--server", "trtllm-h100", "--adapters", "2"], ["without adapters"]),
         (["azure-conv", "--server", "vllm-h100", "--adapters", "9", "--slots", "256"], ["memory"]),
@@ -340,7 +341,7 @@ def test_a_replay_runs_on_the_chip_that_was_opened_for_it(monkeypatch: pytest.Mo
         (["sharegpt", "--client-rates", "c", "--requests", "1"], ["--requests"]),
         (["azure-conv", "--time-unit", "s"], ["time unit", "azure-conv is a preset"]),
         (["azure-conv", "--sort"], ["sort", "azure-conv is a preset"]),
-        (["azure-conv", "--time-unit", "sec"], ["--time-unit", "'ms'", "'sec'"]),
+        (["azure-conv", "--time-unit", "sec"], ["--time-unit", "one of s, ms, us, ns", "'sec'"]),
         (["azure-conv", "--power-limit", "1"], ["power"]),
         (["--config", "no.yaml"], ["no.yaml", "does not exist"]),
     ],

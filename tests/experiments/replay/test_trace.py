@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from serving_logs import made_log, made_workload
 from shell import Shell
 
-from hardwire.experiments.replay.replay import Setup, prepare, run
+from hardwire.experiments.replay.replay import prepare, run
+from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.replay.trace import MOST_EVENTS, _micro, trace_parts, write_trace
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog

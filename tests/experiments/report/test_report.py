@@ -16,8 +16,8 @@ from browser import chromium
 from typer.testing import CliRunner
 
 from hardwire.experiments.cli import report as cli_report
-from hardwire.experiments.replay.replay import Setup
 from hardwire.experiments.replay.save import replay_configuration
+from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.report.build import REPORT, read_page, render, write_report
 from hardwire.experiments.report.charts import Bar, Chart, Line, bars, plot, spans, stack
 from hardwire.experiments.report.draw import fingerprint, specification, svg

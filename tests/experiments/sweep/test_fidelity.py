@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardwire.experiments.replay.replay import Setup, prepare, run
+from hardwire.experiments.replay.replay import prepare, run
+from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.sweep import Study
 from hardwire.experiments.sweep.fidelity import evaluate
 from hardwire.experiments.sweep.fidelity_options import OPTIONS
@@ -174,10 +175,15 @@ def test_keys_hold_all_that_decides_a_replay(tmp_path: Path) -> None:
     [
         ({"replay": {**LOAD, "rat": 3}}, "replay.rat: no such option; did you mean rate"),
         ({"replay": {}}, "replay.source: name a preset"),
-        ({"base": {"chip": "hc1"}}, "base.chip: a replay takes the chip of its server"),
+        ({"base": {"chip": "hc9"}}, "'hc9' is no chip in the catalogue; did you mean hc1"),
+        ({"base": {"chip": "hc1"}, "replay": {**LOAD, "chip": "roma"}},
+         "replay.chip: base.chip is the chip already"),
+        ({"base": {"chip": "hc1"}, "replay": {**LOAD, "server": "vllm-h100"}},
+         "base.chip: is of a hardwired chip; vllm-h100"),
         ({"base": {"workload.users": 3}}, "base.workload.users: a replay takes load"),
         ({"base": {"replay.rate": 3}}, "base.replay.rate: options stand in the section"),
-        ({"axes": {"replay.routing": ["fast"]}}, "axes.replay.routing: replay.routing: input"),
+        ({"axes": {"replay.routing": ["fast"]}},
+         "axes.replay.routing: replay.routing: 'fast' is not allowed"),
         ({"axes": {"replay.rate": [0, 1]}}, "axes.replay.rate: replay.rate: input should be"),
         ({"replay": {**LOAD, "server": "vllm-h100"}, "axes": {"datapath.lanes": [8]}},
          "axes.datapath.lanes: is of a hardwired chip; vllm-h100"),
@@ -191,7 +197,8 @@ def test_what_no_replay_can_take_is_refused(data: dict[str, Any], message: str) 
 
 
 def test_options_are_those_of_the_command() -> None:
-    assert {f"replay.{name}" for name in Setup.model_fields} == set(OPTIONS)
+    """But for settings, which are the axes and the base themselves."""
+    assert {f"replay.{name}" for name in Setup.model_fields} == {*OPTIONS, "replay.settings"}
 
 
 def test_every_summary_number_is_a_metric() -> None:

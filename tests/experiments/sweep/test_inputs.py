@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardwire.experiments.replay.config import config_text, read_config
-from hardwire.experiments.replay.replay import Setup
+from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.search.search import optuna_name, search
 from hardwire.experiments.sweep import Study, results, sweep
 from hardwire.experiments.sweep import compute as computing
