@@ -32,13 +32,13 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_no_page_said_how_to_write_a_chip(hardwire: Shell, page: Path) -> None:
     chip = Chip.open("mychip.yaml")
-    assert chip.overrides == {CLOCK: 1.5, "sram.capacity_mib": 512}
+    assert chip.overrides == {CLOCK: 1.5, "sram.capacity_mib": 456}
     assert Server.open("myserver.yaml").chip == str(page / "mychip.yaml")
     status, out, _ = hardwire("show", "mychip.yaml")
     assert status == 0 and "what if" in out and "set in mychip.yaml" in out
     status, out, _ = hardwire("run", "--chip", "mychip.yaml", "--adapter", "none")
     assert status == 0
-    assert f"over hc1: {CLOCK} 1.5 GHz (1.4 … 1.6, assumed), sram.capacity_mib 512 MiB (set)" in out
+    assert f"over hc1: {CLOCK} 1.5 GHz (1.4 … 1.6, assumed), sram.capacity_mib 456 MiB (set)" in out
 
 
 def test_the_report_said_that_my_clock_was_fitted(hardwire: Shell, page: Path) -> None:
