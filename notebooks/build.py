@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,9 @@ def execute(path: Path) -> Page:
     notebook = jupytext.read(path)
     quiet = ["--IPKernelApp.log_level=40"]  # it warns that it listens on this machine, as it must
     kernel = NotebookClient(notebook, timeout=CELL_S, kernel_name="python3", extra_arguments=quiet)
-    kernel.execute(cwd=str(FOLDER))
+    # Whatever way of drawing is inherited, the pages want the pictures that the kernel shows.
+    inherited = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
+    kernel.execute(cwd=str(FOLDER), env=inherited)
     return render(path.stem, notebook)
 
 

@@ -20,6 +20,7 @@ class Shell:
         self.monkeypatch, self.capsys = monkeypatch, capsys
 
     def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        self.monkeypatch.setenv("MPLBACKEND", "agg")  # which the command sets for its own process
         self.monkeypatch.setattr(sys, "argv", ["hardwire", *map(str, arguments)])
         status = 0
         try:
