@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -75,8 +76,10 @@ def check_run_folder(folder: Path) -> Path:
             )
         if target.is_mount():
             raise InputError(f"{where}: is a mounted folder; name one in it")
-        if target.exists() and not target.is_dir():
-            raise InputError(f"{where}: is no folder")
+        # Asked once: between two looks another run may take the folder's place.
+        with suppress(FileNotFoundError):
+            if not stat.S_ISDIR(target.stat().st_mode):
+                raise InputError(f"{where}: is no folder")
         _, ours = _held(target)
         strange = [name for name in ours if (target / name).is_dir()]
         if strange or (ours and not set(ours) & set(SUMMARIES)):
