@@ -74,7 +74,7 @@ def check_run_folder(folder: Path) -> Path:
                 f"{where}: is the folder that you are in, or no name at all; a run has a folder "
                 "of its own"
             )
-        if target.is_mount():
+        if os.path.ismount(target):
             raise InputError(f"{where}: is a mounted folder; name one in it")
         # Asked once: between two looks another run may take the folder's place.
         with suppress(FileNotFoundError):

@@ -137,7 +137,9 @@ class Sram:
         layout = self._layout
         shared = self._prefixes.match(keys) if keys else 0
         pages -= shared * layout.block_pages
-        spare = (self._prefixes.idle - shared) * layout.block_pages
+        # Shared blocks that nobody reads will be held; those that others read never were spare.
+        spare = self._prefixes.idle - self._prefixes.idle_of(keys[:shared])
+        spare *= layout.block_pages
         absent = adapter >= 0 and adapter not in self.resident
         if layout.slots:
             if absent and len(self.resident) >= layout.slots and not self._idle:

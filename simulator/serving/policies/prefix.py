@@ -37,6 +37,10 @@ class PrefixCache:
             count += 1
         return count
 
+    def idle_of(self, keys: Iterable[Key]) -> int:
+        """How many of some blocks are here and read by nobody."""
+        return sum(key in self._idle for key in keys)
+
     def hold(self, keys: Iterable[Key]) -> None:
         """Begin to read blocks that are here."""
         for key in keys:

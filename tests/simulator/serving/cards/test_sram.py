@@ -248,3 +248,14 @@ def test_prefix_blocks_go_before_idle_adapters() -> None:
     assert play.sram.pages == 2 and 0 in play.sram.resident
     assert play.sram.reclaim(18, 3)
     assert play.sram.pages == 0 and 0 not in play.sram.resident
+
+
+def test_blocks_that_others_read_were_never_spare() -> None:
+    """A request that shares blocks in use found no room where there was some."""
+    play = Play(POOL, "lru", (), 0)
+    keys = ((NONE, 0), (NONE, 1))
+    play.sram.let_in(1, NONE, 4, (), 0)
+    play.sram.release(1, 4, 0, keys)
+    play.sram.let_in(2, NONE, 4, keys, 0)  # reads both blocks
+    assert play.sram.admits(NONE, 4 + play.sram.free_pages(), keys)
+    assert not play.sram.admits(NONE, 5 + play.sram.free_pages(), keys)
