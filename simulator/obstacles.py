@@ -60,6 +60,7 @@ def obstacles(
     prefill: PowerReport,
     *,
     sram_bytes: float,
+    in_server: tuple[int, float] | None = None,
 ) -> tuple[Obstacle, ...]:
     """What stands in the way of one design that can run its load, the worst first.
 
@@ -68,6 +69,7 @@ def obstacles(
     area_mm2 : by block, as ``hardwire.models.area.area`` gives it.
     report, prefill : power while decoding and while reading prompts, at the clock as stated.
     sram_bytes : what the load takes of the SRAM, so that no smaller one is proposed.
+    in_server : cards, and watts of the host, of a server that shares its limit out to its cards.
     """
     found = []
     if not fits_die(chip, area_mm2):
@@ -76,7 +78,7 @@ def obstacles(
         what: one for what, one in (("decode", report), ("prefill", prefill)) if one.throttle < 1
     }
     if held:
-        found.append(_of_power(chip, model, held))
+        found.append(_of_power(chip, model, held, in_server))
     return tuple(found)
 
 
@@ -108,7 +110,12 @@ def _of_die(chip: Chip, area_mm2: Mapping[str, Any], sram_bytes: float) -> Obsta
     return Obstacle(what, f"{alone}: a smaller model, a denser process or a larger die would help.")
 
 
-def _of_power(chip: Chip, model: LanguageModel, held: Mapping[str, PowerReport]) -> Obstacle:
+def _of_power(
+    chip: Chip,
+    model: LanguageModel,
+    held: Mapping[str, PowerReport],
+    in_server: tuple[int, float] | None,
+) -> Obstacle:
     """Watts that the full rates would take, and the clock that the limit allows.
 
     The clock tree and the rates are in proportion to the clock; leakage is not.
@@ -117,6 +124,10 @@ def _of_power(chip: Chip, model: LanguageModel, held: Mapping[str, PowerReport])
     limit, board = float(chip.power.limit_w), float(chip.power.board_w)
     shares = " and ".join(f"{what} at {one.throttle:.0%}" for what, one in held.items())
     said = f"The power limit of {limit:g} W holds {shares} of its rate"
+    if in_server:
+        said = (
+            f"The server's power limit leaves a card {limit:g} W, which holds {shares} of its rate"
+        )
     worst = min(held.values(), key=lambda one: float(one.throttle))
     static, throttle = float(worst.static_w), float(worst.throttle)
     if throttle == 0:
@@ -125,6 +136,9 @@ def _of_power(chip: Chip, model: LanguageModel, held: Mapping[str, PowerReport])
     full = static + (budget - static) / throttle
     needed = full / efficiency + board
     ways = [f"power.limit_w of at least {math.ceil(needed):,}"]
+    if in_server:
+        cards, host_w = in_server
+        ways = [f"limit_w of the server of at least {math.ceil(needed * cards + host_w):,}"]
     halved = dataclasses.replace(chip.datapath, clock_ghz=clock / 2)
     slower = static_power(dataclasses.replace(chip, datapath=halved), model)
     leakage = 2 * float(slower) - static
@@ -132,7 +146,8 @@ def _of_power(chip: Chip, model: LanguageModel, held: Mapping[str, PowerReport])
     if allowed > 0:
         ways.append(f"datapath.clock_ghz of at most {allowed:g}")
     return Obstacle(
-        f"{said}, which would take {needed:,.0f} W.", f"It would run in full with {_either(ways)}."
+        f"{said}; in full it would take {needed:,.0f} W.",
+        f"It would run in full with {_either(ways)}.",
     )
 
 

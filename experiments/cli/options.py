@@ -232,8 +232,8 @@ class ReplayOptions(TypedDict, total=False):
         bool | None,
         typer.Option(
             "--strict/--no-strict",
-            help="Refuse a load with a request that can never be served "
-            "[default: counted and reported]",
+            help="Refuse a load with a request that can never be served, and exit with status 1 if "
+            "anything stands in the way of a chip [default: reported]",
         ),
     ]
     seed: Annotated[

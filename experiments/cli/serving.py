@@ -10,7 +10,7 @@ from typing import Annotated, Any, Unpack
 import typer
 
 from hardwire.experiments.cli import complete
-from hardwire.experiments.cli.console import clocks, finish, stop, took
+from hardwire.experiments.cli.console import clocks, finish, refuse, stop, took
 from hardwire.experiments.cli.options import (
     CsvOption,
     Figures,
@@ -82,6 +82,8 @@ def replay(
     )
     if done.interrupted:
         stop(_complete(saved))
+    if done.setup.strict:
+        refuse(done.summary["obstacles"])
 
 
 @takes(ReplayOptions)
@@ -123,6 +125,12 @@ def compare(
     )
     if found.interrupted:
         stop(_complete(saved))
+    if options.get("strict"):
+        refuse(
+            f"{one.summary['server']}: {sentence}"
+            for one in found.done
+            for sentence in one.summary["obstacles"]
+        )
 
 
 def register(app: typer.Typer) -> None:

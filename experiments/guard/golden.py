@@ -152,6 +152,7 @@ def _replay(server: str, slots: int | None) -> dict[str, Value]:
     """500 requests of the Azure conversations' statistics with 16 adapters of unequal demand."""
     from hardwire.experiments.replay.replay import prepare, run  # noqa: PLC0415
     from hardwire.experiments.replay.setup import Setup  # noqa: PLC0415
+    from hardwire.experiments.replay.sound import SOUND  # noqa: PLC0415
 
     setup = Setup(
         source="azure-conv",
@@ -163,7 +164,7 @@ def _replay(server: str, slots: int | None) -> dict[str, Value]:
         slo={"ttft": 0.5, "tpot": 0.05},
     )
     summary = run(prepare(setup)).summary
-    stated = ("definitions", "server", "workload", "interrupted", "price_usd")
+    stated = ("definitions", "server", "workload", "interrupted", "price_usd", *SOUND)
     return _flat({key: value for key, value in summary.items() if key not in stated})
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, key_of
 from hardwire.experiments.replay.replay import Replay
+from hardwire.experiments.replay.sound import ON_PAPER
 from hardwire.experiments.replay.view import (
     BAD,
     GOOD,
@@ -76,7 +77,7 @@ def render(comparison: Comparison) -> RenderableType:
     for server, obstacle in comparison.obstacles.items():
         parts.append(Text(f"\n{server} {DID_NOT_RUN}: {obstacle}", style=BAD))
     for one in comparison.done:
-        for sentence in losses(one.summary):
+        for sentence in (*one.summary["obstacles"], *losses(one.summary)):
             parts.append(Text(f"\n{one.summary['server']}: {sentence}", style=BAD))
     if comparison.done:
         parts.append(Definitions(_definitions(comparison)))
@@ -131,7 +132,7 @@ class _Columns:
         group: list[Replay] = []
         width = label
         for one in self.comparison.done:
-            column = max(len(one.summary["server"]), 9) + 2
+            column = max(len(_name(one)), 9) + 2
             if group and width + column > options.max_width:
                 yield self._table(rows, group)
                 group, width = [], label
@@ -140,11 +141,15 @@ class _Columns:
         yield self._table(rows, group)
 
     def _table(self, rows: list[_Row], group: list[Replay]) -> RenderableType:
-        table = plain_table("", "", *(one.summary["server"] for one in group))
+        table = plain_table("", "", *map(_name, group))
         every = [one.summary for one in self.comparison.done]
         for row in rows:
             values = [row.value(data) for data in every]
-            known = [value for value in values if value is not None]
+            known = [
+                value
+                for value, data in zip(values, every, strict=True)
+                if value is not None and data["fits_die"]
+            ]
             best = (max if row.better > 0 else min)(known) if row.better and known else None
             shown = [row.show(value) for value in values]
             # What reads alike leads alike, and nobody leads where all read alike.
@@ -152,3 +157,8 @@ class _Columns:
             cells = [row.show(row.value(one.summary)) for one in group]
             table.add_row(row.name, *(styled(c, GOOD if c == leader else "") for c in cells))
         return table
+
+
+def _name(one: Replay) -> str:
+    """The server, marked where its chip cannot be made."""
+    return one.summary["server"] + ("" if one.summary["fits_die"] else f", {ON_PAPER}")

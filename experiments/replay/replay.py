@@ -19,6 +19,7 @@ from hardwire.experiments.replay.setup import (
     option_of,
     set_over,
 )
+from hardwire.experiments.replay.sound import SOUND, soundness
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
@@ -215,12 +216,16 @@ def run(
         summary["skipped"] = workload.skipped
     owned = server.batching if isinstance(server, BatchServer) else server.machine
     summary["price_usd"] = float(owned.price_usd)
-    if why := causes(workload, log, prepared.adapters, chip or prepared.chip):
+    cards = chip or prepared.chip
+    if isinstance(server, Server) and cards is not None:
+        summary |= soundness(server, cards, workload, setup.power_limit)
+    else:
+        summary |= SOUND
+    if why := causes(workload, log, prepared.adapters, cards):
         summary["refusal_causes"] = why
     memory = "GPU memory" if isinstance(server, BatchServer) else "SRAM"
     # Adapters of one shape are one object, whose rank is looked up once.
     ranks = frozenset(one.max_rank for one in {id(a): a for a in prepared.adapters}.values())
-    cards = chip or prepared.chip
     return Replay(setup, server.title, memory, workload, ranks, log, summary, wall_s, cards)
 
 

@@ -136,7 +136,10 @@ def _requests(number_of: int) -> str:
 
 def _headline(data: Mapping[str, Any], title: str, setting: str) -> RenderableType:
     text = Text()
-    text.append(f"{number(data['output_tokens_per_s'], 4)} output tokens/s", style="bold")
+    for obstacle in data["obstacles"]:
+        text.append(f"{obstacle}\n", style=f"bold {BAD}")
+    paper = "" if data["fits_die"] else "On paper "
+    text.append(f"{paper}{number(data['output_tokens_per_s'], 4)} output tokens/s", style="bold")
     text.append(": ")
     if data["requests"] == 0:
         text.append("no requests", style=f"bold {BAD}")

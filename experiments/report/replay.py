@@ -83,7 +83,7 @@ def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
         good=good,
         lines=lines,
         sections=sections,
-        warnings=losses(data),
+        warnings=[*data.get("obstacles", []), *losses(data)],
     )
 
 
@@ -125,7 +125,8 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
         if goal:
             lines.append(goal)
         for one in done:
-            warnings += [f"{one['server']}: {sentence}" for sentence in losses(one)]
+            found = (*one.get("obstacles", []), *losses(one))
+            warnings += [f"{one['server']}: {sentence}" for sentence in found]
         sections = [_bars_section(done, colors), _numbers(done), _compared_definitions(done)]
     return Page(
         title="hardwire compare",

@@ -174,3 +174,29 @@ def test_a_sweep_says_no_more_of_my_chip_than_its_file(folder: Path) -> None:
     assert (sram["value"], sram["filed"]) == (500, 448)
     assert (chip["calibration"]["chip"], chip["calibration"]["kept"]) == ("hc1", False)
     assert "filed" not in found["datapath.lanes"]
+
+
+def test_a_server_whose_chip_cannot_be_made_says_so_first(hardwire: Shell, tmp_path: Path) -> None:
+    (tmp_path / "big.yaml").write_text("extends: hc1\nsram: {capacity_mib: 600}\n")
+    (tmp_path / "big10.yaml").write_text("extends: hc1x10\nchip: big.yaml\n")
+    server = str(tmp_path / "big10.yaml")
+    status, out, _ = hardwire("replay", *LOAD, "--server", server)
+    assert status == 0
+    assert out.index("does not fit") < out.index("On paper") < out.index("Load")
+    found = hardwire.answer("replay", *LOAD, "--server", server)
+    assert found["fits_die"] is False and "mm² too large" in found["obstacles"][0]
+    status, _, err = hardwire("replay", *LOAD, "--server", server, "--strict")
+    assert status == 1 and err.startswith("hardwire: --strict: The blocks take")
+    sound = hardwire.answer("replay", *LOAD)
+    assert (sound["fits_die"], sound["power_capped"], sound["obstacles"]) == (True, False, [])
+    table = hardwire("compare", *LOAD, "--servers", f"{server},hc1x10,vllm-h100")[1]
+    assert "big10, on paper" in table and "big10: The blocks take" in table
+    both = hardwire.answer("compare", *LOAD, "--servers", f"{server},vllm-h100")["servers"]
+    assert [one["fits_die"] for one in both] == [False, True]
+
+
+def test_a_limit_that_slows_the_cards_of_a_server_is_said(hardwire: Shell) -> None:
+    held = hardwire.answer("replay", *LOAD, "--power-limit", 1300)
+    assert held["power_capped"] is True and held["fits_die"] is True
+    assert "The server's power limit leaves a card 70 W" in held["obstacles"][0]
+    assert "limit_w of the server of at least" in held["obstacles"][0]

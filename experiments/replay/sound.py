@@ -1,0 +1,65 @@
+"""Whether the chip on a server's cards could be made, and run in full on its share of power."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.server import Server
+from hardwire.models.sram import sram_budget
+from hardwire.simulator.closed_form import predict
+from hardwire.simulator.obstacles import fits_die, obstacles
+from hardwire.simulator.serving.load.workload import Workload
+
+SOUND: dict[str, Any] = {"fits_die": True, "power_capped": False, "obstacles": []}
+"""Of a server that is built."""
+
+ON_PAPER = "on paper"
+"""How tables mark figures of a chip that cannot be made."""
+
+
+def soundness(
+    server: Server, chip: Chip, workload: Workload, power_limit_w: float | None
+) -> dict[str, Any]:
+    """What stands in the way of a server's chip, by the names that ``hardwire run --json`` has.
+
+    Power is judged with a card full of requests of the workload's median lengths.
+
+    Parameters
+    ----------
+    chip : on the cards.
+    power_limit_w : of the server, instead of its own.
+    """
+    if len(workload) == 0:
+        return SOUND
+    machine, model = server.machine, LanguageModel.open(chip.model)
+    share = (float(power_limit_w or machine.limit_w) - server.host_w) / server.cards
+    limit = min(float(chip.power.limit_w), share)
+    card = dataclasses.replace(
+        chip,
+        power=dataclasses.replace(chip.power, limit_w=limit),
+        datapath=dataclasses.replace(chip.datapath, issue=server.issue or chip.datapath.issue),
+    )
+    prompt = int(np.median(workload.prompt))
+    output = max(int(np.median(workload.output)), 2)
+    fitting = sram_budget(card, model, users=1, context_tokens=prompt + output).max_users
+    users = int(max(min(machine.users_per_card, fitting), 1))
+    found = predict(card, model, prompt=prompt, output=output, users=users)
+    in_the_way = obstacles(
+        card,
+        model,
+        found.area_mm2,
+        found.power,
+        found.prefill_power,
+        sram_bytes=0,
+        in_server=(int(server.cards), float(server.host_w)) if share < chip.power.limit_w else None,
+    )
+    return {
+        "fits_die": bool(fits_die(card, found.area_mm2)),
+        "power_capped": bool(found.power_capped),
+        "obstacles": [str(one) for one in in_the_way],
+    }
