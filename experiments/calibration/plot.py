@@ -13,14 +13,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from hardwire.experiments.calibration.calibrate import ParameterRow, Report
 from hardwire.experiments.calibration.view import shown
-from hardwire.experiments.shared.style import COLORS, INK, drawing
+from hardwire.experiments.shared.style import BELIEF_COLORS, INK, drawing
 from hardwire.models.chip import DECLARED
 from hardwire.simulator.belief.posterior import Array
 from hardwire.simulator.belief.predictions import predictions
 from hardwire.simulator.timing import CLOCK
 
-BEFORE, AFTER, MEASURED = "#9a9a9a", COLORS["rom"], COLORS["lora"]
-LIGHT = "#d9d9d9"
+LIGHT, AFTER, MEASURED = (BELIEF_COLORS[key] for key in ("before", "after", "measured"))
 STRIPS = 20
 """Parameters in the figure, those that changed most."""
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hardwire.experiments.calibration.calibrate import Report, Sensitivity
+from hardwire.experiments.shared.style import BAD, GOOD, WARNING
 from hardwire.experiments.shared.tables import (
     QUIET,
     count,
@@ -18,7 +19,6 @@ from hardwire.experiments.shared.tables import (
 )
 from hardwire.simulator.belief.chip import MIN_ESS, READINGS
 
-GOOD, BAD = "green", "red"
 STYLES = {"pinned": f"bold {GOOD}", "narrowed": GOOD, "open": QUIET}
 
 
@@ -92,7 +92,7 @@ def _parameters(report: Report) -> RenderableType:
             middle_span(row.prior, "")[1],
             middle_span(row.posterior, "")[1],
             f"{row.width:.0%}",
-            styled(words, STYLES.get(row.verdict, "yellow")),
+            styled(words, STYLES.get(row.verdict, WARNING)),
         )
     rest = sum(row.verdict == "open" for row in report.parameters)
     ties = [f"Tied, rank correlation {rho:+.2f}: {a} and {b}." for a, b, rho in report.ties]

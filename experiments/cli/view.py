@@ -11,6 +11,7 @@ from rich.text import Text
 
 from hardwire.experiments.shared.fitted_view import FittedTable
 from hardwire.experiments.shared.machine import Machine as Computer
+from hardwire.experiments.shared.style import BAD, GOOD
 from hardwire.experiments.shared.tables import (
     LARGE,
     count,
@@ -193,8 +194,8 @@ def adapter_table(
         f"{count(size)} bytes as {adapter_format(chip, adapter)}, {mib(size)} of "
         f"{chip.sram.capacity_mib:g} MiB",
     )
-    no = Text.assemble(("no", "red"), f": {obstacle}")
-    table.add_row(styled("Fits", "bold"), styled("yes", "green") if obstacle is None else no)
+    no = Text.assemble(("no", BAD), f": {obstacle}")
+    table.add_row(styled("Fits", "bold"), styled("yes", GOOD) if obstacle is None else no)
     return table
 
 
@@ -202,5 +203,5 @@ def machine_tables(found: Computer) -> RenderableType:
     """What ``hardwire doctor`` says, a line for each thing."""
     table = text_table("hardwire doctor", "", "", "")
     for line in found.lines:
-        table.add_row(line.name, line.value, styled(line.trouble, "red"))
+        table.add_row(line.name, line.value, styled(line.trouble, BAD))
     return table

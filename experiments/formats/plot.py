@@ -13,17 +13,16 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from hardwire.experiments.formats.divergence import Divergence
 from hardwire.experiments.formats.measure import FormatReport
-from hardwire.experiments.shared.style import COLORS, drawing
+from hardwire.experiments.shared.style import FORMAT_COLORS, GRID, PAPER, drawing
 
 _BIT_TICKS = (3.5, 4.5, 6.5, 8.5, 16)
 _BIT_RANGE = (3.2, 18)
-_WEIGHTS, _CACHE = COLORS["rom"], COLORS["attention"]
+_WEIGHTS, _CACHE = FORMAT_COLORS["weights"], FORMAT_COLORS["kv"]
 _IMAGES = {
-    "float16": (COLORS["norms_activations"], "s"),
-    "int8": (COLORS["lm_head_sampling"], "D"),
-    "int4": (COLORS["lora"], "^"),
+    "float16": (FORMAT_COLORS["float16"], "s"),
+    "int8": (FORMAT_COLORS["int8"], "D"),
+    "int4": (FORMAT_COLORS["int4"], "^"),
 }
-_GRID = "#e6e6e6"
 
 
 def formats_figure(report: FormatReport) -> Figure:
@@ -47,7 +46,7 @@ def formats_figure(report: FormatReport) -> Figure:
         low, high = axes[0][1].get_ylim()
         axes[0][1].set_ylim(low, 3 * high)
         for panel in axes.flat:
-            panel.grid(axis="y", color=_GRID, linewidth=0.8)
+            panel.grid(axis="y", color=GRID, linewidth=0.8)
             panel.set_axisbelow(True)
             panel.tick_params(axis="y", labelleft=True)
         axes[0][0].set_title("Base: signal over noise", loc="left", fontsize=10)
@@ -55,7 +54,7 @@ def formats_figure(report: FormatReport) -> Figure:
         name = report.adapter or "Adapters"
         axes[1][0].set_title(f"{name}: signal over noise", loc="left", fontsize=10)
         axes[1][1].set_title(f"{name}: output distribution", loc="left", fontsize=10)
-        axes[0][0].legend(fontsize=9, loc="upper left", framealpha=1, edgecolor="white")
+        axes[0][0].legend(fontsize=9, loc="upper left", framealpha=1, edgecolor=PAPER)
         figure.suptitle(report.title, x=0.01, ha="left", fontsize=11)
     return figure
 
@@ -138,7 +137,7 @@ def _line(
     axes.plot(
         [x for x, _, _ in drawn], [y for _, y, _ in drawn], label=label, color=color,
         marker=marker, markersize=5, linewidth=1 if apart else 1.8,
-        linestyle="--" if apart else "-", markerfacecolor="white" if apart else color,
+        linestyle="--" if apart else "-", markerfacecolor=PAPER if apart else color,
     )  # fmt: skip
     for x, y, name in drawn:
         if name:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hardwire.experiments.shared.style import NOTEBOOK, OF_THE_PAGE
 from hardwire.models.errors import InputError
 from hardwire.resolve import Named, folder_of, in_python_words
 
@@ -23,17 +24,10 @@ T = TypeVar("T")
 WIDTH = 110
 """Columns, as in a pipe."""
 
-# The page's own foreground and background, so that light and dark themes both hold; signal colours
-# of a middle lightness, which read on either.
 _PRE = (
     '<pre style="white-space:pre;overflow-x:auto;line-height:1.25;'
     "font-family:Menlo,'DejaVu Sans Mono',Consolas,'Courier New',monospace\">{code}</pre>"
 )
-_NORMAL = [
-    (90, 90, 90), (208, 56, 56), (30, 140, 70), (178, 125, 10),
-    (50, 110, 200), (160, 80, 170), (20, 135, 150), (140, 140, 140),
-]  # fmt: skip
-_BRIGHT = [(128, 128, 128), *_NORMAL[1:7], (160, 160, 160)]
 
 
 class Shown:
@@ -101,10 +95,10 @@ def html(tables: RenderableType) -> str:
         color_system="truecolor", force_jupyter=False, legacy_windows=False,
     )  # fmt: skip
     console.print(tables)
-    theme = TerminalTheme((255, 255, 255), (0, 0, 0), _NORMAL, _BRIGHT)
+    theme = TerminalTheme(*NOTEBOOK)
     page = console.export_html(theme=theme, inline_styles=True, code_format=_PRE)
-    # What Rich calls the default colour is the page's: black only because a theme has to name one.
-    return page.replace("#000000", "inherit")
+    # What Rich calls the default colour is the page's, which the theme has to name.
+    return page.replace(OF_THE_PAGE, "inherit")
 
 
 def text(tables: RenderableType) -> str:

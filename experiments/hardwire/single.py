@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from hardwire.experiments.shared.style import BAD
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.brief import brief
 from hardwire.models.sram import sram_budget
@@ -168,7 +169,7 @@ class Prediction(Shown, closed_form.Prediction):
         table = plain_table("Prediction", "", "SI units")
         for name, value in self._values().items():
             table.add_row(name, _shown(value))
-        said = [Text(text, style="bold red") for text in self._problems()]
+        said = [Text(text, style=f"bold {BAD}") for text in self._problems()]
         return Group(*said, table, Text(asked, style=QUIET))
 
     def _problems(self) -> list[str]:

@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, key_of
 from hardwire.experiments.replay.view import goals, joule, number, seconds
-from hardwire.experiments.shared.style import INK, PALETTE, drawing
+from hardwire.experiments.shared.style import INK, PAPER, QUIET, drawing, server_marks
 
 MOST_TICKS = 3
 
@@ -23,7 +23,7 @@ def compare_figure(comparison: Comparison) -> Figure:
     Latencies are on logarithmic axes: a dot at the median, a line to the 99th percentile.
     """
     servers = comparison.servers
-    colors = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(servers)}
+    colors = {name: mark.color for name, mark in server_marks(servers).items()}
     data = {one.summary["server"]: one.summary for one in comparison.done}
     layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.08)
     with drawing():
@@ -137,12 +137,12 @@ def _at_line(axes: Axes, value: float, text: str, left: bool) -> None:
 def _label(axes: Axes, value: float, row: int, text: str) -> None:
     axes.annotate(
         text, (value, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.5},
     )  # fmt: skip
 
 
 def _say(axes: Axes, row: int, text: str) -> None:
     axes.annotate(
         text, (0, row), xycoords=("axes fraction", "data"), xytext=(4, 0),
-        textcoords="offset points", va="center", fontsize=8.5, style="italic", color="#777777",
+        textcoords="offset points", va="center", fontsize=8.5, style="italic", color=QUIET,
     )  # fmt: skip

@@ -14,8 +14,6 @@ from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, key_of
 from hardwire.experiments.replay.replay import Replay
 from hardwire.experiments.replay.sound import ON_PAPER
 from hardwire.experiments.replay.view import (
-    BAD,
-    GOOD,
     LATENCIES,
     Definitions,
     four,
@@ -27,6 +25,7 @@ from hardwire.experiments.replay.view import (
     percent,
     seconds,
 )
+from hardwire.experiments.shared.style import BAD, GOOD
 from hardwire.experiments.shared.tables import QUIET, count, plain_table, styled
 
 

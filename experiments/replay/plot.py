@@ -8,10 +8,8 @@ from matplotlib.figure import Figure
 
 from hardwire.experiments.replay.replay import Replay
 from hardwire.experiments.replay.view import LATENCIES
-from hardwire.experiments.shared.style import COLORS, INK, drawing
+from hardwire.experiments.shared.style import INK, LATENCY_COLORS, MEMORY_COLORS, drawing
 from hardwire.simulator.serving.metrics import Latency
-
-_COLOR_OF = {"ttft_s": COLORS["rom"], "tpot_s": COLORS["attention"], "e2e_s": COLORS["lora"]}
 
 
 def replay_figure(done: Replay) -> Figure:
@@ -38,10 +36,10 @@ def _latencies(axes: Axes, done: Replay) -> None:
         values = np.sort(values[np.isfinite(values)])
         if len(values):
             share = 100 * np.arange(1, len(values) + 1) / len(values)
-            axes.step(values, share, where="post", color=_COLOR_OF[name], label=words)
+            axes.step(values, share, where="post", color=LATENCY_COLORS[name], label=words)
         goal = done.summary["slo"].get(name)
         if goal is not None:
-            axes.axvline(goal, color=_COLOR_OF[name], linestyle="--", linewidth=1)
+            axes.axvline(goal, color=LATENCY_COLORS[name], linestyle="--", linewidth=1)
     axes.set_xscale("log")
     axes.set_ylim(0, 102)
     axes.set_xlabel("seconds, logarithmic")
@@ -58,11 +56,11 @@ def _memory(axes: Axes, done: Replay) -> None:
     scale = 100 / capacity if capacity else 0.0
     # Adapters below: they stay, while the KV cache comes and goes with each request.
     axes.fill_between(
-        time, 0, scale * adapters, step="post", color=COLORS["attention"], linewidth=0,
+        time, 0, scale * adapters, step="post", color=MEMORY_COLORS["adapters"], linewidth=0,
         label="Adapters",
     )  # fmt: skip
     axes.fill_between(
-        time, scale * adapters, scale * both, step="post", color=COLORS["rom"], linewidth=0,
+        time, scale * adapters, scale * both, step="post", color=MEMORY_COLORS["kv"], linewidth=0,
         label="KV cache",
     )  # fmt: skip
     axes.axhline(100, color=INK, linewidth=1, linestyle=":")

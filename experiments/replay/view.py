@@ -11,9 +11,9 @@ from rich.panel import Panel
 from rich.text import Text
 
 from hardwire.experiments.replay.refusals import refusal
+from hardwire.experiments.shared.style import BAD, GOOD, MEMORY_COLORS, OF_NO_PART
 from hardwire.experiments.shared.tables import QUIET, bar, count, mib, plain_table, si, styled
 
-GOOD, BAD = "green", "red"
 NONE = "–"
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "End to end"}
 LEVELS = ("mean", "p50", "p90", "p99")
@@ -237,16 +237,16 @@ def _memory(data: Mapping[str, Any], memory: str) -> RenderableType:
     table = plain_table(f"{memory}{of_one}", "", "mean", "peak", "peak")
     table.add_column("", justify="left", no_wrap=True)
 
-    def row(name: str, part: str) -> None:
+    def row(name: str, part: str, color: str) -> None:
         peak = sram[f"peak_{part}bytes"]
         mean = sram[f"mean_{part}bytes"]
         share = peak / sram["capacity_bytes"] if sram["capacity_bytes"] else 0.0
         shown = NONE if mean is None else size(mean)
-        table.add_row(name, shown, size(peak), f"{share:.1%}", bar(share))
+        table.add_row(name, shown, size(peak), f"{share:.1%}", bar(share, color))
 
-    row("KV cache", "kv_")
-    row("Adapters", "adapter_")
-    row("Both", "")
+    row("KV cache", "kv_", MEMORY_COLORS["kv"])
+    row("Adapters", "adapter_", MEMORY_COLORS["adapters"])
+    row("Both", "", OF_NO_PART)
     table.add_row(styled("Capacity", "bold"), "", styled(size(sram["capacity_bytes"]), "bold"))
     extra = [
         f"{count(data[key])} {name}"

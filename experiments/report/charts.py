@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hardwire.experiments.shared.style import BLUE, RED
+from hardwire.experiments.shared.style import COLORS, PALE, PLAIN
 
 Row = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ CONFIG: Mapping[str, Any] = {
     "view": {"stroke": None},
     "axis": {
         "labelColor": _INK, "titleColor": _INK, "domainColor": _INK, "tickColor": _INK,
-        "gridColor": "#88888840", "labelFontSize": 11, "titleFontSize": 11,
+        "gridColor": PALE, "labelFontSize": 11, "titleFontSize": 11,
         "titleFontWeight": "normal", "titlePadding": 8, "labelLimit": 150,
     },
     "legend": {
@@ -53,7 +53,7 @@ class Bar:
     name: str
     value: float
     text: str
-    color: str = BLUE
+    color: str = PLAIN
     interval: tuple[float, float] | None = None
 
 
@@ -68,7 +68,7 @@ class Line:
 
     name: str
     values: Any
-    color: str = BLUE
+    color: str = PLAIN
     low: Any = None
     high: Any = None
 
@@ -288,7 +288,7 @@ def plot(
         layers.append(_layer(_DASHED, [{}], y={"datum": limit, **axes["y"]}))
     if point is not None:
         place = dict(zip(("x", "y"), point, strict=True))
-        mark = {"type": "point", "filled": True, "size": 80, "color": RED, "opacity": 1}
+        mark = {"type": "point", "filled": True, "size": 80, "color": COLORS["lora"], "opacity": 1}
         tips = [_tip("x", x_label), _tip("y", y_label)]
         marked = {axis: {"field": axis, **axes[axis]} for axis in place}
         layers.append(_layer(mark, [place], **marked, tooltip=tips))

@@ -31,7 +31,11 @@ from hardwire.experiments.report.page import (
     configuration_section,
     provenance_section,
 )
-from hardwire.experiments.shared.style import BLUE, GREEN, ORANGE, PALETTE, VIOLET
+from hardwire.experiments.shared.style import (
+    LATENCY_COLORS,
+    MEMORY_COLORS,
+    server_marks,
+)
 from hardwire.experiments.shared.tables import count, mib, si
 
 Data = Mapping[str, Any]
@@ -97,7 +101,7 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
     """The page of a comparison; ``data`` is ``compare.json``."""
     done: Sequence[Data] = data["servers"]
     names = [one["server"] for one in done]
-    colors = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+    colors = {name: mark.color for name, mark in server_marks(names).items()}
     verdict = "No server ran"
     warnings = [f"{name} did not run: {why}" for name, why in data["did_not_run"].items()]
     sections: list[Section] = []
@@ -160,7 +164,6 @@ def _latency(data: Data, folder: Path) -> Section:
         (name, *(seconds(data[key][level]) for level in LEVELS)) for key, name in LATENCIES.items()
     ]
     blocks = [Block(table=Table(("", *LEVELS), rows))]
-    colors = dict(zip(LATENCIES, (BLUE, GREEN, ORANGE), strict=True))
     lines = []
     # As many in the last hundredth as before it: the tail is what one looks for.
     share = np.unique([*np.linspace(0, 1, CURVE_POINTS), *np.linspace(0.99, 1, CURVE_POINTS // 4)])
@@ -168,7 +171,7 @@ def _latency(data: Data, folder: Path) -> Section:
     for key, name in LATENCIES.items():
         values = frame[key][np.isfinite(frame[key])]
         if len(values):
-            lines.append(Line(name, 1e3 * np.quantile(values, share), colors[key]))
+            lines.append(Line(name, 1e3 * np.quantile(values, share), LATENCY_COLORS[key]))
     if lines:
         chart = plot(
             100 * share, lines, x_label="ms, logarithmic", y_label="% of requests", along="y",
@@ -226,8 +229,8 @@ def _memory(data: Data, folder: Path) -> Section:
         time, unit = frame["time_s"][first], str(frame["unit"][0])
         lines = []
         for key, name, color in (
-            ("adapter_bytes", "Adapters", ORANGE),
-            ("kv_bytes", "KV cache", BLUE),
+            ("adapter_bytes", "Adapters", MEMORY_COLORS["adapters"]),
+            ("kv_bytes", "KV cache", MEMORY_COLORS["kv"]),
         ):
             used = 100 * frame[key][first] / sram["capacity_bytes"]
             middles, highest = _steps(time, used)
@@ -256,7 +259,7 @@ def _steps(time: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _energy(data: Data) -> Section:
     total = sum(data["energy_by_j"].values()) or 1.0
     rows = [
-        Bar(name.capitalize(), value, f"{value / total:.1%}", VIOLET)
+        Bar(name.capitalize(), value, f"{value / total:.1%}")
         for name, value in sorted(data["energy_by_j"].items(), key=lambda item: -item[1])
         if value > 0
     ]

@@ -27,13 +27,12 @@ from hardwire.experiments.shared.headline import (
 )
 from hardwire.experiments.shared.style import (
     BLOCK_NAMES,
-    BLUE,
     COLORS,
-    DARK,
-    GREY,
+    MEMORY_COLORS,
     OPERATION_NAMES,
-    ORANGE,
-    PALE,
+    PLAIN,
+    SILVER,
+    block_color,
 )
 from hardwire.experiments.shared.tables import count, mib, own_words, si, span
 from hardwire.models.language_model import TARGETS
@@ -176,8 +175,10 @@ def _ranks(data: Data, curve: Data) -> Section:
     ranks, key = curve["rank"], "decode_tokens_per_s_user"
     detail, target = data["adapter_detail"], data["target_tokens_per_s"]
     lines = [
-        Line("base alone", [data[key]] * len(ranks), GREY),
-        Line("with adapter, 90 % interval", curve[key], BLUE, curve["low"], curve["high"]),
+        Line("base alone", [data[key]] * len(ranks), SILVER),
+        Line(
+            "with adapter, 90 % interval", curve[key], COLORS["lora"], curve["low"], curve["high"]
+        ),
     ]
     point = (curve["adapter_rank"], detail[key]) if detail else None
     everywhere = curve["targets"] in ("all-linear", "+".join(TARGETS))
@@ -199,9 +200,12 @@ def _ranks(data: Data, curve: Data) -> Section:
 def _memory(data: Data) -> Section:
     sram = data["sram"]
     parts = [
-        Bar("KV cache", sram["kv_bytes"], mib(sram["kv_bytes"]), BLUE),
-        Bar("Adapters", sram["adapter_bytes"], mib(sram["adapter_bytes"]), ORANGE),
-        Bar("Free", sram["free_bytes"], mib(sram["free_bytes"]), PALE),
+        Bar(name, sram[f"{key}_bytes"], mib(sram[f"{key}_bytes"]), color)
+        for name, key, color in (
+            ("KV cache", "kv", MEMORY_COLORS["kv"]),
+            ("Adapters", "adapter", MEMORY_COLORS["adapters"]),
+            ("Free", "free", MEMORY_COLORS["free"]),
+        )
     ]
     for_whom = "one user" if data["users"] == 1 else f"{data['users']} users"
     text = (
@@ -222,7 +226,7 @@ def _area(data: Data) -> Section:
         Bar(
             names.get(name, name.replace("_", " ").capitalize()),
             blocks[name], f"{blocks[name]:.1f} mm², {blocks[name] / die:.1%}",
-            DARK if name == "total" else BLUE,
+            PLAIN if name == "total" else block_color(name),
         )
         for name in order
         if blocks[name] >= SMALLEST_MM2
@@ -289,7 +293,7 @@ def _uncertainty(data: Data, configuration: Data | None) -> Section:
             continue
         low, high = (bound / point[key] for bound in data["interval"][key])
         said = f"{low - 1:+.0%} … {high - 1:+.0%}".replace("inf%", "∞")
-        rows.append(Bar(name, 1.0, said, BLUE, (low, high)))
+        rows.append(Bar(name, 1.0, said, interval=(low, high)))
     text = (
         "90 % intervals, from the 5th to the 95th percentile over draws of all parameters that "
         "have a range, against the prediction (the dashed line), on a logarithmic scale. They hold "

@@ -18,7 +18,7 @@ from hardwire.experiments.report.page import (
     provenance_section,
 )
 from hardwire.experiments.shared.headline import sound_mark
-from hardwire.experiments.shared.style import BLUE
+from hardwire.experiments.shared.style import DESIGN_COLORS, ordered
 from hardwire.experiments.shared.tables import count, number
 from hardwire.experiments.sweep.curves import best_along, front
 
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 Data = Mapping[str, Any]
 
 MOST_DOTS = 3_000
-OUT = "#9aa0a6"
-SHADES = (
-    "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884", "#44bf70", "#7ad151", "#bddf26",
-)  # fmt: skip
-"""Of the lines of an ordered axis, from its lowest value to its highest."""
-
 NO_INTERVAL = (
     "Every point is one design with one value of each parameter. What is not an axis is as filed; "
     "the ranges below say how well it is known. hardwire sensitivity says which of them matter, "
@@ -115,10 +109,11 @@ def _along(axes: Data, aims: Data, sides: Mapping[str, Better], points: pd.DataF
     across = axes[curves.across]
     words = any(isinstance(at, str) for at in every)
     positions = list(every) if words else sorted(every)
-    shades = np.linspace(0, len(SHADES) - 1, len(curves.lines)).astype(int)
     lines = [
-        Line("" if value is None else number(value), best.reindex(positions), SHADES[shade])
-        for (value, best), shade in zip(curves.lines.items(), shades, strict=True)
+        Line("" if value is None else number(value), best.reindex(positions), color)
+        for (value, best), color in zip(
+            curves.lines.items(), ordered(len(curves.lines)), strict=True
+        )
     ]
     what = f"best {_label(aims[aim])}"
     by = "" if curves.by is None else f", by {_label(axes[curves.by])}"
@@ -146,8 +141,8 @@ def _against(axes: Data, aims: Data, sides: Mapping[str, Better], points: pd.Dat
         shown = finite[np.array(kept) | finite.index.isin(some)]
     groups = []
     for name, color, chosen in (
-        ("infeasible", OUT, shown[~shown["feasible"]]),
-        ("feasible", BLUE, shown[shown["feasible"]]),
+        ("infeasible", DESIGN_COLORS["infeasible"], shown[~shown["feasible"]]),
+        ("feasible", DESIGN_COLORS["feasible"], shown[shown["feasible"]]),
     ):
         notes = {key: [number(value) for value in chosen[key]] for key in (*axes, *aims)}
         notes["infeasible by"] = list(chosen["reason"].fillna("–").replace("", "–"))

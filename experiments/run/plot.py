@@ -6,7 +6,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hardwire.experiments.run.curve import rank_curve
-from hardwire.experiments.shared.style import COLORS, INK, OPERATION_NAMES, drawing
+from hardwire.experiments.shared.style import (
+    COLORS,
+    INK,
+    OPERATION_NAMES,
+    PAPER,
+    QUIET,
+    drawing,
+    ink_on,
+)
 from hardwire.models.language_model import TARGETS
 from hardwire.simulator.single import Result
 
@@ -27,13 +35,13 @@ def breakdown_figure(result: Result) -> Figure:
                 continue
             axes.barh(
                 range(len(rows)), values, left=left, height=0.6, label=name,
-                color=COLORS[operation], edgecolor="white", linewidth=0.8,
+                color=COLORS[operation], edgecolor=PAPER, linewidth=0.8,
             )  # fmt: skip
             for row, value in enumerate(values):
                 if value > 0.045 * longest:
                     axes.text(
                         left[row] + value / 2, row, f"{value:.1f}", ha="center", va="center",
-                        color="white", fontsize=9,
+                        color=ink_on(COLORS[operation]), fontsize=9,
                     )  # fmt: skip
             left += values
         target = 0.0
@@ -78,9 +86,9 @@ def rank_figure(result: Result) -> Figure:
         figure = Figure(figsize=(8, 4.2), layout="constrained")
         axes = figure.subplots()
         axes.fill_between(
-            ranks, low, high, color=COLORS["rom"], alpha=0.18, linewidth=0, label="90 % interval"
+            ranks, low, high, color=COLORS["lora"], alpha=0.18, linewidth=0, label="90 % interval"
         )
-        axes.plot(ranks, nominal, color=COLORS["rom"], linewidth=2, label="with adapter")
+        axes.plot(ranks, nominal, color=COLORS["lora"], linewidth=2, label="with adapter")
         base = result.base.decode_tokens_per_s_user
         axes.axhline(base, color=INK, linewidth=1, linestyle=":", label="base alone")
         target = result.target_tokens_per_s
@@ -91,7 +99,7 @@ def rank_figure(result: Result) -> Figure:
         if report is not None:
             free = report.free_rank
             if free:
-                axes.axvline(free, color=COLORS["norms_activations"], linewidth=1.2)
+                axes.axvline(free, color=QUIET, linewidth=1.2)
                 axes.annotate(
                     f" free up to rank {free}", (free, 0.04), xycoords=("data", "axes fraction"),
                     color=INK, fontsize=9,

@@ -17,7 +17,17 @@ from hardwire.experiments.shared.headline import (
     only_of_some,
     problem,
 )
-from hardwire.experiments.shared.style import BLOCK_NAMES, OPERATION_NAMES
+from hardwire.experiments.shared.style import (
+    BAD,
+    BLOCK_NAMES,
+    COLORS,
+    FAINT,
+    GOOD,
+    MEMORY_COLORS,
+    OPERATION_NAMES,
+    WARNING,
+    block_color,
+)
 from hardwire.experiments.shared.tables import (
     QUIET,
     bar,
@@ -38,7 +48,6 @@ if TYPE_CHECKING:
 
 MAX_USERS_SHOWN = 4
 MAX_TOKENS_SHOWN = 10
-GOOD, BAD = "green", "red"
 
 
 def render(
@@ -82,9 +91,9 @@ def _headline(result: Result, data: dict[str, Any]) -> RenderableType:
     )
     if chip.as_filed and chip.own:
         own = own_words({name: parameter.model_dump() for name, parameter in chip.own.items()})
-        text.append(f"\nover {chip.as_filed.name}: {own}", style="yellow")
+        text.append(f"\nover {chip.as_filed.name}: {own}", style=WARNING)
     if settings:
-        text.append(f"\nset: {settings}", style="yellow")
+        text.append(f"\nset: {settings}", style=WARNING)
     return Panel(
         text, title=Text(f"hardwire · {result.chip.name}"), title_align="left", expand=False
     )
@@ -138,7 +147,7 @@ def _breakdown(result: Result) -> RenderableType:
             continue
         share = values[-1] / rates[-1].token_s
         cells = [f"{value * 1e6:.2f} µs" for value in values]
-        table.add_row(name, *cells, f"{share:.1%}", bar(share))
+        table.add_row(name, *cells, f"{share:.1%}", bar(share, COLORS[operation]))
     totals = [styled(f"{r.token_s * 1e6:.2f} µs", "bold") for r in rates]
     table.add_row(styled("Token", "bold"), *totals, "")
     busiest = max(result.base.breakdown_s, key=lambda op: result.base.breakdown_s[op])
@@ -237,13 +246,13 @@ def _sram(result: Result) -> RenderableType:
     sram = result.sram
     table = plain_table("SRAM", "", "", "share")
     table.add_column("", justify="left", no_wrap=True)
-    for name, value in (
-        ("KV cache", sram.kv_bytes),
-        ("Adapters", sram.adapter_bytes),
-        ("Free", sram.free_bytes),
+    for name, value, color in (
+        ("KV cache", sram.kv_bytes, MEMORY_COLORS["kv"]),
+        ("Adapters", sram.adapter_bytes, MEMORY_COLORS["adapters"]),
+        ("Free", sram.free_bytes, FAINT),
     ):
         share = value / sram.capacity_bytes
-        table.add_row(name, mib(value), f"{share:.1%}", bar(share))
+        table.add_row(name, mib(value), f"{share:.1%}", bar(share, color))
     table.add_row(styled("Capacity", "bold"), styled(mib(sram.capacity_bytes), "bold"), "")
     context = result.prompt + result.output
     note = Text(
@@ -267,7 +276,7 @@ def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
                 BLOCK_NAMES.get(block, block.capitalize()),
                 f"{value:.1f}",
                 f"{share:.1%}",
-                bar(share),
+                bar(share, block_color(block)),
             )
     total = prediction.area_mm2["total"]
     fits = total <= die

@@ -21,7 +21,12 @@ from hardwire.experiments.report.charts import Bar, Chart, Line, bars, plot, sta
 from hardwire.experiments.report.draw import svg
 from hardwire.experiments.run.whatif import Answer, what_if
 from hardwire.experiments.shared.extras import needs
-from hardwire.experiments.shared.style import BLUE, COLORS, OPERATION_NAMES, ORANGE, RED
+from hardwire.experiments.shared.style import (
+    COLORS,
+    MEMORY_COLORS,
+    OPERATION_NAMES,
+    SAID,
+)
 from hardwire.experiments.shared.tables import count, mib, si
 from hardwire.experiments.sweep.design import Design
 from hardwire.models.area import BYTES_PER_MIB
@@ -80,16 +85,17 @@ def summary_html(answer: Answer) -> str:
     if answer.obstacle:  # a design that cannot run has no rates and no power, but a size
         for name in list(facts)[:6]:
             facts[name] = (facts[name][0], "–")
+    quiet = SAID["quiet"]
     cells = "".join(
         f'<div><div class="{name}" style="font-size:1.35em;'
         f'font-weight:600;white-space:nowrap">{value}</div>'
-        f'<div style="color:#666">{label}</div></div>'
+        f'<div style="color:{quiet}">{label}</div></div>'
         for name, (label, value) in facts.items()
     )
     said = []
     for name, text, color in (
-        ("obstacle", answer.obstacle, RED),
-        ("warning", answer.warning, "#9a5b00"),
+        ("obstacle", answer.obstacle, SAID["bad"]),
+        ("warning", answer.warning, SAID["warning"]),
     ):
         if text:
             said.append(f'<div class="{name}" style="color:{color}">{escape(text)}</div>')
@@ -122,8 +128,11 @@ def panels_html(answer: Answer) -> str:
             alt=watts,
         )
     parts = [
-        Bar("KV cache", float(answer.sram.kv_bytes), mib(answer.sram.kv_bytes), BLUE),
-        Bar("Adapters", float(answer.sram.adapter_bytes), mib(answer.sram.adapter_bytes), ORANGE),
+        Bar(name, float(size), mib(size), MEMORY_COLORS[key])
+        for name, key, size in (
+            ("KV cache", "kv", answer.sram.kv_bytes),
+            ("Adapters", "adapters", answer.sram.adapter_bytes),
+        )
     ]
     used = float(answer.sram.kv_bytes) + float(answer.sram.adapter_bytes)
     memory = f"SRAM: {used / BYTES_PER_MIB:,.1f} of {chip.sram.capacity_mib:,.1f} MiB"
@@ -158,7 +167,7 @@ def _rate_plot(answer: Answer) -> Chart | None:
         rank = 0 if adapter is None else int(adapter.max_rank)
         point = (rank, float(answer.prediction.decode_tokens_per_s_user))
     return plot(
-        ranks, [Line("", rates)],
+        ranks, [Line("", rates, COLORS["lora"])],
         x_label="rank, all linear layers", y_label="tokens/s, one user",
         point=point, limit=chip.target_for(answer.design.model), x_range=(0, int(ranks[-1])),
     )  # fmt: skip

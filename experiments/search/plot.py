@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hardwire.experiments.search.search import Search
-from hardwire.experiments.shared.style import COLORS, INK, drawing, thousands
+from hardwire.experiments.shared.style import CONTINUOUS, DESIGN_COLORS, INK, drawing, thousands
 
+OTHER, FRONT = DESIGN_COLORS["infeasible"], DESIGN_COLORS["front"]
 MOST_OBJECTIVES = 4
 """Panels for the pairs of so many; further objectives are in the table."""
-OTHER = "#c9ced4"
 
 
 def front_figure(found: Search) -> Figure:
@@ -60,11 +60,11 @@ def _pair(
         axes.plot(
             x[order], y[order], style, marker="o", markersize=4, linewidth=1.2,
             drawstyle="steps-post" if _rises_together(found, pair) else "steps-pre",
-            color=COLORS["rom"], label="Pareto front",
+            color=FRONT, label="Pareto front",
         )  # fmt: skip
     else:
         points = axes.scatter(
-            x[front], y[front], s=16, c=found.metrics[third][front], cmap="viridis",
+            x[front], y[front], s=16, c=found.metrics[third][front], cmap=CONTINUOUS,
             linewidths=0, label="Pareto front",
         )  # fmt: skip
         bar = figure.colorbar(points, ax=axes, location="bottom", shrink=0.8, aspect=30)
@@ -99,7 +99,12 @@ def _history(axes: Axes, found: Search, name: str) -> None:
     numbers = np.arange(1, found.trials + 1)
     axes.scatter(numbers, values, s=9, color=OTHER, linewidths=0, label="feasible")
     axes.plot(
-        numbers, best, color=COLORS["rom"], linewidth=2, drawstyle="steps-post", label="best so far"
+        numbers,
+        best,
+        color=FRONT,
+        linewidth=2,
+        drawstyle="steps-post",
+        label="best so far",
     )
     axes.set_xlabel("trials")
     metric = found.study.known_metrics[name]

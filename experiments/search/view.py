@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hardwire.experiments.search.search import Search
+from hardwire.experiments.shared.style import BAD, GOOD, WARNING
 from hardwire.experiments.shared.tables import (
     QUIET,
     count,
@@ -60,13 +61,13 @@ def _headline(found: Search) -> RenderableType:
         designs = "design" if len(found.front) == 1 else "designs"
         text.append(f"{count(len(found.front))} {designs} on the Pareto front")
     else:
-        text.append("no feasible design found", style="red")
+        text.append("no feasible design found", style=BAD)
     new = found.trials - found.before
     text.append(f"\n{found.seconds:.1f} s", style=QUIET)
     if new:
         text.append(f", {count(new / max(found.seconds, 1e-9))} trials/s", style=QUIET)
     if found.interrupted:
-        text.append(", interrupted", style="yellow")
+        text.append(", interrupted", style=WARNING)
     return text
 
 
@@ -90,7 +91,7 @@ def _front(found: Search) -> Table:
     for place in shown:
         row = found.row(int(front[place]))
         cells = [
-            styled(number(row[name]), "bold green" if best[position] == place else "")
+            styled(number(row[name]), f"bold {GOOD}" if best[position] == place else "")
             for position, name in enumerate(objectives)
         ]
         table.add_row(*cells, *(number(row[name]) for name in axes))

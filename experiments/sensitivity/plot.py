@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from hardwire.experiments.sensitivity.sobol import Report, Sensitivity
 from hardwire.experiments.sensitivity.view import input_value
-from hardwire.experiments.shared.style import COLORS, INK, drawing
+from hardwire.experiments.shared.style import END_COLORS, INDEX_COLORS, INK, drawing
 from hardwire.experiments.shared.tables import number
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 
@@ -50,11 +50,11 @@ def _indices(axes: Axes, shown: tuple[Any, ...]) -> None:
     style: Any = {"height": 0.36, "error_kw": {"elinewidth": 1, "ecolor": INK, "capsize": 2}}
     axes.barh(
         places - 0.19, [max(e.first, 0) for e in shown], xerr=[e.first_error for e in shown],
-        color=COLORS["rom"], label="first order: alone", **style,
+        color=INDEX_COLORS["first"], label="first order: alone", **style,
     )  # fmt: skip
     axes.barh(
         places + 0.19, [max(e.total, 0) for e in shown], xerr=[e.total_error for e in shown],
-        color="#9ec3e3", label="total: with others", **style,
+        color=INDEX_COLORS["total"], label="total: with others", **style,
     )  # fmt: skip
     axes.set_yticks(places, [e.input.name for e in shown])
     axes.set_xlim(0, None)
@@ -68,8 +68,8 @@ def _tornado(axes: Axes, one: Sensitivity, swings: list[Any]) -> None:
     places = np.arange(len(swings))
     reach = max((abs(x) for x in (*at_low, *at_high)), default=1.0) or 1.0
     for values, color, name in (
-        (at_low, COLORS["attention"], "input at its low end"),
-        (at_high, COLORS["rom"], "at its high end"),
+        (at_low, END_COLORS["low"], "input at its low end"),
+        (at_high, END_COLORS["high"], "at its high end"),
     ):
         axes.barh(places, values, left=one.filed, height=0.62, color=color, label=name)
     for place, effect in enumerate(swings):

@@ -10,9 +10,10 @@ from typing import Any
 from rich.text import Text
 
 from hardwire.experiments.shared.fitted_view import FittedTable
+from hardwire.experiments.shared.style import FAINT, OF_NO_PART, on_any_ground
 from hardwire.models.area import BYTES_PER_MIB
 
-QUIET = "bright_black"
+QUIET = FAINT
 BAR = 28
 
 
@@ -81,9 +82,14 @@ def span(low_high: Iterable[float], show: Callable[[float], str]) -> str:
     return f"{low} … {high}"
 
 
-def bar(share: float) -> Text:
-    """A bar for a share of one; cut where the share exceeds one."""
-    return styled("█" * round(min(share, 1.0) * BAR) or ("▏" if share > 0 else ""), "cyan")
+def bar(share: float, color: str = OF_NO_PART) -> Text:
+    """A bar for a share of one; cut where the share exceeds one.
+
+    A colour of figures is shown as it is seen on any ground.
+    """
+    if color.startswith("#"):
+        color = on_any_ground(color)
+    return styled("█" * round(min(share, 1.0) * BAR) or ("▏" if share > 0 else ""), color)
 
 
 LARGE = 1e7

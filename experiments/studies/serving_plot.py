@@ -9,23 +9,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from hardwire.experiments.shared.style import COLORS, drawing
+from hardwire.experiments.shared.style import (
+    GRID,
+    INK,
+    PAPER,
+    QUIET,
+    RATIO_COLORS,
+    drawing,
+    server_marks,
+)
 from hardwire.experiments.studies.serving_bench import GPU, PUBLISHED_SERVER_W, UNIFORM, Row
 
-_SERVERS = {
-    "hc1x10-pipelined": (COLORS["norms_activations"], "s"),
-    "hc1x10": (COLORS["rom"], "o"),
-    GPU: (COLORS["attention"], "^"),
-}
+_SERVERS = server_marks(("hc1x10-pipelined", "hc1x10", GPU))
 _COUNTS = {
-    "watt": ("per watt, power as modelled", COLORS["rom"], "o"),
-    "published": ("per watt, 2.5 kW as published", COLORS["lora"], "s"),
-    "usd": ("per dollar", COLORS["norms_activations"], "^"),
+    "watt": ("per watt, power as modelled", RATIO_COLORS["watt"], "o"),
+    "published": ("per watt, 2.5 kW as published", RATIO_COLORS["published"], "s"),
+    "usd": ("per dollar", RATIO_COLORS["usd"], "^"),
 }
 _SHIFTS = (1, 0.9, 1.11)
 """Of the three in a panel, so that their bands stand beside each other."""
 
-_GRID = "#e6e6e6"
 _TICKS = (1, 4, 16, 64, 256, 1000)
 
 
@@ -78,9 +81,9 @@ def _adapters(rows: list[Row]) -> Figure:
         axes.set_yscale("log")
         axes.set_title(title, loc="left", fontsize=10)
         _count_axis(axes)
-    left.plot([], [], color="#777777", label="uniform")
-    left.plot([], [], color="#777777", linestyle="--", label="local:0.83:8")
-    left.plot([], [], color="#777777", linestyle=":", label="uniform, 2.5 kW as published")
+    left.plot([], [], color=QUIET, label="uniform")
+    left.plot([], [], color=QUIET, linestyle="--", label="local:0.83:8")
+    left.plot([], [], color=QUIET, linestyle=":", label="uniform, 2.5 kW as published")
     figure.legend(
         *left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False,
         fontsize=9,
@@ -104,7 +107,7 @@ def _break_even(rows: list[Row]) -> Figure:
             color=color, marker=marker, label=name, apart=key == "usd",
         )  # fmt: skip
     own = same[0]["trace_per_s"]
-    axes.axhline(own, color="#333333", linewidth=1, linestyle=":")
+    axes.axhline(own, color=INK, linewidth=1, linestyle=":")
     axes.annotate(
         f"the trace's own {own:.1f} requests/s", (1, own), xycoords=("axes fraction", "data"),
         xytext=(0, 3), textcoords="offset points", ha="right", fontsize=9,
@@ -143,7 +146,7 @@ def _sram(rows: list[Row]) -> Figure:
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xticks(range(9), ["movable", *map(str, range(1, 9))])
         axes.set_xlabel("fixed adapter slots per card")
-        axes.grid(axis="y", color=_GRID, linewidth=0.8)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
     right.set_yscale("log")
     figure.legend(
@@ -171,7 +174,7 @@ def _uncertainty(rows: list[Row]) -> Figure:
                 axes, list(zip(counts, values, strict=True)),
                 color=color, marker=marker, label=label,
             )  # fmt: skip
-        axes.axhline(1, color="#333333", linewidth=1, linestyle=":")
+        axes.axhline(1, color=INK, linewidth=1, linestyle=":")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
         axes.set_title(f"{name} over a fleet of {GPU}", loc="left", fontsize=10)
@@ -199,7 +202,7 @@ def _count_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(lambda count, _: f"{count:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("adapters")
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
@@ -216,5 +219,5 @@ def _line(
     axes.plot(
         [x for x, _ in points], [y for _, y in points], label=label, color=color, marker=marker,
         markersize=4.5, linewidth=1.2 if apart else 1.8, linestyle="--" if apart else "-",
-        markerfacecolor="white" if apart else color,
+        markerfacecolor=PAPER if apart else color,
     )  # fmt: skip

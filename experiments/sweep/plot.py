@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from textwrap import fill
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardwire.experiments.shared.style import INK, drawing, thousands
+from hardwire.experiments.shared.style import DESIGN_COLORS, INK, drawing, ordered, thousands
 from hardwire.experiments.shared.tables import number
 from hardwire.experiments.sweep.curves import BINS, best_along, front
 from hardwire.experiments.sweep.design import NUMERIC
 from hardwire.experiments.sweep.metrics import Better
 from hardwire.experiments.sweep.study import Study
 
+IN, OUT = DESIGN_COLORS["feasible"], DESIGN_COLORS["infeasible"]
 MOST_DOTS = 20_000
-OUT = "#c9ced4"
 
 
 def sweep_figure(study: Study, aims: Mapping[str, Better], points: pd.DataFrame) -> Figure:
@@ -50,7 +49,7 @@ def sweep_figure(study: Study, aims: Mapping[str, Better], points: pd.DataFrame)
 def _along(axes: Axes, study: Study, aim: str, side: Better, points: pd.DataFrame) -> None:
     """Best feasible value of the aim along an axis, with a line for each value of the next one."""
     curves = best_along([axis.name for axis in study.axes], aim, side, points)
-    colors = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(curves.lines)))
+    colors = ordered(len(curves.lines))
     for (value, best), color in zip(curves.lines.items(), colors, strict=True):
         text = None if value is None else number(value)
         axes.plot(best.index, best.to_numpy(), "o-", ms=3, lw=1.6, color=color, label=text)
@@ -74,7 +73,7 @@ def _against(axes: Axes, study: Study, aims: Mapping[str, Better], points: pd.Da
     good = shown["feasible"].to_numpy()
     x, y = shown[second].to_numpy(float), shown[first].to_numpy(float)
     axes.scatter(x[~good], y[~good], s=5, color=OUT, lw=0, label="infeasible")
-    axes.scatter(x[good], y[good], s=9, color="#2a78b8", lw=0, label="feasible")
+    axes.scatter(x[good], y[good], s=9, color=IN, lw=0, label="feasible")
     if good.any():
         line = front(shown, aims)
         axes.plot(line[:, 0], line[:, 1], "-", lw=1.2, color=INK, label="front")
@@ -93,7 +92,7 @@ def _spread(axes: Axes, study: Study, aim: str, points: pd.DataFrame) -> None:
     finite = np.isfinite(values)
     edges = np.histogram_bin_edges(values[finite], BINS).tolist()
     axes.hist([values[finite & good], values[finite & ~good]], edges, stacked=True,
-              color=["#2a78b8", OUT], label=["feasible", "infeasible"])  # fmt: skip
+              color=[IN, OUT], label=["feasible", "infeasible"])  # fmt: skip
     axes.set_xlabel(_label(study, aim))
     axes.set_ylabel("points")
     axes.legend(frameon=False, fontsize=8)

@@ -9,6 +9,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from hardwire.experiments.shared.style import BAD
 from hardwire.experiments.shared.tables import (
     QUIET,
     count,
@@ -61,14 +62,14 @@ def _headline(found: Summary) -> RenderableType:
     text = Text(swept.study.title, style="bold")
     text.append(f"\n{count(swept.study.points)} points, {swept.study.fidelity}: ", style="default")
     text.append(f"{count(counts.computed)} computed, {count(counts.reused)} reused, ")
-    text.append(f"{count(counts.failed)} failed", style="red" if counts.failed else "default")
+    text.append(f"{count(counts.failed)} failed", style=BAD if counts.failed else "default")
     if swept.interrupted:
         left = swept.study.points - counts.points
-        text.append(f", interrupted: {count(left)} left", style="red")
+        text.append(f", interrupted: {count(left)} left", style=BAD)
     if counts.feasible:
         text.append(f"; {count(counts.feasible)} feasible")
     else:
-        text.append("; no feasible point", style="red")
+        text.append("; no feasible point", style=BAD)
     rate = counts.computed / swept.seconds
     text.append(f"\n{swept.seconds:.1f} s")
     if counts.computed:
@@ -87,7 +88,7 @@ def _best(found: Summary) -> RenderableType:
     table = plain_table(title, *(folded(short[name], unit_of(study, name)) for name in names))
     marks = found.marks()
     if any(marks):
-        table.add_column("on paper", justify="left", style="red")
+        table.add_column("on paper", justify="left", style=BAD)
     for (_, row), mark in zip(found.best.iterrows(), marks, strict=True):
         cells = [Text(number(row[name])) for name in names]
         table.add_row(*cells, *([Text(mark)] if any(marks) else []))

@@ -10,17 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from hardwire.experiments.shared.style import COLORS, INK, drawing
+from hardwire.experiments.shared.style import GRID, INK, PAPER, ROW_COLORS, drawing
 from hardwire.experiments.validation.rows import Row
 from hardwire.experiments.validation.view import TITLES
 
 COLUMNS = (("hc1", "technology"), ("roma", "hnlpu", "gpu"))
 """Systems in each column of the figure."""
 
-FIT, PREDICTION, MISS = "#7f7f7f", COLORS["rom"], COLORS["lora"]
+PREDICTION, MISS, FIT = (ROW_COLORS[key] for key in ("predicted", "missed", "fitted"))
 TICKS = (0.1, 0.2, 0.5, 0.8, 1, 1.25, 2)
 LEFTMOST, RIGHTMOST = 0.1, 2.4
-GRID = "#e6e6e6"
 
 
 def drawn(row: Row) -> bool:
@@ -64,7 +63,7 @@ def _panel(axes: Axes, title: str, rows: Sequence[Row]) -> None:
         if row.low is not None and row.high is not None:
             ends = [max(end / row.published, LEFTMOST) for end in (row.low, row.high)]
             axes.plot(ends, [place, place], color=color, linewidth=2.2, alpha=0.45)
-        filled = "white" if row.role == "calibration" else color
+        filled = PAPER if row.role == "calibration" else color
         axes.plot(
             row.predicted / row.published, place, "o", color=color, markersize=4.2,
             markerfacecolor=filled,
@@ -97,5 +96,5 @@ def _keys() -> list[Line2D]:
     return [
         key(PREDICTION, "predicted, 90 % interval", linewidth=2.2),
         key(MISS, "outside its tolerance", linewidth=2.2),
-        key(FIT, "fitted to", linewidth=2.2, markerfacecolor="white"),
+        key(FIT, "fitted to", linewidth=2.2, markerfacecolor=PAPER),
     ]

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from hardwire.experiments.shared.style import BAD
 from hardwire.experiments.shared.tables import LARGE, QUIET, large, plain_table, span
 from hardwire.experiments.validation.rows import LIMITS, Row, Validation
 
@@ -23,7 +24,6 @@ TITLES = {
 }
 """By system, in the order of the table."""
 
-MISSED = "red"
 
 OF_WHAT = (
     "The intervals are of what would be published: the published figure's own error is in them, so "
@@ -150,12 +150,12 @@ def _system(title: str, rows: list[Row]) -> list[RenderableType]:
             error_text(row),
             allowed_text(row),
             used if row.status in ("", "met", "missed") else row.status,
-            style=MISSED if row.status == "missed" else "",
+            style=BAD if row.status == "missed" else "",
         )
     notes: list[RenderableType] = [table]
     for row in rows:
         if row.status == "missed" and row.note:
-            notes.append(Text(f"{row.id}: {row.note}", style=MISSED))
+            notes.append(Text(f"{row.id}: {row.note}", style=BAD))
     for source, mark in numbers.items():
         line = Text(f"{str(mark).translate(RAISED)} {source}", style=QUIET)
         notes.append(Padding(line, (0, 0, 0, 2)))
@@ -176,6 +176,6 @@ def _fidelities(title: str, rows: list[Row]) -> Table:
     table = plain_table(title, "", "worst", "", "allowed")
     table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
     for row in rows:
-        style = MISSED if row.status == "missed" else ""
+        style = BAD if row.status == "missed" else ""
         table.add_row(row.metric, error_text(row), row.words, row.tolerance, style=style)
     return table
