@@ -17,14 +17,13 @@ from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Quantity, check_value
 from hardwire.models.sram import SramBudget, sram_budget
-from hardwire.simulator.belief.draws import draw_chips, interval
+from hardwire.simulator.belief.spread import Load, intervals
 from hardwire.simulator.closed_form import (
     ClosedForms,
     Prediction,
     decode_context,
     free_rank,
     initiation_cycles,
-    predict,
 )
 from hardwire.simulator.datapath import OPERATIONS, adapter_bytes, adapter_format
 from hardwire.simulator.load import check_load
@@ -40,27 +39,6 @@ if TYPE_CHECKING:
 Engine = Literal["compiled", "reference"]
 
 TARGET = Quantity("tokens/s", 1e-3, 1e9, "decode rate of one user to reach")
-
-
-@dataclass(frozen=True)
-class Load:
-    """``users`` equal requests that arrive together; lengths in tokens."""
-
-    prompt: int
-    output: int
-    users: int
-
-    def predict(
-        self, chip: Chip, model: LanguageModel, adapter: Adapter | None = None
-    ) -> Prediction:
-        """The closed forms' answer for this load."""
-        return predict(
-            chip, model, adapter=adapter, prompt=self.prompt, output=self.output, users=self.users
-        )
-
-    def of(self, closed: ClosedForms, adapter: int) -> Prediction:
-        """The same from closed forms at hand, for an adapter by its number, 0 for none."""
-        return closed.predict(adapter, prompt=self.prompt, output=self.output, users=self.users)
 
 
 @dataclass(frozen=True)
@@ -457,43 +435,3 @@ def tokens_frame(result: Result) -> pd.DataFrame:
             "done_s": seconds(times.done),
         }
     )
-
-
-def intervals(
-    chip: Chip, model: LanguageModel, adapter: Adapter | None, load: Load
-) -> tuple[dict[str, list[float]], float]:
-    """5th and 95th percentile of every prediction over the draws of ``simulator.belief.draws``.
-
-    Draws whose idle power alone is above the card's limit never decode, and are left out.
-
-    Returns
-    -------
-    interval, share : low and high by name, and the share of the draws that they are of.
-    """
-    drawn = draw_chips(chip)
-    timing = Timing.of(drawn, model, () if adapter is None else (adapter,))
-    closed = ClosedForms(timing)
-    found = load.of(closed, 0)
-    values: dict[str, Any] = {
-        "decode_tokens_per_s_user": found.decode_tokens_per_s_user,
-        "decode_tokens_per_s_chip": found.decode_tokens_per_s_chip,
-        "token_s": found.token_s,
-        "ttft_s": found.ttft_s,
-        "prefill_tokens_per_s": found.prefill_tokens_per_s,
-        "area_mm2": found.area_mm2["total"],
-        "transistors": found.transistors["total"],
-        "power_w": found.power_w,
-        "energy_j_per_token": found.energy_j_per_token,
-        "die_cost_usd": found.die_cost_usd,
-        "usd_per_million_tokens": found.usd_per_million_tokens,
-    }
-    if adapter is not None:
-        loaded = load.of(closed, 1)
-        values["adapter_decode_tokens_per_s_user"] = loaded.decode_tokens_per_s_user
-        values["adapter_free_rank"] = free_rank(
-            drawn, model, adapter.targets, adapter_format(chip, adapter), timing=timing
-        )
-    runs = np.atleast_1d(found.power.throttle) > 0
-    if runs.any() and not runs.all():
-        values = {key: np.broadcast_to(value, runs.shape)[runs] for key, value in values.items()}
-    return {key: interval(value) for key, value in values.items()}, float(runs.mean())

@@ -20,6 +20,7 @@ from hardwire.experiments.cli import (
     calibrate,
     catalogue,
     chip,
+    diff,
     formats,
     report,
     run,
@@ -48,7 +49,7 @@ app = typer.Typer(
 )
 for group in (
     run, catalogue, formats, serving, sweep, search, sensitivity, calibrate, validate, report,
-    adapter, chip,
+    diff, adapter, chip,
 ):  # fmt: skip
     group.register(app)
 

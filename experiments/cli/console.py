@@ -99,7 +99,7 @@ Found = TypeVar("Found", bound=Answer)
 def finish(
     found: Found,
     render: Callable[[Found], RenderableType],
-    write: Callable[[Found, Path], list[Path]],
+    write: Callable[[Found, Path], list[Path]] | None,
     as_json: bool,
     folder: Path | None,
     form: str = "",
@@ -108,6 +108,7 @@ def finish(
 
     Parameters
     ----------
+    write : what saves; None where nothing does.
     form : of the tables: ``csv``, ``markdown``, ``latex``, or "" for the terminal's.
 
     Returns
@@ -115,7 +116,7 @@ def finish(
     str
         The folder and the names of the files saved, empty where none were.
     """
-    written = [] if folder is None else write(found, folder)
+    written = [] if folder is None or write is None else write(found, folder)
     names = ", ".join(path.name for path in written)
     saved = f"{folder}: {names}" if written else ""
     if as_json:

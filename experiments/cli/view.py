@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from hardwire.experiments.shared.fitted_view import FittedTable
+from hardwire.experiments.shared.kinds import kind_of_name
 from hardwire.experiments.shared.machine import Machine as Computer
 from hardwire.experiments.shared.style import BAD, GOOD
 from hardwire.experiments.shared.tables import (
@@ -23,15 +23,13 @@ from hardwire.experiments.shared.tables import (
 )
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.catalogue import did_you_mean
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.description import read_description
-from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import Batching, BatchServer
 from hardwire.models.language_model import HEAD, LanguageModel
-from hardwire.models.parameters import Parameter, Quantity, quantities, read_yaml
+from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.process import PROCESS, Process
-from hardwire.models.server import SERVER, Machine
+from hardwire.models.server import Machine
 
 
 def show_tables(text: str) -> RenderableType:
@@ -42,37 +40,9 @@ def show_tables(text: str) -> RenderableType:
     InputError
         Where there is none of that name, or its file cannot be used.
     """
-    return _SHOWN[_kind_of(text)](text)
+    from hardwire.experiments.sweep.study import ready_studies  # noqa: PLC0415 - slow to import
 
-
-def _kind_of(text: str) -> str:
-    """What a name or a file is of."""
-    from hardwire.experiments.sweep.study import ready_studies  # noqa: PLC0415
-
-    path = Path(text)
-    if text.lower().endswith((".yaml", ".yml")):
-        data = read_yaml(path)
-        if "axes" in data:
-            return "study"
-        if {"kind", "chip", "issue", *SERVER.names} & data.keys():
-            return "server"
-        parent = data.get("extends")
-        if isinstance(parent, str) and parent.lower() in catalogue.names("server"):
-            return "server"
-        if set(PROCESS.names) & data.keys() or parent in catalogue.names("process"):
-            return "process"
-        return "chip"
-    if text.lower().endswith(".json") or path.is_dir():
-        return "model"
-    ready = {kind: catalogue.names(kind) for kind in ("chip", "server", "process", "model")}
-    ready["study"] = list(ready_studies())
-    for kind, names in ready.items():
-        if text.lower() in names:
-            return kind
-    near = did_you_mean(text, [name for names in ready.values() for name in names])
-    raise InputError(
-        f"'{text}' is no chip, server, process, model or study{near} (hardwire list shows all)"
-    )
+    return _SHOWN[kind_of_name(text, list(ready_studies()))](text)
 
 
 def chip_tables(chip: Chip) -> RenderableType:

@@ -11,8 +11,8 @@
     result.plot()               # matplotlib
 
 A function for each question (``run``, ``predict``, ``replay``, ``compare``, ``sweep``, ``search``,
-``sensitivity``, ``calibrate``, ``validate``, ``report``) takes names, paths or objects; the objects
-are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``. What cannot be used raises
+``sensitivity``, ``calibrate``, ``validate``, ``diff``, ``report``) takes names, paths or objects;
+the objects are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``. What cannot be used raises
 ``InputError``, whose message is one sentence.
 """
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hardwire.models.server import Server
     from hardwire.serving import compare, replay
     from hardwire.show import report
+    from hardwire.sides import diff
     from hardwire.single import predict, run
 
     __version__: str
@@ -44,6 +45,7 @@ _HOME = {
     "Server": "hardwire.models.server",
     "calibrate": "hardwire.evidence",
     "compare": "hardwire.serving",
+    "diff": "hardwire.sides",
     "predict": "hardwire.single",
     "replay": "hardwire.serving",
     "report": "hardwire.show",
@@ -64,6 +66,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "compare",
+    "diff",
     "predict",
     "replay",
     "report",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from hardwire.experiments.report.sweep import sweep_page
 from hardwire.experiments.run.save import RANKS
 from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.extras import needs
-from hardwire.experiments.shared.folder import write_text
+from hardwire.experiments.shared.folder import read_json, write_text
 from hardwire.models.errors import InputError
-from hardwire.models.files import file_size, read_bytes
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -65,7 +63,7 @@ def read_page(folder: Path) -> Page:
     if len(found) > 1:
         raise InputError(f"{folder}: holds {' and '.join(found)}: save each into its own folder")
     command, reader = READERS[found[0]]
-    data = _read(folder / found[0])
+    data = read_json(folder / found[0])
     try:
         return reader(folder, data)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
@@ -116,22 +114,4 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
 
 
 def _optional(path: Path) -> dict[str, Any] | None:
-    return _read(path) if path.is_file() else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, is not JSON, or not an object.
-    """
-    try:
-        data = json.loads(read_bytes(path, count=file_size(path)).decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise InputError(f"{path}: not valid JSON{where}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: a JSON object is expected")
-    return data
+    return read_json(path) if path.is_file() else None

@@ -53,7 +53,8 @@ def chip_configuration(chip: Chip) -> dict[str, Any]:
 
     Parameters that a user set carry ``filed``, the value of the file; those that a file sets over
     the measured chip that it extends carry its kind, range and source, and as ``filed`` the value
-    of the measured chip. ``calibration`` says of which chip it is, and whether the value that was
+    of the measured chip; ``set`` tells the former, which is true, from the latter.
+    ``calibration`` says of which chip it is, and whether the value that was
     fitted is still there.
     """
     measured = chip.as_filed or chip
@@ -69,6 +70,7 @@ def chip_configuration(chip: Chip) -> dict[str, Any]:
             of_file = name not in chip.own and parameter != measured.parameters.get(name)
             filed = parameter.value if parameter and of_file else measured.value(name)
             entry["filed"] = _plain(filed)
+            entry["set"] = name not in chip.own
         entries.append(entry)
     calibration = None
     if chip.calibration is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hardwire.models.errors import InputError
+from hardwire.models.files import file_size, read_bytes
 
 
 def write_all(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> list[Path]:
@@ -79,6 +80,24 @@ def text_file(text: str) -> Callable[[Path], Any]:
 def json_file(data: Mapping[str, Any]) -> Callable[[Path], Any]:
     """A writer of one JSON object, for ``write_all``."""
     return text_file(to_json(data) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is not JSON, or not an object.
+    """
+    try:
+        data = json.loads(read_bytes(path, count=file_size(path)).decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise InputError(f"{path}: not valid JSON{where}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: a JSON object is expected")
+    return data
 
 
 def to_json(data: Mapping[str, Any]) -> str:

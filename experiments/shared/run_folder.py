@@ -23,11 +23,17 @@ from hardwire.experiments.shared.style import FORMATS
 from hardwire.models.errors import InputError
 from hardwire.models.files import reason
 
-SUMMARIES = (
-    "verdict.json", "summary.json", "compare.json", "sweep.json", "search.json",
-    "sensitivity.json", "calibration.json", "formats.csv",
-)  # fmt: skip
-"""Files by one of which the folder of a run is known."""
+SUMMARIES = {
+    "verdict.json": "run",
+    "summary.json": "replay",
+    "compare.json": "compare",
+    "sweep.json": "sweep",
+    "search.json": "search",
+    "sensitivity.json": "sensitivity",
+    "calibration.json": "calibrate",
+    "formats.csv": "formats",
+}
+"""Files by one of which the folder of a run is known, and the command that writes it."""
 
 _FIGURES = (
     "breakdown", "rank", "compare", "sweep", "search", "sensitivity-*", "formats", "parameters",

@@ -45,6 +45,7 @@ def test_kind_range_and_source_of_a_file_were_dropped(own: Chip) -> None:
     assert found[CLOCK] == {
         "name": CLOCK, "value": 1.5, "unit": "GHz", "meaning": "clock of the datapath",
         "kind": "assumed", "range": [1.4, 1.6], "source": "what if", "filed": 1.365653,
+        "set": False,
     }  # fmt: skip
     assert found["sram.capacity_mib"]["kind"] == "set"
     assert found["sram.capacity_mib"]["source"] == "set in mine.yaml"
@@ -77,7 +78,7 @@ def test_a_setting_over_an_own_chip_has_no_range_any_more(own: Chip) -> None:
     changed = own.with_values({CLOCK: "1450 MHz"})
     assert CLOCK not in changed.own and set(draw_chips(changed, SIZE).datapath.clock_ghz) == {1.45}
     entry = {e["name"]: e for e in chip_configuration(changed)["parameters"]}[CLOCK]
-    assert (entry["value"], entry["filed"]) == (1.45, 1.5)
+    assert (entry["value"], entry["filed"], entry["set"]) == (1.45, 1.5, True)
 
 
 def test_a_range_alone_is_a_difference(tmp_path: Path) -> None:
