@@ -88,15 +88,44 @@ class Result(Shown, single.Result):
             columns["with_adapter"] = self.adapter.rates.breakdown_s
         return pd.DataFrame(columns).rename_axis("operation")
 
-    def plot(self, what: Literal["breakdown", "rank"] = "breakdown") -> Figure:
-        """Where a token's time goes, or the decode rate against the rank of an adapter."""
-        from hardwire.experiments.run.plot import breakdown_figure, rank_figure  # noqa: PLC0415
+    def plot(
+        self,
+        what: Literal["breakdown", "rank", "floorplan", "timeline", "pipeline"] = "breakdown",
+    ) -> Figure:
+        """One of the figures that ``save`` writes.
 
+        Parameters
+        ----------
+        what : {"breakdown", "rank", "floorplan", "timeline", "pipeline"}
+            Where a token's time goes; the decode rate against the rank of an adapter; the blocks to
+            scale in the outline of the die; a token on its way through the units; tokens in serial
+            and in pipelined issue.
+        """
+        from hardwire.experiments.run.floorplan import floorplan  # noqa: PLC0415
+        from hardwire.experiments.run.floorplan_plot import floorplan_figure  # noqa: PLC0415
+        from hardwire.experiments.run.plot import (  # noqa: PLC0415
+            breakdown_figure,
+            figure_title,
+            rank_figure,
+        )
+        from hardwire.experiments.run.timeline import timeline  # noqa: PLC0415
+        from hardwire.experiments.run.timeline_plot import (  # noqa: PLC0415
+            flight_figure,
+            token_figure,
+        )
+
+        title = figure_title(self)
         return picture(
             chosen(
                 "what",
                 what,
-                {"breakdown": lambda: breakdown_figure(self), "rank": lambda: rank_figure(self)},
+                {
+                    "breakdown": lambda: breakdown_figure(self),
+                    "rank": lambda: rank_figure(self),
+                    "floorplan": lambda: floorplan_figure(floorplan(self.to_dict()), title),
+                    "timeline": lambda: token_figure(timeline(self), title),
+                    "pipeline": lambda: flight_figure(timeline(self), title),
+                },
             )
         )
 

@@ -60,7 +60,7 @@ def breakdown_figure(result: Result) -> Figure:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
-        axes.set_title(_title(result), loc="left", fontsize=11, pad=18)
+        axes.set_title(figure_title(result), loc="left", fontsize=11, pad=18)
     return figure
 
 
@@ -114,12 +114,13 @@ def rank_figure(result: Result) -> Figure:
         everywhere = report is None or set(report.adapter.targets) == set(TARGETS)
         axes.set_xlabel(f"rank, {'all linear layers' if everywhere else targets}, {fmt}")
         axes.set_ylabel("tokens/s, one user")
-        axes.set_title(_title(result), loc="left", fontsize=11)
+        axes.set_title(figure_title(result), loc="left", fontsize=11)
         axes.legend(frameon=False, loc="lower left", fontsize=9)
     return figure
 
 
-def _title(result: Result) -> str:
+def figure_title(result: Result) -> str:
+    """What was run, over its figures."""
     users = "1 user" if result.users == 1 else f"{result.users} users"
     wrong = " · does not fit the die" if not result.fits_die else ""
     return (

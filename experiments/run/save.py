@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hardwire.experiments.run.curve import rank_curve
+from hardwire.experiments.run.floorplan import floorplan
+from hardwire.experiments.run.timeline import TIMELINE, timeline
 from hardwire.experiments.shared.configuration import (
     CONFIGURATION,
     chip_configuration,
@@ -38,15 +40,26 @@ def save(
         If the folder cannot be made or written.
     """
     # Here, because matplotlib and pandas take longer to import than most runs take.
-    from hardwire.experiments.run.plot import breakdown_figure, rank_figure  # noqa: PLC0415
+    from hardwire.experiments.run.floorplan_plot import floorplan_figure  # noqa: PLC0415
+    from hardwire.experiments.run.plot import (  # noqa: PLC0415
+        breakdown_figure,
+        figure_title,
+        rank_figure,
+    )
+    from hardwire.experiments.run.timeline_plot import flight_figure, token_figure  # noqa: PLC0415
     from hardwire.experiments.run.trace import write_trace  # noqa: PLC0415
 
+    plan, times, title = floorplan(data), timeline(result), figure_title(result)
     writers: dict[str, Callable[[Path], Any]] = {
         "verdict.json": json_file(data),
         CONFIGURATION: json_file(run_configuration(result)),
         f"breakdown.{figures}": lambda path: save_figure(breakdown_figure(result), path),
         f"rank.{figures}": lambda path: save_figure(rank_figure(result), path),
+        f"floorplan.{figures}": lambda path: save_figure(floorplan_figure(plan, title), path),
+        f"timeline.{figures}": lambda path: save_figure(token_figure(times, title), path),
+        f"pipeline.{figures}": lambda path: save_figure(flight_figure(times, title), path),
         RANKS: json_file(rank_curve(result)),
+        TIMELINE: json_file(times.to_dict()),
         "tokens.parquet": lambda path: tokens_frame(result).to_parquet(path, index=False),
         "trace.json.gz": lambda path: write_trace(result, path),
     }

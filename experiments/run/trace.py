@@ -7,45 +7,29 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hardwire.simulator.engines.compiled import simulate
-from hardwire.simulator.program import TokenProgram, build_program
-from hardwire.simulator.requests import Requests
+from hardwire.experiments.run.recording import record
+from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.single import Result
-
-DECODE_TOKENS = 4
-MAX_USERS = 4
-MAX_PROMPT = 4096
 
 
 def trace_events(result: Result) -> dict[str, Any]:
     """The last prompt token and the first decode tokens of up to four users, in Trace Event Format.
 
-    One process per layer, one thread per unit; times in microseconds. Prompts are cut to 4,096
-    tokens, which bounds the memory of the recording at half a gigabyte.
+    One process per layer, one thread per unit; times in microseconds.
     """
-    adapters = [] if result.adapter is None else [result.adapter.adapter]
-    program = build_program(result.chip, result.model, adapters)
-    prompt = min(result.prompt, MAX_PROMPT)
-    users = min(result.users, MAX_USERS)
-    requests = Requests.uniform(users, prompt, DECODE_TOKENS, len(adapters))
-    times = simulate(program, requests, record=True)
-    assert times.start is not None and times.end is not None
-    shown = np.concatenate(
-        [np.arange(times.first[u] + prompt - 1, times.first[u + 1]) for u in range(users)]
-    )
-    origin = int(times.issued[shown].min())
+    recording = record(result)
+    program, start, end = recording.program, recording.start, recording.end
+    shown = recording.last(1)
+    origin = int(recording.times.issued[shown].min())
     micro = 1e6 / program.clock_hz
     events = _tracks(program)
     place = _places(program)
     for token in shown:
-        user = int(np.searchsorted(times.first, token, side="right")) - 1
-        index = int(token - times.first[user])
-        name = f"user {user} token {index + 1}"
+        context = recording.context_of(token)
+        name = f"user {recording.user_of(token)} token {context}"
         for stage in range(program.stages):
             for branch, unit in enumerate((program.main_unit[stage], program.side_unit[stage])):
-                begin = int(times.start[token, stage, branch])
+                begin = int(start[token, stage, branch])
                 if begin < 0:
                     continue
                 layer, thread = place[int(unit)]
@@ -57,13 +41,17 @@ def trace_events(result: Result) -> dict[str, Any]:
                         "pid": layer,
                         "tid": thread,
                         "ts": round((begin - origin) * micro, 6),
-                        "dur": round((int(times.end[token, stage, branch]) - begin) * micro, 6),
-                        "args": {"stage": program.stage_names[stage], "context": index + 1},
+                        "dur": round((int(end[token, stage, branch]) - begin) * micro, 6),
+                        "args": {"stage": program.stage_names[stage], "context": context},
                     }
                 )
     return {
         "displayTimeUnit": "ns",
-        "otherData": {"chip": result.chip.name, "model": result.model.name, "prompt": prompt},
+        "otherData": {
+            "chip": result.chip.name,
+            "model": result.model.name,
+            "prompt": recording.prompt,
+        },
         "traceEvents": events,
     }
 

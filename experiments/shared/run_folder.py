@@ -36,14 +36,14 @@ SUMMARIES = {
 """Files by one of which the folder of a run is known, and the command that writes it."""
 
 _FIGURES = (
-    "breakdown", "rank", "compare", "sweep", "search", "sensitivity-*", "formats", "parameters",
-    "corner", "predictions", "left-out",
+    "breakdown", "rank", "floorplan", "timeline", "pipeline", "compare", "sweep", "search",
+    "sensitivity-*", "formats", "parameters", "corner", "predictions", "left-out",
 )  # fmt: skip
 
 RUN_FILES = (
     *SUMMARIES, "configuration.json", "config.yaml", "report.html", "trace.json.gz",
-    "rank.json", "tokens.parquet", "requests.parquet", "adapters.parquet", "memory.parquet",
-    "compare.csv", "points.parquet", "front.csv", "trials.csv", "sensitivity.csv",
+    "rank.json", "timeline.json", "tokens.parquet", "requests.parquet", "adapters.parquet",
+    "memory.parquet", "compare.csv", "points.parquet", "front.csv", "trials.csv", "sensitivity.csv",
     "posterior.parquet",
     *(f"{figure}.{kind}" for figure in _FIGURES for kind in FORMATS),
 )  # fmt: skip

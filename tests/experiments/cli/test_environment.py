@@ -58,7 +58,7 @@ def test_the_users_own_matplotlibrc_changes_no_figure(tmp_path: Path) -> None:
     for name, more in (("plain", {}), ("own", {"MATPLOTLIBRC": str(own)})):
         done = run("run", "--save", str(tmp_path / name), "--json", **more)
         assert (done.returncode, done.stderr) == (0, "")
-    for figure in ("breakdown.png", "rank.png"):
+    for figure in ("breakdown.png", "rank.png", "floorplan.png", "timeline.png", "pipeline.png"):
         assert (tmp_path / "own" / figure).read_bytes() == (
             tmp_path / "plain" / figure
         ).read_bytes()

@@ -97,7 +97,7 @@ def test_figures_are_of_the_format_asked_for_and_the_same_twice(
     for folder in ("one", "two"):
         status, _, err = hardwire("run", *SHORT, "--save", tmp_path / folder, "--figures", kind)
         assert (status, err) == (0, "")
-    for name in ("breakdown", "rank"):
+    for name in ("breakdown", "rank", "floorplan", "timeline", "pipeline"):
         one = (tmp_path / "one" / f"{name}.{kind}").read_bytes()
         assert one.startswith(begin)
         assert one == (tmp_path / "two" / f"{name}.{kind}").read_bytes()

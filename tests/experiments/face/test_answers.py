@@ -38,7 +38,7 @@ FRAMES = {
     "calibrate": ("parameters", "predictions", "left_out", "draws"),
 }
 FIGURES = {
-    "run": ("breakdown", "rank"),
+    "run": ("breakdown", "rank", "floorplan", "timeline", "pipeline"),
     "replay": (),
     "compare": (),
     "sweep": (),

@@ -19,7 +19,11 @@ FILES = (
     "configuration.json",
     "breakdown.png",
     "rank.png",
+    "floorplan.png",
+    "timeline.png",
+    "pipeline.png",
     "rank.json",
+    "timeline.json",
     "tokens.parquet",
     "trace.json.gz",
 )
