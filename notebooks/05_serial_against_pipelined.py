@@ -57,6 +57,13 @@ table.style.format("{:,.0f}").format("{:.1f}", subset=["first token, ms"]).forma
 )
 
 # %% [markdown]
+# The same tokens in both kinds of issue, layer by layer: pipelined, three users' tokens follow each
+# other, while each user's own still wait for the last one.
+
+# %%
+hw.run(serial, users=3, **LOAD).plot("pipeline")
+
+# %% [markdown]
 # ## If SRAM were no limit
 #
 # The busiest unit starts a token at best every `critical_cycles`. From so many users on,

@@ -130,6 +130,12 @@ pd.Series(design.overrides, name="chosen").to_frame().assign(
 )
 
 # %% [markdown]
+# Its blocks on HC1's die, to scale:
+
+# %%
+result.plot("floorplan")
+
+# %% [markdown]
 # ## Answer
 
 # %%

@@ -158,8 +158,8 @@ class Timeline:
             return f"{said}: tokens of different users follow each other."
         if every is None:
             return (
-                "A decode token waits for the one before: after the prompt, pipelined issue gains one "
-                "user nothing."
+                "A decode token waits for the one before: after the prompt, pipelined issue gains "
+                "one user nothing."
             )
         apart = f"every {si(every, 's', 3)}"
         return f"{said}: prompt tokens end {apart}, a decode token waits for the one before."

@@ -164,8 +164,9 @@ def _bars(axes: Axes, bars: Bars, colors: Sequence[str], *, apart: bool) -> None
     axes.add_collection(PolyCollection(boxes, facecolors=faces, edgecolors=edges, linewidths=0.5))
 
 
-def _faded(color: str) -> tuple[float, ...]:
-    return tuple(1 - _PROMPT * (1 - channel) for channel in to_rgb(color))
+def _faded(color: str) -> tuple[float, float, float]:
+    red, green, blue = (1 - _PROMPT * (1 - channel) for channel in to_rgb(color))
+    return red, green, blue
 
 
 def _box(left: float, right: float, row: float, half: float) -> list[tuple[float, float]]:
