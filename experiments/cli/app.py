@@ -27,6 +27,7 @@ from hardwire.experiments.cli import (
     search,
     sensitivity,
     serving,
+    solve,
     sweep,
     validate,
 )
@@ -48,8 +49,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for group in (
-    run, catalogue, formats, serving, sweep, search, sensitivity, calibrate, validate, report,
-    diff, adapter, chip,
+    run, catalogue, formats, serving, sweep, search, solve, sensitivity, calibrate,
+    validate, diff, report, adapter, chip,
 ):  # fmt: skip
     group.register(app)
 

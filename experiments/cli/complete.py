@@ -58,5 +58,12 @@ def metric_names(incomplete: str) -> list[str]:
     return _begin(list(CLOSED_FORM), incomplete)
 
 
+def varied_names(incomplete: str) -> list[str]:
+    """Numbers that a solve can vary."""
+    from hardwire.experiments.sweep.design import NUMERIC, varies_freely  # noqa: PLC0415
+
+    return _begin([name for name in NUMERIC if varies_freely(name)], incomplete)
+
+
 def _begin(names: list[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]

@@ -11,9 +11,9 @@
     result.plot()               # matplotlib
 
 A function for each question (``run``, ``predict``, ``replay``, ``compare``, ``sweep``, ``search``,
-``sensitivity``, ``calibrate``, ``validate``, ``diff``, ``report``) takes names, paths or objects;
-the objects are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``. What cannot be used raises
-``InputError``, whose message is one sentence.
+``solve``, ``sensitivity``, ``calibrate``, ``validate``, ``diff``, ``report``) takes names, paths or
+objects; the objects are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``. What cannot be
+used raises ``InputError``, whose message is one sentence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from hardwire.compiled import keep_compiled_code
 
 if TYPE_CHECKING:
-    from hardwire.designs import search, sensitivity, sweep
+    from hardwire.designs import search, sensitivity, solve, sweep
     from hardwire.evidence import calibrate, validate
     from hardwire.models.adapter.adapter import Adapter
     from hardwire.models.chip import Chip
@@ -52,6 +52,7 @@ _HOME = {
     "run": "hardwire.single",
     "search": "hardwire.designs",
     "sensitivity": "hardwire.designs",
+    "solve": "hardwire.designs",
     "sweep": "hardwire.designs",
     "validate": "hardwire.evidence",
 }
@@ -73,6 +74,7 @@ __all__ = [
     "run",
     "search",
     "sensitivity",
+    "solve",
     "sweep",
     "validate",
 ]

@@ -1,4 +1,5 @@
-"""Many designs: ``sweep`` computes them, ``search`` finds the best, ``sensitivity`` asks why."""
+"""Many designs: ``sweep`` computes them, ``search`` finds the best, ``solve`` how far one parameter
+goes, ``sensitivity`` asks why."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hardwire.experiments.search import search as searching
+from hardwire.experiments.search import solve as solving
+from hardwire.experiments.search.goal import make_goal
 from hardwire.experiments.sensitivity import sobol
 from hardwire.experiments.sweep import Design, Study, runner
 from hardwire.models.errors import InputError
@@ -312,3 +315,96 @@ def sensitivity(
     return Sensitivity.of(
         sobol.analyse(design, names, calibrated=calibrated, samples=samples, seed=seed)
     )
+
+
+class Solution(Shown, solving.Solution):
+    """The answer of ``solve``: see ``hardwire.experiments.search.solve.Solution``."""
+
+    def tables(self) -> RenderableType:
+        """Where the goal holds, and what fails beyond."""
+        from hardwire.experiments.search.solve_view import render  # noqa: PLC0415
+
+        return render(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each end of a stretch in which the goal holds, and for the value as it is.
+
+        ``low`` and ``high`` are the ends of the metric's 90 % interval, ``share`` of the draws in
+        which all holds, ``beyond`` the next value outside, and ``reasons`` what fails there.
+        """
+        import pandas as pd  # noqa: PLC0415
+
+        rows = [{"which": "filed", **_point(self.filed), "reasons": self.filed.reasons}]
+        for low, high in self.spans:
+            for which, end in (("from", low), ("to", high)):
+                row: dict[str, Any] = {"which": which, **_point(end.last)}
+                if end.beyond is not None:
+                    row |= {"beyond": end.beyond.value, "reasons": end.beyond.reasons}
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def _point(point: solving.Point) -> dict[str, Any]:
+    low, high = point.interval or (None, None)
+    return {
+        "value": point.value, "metric": point.metric, "low": low, "high": high,
+        "share": point.share,
+    }  # fmt: skip
+
+
+@in_python_words
+def solve(
+    vary: str,
+    target: float | None = None,
+    *,
+    metric: str | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    chip: ChipLike = "hc1",
+    model: ModelLike | None = None,
+    adapter: AdapterLike | None = None,
+    prompt: int = 1024,
+    output: int = 1024,
+    users: int = 1,
+    settings: Mapping[str, Any] | None = None,
+) -> Solution:
+    """Find the smallest and the largest value of a parameter at which a goal holds.
+
+    Parameters
+    ----------
+    vary : str
+        A numeric parameter of the chip or its process by dotted name, ``adapter.rank``, or
+        ``workload.users``, ``workload.prompt`` or ``workload.output``.
+    target : float, optional
+        Decode rate of one user to reach, tokens/s.
+    metric, at_least, at_most : str, float
+        Instead of a target: a name of ``hardwire.experiments.sweep.CLOSED_FORM`` with one limit.
+    chip, model, adapter, prompt, output, users, settings
+        As ``run`` takes them.
+
+    Returns
+    -------
+    Solution
+        ``smallest`` and ``largest``, or None where nothing holds; ``spans`` where it holds in
+        stretches. With ``to_frame``; ``print`` shows what fails beyond.
+
+    Raises
+    ------
+    InputError
+        On what cannot be read, an unknown parameter or metric, or not one goal.
+
+    Examples
+    --------
+    >>> import hardwire as hw
+    >>> found = hw.solve("datapath.lanes", 14_000)
+    >>> found.smallest, found.largest
+    (13, 16)
+    >>> found.spans[0][1].beyond.reasons
+    ('the blocks take 817.1 mm² of a die of 815 mm²',)
+    """
+    goal = make_goal(target, metric, at_least, at_most)
+    chip_ = chip_of(chip, settings)
+    base = model_of(model, chip_)
+    prompt, output, users = check_load(prompt=prompt, output=output, users=users)
+    design = Design(chip_, base, shape_of(adapter, base), prompt, output, users)
+    return Solution.of(solving.solve(design, vary, goal))

@@ -28,7 +28,7 @@ from hardwire.simulator.serving.replay import open_server
 OBJECTS = ["Adapter", "Chip", "InputError", "LanguageModel", "Server", "__version__"]
 QUESTIONS = [
     "calibrate", "compare", "diff", "predict", "replay", "report", "run", "search", "sensitivity",
-    "sweep", "validate",
+    "solve", "sweep", "validate",
 ]  # fmt: skip
 LOAD = {"prompt": 64, "output": 32}
 TINY = {
