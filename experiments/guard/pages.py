@@ -1,19 +1,21 @@
 """The written pages of the manual: docs/chips.md, of all parameters, from the declarations and
-the YAML files, docs/validation.md with its figure from the committed table, and the tables of
-docs/serving-study.md.
+the YAML files, docs/validation.md with its figure from the committed table, the tables of
+docs/serving-study.md, and what the commands of docs/first-evening.md print.
 
 ``python -m hardwire.experiments.guard.pages`` rewrites them; with ``--check`` it only says
 whether one is out of date, and exits with 1 if so. The figure is not compared: other versions of
-Matplotlib draw other bytes.
+Matplotlib draw other bytes. Nor is the evening, whose commands take half a minute: a test walks it.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from hardwire.experiments.guard import evening
 from hardwire.experiments.studies import serving_page
 from hardwire.experiments.validation import page as validation_page
 from hardwire.experiments.validation.committed import read_table
@@ -184,9 +186,18 @@ def main(arguments: Sequence[str] | None = None, folder: Path = DOCS) -> int:
         page.write_bytes(pages[page].encode())
         print(f"{page.name} is written")
     _draw(folder)
+    _walk(folder / evening.PAGE)
     if not stale:
         print(f"{', '.join(page.name for page in pages)}: up to date")
     return 0
+
+
+def _walk(page: Path) -> None:
+    if page.is_file():
+        with tempfile.TemporaryDirectory() as empty:
+            text = evening.rewritten(page.read_text(encoding="utf-8"), Path(empty))
+        page.write_text(text, encoding="utf-8")
+        print(f"{page.name} is walked and written")
 
 
 def _draw(folder: Path) -> None:

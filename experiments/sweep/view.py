@@ -17,6 +17,7 @@ from hardwire.experiments.shared.tables import (
     number,
     plain_table,
     short_names,
+    si,
 )
 from hardwire.experiments.sweep.design import NUMERIC
 from hardwire.experiments.sweep.results import identifier
@@ -71,7 +72,7 @@ def _headline(found: Summary) -> RenderableType:
     else:
         text.append("; no feasible point", style=BAD)
     rate = counts.computed / swept.seconds
-    text.append(f"\n{swept.seconds:.1f} s")
+    text.append(f"\n{si(swept.seconds, 's', 2)}")
     if counts.computed:
         text.append(f", {rate:,.0f} points/s" if rate >= 10 else f", {rate:.2g} points/s")
     return text

@@ -119,7 +119,7 @@ def test_a_metric_that_does_not_depend_on_the_parameter_says_so() -> None:
     found = solve(Design.open("hc1"), "sram.capacity_mib", make_goal(17_000, None, None, None))
     assert found.constant and not found.spans
     assert found.nearest is not None and found.nearest.value == found.filed.value == 448
-    text = " ".join(printed(render(found), 100).split())
+    text = " ".join(printed(render(found), 140).split())
     assert "below 17,000 whatever the sram.capacity_mib" in text
 
 
