@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hardwire.experiments.calibration.calibrate import Report
+from hardwire.experiments.shared.configuration import (
+    CONFIGURATION,
+    chip_configuration,
+    configuration,
+)
 from hardwire.experiments.shared.folder import json_file
 from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import FORMATS, save_figure
@@ -37,8 +42,21 @@ def draws_frame(report: Report) -> pd.DataFrame:
     return pd.DataFrame({**columns, **clocks})
 
 
+def calibration_configuration(report: Report) -> dict[str, Any]:
+    """The resolved configuration of ``hardwire calibrate``."""
+    inference = report.inference
+    options = {
+        "chip": inference.chip.name,
+        "adapters": [name for name, _ in report.shapes],
+        "candidates": int(inference.modelled.size),
+        "seed": inference.seed,
+    }
+    chips = [chip_configuration(inference.chip)]
+    return configuration("calibrate", options, inference.model, chips=chips)
+
+
 def save(report: Report, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
-    """Write report, draws and figures to ``folder``, which is made if need be.
+    """Write report, configuration, draws and figures to ``folder``, which is made if need be.
 
     Parameters
     ----------
@@ -53,6 +71,7 @@ def save(report: Report, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
 
     writers: dict[str, Callable[[Path], Any]] = {
         "calibration.json": json_file(report.to_dict()),
+        CONFIGURATION: json_file(calibration_configuration(report)),
         "posterior.parquet": lambda path: draws_frame(report).to_parquet(path, index=False),
         f"parameters.{figures}": lambda path: save_figure(plot.parameter_figure(report), path),
         f"corner.{figures}": lambda path: save_figure(plot.corner_figure(report), path),

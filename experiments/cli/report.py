@@ -9,19 +9,22 @@ import typer
 
 
 def report(
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="What run, replay, compare or sweep wrote with --save."),
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="What commands wrote with --save, one or several."),
     ],
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="HTML file to write [default: DIR/report.html]"),
+        typer.Option(
+            metavar="FILE",
+            help="HTML file to write, needed for several folders [default: DIR/report.html]",
+        ),
     ] = None,
 ) -> None:
-    """Write one HTML page of a saved folder: verdict, figures, tables, configuration, sources."""
+    """Write one HTML page of saved folders: verdict, figures, tables, configuration, sources."""
     from hardwire.experiments.report.build import write_report  # noqa: PLC0415
 
-    typer.echo(f"Report in {write_report(folder, output)}")
+    typer.echo(f"Report in {write_report(folders, output)}")
 
 
 def register(app: typer.Typer) -> None:

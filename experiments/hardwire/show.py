@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -113,15 +113,16 @@ def text(tables: RenderableType) -> str:
 
 
 @in_python_words
-def report(folder: Named, output: Named | None = None) -> Path:
-    """Write one HTML page of a saved folder: verdict, figures, tables, configuration, sources.
+def report(folder: Named | Sequence[Named], output: Named | None = None) -> Path:
+    """Write one HTML page of saved folders: verdict, figures, tables, configuration, sources.
 
     Parameters
     ----------
-    folder : str or path
+    folder : str or path, or several
         What ``save`` of a result, or ``hardwire … --save``, has written.
     output : str or path, optional
-        The file to write, by default ``report.html`` in the folder.
+        The file to write, by default ``report.html`` in the folder; of several folders it is
+        needed.
 
     Returns
     -------
@@ -131,7 +132,8 @@ def report(folder: Named, output: Named | None = None) -> Path:
     Raises
     ------
     InputError
-        If the folder holds nothing to report on, or the file cannot be written.
+        If a folder holds nothing to report on, several are given and no file, or the file cannot be
+        written.
 
     Examples
     --------
@@ -143,4 +145,7 @@ def report(folder: Named, output: Named | None = None) -> Path:
     from hardwire.experiments.report.build import write_report  # noqa: PLC0415
 
     target = None if output is None else folder_of("output", output)
-    return write_report(folder_of("folder", folder), target)
+    folders: Sequence[Any] = [folder]
+    if isinstance(folder, Sequence) and not isinstance(folder, str):
+        folders = folder
+    return write_report([folder_of("folder", one) for one in folders], target)

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hardwire.experiments.report.draw import fingerprint, script, specification, svg
+from hardwire.experiments.report.calibration import calibration_page
+from hardwire.experiments.report.draw import (
+    LOADER,
+    TEMPLATES,
+    fingerprint,
+    library,
+    packed,
+    soft,
+    specification,
+    svg,
+)
 from hardwire.experiments.report.page import Page
 from hardwire.experiments.report.replay import compare_page, replay_page
 from hardwire.experiments.report.run import run_page
+from hardwire.experiments.report.search import search_page
+from hardwire.experiments.report.sensitivity import sensitivity_page
 from hardwire.experiments.report.sweep import sweep_page
 from hardwire.experiments.run.save import RANKS
+from hardwire.experiments.run.timeline import TIMELINE
 from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.shared.folder import read_json, write_text
 from hardwire.models.errors import InputError
 
 REPORT = "report.html"
-TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 def _run(folder: Path, data: Mapping[str, Any]) -> Page:
-    return run_page(data, _optional(folder / RANKS), _optional(folder / CONFIGURATION))
+    return run_page(
+        data,
+        _optional(folder / RANKS),
+        _optional(folder / TIMELINE),
+        _optional(folder / CONFIGURATION),
+    )
 
 
 def _replay(folder: Path, data: Mapping[str, Any]) -> Page:
@@ -37,11 +54,26 @@ def _sweep(folder: Path, data: Mapping[str, Any]) -> Page:
     return sweep_page(data, folder, _optional(folder / CONFIGURATION))
 
 
+def _search(folder: Path, data: Mapping[str, Any]) -> Page:
+    return search_page(data, folder, _optional(folder / CONFIGURATION))
+
+
+def _sensitivity(folder: Path, data: Mapping[str, Any]) -> Page:
+    return sensitivity_page(data, _optional(folder / CONFIGURATION))
+
+
+def _calibration(folder: Path, data: Mapping[str, Any]) -> Page:
+    return calibration_page(data, _optional(folder / CONFIGURATION))
+
+
 READERS: Mapping[str, tuple[str, Callable[[Path, Mapping[str, Any]], Page]]] = {
     "verdict.json": ("hardwire run", _run),
     "summary.json": ("hardwire replay", _replay),
     "compare.json": ("hardwire compare", _compare),
     "sweep.json": ("hardwire sweep", _sweep),
+    "search.json": ("hardwire search", _search),
+    "sensitivity.json": ("hardwire sensitivity", _sensitivity),
+    "calibration.json": ("hardwire calibrate", _calibration),
 }
 """File that a folder is known by: the command that writes it, and what makes its page."""
 
@@ -73,8 +105,8 @@ def read_page(folder: Path) -> Page:
         ) from None
 
 
-def render(page: Page) -> str:
-    """The page as HTML.
+def render(pages: Sequence[Page]) -> str:
+    """Pages as HTML, one under the other.
 
     Raises
     ------
@@ -89,27 +121,40 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    bundle = script()
+    environment.filters["soft"] = soft
+    charts, loader = library(), LOADER.read_text(encoding="utf-8")
     text: str = environment.get_template("report.html.j2").render(
-        page=page,
+        title=" | ".join(page.title for page in pages),
+        pages=pages,
         svg=svg,
         specification=specification,
-        script=bundle,
-        fingerprint=fingerprint(bundle),
+        library=packed(charts),
+        script=loader,
+        fingerprints=" ".join(f"'{fingerprint(one)}'" for one in (loader, charts)),
     )
     return text
 
 
-def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Write the report of a folder, into it unless a file is named; it appears whole or not at all.
+def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
+    """Write the report of one or several folders; it appears whole or not at all.
+
+    Parameters
+    ----------
+    output : the file to write, by default into the one folder.
 
     Raises
     ------
     InputError
-        As ``read_page``, or if the file cannot be written.
+        As ``read_page``, if the file cannot be written, or if none is named for several folders.
     """
-    target = folder / REPORT if output is None else output
-    write_text(target, render(read_page(folder)))
+    if not folders:
+        raise InputError("a report is of one folder or more, none is named")
+    if output is None and len(folders) > 1:
+        raise InputError(
+            f"a report of {len(folders)} folders lies in none of them: name a file (--output)"
+        )
+    target = folders[0] / REPORT if output is None else output
+    write_text(target, render([read_page(folder) for folder in folders]))
     return target
 
 

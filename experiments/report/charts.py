@@ -18,12 +18,12 @@ from hardwire.experiments.shared.style import COLORS, PALE, PLAIN
 
 Row = Mapping[str, Any]
 
-_INK = "currentColor"
+INK = "currentColor"
 """Text and rules are of the colour of the page's text, light or dark."""
 
 PLOT_HEIGHT, SCATTER_HEIGHT = 230, 300
 _ROW, _BAR, _STRIP = 22, 14, 30
-_TEXT_PX, _LETTER_PX = 12, 6.4
+TEXT_PX, _LETTER_PX = 12, 6.4
 _PHONE_PX, _EDGE = 330, 6
 _NUMBER = ",.5~r"
 _TICK = ",~f"
@@ -31,17 +31,17 @@ _TICK = ",~f"
 CONFIG: Mapping[str, Any] = {
     "view": {"stroke": None},
     "axis": {
-        "labelColor": _INK, "titleColor": _INK, "domainColor": _INK, "tickColor": _INK,
+        "labelColor": INK, "titleColor": INK, "domainColor": INK, "tickColor": INK,
         "gridColor": PALE, "labelFontSize": 11, "titleFontSize": 11,
-        "titleFontWeight": "normal", "titlePadding": 8, "labelLimit": 150,
+        "titleFontWeight": "normal", "titlePadding": 8, "labelLimit": 180,
     },
     "legend": {
-        "orient": "bottom", "title": None, "labelColor": _INK, "labelFontSize": _TEXT_PX,
+        "orient": "bottom", "title": None, "labelColor": INK, "labelFontSize": TEXT_PX,
         "symbolType": "square", "symbolOpacity": 1, "labelLimit": 320, "padding": 0,
         "columnPadding": 16,
     },
-    "text": {"color": _INK, "fontSize": _TEXT_PX},
-    "rule": {"color": _INK},
+    "text": {"color": INK, "fontSize": TEXT_PX},
+    "rule": {"color": INK},
     "bar": {"height": _BAR},
 }  # fmt: skip
 
@@ -101,6 +101,7 @@ class Chart:
     alt : what it shows, for those who cannot see it.
     hover : layers that answer a pointer; a picture on paper goes without.
     zoom : axes that a reader can zoom and move, ``x`` and ``y``.
+    key : names and colours that stand over the chart, where its own legend would not fit a phone.
     """
 
     data: Sequence[Row]
@@ -109,6 +110,7 @@ class Chart:
     alt: str
     hover: Sequence[Row] = ()
     zoom: tuple[str, ...] = ()
+    key: Sequence[tuple[str, str]] = ()
 
     def still(self, width: int) -> dict[str, Any]:
         """The Vega-Lite specification of a picture, ``width`` pixels wide in all."""
@@ -155,11 +157,11 @@ def bars(rows: Sequence[Bar], *, limit: float | None = None, alt: str = "") -> C
     data = [{**_named(row), "value": _shown(row.value, widest)} for row in rows]
     x = {"type": "quantitative", "axis": None, "scale": _beside(rows, domain=[0, widest])}
     layers = [
-        _layer("bar", x={"field": "value", **x}, y=_ROWS, color=_OWN, tooltip=_SAID),
+        one_layer("bar", x={"field": "value", **x}, y=_ROWS, color=_OWN, tooltip=_SAID),
         _TEXTS,
     ]
     if limit is not None:
-        layers.append(_layer(_DASHED, [{}], x={"datum": limit, **x}))
+        layers.append(one_layer(_DASHED, [{}], x={"datum": limit, **x}))
     return Chart(data, layers, _ROW * len(rows), _listed(alt, rows))
 
 
@@ -178,12 +180,12 @@ def spans(rows: Sequence[Bar], *, alt: str = "") -> Chart:
     scale = _beside(rows, domain=[0.1, 10], type="log")
     x = {"type": "quantitative", "axis": axis, "scale": scale}
     layers = [
-        _layer(
+        one_layer(
             {"type": "bar", "height": 8}, x={"field": "low", **x}, x2={"field": "high"}, y=_ROWS,
             color=_OWN, tooltip=_SAID,
         ),
         _TEXTS,
-        _layer(_DASHED, [{}], x={"datum": 1, **x}),
+        one_layer(_DASHED, [{}], x={"datum": 1, **x}),
     ]  # fmt: skip
     return Chart(data, layers, _ROW * len(rows), _listed(alt, rows))
 
@@ -197,13 +199,14 @@ def stack(parts: Sequence[Bar], capacity: float, *, alt: str = "") -> Chart:
         for part, start, end in zip(parts, [0.0, *ends], ends, strict=False)
     ]
     x = {"type": "quantitative", "axis": None, "scale": {"domain": [0, widest]}}
-    color = _colors([row["label"] for row in data], [part.color for part in parts])
+    color = color_scale([row["label"] for row in data], [part.color for part in parts])
     layers = [
-        _layer(
-            {"type": "bar", "height": 22}, x={"field": "from", **x}, x2={"field": "to"},
+        one_layer(
+            {"type": "bar", "height": 22, "stroke": PALE},
+            x={"field": "from", **x}, x2={"field": "to"},
             color={"field": "label", **color}, tooltip=_SAID,
         ),
-        _layer(_DASHED, [{}], x={"datum": capacity, **x}),
+        one_layer(_DASHED, [{}], x={"datum": capacity, **x}),
     ]  # fmt: skip
     return Chart(data, layers, 28, _listed(alt, parts))
 
@@ -261,14 +264,14 @@ def plot(
     if x_range is not None:
         axes["x"]["scale"]["domain"] = list(x_range)
     at = {along: {"field": "at", **axes[along]}}
-    color = _colors(
+    color = color_scale(
         [line.name for line in lines], [line.color for line in lines],
         symbolType="stroke", symbolStrokeWidth=3,
     )  # fmt: skip
 
     area = {"type": "area", "opacity": 0.18}
     layers = [
-        _layer(
+        one_layer(
             area, **at, color={"datum": line.name, **color},
             **{across: {"field": f"low{i}", **axes[across]}, f"{across}2": {"field": f"high{i}"}},
         )
@@ -278,20 +281,20 @@ def plot(
     mark = {"type": "line", "strokeWidth": 2, "point": {"size": 18} if dots else False}
     order = {"order": {"field": "at"}} if along == "y" else {}  # which would be that of x
     layers += [
-        _layer(
+        one_layer(
             mark, **at, **{across: {"field": f"v{i}", **axes[across]}}, **order,
             color={"datum": line.name, **color},
         )
         for i, line in enumerate(lines)
     ]  # fmt: skip
     if limit is not None:
-        layers.append(_layer(_DASHED, [{}], y={"datum": limit, **axes["y"]}))
+        layers.append(one_layer(_DASHED, [{}], y={"datum": limit, **axes["y"]}))
     if point is not None:
         place = dict(zip(("x", "y"), point, strict=True))
         mark = {"type": "point", "filled": True, "size": 80, "color": COLORS["lora"], "opacity": 1}
         tips = [_tip("x", x_label), _tip("y", y_label)]
         marked = {axis: {"field": axis, **axes[axis]} for axis in place}
-        layers.append(_layer(mark, [place], **marked, tooltip=tips))
+        layers.append(one_layer(mark, [place], **marked, tooltip=tips))
     label = x_label if along == "x" else y_label
     tips = [{"field": "at", "title": label, "type": "nominal"} if words else _tip("at", label)]
     for i, line in enumerate(lines):
@@ -302,19 +305,27 @@ def plot(
     strip, shown = (_STRIP, 0.15) if words else (1, 0.5)
     opacity = {"condition": {"param": "hover", "empty": False, "value": shown}, "value": 0}
     select = {"type": "point", "on": "pointerover", "clear": "pointerout", "encodings": [along]}
-    hover = _layer({"type": "rule", "strokeWidth": strip}, **at, opacity=opacity, tooltip=tips)
+    hover = one_layer({"type": "rule", "strokeWidth": strip}, **at, opacity=opacity, tooltip=tips)
     hover["params"] = [{"name": "hover", "select": {**select, "nearest": not words}}]
     return Chart(data, layers, PLOT_HEIGHT, alt or f"{y_label} against {x_label}", [hover], zoom)
 
 
 def scatter(
-    groups: Sequence[Group], *, x_label: str, y_label: str, front: Any = (), alt: str = ""
+    groups: Sequence[Group],
+    *,
+    x_label: str,
+    y_label: str,
+    front: Any = (),
+    steps: Literal["after", "before"] = "after",
+    alt: str = "",
 ) -> Chart:
     """Points of several groups, the last in front, that can be zoomed; axes need not hold zero.
 
     Parameters
     ----------
-    front : x and y of points that a line joins, array (points, 2).
+    front : x and y of points that steps join, array (points, 2): between two of them only what one
+        of them reaches is known to be possible.
+    steps : whether a step comes after a point, as where a small x is better, or before it.
     """
     data = [
         {"group": group.name, "x": x, "y": y, **{f"n{i}": note for i, note in enumerate(notes)}}
@@ -327,9 +338,9 @@ def scatter(
     x = {"title": x_label, "axis": _X_AXIS, **loose}
     y = {"title": y_label, "axis": _Y_AXIS, **loose}
     tips = [{"field": f"n{i}", "title": title} for i, title in enumerate(groups[0].notes)]
-    color = _colors([group.name for group in groups], [group.color for group in groups])
+    color = color_scale([group.name for group in groups], [group.color for group in groups])
     layers = [
-        _layer(
+        one_layer(
             {"type": "circle", "size": 22, "opacity": 0.8, "aria": False},
             x={"field": "x", **x}, y={"field": "y", **y}, color={"field": "group", **color},
             tooltip=tips,
@@ -337,9 +348,11 @@ def scatter(
     ]  # fmt: skip
     if len(front):
         rows = [dict(zip("xy", row, strict=True)) for row in np.asarray(front).tolist()]
-        mark = {"type": "line", "color": _INK, "strokeWidth": 1.2}
+        mark = {"type": "line", "color": INK, "strokeWidth": 1.2, "interpolate": f"step-{steps}"}
         layers.append(
-            _layer(mark, rows, x={"field": "x", **x}, y={"field": "y", **y}, order={"field": "x"})
+            one_layer(
+                mark, rows, x={"field": "x", **x}, y={"field": "y", **y}, order={"field": "x"}
+            )
         )
     sizes = ", ".join(f"{len(group.places):,} {group.name}" for group in groups)
     alt = f"{alt or f'{y_label} against {x_label}'}: {sizes}"
@@ -348,7 +361,7 @@ def scatter(
 
 _ROWS = {
     "field": "name", "type": "nominal", "sort": None, "title": None,
-    "axis": {"domain": False, "ticks": False, "labelFontSize": _TEXT_PX, "labelPadding": 8},
+    "axis": {"domain": False, "ticks": False, "labelFontSize": TEXT_PX, "labelPadding": 8},
 }  # fmt: skip
 _OWN = {"field": "color", "type": "nominal", "scale": None}
 _SAID = [{"field": "name", "title": "title"}, {"field": "text", "title": "value"}]
@@ -362,15 +375,16 @@ _X_AXIS = {
 _Y_AXIS = {"format": _TICK, "domain": False, "ticks": False, "tickCount": 5}
 
 
-def _layer(
+def one_layer(
     mark: str | Row, data: Sequence[Row] | None = None, /, **encoding: Any
 ) -> dict[str, Any]:
+    """A layer of a chart, over data of its own where there are any."""
     kind = {"type": mark} if isinstance(mark, str) else mark
     own = {} if data is None else {"data": {"values": data}}
     return {**own, "mark": kind, "encoding": encoding}
 
 
-_TEXTS = _layer(
+_TEXTS = one_layer(
     {"type": "text", "align": "right", "baseline": "middle"},
     x={"value": "width"}, y=_ROWS, text={"field": "text"},
 )  # fmt: skip
@@ -386,7 +400,7 @@ def _beside(rows: Sequence[Bar], **scale: Any) -> dict[str, Any]:
     return {**scale, "range": [0, {"expr": f"max(width - {room:.0f}, 30)"}]}
 
 
-def _colors(names: Sequence[str], colors: Sequence[str], **symbol: Any) -> dict[str, Any]:
+def color_scale(names: Sequence[str], colors: Sequence[str], **symbol: Any) -> dict[str, Any]:
     """The scale of colours, with a legend where there is more than one name."""
     longest = max((len(name) for name in names), default=0) * _LETTER_PX + 24
     columns = max(int(_PHONE_PX / longest), 1)

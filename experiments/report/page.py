@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hardwire.experiments.report.charts import Chart
@@ -16,6 +17,8 @@ KINDS = {
     "set": "chosen in the chip's file",
 }
 SET = "set by the user"
+_ABSOLUTE = re.compile(r"(?:/|~|[A-Za-z]:[/\\])[^\n]*\Z")
+"""A path from the root or from a home, on any system."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Block:
-    """One part of a section: a caption over a chart, a table or a paragraph."""
+    """One part of a section: a caption over a chart, a table or a paragraph.
+
+    Attributes
+    ----------
+    text : a paragraph; beside a chart what it shows, in a sentence.
+    """
 
     caption: str = ""
     chart: Chart | None = None
@@ -47,10 +55,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and what stands under it.
+
+    Attributes
+    ----------
+    folded : whether it is shown, and printed, only where a reader opens it.
+    """
 
     title: str
     blocks: Sequence[Block]
+    folded: bool = False
 
     @property
     def anchor(self) -> str:
@@ -64,9 +78,13 @@ class Page:
 
     Attributes
     ----------
+    title : what was run, so that no two tabs of a browser are named alike.
     verdict : the answer in one line.
-    good : whether it is what was hoped for; None where nothing was.
-    lines : what was run, and what went wrong.
+    good : True where it is what was hoped for; False, in red, only of what cannot be or did not
+        run; else None.
+    lines : what was run.
+    obstacles : what makes that the answer cannot be; in red.
+    warnings : what a reader should know before the numbers.
     """
 
     title: str
@@ -74,7 +92,8 @@ class Page:
     good: bool | None
     lines: Sequence[str]
     sections: Sequence[Section]
-    warnings: Sequence[str] = field(default_factory=tuple)
+    obstacles: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 def configuration_section(configuration: Mapping[str, Any] | None) -> Section:
@@ -106,7 +125,7 @@ def provenance_section(configuration: Mapping[str, Any] | None) -> Section:
             if group == "process" and owner.get("process"):
                 caption += f" {owner['process']}"
             blocks.append(Block(caption=caption, table=_parameters(entries)))
-    return Section("Provenance of every parameter", blocks)
+    return Section("Provenance of every parameter", blocks, folded=True)
 
 
 def calibration_text(configuration: Mapping[str, Any]) -> str:
@@ -181,7 +200,12 @@ def _words(value: Any) -> str:
         return ", ".join(_words(item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return without_folder(str(value))
+
+
+def without_folder(text: str) -> str:
+    """A path from the root or a home as the name of its file: a page may be sent to others."""
+    return re.split(r"[/\\]", text.rstrip("/\\"))[-1] if _ABSOLUTE.match(text) else text
 
 
 def _not_there() -> Block:

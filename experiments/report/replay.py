@@ -30,6 +30,7 @@ from hardwire.experiments.report.page import (
     calibration_text,
     configuration_section,
     provenance_section,
+    without_folder,
 )
 from hardwire.experiments.shared.style import (
     LATENCY_COLORS,
@@ -65,7 +66,8 @@ def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
     verdict = f"{number(data['output_tokens_per_s'], 4)} output tokens/s: {served}"
     if goal:
         verdict += f", {percent(met)} within the SLO"
-    lines = [f"{data['server']} under {data['workload']}{_left_out(data)}"]
+    workload = without_folder(data["workload"])
+    lines = [f"{data['server']} under {workload}{_left_out(data)}"]
     if goal:
         lines.append(goal)
     sections = [
@@ -81,13 +83,17 @@ def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
         provenance_section(configuration),
     ]
     good = all_served if met is None else met >= GOOD_SHARE
+    obstacles = list(data.get("obstacles", []))
+    adapters = f", {count(data['adapters'])} adapters" if data["adapters"] else ""
     return Page(
-        title=f"hardwire replay · {data['server']}",
+        title=f"{data['server']} · replay of {count(data['requests'])} requests, "
+        f"{workload}{adapters}",
         verdict=verdict,
-        good=good,
+        good=False if obstacles else good or None,
         lines=lines,
         sections=sections,
-        warnings=[*data.get("obstacles", []), *losses(data)],
+        obstacles=obstacles,
+        warnings=losses(data),
     )
 
 
@@ -102,7 +108,7 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
     done: Sequence[Data] = data["servers"]
     names = [one["server"] for one in done]
     colors = {name: mark.color for name, mark in server_marks(names).items()}
-    verdict = "No server ran"
+    verdict, title = "No server ran", "Servers compared"
     warnings = [f"{name} did not run: {why}" for name, why in data["did_not_run"].items()]
     sections: list[Section] = []
     lines: list[str] = []
@@ -123,7 +129,9 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
                 f"{number(least['usd_per_million_tokens'])} USD per million output tokens"
             )
         left_out = _left_out(first)
-        lines.insert(0, f"{count(first['requests'])} requests of {first['workload']}{left_out}")
+        workload = without_folder(first["workload"])
+        title = f"{', '.join(names)} · compared on {workload}"
+        lines.insert(0, f"{count(first['requests'])} requests of {workload}{left_out}")
         if first["adapters"]:
             lines[0] += f", {count(first['adapters'])} adapters"
         if goal:
@@ -133,7 +141,7 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
             warnings += [f"{one['server']}: {sentence}" for sentence in found]
         sections = [_bars_section(done, colors), _numbers(done), _compared_definitions(done)]
     return Page(
-        title="hardwire compare",
+        title=title,
         verdict=verdict,
         good=None if done else False,
         lines=lines,
@@ -177,7 +185,14 @@ def _latency(data: Data, folder: Path) -> Section:
             100 * share, lines, x_label="ms, logarithmic", y_label="% of requests", along="y",
             log_x=True, zoom=("x", "y"), alt="Share of the requests with at most so long a latency",
         )  # fmt: skip
-        blocks.append(Block(caption="Share of the requests within so long", chart=chart))
+        first = frame["ttft_s"][np.isfinite(frame["ttft_s"])]
+        text = (
+            f"Half of the requests have their first token within "
+            f"{seconds(float(np.quantile(first, 0.5)))}, all but one in a hundred within "
+            f"{seconds(float(np.quantile(first, 0.99)))}."
+        ) if len(first) else ""  # fmt: skip
+        caption = "Share of the requests within so long"
+        blocks.append(Block(caption=caption, text=text, chart=chart))
     return Section("Latency of completed requests", blocks)
 
 
@@ -207,9 +222,12 @@ def _units(data: Data) -> Section:
         if data["units"] > 1
         else "Busy share of time"
     )
-    return Section(
-        "Utilization", [Block(caption=caption, chart=bars(rows, limit=1.0, alt=caption))]
-    )
+    text = ""
+    if rows:
+        most = max(rows, key=lambda row: row.value)
+        text = f"{most.name} is busy the most, {most.text}."
+    chart = bars(rows, limit=1.0, alt=caption)
+    return Section("Utilization", [Block(caption=caption, text=text, chart=chart)])
 
 
 def _memory(data: Data, folder: Path) -> Section:
@@ -239,7 +257,10 @@ def _memory(data: Data, folder: Path) -> Section:
             middles, lines, x_label=f"s, {unit}", y_label="% of the capacity", limit=100,
             zoom=("x",), alt="Memory in use over time",
         )  # fmt: skip
-        blocks.append(Block(caption=f"Most in use on {unit} in each interval", chart=chart))
+        peak = sram["peak_bytes"] / sram["capacity_bytes"] if sram["capacity_bytes"] else None
+        text = f"At most {percent(peak)} of the memory of a unit is in use at a time."
+        caption = f"Most in use on {unit} in each interval"
+        blocks.append(Block(caption=caption, text=text, chart=chart))
     return Section("Memory", blocks)
 
 
@@ -273,7 +294,8 @@ def _energy(data: Data) -> Section:
     blocks = [Block(table=Table(("", ""), facts))]
     if rows:
         caption = f"Where {number(total)} J went"
-        blocks.append(Block(caption=caption, chart=bars(rows, alt=caption)))
+        text = f"{rows[0].name}: {rows[0].text} of the energy."
+        blocks.append(Block(caption=caption, text=text, chart=bars(rows, alt=caption)))
     return Section("Energy and cost of the server", blocks)
 
 
@@ -348,8 +370,19 @@ def _bars_section(done: Sequence[Data], colors: Mapping[str, str]) -> Section:
         for one in done:
             value = _of(one, path)
             rows.append(Bar(one["server"], value or 0.0, show(value), colors[one["server"]]))
-        blocks.append(Block(caption=title, chart=bars(rows, alt=title)))
+        blocks.append(Block(caption=title, text=_apart(rows), chart=bars(rows, alt=title)))
     return Section("Side by side", blocks)
+
+
+def _apart(rows: Sequence[Bar]) -> str:
+    """How far the highest is above the lowest."""
+    ordered = sorted((row for row in rows if row.value > 0), key=lambda row: row.value)
+    if len(ordered) < 2:
+        return ""
+    low, high = ordered[0], ordered[-1]
+    if high.text == low.text:
+        return f"No difference: {low.text}."
+    return f"{high.name} has {high.value / low.value:.3g} times that of {low.name}."
 
 
 def _numbers(done: Sequence[Data]) -> Section:

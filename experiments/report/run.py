@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hardwire.experiments.report.charts import Bar, Line, bars, plot, spans, stack
+from hardwire.experiments.report.boxes import Box, die, gantt
+from hardwire.experiments.report.charts import Bar, Chart, Line, bars, plot, spans, stack
 from hardwire.experiments.report.page import (
     Block,
     Page,
@@ -16,6 +17,8 @@ from hardwire.experiments.report.page import (
     configuration_section,
     provenance_section,
 )
+from hardwire.experiments.run.floorplan import block_name, floorplan
+from hardwire.experiments.run.timeline import Bars, Timeline, Token
 from hardwire.experiments.shared.headline import (
     CANNOT_BE_MADE,
     against_target,
@@ -26,69 +29,76 @@ from hardwire.experiments.shared.headline import (
     problem,
 )
 from hardwire.experiments.shared.style import (
-    BLOCK_NAMES,
     COLORS,
     MEMORY_COLORS,
     OPERATION_NAMES,
-    PLAIN,
+    PALE,
     SILVER,
     block_color,
+    faded,
+    ordered,
 )
 from hardwire.experiments.shared.tables import count, mib, own_words, si, span
 from hardwire.models.language_model import TARGETS
 
 Data = Mapping[str, Any]
 
-SMALLEST_MM2 = 0.05
 _NONE_MEANS_NONE = (
     "adapter", "adapter_detail", "target_tokens_per_s", "target_met", "die_cost_usd",
     "usd_per_million_tokens", "published_transistors",
 )  # fmt: skip
 
 
-def run_page(data: Data, curve: Data | None, configuration: Data | None) -> Page:
+def run_page(
+    data: Data, curve: Data | None, times: Data | None, configuration: Data | None
+) -> Page:
     """The page of a run.
 
     Parameters
     ----------
     data : ``verdict.json``.
     curve : ``rank.json``, or None where the folder has none.
+    times : ``timeline.json``, or None.
     configuration : ``configuration.json``, or None.
     """
     data = {k: v if k in _NONE_MEANS_NONE else _restored(v) for k, v in data.items()}
     wrong = problem(data)
     gap, target, inside = against_target(data)
     said = f"{answer(data)}: {gap} {target}{inside}" if gap else answer(data)
-    lines = [
-        f"{data['model']}, {count(data['prompt'])} + {count(data['output'])} tokens, "
-        f"{data['users']} user{'s' * (data['users'] > 1)}, {data['issue']} issue, "
-        f"{data['engine']} engine"
-    ]
+    load = (
+        f"{count(data['prompt'])} + {count(data['output'])} tokens, "
+        f"{data['users']} user{'s' * (data['users'] > 1)}, {data['issue']} issue"
+    )
+    lines = [f"{data['model']}, {load}, {data['engine']} engine"]
     if configuration is not None:
         lines.insert(0, configuration["chips"][0]["title"])
     own = data.get("own", {})
     if own:
         lines.append(f"the chip's file sets {own_words(own)}")
+    what = [data["model"], *([data["adapter"]] if data["adapter"] else []), load]
     settings = " ".join(f"{k}={v}" for k, v in data["settings"].items() if k not in own)
     if settings:
         lines.append(f"set: {settings}")
+        what.append(settings)
     sections = [_rates(data), _time(data)]
     if data["adapter_detail"] is not None:
         sections.append(_adapter(data))
     if curve is not None:
         sections.append(_ranks(data, curve))
+    if times is not None:
+        sections += _timelines(Timeline.from_dict(times))
     sections += [_memory(data), _area(data), _power(data), _uncertainty(data, configuration)]
     return Page(
-        title=f"hardwire · {data['chip']}",
+        title=f"{data['chip']} · {', '.join(what)}",
         verdict=f"{wrong}. {said}" if wrong else said,
-        good=data["target_met"],
+        good=False if data["obstacles"] else data["target_met"] or None,
         lines=lines,
         sections=[
             *sections,
             configuration_section(configuration),
             provenance_section(configuration),
         ],
-        warnings=list(data["obstacles"]),
+        obstacles=list(data["obstacles"]),
     )
 
 
@@ -124,9 +134,10 @@ def _rates(data: Data) -> Section:
 
 def _time(data: Data) -> Section:
     blocks = []
+    detail, cost = data["adapter_detail"], change(data)
     cases = [("Base", data)]
-    if data["adapter_detail"]:
-        cases.append((f"With {data['adapter']}", data["adapter_detail"]))
+    if detail:
+        cases.append((f"With {data['adapter']}", detail))
     for name, case in cases:
         parts = [
             Bar(
@@ -138,7 +149,15 @@ def _time(data: Data) -> Section:
             if value or operation not in ("waiting", "power_cap")
         ]  # fmt: skip
         caption = f"{name}: {case['token_s'] * 1e6:.2f} µs a token"
-        blocks.append(Block(caption=caption, chart=bars(parts, alt=caption)))
+        most = max(parts, key=lambda part: part.value)
+        text = f"{most.name} take {most.value / case['token_s']:.0%} of it."
+        if detail is not None and case is detail:
+            text = (
+                f"The adapter changes the rate by {cost}."
+                if cost[:1] in "+-"
+                else ("No different from the base: the adapter hides behind the ROM.")
+            )
+        blocks.append(Block(caption=caption, text=text, chart=bars(parts, alt=caption)))
     is_or_would = "is" if data["issue"] == "pipelined" else "would be"
     blocks.append(
         Block(
@@ -190,11 +209,12 @@ def _ranks(data: Data, curve: Data) -> Section:
         point=point, limit=target, x_range=(0, ranks[-1]),
         alt=f"Decode rate against the rank of an adapter, with its interval: {said}",
     )  # fmt: skip
-    notes = [] if target is None else [f"Dashed: {count(target)} tokens/s."]
+    notes = [f"{said[:1].upper()}{said[1:]}."]
+    notes += [] if target is None else [f"Dashed: {count(target)} tokens/s."]
     notes += ["The point is the adapter of this run."] if point else []
-    texts = [Block(text=" ".join(notes))] if notes else []
     caption = "Decode rate of one user by the rank of an adapter"
-    return Section("Rate against rank", [Block(caption=caption, chart=chart), *texts])
+    block = Block(caption=caption, text=" ".join(notes), chart=chart)
+    return Section("Rate against rank", [block])
 
 
 def _memory(data: Data) -> Section:
@@ -215,24 +235,116 @@ def _memory(data: Data) -> Section:
     )
     caption = f"{mib(sram['kv_bytes'] + sram['adapter_bytes'])} of {mib(sram['capacity_bytes'])}"
     chart = stack(parts, sram["capacity_bytes"], alt=caption)
-    return Section("SRAM", [Block(caption=caption, chart=chart), Block(text=text)])
+    return Section("SRAM", [Block(caption=caption, text=text, chart=chart)])
 
 
 def _area(data: Data) -> Section:
-    blocks, die = data["area_mm2"], data["die_mm2"]
-    names = {**BLOCK_NAMES, "total": "All blocks"}
-    order = sorted(blocks, key=lambda name: (name != "total", -blocks[name]))
-    rows = [
+    plan = floorplan(data)
+    parts = [
         Bar(
-            names.get(name, name.replace("_", " ").capitalize()),
-            blocks[name], f"{blocks[name]:.1f} mm², {blocks[name] / die:.1%}",
-            PLAIN if name == "total" else block_color(name),
+            block_name(block.name), block.mm2,
+            f"{block.mm2:,.1f} mm², {block.mm2 / plan.die_mm2:.1%}", block_color(block.name),
         )
-        for name in order
-        if blocks[name] >= SMALLEST_MM2
+        for block in plan.blocks
     ]  # fmt: skip
-    caption = f"{blocks['total']:.1f} mm² of blocks; dashed: the die, {die:g} mm²"
-    return Section("Area", [Block(caption=caption, chart=bars(rows, limit=die, alt=caption))])
+    if plan.free_mm2 > 0:
+        parts.append(Bar("Free", plan.free_mm2, f"{plan.free_mm2:,.1f} mm²", PALE))
+    against = f"Blocks against the die of {plan.die_mm2:,g} mm²"
+    bar = stack(parts, plan.die_mm2, alt=against)
+    note = (
+        f"The die as a square of {plan.side_mm:.1f} mm. Areas are to scale; where a block lies is "
+        "not modelled."
+    )
+    return Section(
+        "Area",
+        [
+            Block(caption=against, text=f"{plan.finding} Dashed: the die.", chart=bar),
+            Block(caption="Floorplan", text=note, chart=die(plan)),
+        ],
+    )
+
+
+def _timelines(found: Timeline) -> list[Section]:
+    asked, layer = found.tokens[-1], found.layer
+    groups = [(name, COLORS[key]) for key, name in OPERATION_NAMES.items()
+              if any(key in token.operation for token in found.tokens)]  # fmt: skip
+    whole = _visits(asked, groups, asked.units, -1)
+    case = "Base" if asked.name == "base" else f"With {asked.name}"
+    caption = f"{case}: {asked.token_s * 1e6:.2f} µs at {count(asked.context)} tokens of context"
+    blocks = [Block(caption=caption, text=found.token_finding, chart=whole)]
+    inside = {asked.units[unit] for unit in asked.unit[asked.layer == layer]}
+    units = [unit for unit in asked.units if unit in inside]
+    for token in found.tokens:
+        name = "without an adapter" if token.name == "base" else f"with {token.name}"
+        first, last = token.layer_s(layer)
+        caption = f"Layer {layer} {name}: {(last - first) * 1e9:,.0f} ns"
+        blocks.append(Block(caption=caption, chart=_visits(token, groups, units, layer)))
+    return [Section("A token at the units", blocks), _flights(found)]
+
+
+def _visits(
+    token: Token, groups: Sequence[tuple[str, str]], units: Sequence[str], layer: int
+) -> Chart:
+    """A token at the units of a layer, or at all of them where there is no such layer."""
+    first, last = (0.0, token.token_s) if layer < 0 else token.layer_s(layer)
+    boxes = [
+        (token.units[unit], 1e6 * (start - first), 1e6 * (end - first), OPERATION_NAMES[operation])
+        for unit, at, operation, start, end in zip(
+            token.unit, token.layer, token.operation, token.start_s, token.end_s, strict=True
+        )
+        if layer in (-1, at)
+    ]
+    since = "its issue" if layer < 0 else f"it enters layer {layer}"
+    return gantt(
+        units, boxes, groups, x_label=f"µs since {since}", x_range=(0, 1e6 * (last - first)),
+        legend=layer < 0, alt=f"When a token is at each of {len(units)} units",
+    )  # fmt: skip
+
+
+def _flights(found: Timeline) -> Section:
+    blocks: list[Block] = []
+    users = int(found.flights[0].spans.user.max()) + 1
+    hues = ordered(max(users, 2))
+    groups = []
+    for user in range(users):
+        whose = "" if users == 1 else f", user {user + 1}"
+        groups += [
+            (f"prompt token{whose}", faded(hues[user])),
+            (f"decode token{whose}", hues[user]),
+        ]
+    names = [name for name, _ in groups]
+    longest = 1e6 * max(flight.span_s for flight in found.flights)
+    for flight in found.flights:
+        own = ", as in this run" if flight.issue == found.own else ""
+        caption = (
+            f"{flight.issue.capitalize()} issue{own}: {1e6 * flight.span_s:,.0f} µs for "
+            f"{flight.tokens} tokens"
+        )
+        rows = ["embedding", *(f"layer {layer}" for layer in range(flight.layers)), "LM head"]
+        chart = gantt(
+            rows, _bars(flight.spans, [rows[at + 1] for at in flight.spans.place], names), groups,
+            x_label="µs", x_range=(0, longest), row_px=4, alt=caption,
+            named=("layer 0", f"layer {flight.layers // 2}", "LM head"), legend=not blocks,
+        )  # fmt: skip
+        text = f"{found.flight_finding} The power limit is not applied." if not blocks else ""
+        blocks.append(Block(caption=caption, text=text, chart=chart))
+    visits, units = found.flights[1].visits, found.flights[1].units
+    chart = gantt(
+        units, _bars(visits, [units[at] for at in visits.place], names), groups, x_label="µs",
+        x_range=(1e6 * float(visits.start_s.min()), 1e6 * float(visits.end_s.max())),
+        alt="Which unit is at work on whose token", legend=False,
+    )  # fmt: skip
+    caption = f"Pipelined, the units of layer {found.layer}"
+    return Section("Tokens in flight", [*blocks, Block(caption=caption, chart=chart)])
+
+
+def _bars(bars: Bars, rows: Sequence[str], names: Sequence[str]) -> list[Box]:
+    """Boxes in the groups of names: prompt and decode tokens of each user in turn."""
+    groups = 2 * bars.user + (1 - bars.prompt.astype(int))
+    return [
+        (row, 1e6 * start, 1e6 * end, names[group])
+        for row, start, end, group in zip(rows, bars.start_s, bars.end_s, groups, strict=True)
+    ]
 
 
 def _power(data: Data) -> Section:
@@ -301,7 +413,17 @@ def _uncertainty(data: Data, configuration: Data | None) -> Section:
         "drawn."
     )
     caption = "Interval against the prediction"
-    blocks = [Block(caption=caption, chart=spans(rows, alt=caption)), Block(text=text)]
+    blocks = [Block(caption=caption, text=_widest(rows), chart=spans(rows, alt=caption))]
+    blocks.append(Block(text=text))
     if configuration is not None and calibration_text(configuration):
         blocks.append(Block(text=calibration_text(configuration)))
     return Section("Uncertainty", blocks)
+
+
+def _widest(rows: Sequence[Bar]) -> str:
+    """What is known least, and best."""
+    sized = [(row.interval[1] / max(row.interval[0], 1e-9), row) for row in rows if row.interval]
+    least, best = (pick(sized, key=lambda item: item[0])[1] for pick in (max, min))
+    return (
+        f"Known least: {least.name.lower()}, {least.text}. Best: {best.name.lower()}, {best.text}."
+    )

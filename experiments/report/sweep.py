@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from hardwire.experiments.report.page import (
 from hardwire.experiments.shared.headline import sound_mark
 from hardwire.experiments.shared.style import DESIGN_COLORS, ordered
 from hardwire.experiments.shared.tables import count, number
-from hardwire.experiments.sweep.curves import best_along, front
+from hardwire.experiments.sweep.curves import Curves, best_along, front
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,10 +62,11 @@ def sweep_page(data: Data, folder: Path, configuration: Data | None) -> Page:
             sound_mark(row.get("fits_die", True), row.get("power_capped", False))
             for row in data["best"]
         ]
+        heads = headings(columns, configuration)
         if any(marks):
-            columns.append("on paper")
+            heads.append("on paper")
             rows = [[*row, mark] for row, mark in zip(rows, marks, strict=True)]
-        sections.append(Section("Best feasible points", [Block(table=Table(columns, rows))]))
+        sections.append(Section("Best feasible points", [Block(table=Table(heads, rows))]))
     if data["infeasible"]:
         reasons = [[why, count(n), f"{n / points:.1%}"] for why, n in data["infeasible"].items()]
         table = Table(("First reason", "Points", "Share"), reasons)
@@ -80,7 +81,8 @@ def sweep_page(data: Data, folder: Path, configuration: Data | None) -> Page:
         warnings.append("The sweep was interrupted: these are the points that were done by then.")
     if data["failed"]:
         warnings.append(f"{count(data['failed'])} points could not be computed.")
-    return Page(data["title"], verdict, feasible > 0, lines, sections, warnings)
+    title = f"{data['title']} · sweep of {count(points)} points"
+    return Page(title, verdict, None if feasible else False, lines, sections, warnings=warnings)
 
 
 def _figures(folder: Path, configuration: Data | None) -> list[Block]:
@@ -91,18 +93,18 @@ def _figures(folder: Path, configuration: Data | None) -> list[Block]:
 
     axes = {axis["name"]: axis for axis in configuration["axes"]}
     aims = {aim["name"]: aim for aim in configuration["aims"]}
-    sides: dict[str, Better] = {name: aim["better"] for name, aim in aims.items()}
     points = pd.read_parquet(path, columns=list({*axes, *aims, "feasible", "reason"}))
-    blocks = [_along(axes, aims, sides, points)]
+    blocks = [_along(axes, aims, points)]
     if len(aims) > 1:
-        blocks.append(_against(axes, aims, sides, points))
+        blocks.append(against(axes, aims, points, *list(aims)[:2]))
     return [block for block in blocks if block.chart is not None]
 
 
-def _along(axes: Data, aims: Data, sides: Mapping[str, Better], points: pd.DataFrame) -> Block:
+def _along(axes: Data, aims: Data, points: pd.DataFrame) -> Block:
     """What is won along an axis."""
     aim = next(iter(aims))
-    curves = best_along(list(axes), aim, sides[aim], points)
+    side: Better = aims[aim]["better"]
+    curves = best_along(list(axes), aim, side, points)
     every = {at: None for best in curves.lines.values() for at in best.index}
     if not every:
         return Block()
@@ -115,49 +117,110 @@ def _along(axes: Data, aims: Data, sides: Mapping[str, Better], points: pd.DataF
             curves.lines.items(), ordered(len(curves.lines)), strict=True
         )
     ]
-    what = f"best {_label(aims[aim])}"
-    by = "" if curves.by is None else f", by {_label(axes[curves.by])}"
+    what = f"best {label(aims[aim])}"
+    by = "" if curves.by is None else f", by {label(axes[curves.by])}"
     chart = plot(
-        positions, lines, x_label=_label(across), y_label=_label(aims[aim]),
+        positions, lines, x_label=label(across), y_label=label(aims[aim]),
         log_x=across["log"] and not words, dots=True, zoom=() if words else ("x", "y"),
-        alt=f"{what.capitalize()} among feasible points, against {_label(across)}{by}",
+        alt=f"{what.capitalize()} among feasible points, against {label(across)}{by}",
     )  # fmt: skip
-    return Block(caption=f"{what.capitalize()} among feasible points{by}", chart=chart)
+    return Block(
+        caption=f"{what.capitalize()} among feasible points{by}",
+        text=_best(curves, side, aims[aim], across, axes),
+        chart=chart,
+    )
 
 
-def _against(axes: Data, aims: Data, sides: Mapping[str, Better], points: pd.DataFrame) -> Block:
-    """All points by the first two metrics; the pointer tells the design."""
-    first, second = list(aims)[:2]
+def _best(curves: Curves, side: Better, aim: Data, across: Data, axes: Data) -> str:
+    """Where the best value is, and the worst of the best ones along the axis."""
+    found = [
+        (float(value), at, by)
+        for by, best in curves.lines.items()
+        for at, value in best.items()
+        if np.isfinite(value)
+    ]
+    top, last = (pick(found, key=lambda one: one[0]) for pick in (max, min))
+    if side == "min":
+        top, last = last, top
+    unit = f" {aim['unit'].replace('mm2', 'mm²')}" if aim.get("unit") else ""
+
+    def place(one: tuple[float, Any, Any]) -> str:
+        beside = "" if curves.by is None else f" and {label(axes[curves.by])} {number(one[2])}"
+        return f"{number(one[0])}{unit} at {label(across)} {number(one[1])}{beside}"
+
+    return f"Best: {place(top)}. Least along the lines: {place(last)}."
+
+
+def against(
+    axes: Data, aims: Data, points: pd.DataFrame, first: str, second: str, chosen: Any = None
+) -> Block:
+    """All points by two metrics; the pointer tells the design.
+
+    Parameters
+    ----------
+    axes, aims : of ``configuration.json``, by name.
+    points : columns of both, ``feasible`` and ``reason``.
+    first, second : the metrics up and across.
+    chosen : (points,) bool, those that stand out; by default the front of the two metrics, which
+        steps join.
+    """
     pair = [second, first]
-    finite = points[np.isfinite(points[pair].to_numpy(float)).all(axis=1)]
+    sides: dict[str, Better] = {name: aims[name]["better"] for name in (first, second)}
+    kept = np.isfinite(points[pair].to_numpy(float)).all(axis=1)
+    finite = points[kept]
     if not len(finite):
         return Block()
     line = front(finite, sides)
-    shown = finite
-    if len(finite) > MOST_DOTS:
+    if chosen is None:
         on_front = {tuple(place) for place in line.tolist()}
-        kept = [tuple(place) in on_front for place in finite[pair].to_numpy(float).tolist()]
+        places = finite[pair].to_numpy(float).tolist()
+        stands = np.array([tuple(place) in on_front for place in places]) & finite["feasible"]
+    else:
+        stands = np.asarray(chosen)[kept]
+    shown = np.ones(len(finite), dtype=bool)
+    if len(finite) > MOST_DOTS:
         some = finite.sample(MOST_DOTS, random_state=0).index
-        shown = finite[np.array(kept) | finite.index.isin(some)]
+        shown = np.asarray(stands | finite.index.isin(some))
     groups = []
-    for name, color, chosen in (
-        ("infeasible", DESIGN_COLORS["infeasible"], shown[~shown["feasible"]]),
-        ("feasible", DESIGN_COLORS["feasible"], shown[shown["feasible"]]),
+    for name, group in (
+        ("infeasible", ~finite["feasible"]),
+        ("feasible", finite["feasible"] & ~stands),
+        ("front", stands),
     ):
-        notes = {key: [number(value) for value in chosen[key]] for key in (*axes, *aims)}
-        notes["infeasible by"] = list(chosen["reason"].fillna("–").replace("", "–"))
-        groups.append(Group(name, color, chosen[pair].to_numpy(float), notes))
-    x_label, y_label = _label(aims[second]), _label(aims[first])
-    chart = scatter(groups, x_label=x_label, y_label=y_label, front=line)
-    caption = "All points by two metrics; the line joins the front of the feasible ones"
-    if len(shown) < len(finite):
-        caption += f"; {count(len(shown))} of {count(len(finite))} points drawn"
-    return Block(caption=caption, chart=chart)
+        rows = finite[np.asarray(group) & shown]
+        notes = {key: [number(value) for value in rows[key]] for key in (*axes, *aims)}
+        notes["infeasible by"] = list(rows["reason"].fillna("–").replace("", "–"))
+        groups.append(Group(name, DESIGN_COLORS[name], rows[pair].to_numpy(float), notes))
+    chart = scatter(
+        groups, x_label=label(aims[second]), y_label=label(aims[first]),
+        front=line if chosen is None else (),
+        steps="after" if sides[second] == "min" else "before",
+    )  # fmt: skip
+    better = {"max": "high", "min": "low"}
+    text = (
+        f"{count(int(stands.sum()))} of {count(int(finite['feasible'].sum()))} feasible designs "
+        f"are on the front; better is {better[sides[first]]} and "
+        f"{'right' if sides[second] == 'max' else 'left'}."
+    )
+    if shown.sum() < len(finite):
+        text += f" {count(int(shown.sum()))} of {count(len(finite))} points are drawn."
+    caption = f"{label(aims[first], unit=False)} against {label(aims[second], unit=False)}"
+    return Block(caption=caption[:1].upper() + caption[1:], text=text, chart=chart)
 
 
-def _label(what: Data) -> str:
+def headings(columns: Sequence[str], configuration: Data | None) -> list[str]:
+    """Names of axes and metrics in words with their units, where the configuration has them."""
+    known = {
+        one["name"]: one
+        for part in ("axes", "aims", "metrics")
+        for one in (configuration or {}).get(part, ())
+    }
+    return [label(known[name]) if name in known else name for name in columns]
+
+
+def label(what: Data, *, unit: bool = True) -> str:
     """What an axis or a metric means, with its unit."""
     if "meaning" not in what:
         return str(what["name"])
-    unit = what["unit"].replace("mm2", "mm²")
-    return f"{what['meaning']}{f', {unit}' if unit else ''}"
+    shown = what["unit"].replace("mm2", "mm²") if unit else ""
+    return f"{what['meaning']}{f', {shown}' if shown else ''}"

@@ -8,7 +8,6 @@ from textwrap import wrap
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -21,12 +20,11 @@ from hardwire.experiments.shared.style import (
     PAPER,
     WIDTH_IN,
     drawing,
+    faded,
     ordered,
 )
 
 _ROW_IN = 0.155
-_PROMPT = 0.55
-"""How far the colour of a prompt token is from white."""
 
 
 def token_figure(found: Timeline, title: str) -> Figure:
@@ -112,7 +110,7 @@ def flight_figure(found: Timeline, title: str) -> Figure:
         for user, color in enumerate(colors):
             whose = "" if users == 1 else f", user {user + 1}"
             if early:
-                handles.append(Patch(color=_faded(color), label=f"prompt token{whose}"))
+                handles.append(Patch(color=faded(color), label=f"prompt token{whose}"))
             handles.append(Patch(color=color, label=f"decode token{whose}"))
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
         _head(figure, title, f"{found.flight_finding} The power limit is not applied here.")
@@ -157,16 +155,11 @@ def _bars(axes: Axes, bars: Bars, colors: Sequence[str], *, apart: bool) -> None
         for start, end, row in zip(bars.start_s, bars.end_s, bars.place, strict=True)
     ]
     faces = [
-        _faded(colors[user]) if early else colors[user]
+        faded(colors[user]) if early else colors[user]
         for user, early in zip(bars.user, bars.prompt, strict=True)
     ]
     edges = PAPER if apart else faces
     axes.add_collection(PolyCollection(boxes, facecolors=faces, edgecolors=edges, linewidths=0.5))
-
-
-def _faded(color: str) -> tuple[float, float, float]:
-    red, green, blue = (1 - _PROMPT * (1 - channel) for channel in to_rgb(color))
-    return red, green, blue
 
 
 def _box(left: float, right: float, row: float, half: float) -> list[tuple[float, float]]:

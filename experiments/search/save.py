@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from hardwire.experiments.search.search import Search
+from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.folder import json_file
 from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import FORMATS, save_figure
+from hardwire.experiments.sweep.save import study_configuration
 
 
 def save(found: Search, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
-    """Write the front and all trials as CSV, the summary as JSON, and a figure.
+    """Write the front and all trials as CSV, summary and configuration as JSON, and a figure.
 
     Parameters
     ----------
@@ -34,6 +36,9 @@ def save(found: Search, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
         "front.csv": lambda path: _write_csv(found, found.front, path),
         "trials.csv": lambda path: _write_csv(found, np.arange(found.trials), path),
         "search.json": json_file(found.to_dict()),
+        CONFIGURATION: json_file(
+            study_configuration(found.study, found.study.objectives, "search")
+        ),
         f"search.{figures}": lambda path: save_figure(front_figure(found), path),
     }
     return write_run(folder, writers)

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from hardwire.experiments.sensitivity.sobol import Report, Sensitivity
+from hardwire.experiments.shared.configuration import (
+    CONFIGURATION,
+    chip_configuration,
+    configuration,
+)
 from hardwire.experiments.shared.folder import json_file
 from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import FORMATS, save_figure
+from hardwire.experiments.sweep.metrics import CLOSED_FORM
 
 COLUMNS = (
     "metric", "input", "value", "low", "high", "first", "first_error", "total", "total_error",
@@ -19,7 +25,7 @@ COLUMNS = (
 
 
 def save(report: Report, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
-    """Write all inputs as JSON and CSV, and a figure for each metric.
+    """Write all inputs as JSON and CSV, the configuration, and a figure for each metric.
 
     Parameters
     ----------
@@ -38,10 +44,32 @@ def save(report: Report, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
 
     writers: dict[str, Callable[[Path], Any]] = {
         "sensitivity.json": json_file(report.to_dict()),
+        CONFIGURATION: json_file(sensitivity_configuration(report)),
         "sensitivity.csv": lambda path: _write_csv(report, path),
         **{f"sensitivity-{one.metric}.{figures}": picture(one) for one in report.metrics},
     }
     return write_run(folder, writers)
+
+
+def sensitivity_configuration(report: Report) -> dict[str, Any]:
+    """The resolved configuration of ``hardwire sensitivity``."""
+    design = report.design
+    load = {k: v for k, v in design.resolved().items() if k.startswith(("workload.", "adapter."))}
+    options = {
+        "chip": design.chip.name,
+        "metrics": [one.metric for one in report.metrics],
+        "calibrated": report.calibrated,
+        "samples": report.samples,
+        "seed": report.seed,
+        **load,
+    }
+    metrics = [
+        {"name": one.metric, "meaning": metric.meaning, "unit": metric.unit}
+        for one in report.metrics
+        for metric in [CLOSED_FORM[one.metric]]
+    ]
+    chips = [chip_configuration(design.chip)]
+    return configuration("sensitivity", options, design.model, metrics=metrics, chips=chips)
 
 
 def _write_csv(report: Report, path: Path) -> None:

@@ -199,6 +199,11 @@ def ordered(count: int) -> list[str]:
     return colors
 
 
+def faded(color: str) -> str:
+    """A colour on the way to white: of the same thing, where it matters less."""
+    return "#" + "".join(f"{round(255 - 0.55 * (255 - channel)):02x}" for channel in _rgb(color))
+
+
 def ink_on(color: str) -> str:
     """White or dark letters, whichever are the better to read on a colour."""
     return PAPER if 1.05 / (_luminance(_linear(color)) + 0.05) > 4.5 else INK

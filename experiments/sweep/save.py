@@ -50,8 +50,10 @@ def save(found: Summary, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
     )
 
 
-def study_configuration(study: Study, aims: Mapping[str, Better]) -> dict[str, Any]:
-    """The resolved configuration of ``hardwire sweep``: the base design, and what varies.
+def study_configuration(
+    study: Study, aims: Mapping[str, Better], command: str = "sweep"
+) -> dict[str, Any]:
+    """The resolved configuration of a study: the base design, what varies, and what is asked.
 
     Parameters
     ----------
@@ -88,9 +90,11 @@ def study_configuration(study: Study, aims: Mapping[str, Better]) -> dict[str, A
         {"name": name, "better": side, **_meant(study.known_metrics[name])}
         for name, side in aims.items()
     ]
+    metrics = [{"name": name, **_meant(study.known_metrics[name])} for name in study.columns]
     return configuration(
-        "sweep", options, base.model, axes=axes, aims=wanted, chips=[chip_configuration(chip)]
-    )
+        command, options, base.model,
+        axes=axes, aims=wanted, metrics=metrics, chips=[chip_configuration(chip)],
+    )  # fmt: skip
 
 
 def _meant(what: Quantity | Metric | None) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import shutil
@@ -20,7 +22,7 @@ from hardwire.experiments.replay.save import replay_configuration
 from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.report.build import REPORT, read_page, render, write_report
 from hardwire.experiments.report.charts import Bar, Chart, Line, bars, plot, spans, stack
-from hardwire.experiments.report.draw import fingerprint, specification, svg
+from hardwire.experiments.report.draw import fingerprint, soft, specification, svg
 from hardwire.experiments.run.save import run_configuration
 from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.folder import to_json
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 KINDS = ("run", "replay", "compare")
-PAGES = (*KINDS, "sweep")
+PAGES = (*KINDS, "sweep", "search", "sensitivity", "calibrate")
 PHONE_PX = 360
 PAPER_PX = 680
 """A4 between its margins of 15 mm, at 96 pixels an inch."""
@@ -42,6 +44,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "replay": ("replay", "azure-conv", *LOAD),
     "compare": ("compare", "azure-conv", "--servers", "hc1x10,vllm-h100", *LOAD),
     "sweep": ("sweep", "rank-precision-bandwidth"),
+    "search": ("search", "lanes-area-rate", "--trials", "200"),
+    "sensitivity": ("sensitivity", "hc1", "--metric", "power_w", "--samples", "128"),
+    "calibrate": ("calibrate", "hc1"),
 }
 
 
@@ -82,12 +87,12 @@ def _quiet(patch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def words(html: str) -> str:
     """What a reader sees of a page, without its markup."""
-    body = re.sub(r"<(style|script).*?</\1>", "", html, flags=re.S)
+    body = re.sub(r"<(style|script).*?</\1>|<wbr>", "", html, flags=re.S)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
 def page(folder: Path) -> str:
-    return words(render(read_page(folder)))
+    return words(render([read_page(folder)]))
 
 
 def test_the_page_of_a_run_has_the_numbers_of_its_verdict(saved: Callable[[str], Path]) -> None:
@@ -100,7 +105,8 @@ def test_the_page_of_a_run_has_the_numbers_of_its_verdict(saved: Callable[[str],
     ):
         assert form.format(data[key]) in text
     for title in (
-        "Rates", "Where a token's time goes", "Adapter r16:all-linear", "Rate against rank", "SRAM",
+        "Rates", "Where a token's time goes", "Adapter r16:all-linear", "Rate against rank",
+        "A token at the units", "Tokens in flight", "SRAM", "Floorplan",
         "Area", "Power and cost", "Uncertainty", "Configuration", "Provenance of every parameter",
     ):  # fmt: skip
         assert title in text
@@ -134,7 +140,7 @@ def test_what_a_user_set_is_marked_with_the_value_as_filed(saved: Callable[[str]
     folder = saved("run")
     assert "20 (set by the user; filed: 16)" in page(folder)
     assert "1 of them set by the user" in page(folder)
-    assert render(read_page(folder)).count('<tr class="marked">') == 1
+    assert render([read_page(folder)]).count('<tr class="marked">') == 1
     chip = Chip.open("hc1").with_values({"datapath.outputs_per_pass": 4096})
     result = run(chip, LanguageModel.open("llama-3.1-8b"), prompt=8, output=4)
     (entry,) = (
@@ -167,15 +173,14 @@ def test_the_page_of_a_comparison_has_all_servers(saved: Callable[[str], Path]) 
 def test_same_folder_same_bytes_and_no_script_but_its_own(
     kind: str, saved: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    first = write_report(saved(kind), tmp_path / "first.html").read_bytes()
-    assert write_report(saved(kind), tmp_path / "again.html").read_bytes() == first
+    first = write_report([saved(kind)], tmp_path / "first.html").read_bytes()
+    assert write_report([saved(kind)], tmp_path / "again.html").read_bytes() == first
     html = first.decode()
     markup = re.sub(r"(<script[^>]*>).*?</script>", r"\1", html, flags=re.S)
     assert not re.findall(r'(?:src|href)="(?!#|data:)', markup)
-    own = scripts(html)
-    assert len(own) == 1
+    allowed = " ".join(f"'{one}'" for one in (*scripts(html), fingerprint(unpacked(html))))
     assert (
-        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{own[0]}'"
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}"
         in html
     )
 
@@ -183,14 +188,20 @@ def test_same_folder_same_bytes_and_no_script_but_its_own(
 def scripts(html: str) -> list[str]:
     """Fingerprints of what a browser would run of a page, if its policy let it."""
     found = re.findall(r"<script([^>]*)>(.*?)</script>", html, flags=re.S)
-    return [fingerprint(text) for kind, text in found if kind != ' type="application/json"']
+    return [fingerprint(text) for kind, text in found if " type=" not in kind]
+
+
+def unpacked(html: str) -> str:
+    """The library of charts that a page carries compressed."""
+    (text,) = re.findall(r'<script type="application/octet-stream"[^>]*>(.*?)</script>', html)
+    return gzip.decompress(base64.b64decode(text)).decode()
 
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_a_browser_shows_it_on_a_phone_and_prints_it_without_network(
     kind: str, saved: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    report = write_report(saved(kind), tmp_path / REPORT)
+    report = write_report([saved(kind)], tmp_path / REPORT)
     with chromium() as browser:
         asked: list[str] = []
         said: list[str] = []
@@ -240,7 +251,7 @@ def assert_charts_are_whole(page: Page) -> None:
 def test_without_script_the_page_still_has_its_tables_and_charts(
     kind: str, saved: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    report = write_report(saved(kind), tmp_path / REPORT)
+    report = write_report([saved(kind)], tmp_path / REPORT)
     with chromium() as browser:
         page = browser.new_context(
             java_script_enabled=False, viewport={"width": PHONE_PX, "height": 740}
@@ -252,7 +263,7 @@ def test_without_script_the_page_still_has_its_tables_and_charts(
 
 
 def test_a_pointer_tells_values_and_zooms(saved: Callable[[str], Path], tmp_path: Path) -> None:
-    report = write_report(saved("sweep"), tmp_path / REPORT)
+    report = write_report([saved("sweep")], tmp_path / REPORT)
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1100, "height": 1200})
         show(page, report)
@@ -320,7 +331,7 @@ def test_what_only_looks_like_markup_is_shown_as_text(
     configuration = json.loads(path.read_text())
     configuration["chips"][0]["title"] = "<script>alert(1)</script>"
     path.write_text(json.dumps(configuration))
-    html = render(read_page(folder))
+    html = render([read_page(folder)])
     assert "<script>alert" not in html and len(scripts(html)) == 1
     chart = specification(bars([Bar("</script><script>alert(1)", 1.0, "1")]))
     assert "<" not in chart and "alert(1)" in json.loads(chart)["data"]["values"][0]["name"]
@@ -339,7 +350,7 @@ def test_a_folder_of_before_has_a_report_without_what_it_lacks(
 
 def refused(folder: Path) -> str:
     with pytest.raises(InputError) as caught:
-        write_report(folder)
+        write_report([folder])
     (sentence,) = str(caught.value).splitlines()
     return sentence
 
@@ -364,7 +375,7 @@ def test_bad_input_is_one_sentence(saved: Callable[[str], Path], tmp_path: Path)
     assert "save again" in refused(folder)
     assert not list(tmp_path.rglob(REPORT))
     with pytest.raises(InputError, match="cannot be written"):
-        write_report(saved("run"), tmp_path / "no" / "folder.html")
+        write_report([saved("run")], tmp_path / "no" / "folder.html")
 
 
 def test_charts_of_nothing_and_of_what_is_not_finite() -> None:
@@ -420,3 +431,98 @@ def test_draws_that_cannot_run_are_no_infinite_end_of_an_interval(
     assert "∞" not in text and " inf" not in text
     assert "of the draws idle power alone is above the limit" in text
     assert "The power limit of 70 W holds decode at" in text
+
+
+def test_only_what_cannot_be_is_in_red(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    """A plain miss inside the interval, and two refused of many, are neither good nor alarming."""
+    assert read_page(saved("run")).good is False  # larger than its die
+    folder = shutil.copytree(saved("run"), tmp_path / "run")
+    data = json.loads((folder / "verdict.json").read_text())
+    data |= {"obstacles": [], "target_met": False, "fits_die": True}
+    data |= {"die_cost_usd": 300.0, "usd_per_million_tokens": 0.001}
+    data["interval"] |= {"die_cost_usd": [1, 2], "usd_per_million_tokens": [1, 2]}
+    (folder / "verdict.json").write_text(json.dumps(data))
+    assert read_page(folder).good is None
+    lost = shutil.copytree(saved("replay"), tmp_path / "replay")
+    data = json.loads((lost / "summary.json").read_text())
+    data["refusals"]["too_long"] = 2
+    (lost / "summary.json").write_text(json.dumps(data))
+    page = read_page(lost)
+    assert page.good is not False and not page.obstacles
+    assert any("2 requests refused" in line for line in page.warnings)
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_provenance_is_folded_and_every_chart_has_a_caption(
+    kind: str, saved: Callable[[str], Path]
+) -> None:
+    page = read_page(saved(kind))
+    assert [s.title for s in page.sections if s.folded] == ["Provenance of every parameter"]
+    charts = [block for section in page.sections for block in section.blocks if block.chart]
+    assert charts and all(block.caption for block in charts)
+    assert sum(bool(block.text) for block in charts) >= len(charts) / 2
+    assert render([page]).count("<details>") == 1
+
+
+def test_titles_tell_runs_apart(saved: Callable[[str], Path]) -> None:
+    titles = [read_page(saved(kind)).title for kind in PAGES]
+    assert len(set(titles)) == len(titles)
+    assert "datapath.lanes=20" in titles[0] and "64 + 32 tokens" in titles[0]
+
+
+def test_paths_are_shown_as_names_of_files(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(saved("replay"), tmp_path / "replay")
+    for name, change in (
+        (CONFIGURATION, lambda data: data["options"].update(source="/home/me/secret/a.csv")),
+        ("summary.json", lambda data: data.update(workload="/home/me/secret/a.csv")),
+    ):
+        data = json.loads((folder / name).read_text())
+        change(data)
+        (folder / name).write_text(json.dumps(data))
+    html = render([read_page(folder)])
+    assert "secret" not in html and "a.csv" in html
+
+
+def test_several_folders_are_one_page_whose_links_stay_apart(
+    saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folders = [saved("run"), saved("sweep")]
+    html = write_report(folders, tmp_path / "both.html").read_text()
+    anchors = re.findall(r'<section id="([^"]+)"', html)
+    assert len(set(anchors)) == len(anchors)
+    assert all(f'href="#{anchor}"' in html for anchor in anchors)
+    for folder in folders:
+        assert read_page(folder).verdict in words(html)
+    with pytest.raises(InputError, match="a report of 2 folders lies in none of them"):
+        write_report(folders)
+    with pytest.raises(InputError, match="none is named"):
+        write_report([])
+
+
+def test_names_break_at_their_joints_only() -> None:
+    assert soft("workload.prompt") == "workload.<wbr>prompt"
+    assert soft("q_proj+k_proj <b> 1.5") == "q_<wbr>proj+<wbr>k_<wbr>proj &lt;b&gt; 1.5"
+
+
+def test_a_page_weighs_less_than_its_library(saved: Callable[[str], Path]) -> None:
+    for kind in PAGES:
+        html = render([read_page(saved(kind))])
+        assert len(html) < len(unpacked(html)) + 200_000
+
+
+def test_the_pages_of_searches_sensitivities_and_calibrations_have_their_answers(
+    saved: Callable[[str], Path],
+) -> None:
+    found = json.loads((saved("search") / "search.json").read_text())
+    text = page(saved("search"))
+    assert f"{len(found['front'])} designs on the Pareto front of {found['feasible']}" in text
+    assert "Decode rate of one user against area of all blocks" in text
+    found = json.loads((saved("sensitivity") / "sensitivity.json").read_text())
+    name, first = next(iter(found["metrics"]["power_w"]["inputs"].items()))
+    text = page(saved("sensitivity"))
+    assert f"{name} takes part in {first['total']:.0%} of the variance" in text
+    found = json.loads((saved("calibrate") / "calibration.json").read_text())
+    pinned = sum(row["verdict"] == "pinned" for row in found["parameters"])
+    text = page(saved("calibrate"))
+    assert f"{len(found['measurements'])} measurements pin {pinned} of" in text
+    assert text.count("outside") >= sum(not row["inside"] for row in found["left_out"])
