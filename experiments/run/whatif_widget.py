@@ -19,6 +19,7 @@ import numpy as np
 
 from hardwire.experiments.report.charts import Bar, Chart, Line, bars, plot, stack
 from hardwire.experiments.report.draw import svg
+from hardwire.experiments.run.floorplan import SMALLEST_MM2, block_name
 from hardwire.experiments.run.whatif import Answer, what_if
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.shared.style import (
@@ -26,6 +27,7 @@ from hardwire.experiments.shared.style import (
     MEMORY_COLORS,
     OPERATION_NAMES,
     SAID,
+    block_color,
 )
 from hardwire.experiments.shared.tables import count, mib, si
 from hardwire.experiments.sweep.design import Design
@@ -80,10 +82,15 @@ def summary_html(answer: Answer) -> str:
         ),
         "sram_free": ("SRAM free", mib(float(answer.sram.free_bytes)).replace("-", "−")),
         "area_mm2": (f"of {chip.die.area_mm2:g} mm² die", f"{area:.0f} mm²"),
+        "die_cost_usd": ("die cost", _usd(answer, "die_cost_usd", ",.0f")),
+        "usd_per_million_tokens": (
+            "per million tokens",
+            _usd(answer, "usd_per_million_tokens", ".4f"),
+        ),
         "free_rank": ("free up to rank", str(answer.free_rank)),
     }
     if answer.obstacle:  # a design that cannot run has no rates and no power, but a size
-        for name in list(facts)[:6]:
+        for name in (*list(facts)[:6], "usd_per_million_tokens"):
             facts[name] = (facts[name][0], "–")
     quiet = SAID["quiet"]
     cells = "".join(
@@ -107,8 +114,14 @@ def summary_html(answer: Answer) -> str:
     )
 
 
+def _usd(answer: Answer, name: str, form: str) -> str:
+    """A cost, which what does not fit its die has not."""
+    value = float(getattr(answer.prediction, name))
+    return f"{value:{form}} USD" if bool(answer.prediction.fits_die) else "–"
+
+
 def panels_html(answer: Answer) -> str:
-    """Rate, breakdown, SRAM and power as four panels that wrap where the page is narrow."""
+    """Rate, breakdown, SRAM, area and power as panels that wrap where the page is narrow."""
     found, chip = answer.prediction, answer.design.chip
     times, watts = "Where a token's time goes", "Card power"
     time = power = None
@@ -132,14 +145,29 @@ def panels_html(answer: Answer) -> str:
         for name, key, size in (
             ("KV cache", "kv", answer.sram.kv_bytes),
             ("Adapters", "adapters", answer.sram.adapter_bytes),
+            ("Free", "free", max(float(answer.sram.free_bytes), 0.0)),
         )
     ]
+    blocks = sorted(
+        ((name, float(mm2)) for name, mm2 in found.area_mm2.items() if name != "total"),
+        key=lambda block: -block[1],
+    )
+    area = [
+        Bar(block_name(name), mm2, f"{mm2:,.1f} mm²", block_color(name))
+        for name, mm2 in blocks
+        if mm2 >= SMALLEST_MM2
+    ]
+    total, die_mm2 = float(found.area_mm2["total"]), float(chip.die.area_mm2)
+    taken = f"Area: {total:,.1f} of {die_mm2:,g} mm²; dashed: the die"
     used = float(answer.sram.kv_bytes) + float(answer.sram.adapter_bytes)
-    memory = f"SRAM: {used / BYTES_PER_MIB:,.1f} of {chip.sram.capacity_mib:,.1f} MiB"
+    memory = (
+        f"SRAM: {used / BYTES_PER_MIB:,.1f} of {chip.sram.capacity_mib:,.1f} MiB; dashed: capacity"
+    )
     panels = (
         ("Rate against the adapter's rank", _rate_plot(answer)),
         (times, time),
         (memory, stack(parts, float(answer.sram.capacity_bytes), alt=memory)),
+        (taken, stack(area, die_mm2, alt=taken)),
         (watts, power),
     )
     cells = "".join(
@@ -174,7 +202,7 @@ def _rate_plot(answer: Answer) -> Chart | None:
 
 
 class WhatIf:
-    """Sliders over one chip and its load, with the numbers and four panels beside them.
+    """Sliders over one chip and its load, with the numbers and panels beside them.
 
     Parameters
     ----------
@@ -206,7 +234,7 @@ class WhatIf:
         reset.on_click(lambda _: self.reset())
         for control in self.controls.values():
             control.observe(lambda _: self._update(), names="value")
-        rows = [*self.controls.values(), reset]
+        rows = [reset, *self.controls.values()]
         title = widgets.HTML(f"<b>{escape(self._base.chip.title)}</b>")
         left = widgets.VBox([title, *rows], layout={"width": "370px", "flex": "0 0 auto"})
         right = widgets.VBox(

@@ -225,3 +225,14 @@ def test_a_slider_moved_in_a_browser_changes_the_numbers_to_those_of_predict(
             # Voilà's own template asks for the icons of its menu; it does without.
             ours = [url for url in asked if "@fortawesome" not in url]
             assert [url for url in ours if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def test_area_by_block_and_cost_are_shown(panel: WhatIf) -> None:
+    found = panel.answer.prediction
+    said = text(panel)
+    assert f"{found.die_cost_usd:,.0f} USD die cost" in said
+    assert f"Area: {found.area_mm2['total']:,.1f} of 815 mm²; dashed: the die" in said
+    assert "of 448.0 MiB; dashed: capacity" in said
+    assert f"ROM {found.area_mm2['rom']:,.1f} mm²" in said
+    panel.controls["datapath.lanes"].value = 24  # larger than the die: nothing to buy
+    assert "– die cost" in text(panel)
