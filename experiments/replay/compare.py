@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from hardwire.experiments.replay.fleet import Fleet, fleets
 from hardwire.experiments.replay.refusals import nothing_served
 from hardwire.experiments.replay.replay import (
     Replay,
@@ -33,6 +34,8 @@ class Comparison:
     servers : all, in the order asked.
     named : as they were named, which may be by file.
     setup : of the first, with the choices of all.
+    needed : with goals, by server how many of it the goodput of the best takes; None where no
+        number of them does.
     """
 
     servers: tuple[str, ...]
@@ -40,6 +43,7 @@ class Comparison:
     setup: Setup
     done: tuple[Replay, ...]
     obstacles: dict[str, str]
+    needed: Mapping[str, Fleet | None] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         rates = [
@@ -59,7 +63,12 @@ class Comparison:
         return {
             "servers": [one.to_dict() for one in self.done],
             "did_not_run": self.obstacles,
+            "needed": self.needed_dict(),
         }
+
+    def needed_dict(self) -> dict[str, Any]:
+        """``needed`` as plain values."""
+        return {name: fleet and fleet.to_dict() for name, fleet in self.needed.items()}
 
 
 def compare(
@@ -112,7 +121,11 @@ def compare(
             obstacles |= {p.server.name: "interrupted before its turn" for p in later}
             break
     names = tuple(one.server.name for one in ready)
-    return Comparison(names, named, setup, tuple(done), obstacles)
+    needed: dict[str, Fleet | None] = {}
+    if setup.slo and len(done) > 1 and not any(one.interrupted for one in done):
+        prepared_of = {one.server.name: one for one in ready}
+        needed = fleets({one.summary["server"]: one for one in done}, prepared_of)
+    return Comparison(names, named, setup, tuple(done), obstacles, needed)
 
 
 def key_of(*path: str) -> Callable[[dict[str, Any]], Any]:

@@ -39,6 +39,7 @@ def save(comparison: Comparison, folder: Path, figures: str = FORMATS[0]) -> lis
     data = {
         "servers": [one.summary for one in comparison.done],
         "did_not_run": comparison.obstacles,
+        "needed": comparison.needed_dict(),
     }
     return write_run(
         folder,

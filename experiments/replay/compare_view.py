@@ -11,10 +11,12 @@ from rich.panel import Panel
 from rich.text import Text
 
 from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, key_of
+from hardwire.experiments.replay.fleet import NEEDED
 from hardwire.experiments.replay.replay import Replay
 from hardwire.experiments.replay.sound import ON_PAPER
 from hardwire.experiments.replay.view import (
     LATENCIES,
+    NONE,
     Definitions,
     four,
     goals,
@@ -37,7 +39,8 @@ class _Row:
     better: int = 0  # 1 where more is better, −1 where less is, 0 where neither
 
 
-def _rows(data: dict[str, Any]) -> list[_Row]:
+def _rows(comparison: Comparison) -> list[_Row]:
+    data = comparison.done[0].summary
     rows = [
         _Row("Served, requests/s", key_of("served", "requests_per_s"), four, 1),
         _Row("Served, output tok/s", key_of("output_tokens_per_s"), four, 1),
@@ -47,6 +50,16 @@ def _rows(data: dict[str, Any]) -> list[_Row]:
         rows += [
             _Row("Goodput, requests/s", key_of("goodput"), four, 1),
             _Row("Met the SLO", key_of("slo_met"), percent, 1),
+        ]
+    if needed := comparison.needed:
+
+        def of_all(key: str) -> Callable[[dict[str, Any]], float | None]:
+            return lambda data: getattr(needed[data["server"]], key, None)
+
+        rows += [
+            _Row("Needed, units", of_all("units"), _whole, -1),
+            _Row("Needed, price, USD", of_all("price_usd"), _whole, -1),
+            _Row("Needed, power, W", of_all("power_w"), four, -1),
         ]
     for key, name in LATENCIES.items():
         for level in ("p50", "p99"):
@@ -66,6 +79,10 @@ def _rows(data: dict[str, Any]) -> list[_Row]:
         _Row("Energy a token", key_of("energy_j_per_token"), joule, -1),
         _Row("USD per M tokens", key_of("usd_per_million_tokens"), number, -1),
     ]
+
+
+def _whole(value: float | None) -> str:
+    return NONE if value is None else count(value)
 
 
 def render(comparison: Comparison) -> RenderableType:
@@ -91,6 +108,8 @@ def _definitions(comparison: Comparison) -> list[tuple[str, str]]:
             if word == "goodput" and not goals(one.summary):
                 continue
             by_word.setdefault(word, {}).setdefault(meaning, []).append(one.summary["server"])
+    if comparison.needed:
+        by_word["needed"] = {NEEDED: [one.summary["server"] for one in comparison.done]}
     lines = []
     for word, meanings in by_word.items():
         shown = word
@@ -126,7 +145,7 @@ class _Columns:
         self.comparison = comparison
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        rows = _rows(self.comparison.done[0].summary)
+        rows = _rows(self.comparison)
         label = max(len(row.name) for row in rows) + 2
         group: list[Replay] = []
         width = label
