@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from rich.console import RenderableType
 from rich.text import Text
 
+from hardwire.experiments.shared.configuration import chip_name
 from hardwire.experiments.shared.fitted_view import FittedTable
 from hardwire.experiments.shared.kinds import kind_of_name
 from hardwire.experiments.shared.machine import Machine as Computer
@@ -84,7 +85,7 @@ def _server_tables(text: str) -> RenderableType:
         of, declared = f"serves {server.model.name}", quantities(Batching)
     else:
         issue = f", {server.issue} issue" if server.issue else ""
-        of, declared = f"cards of {server.chip}{issue}", quantities(Machine)
+        of, declared = f"cards of {chip_name(server.chip)}{issue}", quantities(Machine)
     return _parameter_table(f"{server.name}: {server.title}; {of}", server.parameters, declared)
 
 

@@ -94,7 +94,7 @@ def server_configuration(server: Server | BatchServer) -> dict[str, Any]:
     return {
         "name": server.name,
         "title": server.title,
-        "chip": None if isinstance(server, BatchServer) else _name(server.chip),
+        "chip": None if isinstance(server, BatchServer) else chip_name(server.chip),
         "issue": None if isinstance(server, BatchServer) else server.issue,
         "parameters": [
             _entry(name, getattr(values, name), declared[name], parameter)
@@ -103,7 +103,7 @@ def server_configuration(server: Server | BatchServer) -> dict[str, Any]:
     }
 
 
-def _name(chip: str) -> str:
+def chip_name(chip: str) -> str:
     """A chip by name; of a file without its folder, which is nothing for a page that is sent."""
     return Path(chip).stem if catalogue.is_path("chip", chip) else chip
 

@@ -71,6 +71,13 @@ def test_show_of_an_unknown_name_says_what_is_near(hardwire: Shell) -> None:
     assert "did you mean n6?" in hardwire.refused("show", "n66")
 
 
+def test_show_of_a_server_named_its_chip_by_the_whole_path(hardwire: Shell, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: hc1\nsram: {capacity_mib: 400}\n")
+    (tmp_path / "server.yaml").write_text("extends: hc1x10\nchip: mine.yaml\n")
+    out = hardwire("show", tmp_path / "server.yaml")[1]
+    assert "cards of mine" in out and str(tmp_path) not in out
+
+
 def test_show_takes_files_of_each_kind(hardwire: Shell, tmp_path: Path) -> None:
     for name, text, words in (
         (
