@@ -91,7 +91,12 @@ def _fewest(alone: Replay, prepared: Prepared, wanted: float) -> Fleet | None:
 def _dealt(prepared: Prepared, servers: int) -> Fleet:
     """So many servers with a part of the load each."""
     parts = [_part(prepared, mine) for mine in deal(prepared.workload, servers)]
-    return _together([run(part) for part in parts], len(prepared.workload))
+    done = []
+    for part in parts:
+        done.append(run(part))
+        if done[-1].interrupted:  # of a part of the load nothing can be said
+            raise KeyboardInterrupt
+    return _together(done, len(prepared.workload))
 
 
 def _together(done: Sequence[Replay], requests: int) -> Fleet:

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from hardwire.experiments.report.diff_lines import Diff, Line, Part, Value
+from hardwire.experiments.shared.style import BAD
 from hardwire.experiments.shared.tables import (
     QUIET,
     count,
@@ -23,7 +24,6 @@ from hardwire.experiments.shared.tables import (
 )
 
 NONE = "–"
-BAD = "red"
 
 
 def render(found: Diff) -> RenderableType:

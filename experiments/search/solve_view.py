@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from hardwire.experiments.search.solve import DIGITS, Point, Solution, adapter_name
+from hardwire.experiments.shared.style import BAD, GOOD, WARNING
 from hardwire.experiments.shared.tables import (
     LARGE,
     QUIET,
@@ -19,7 +20,6 @@ from hardwire.experiments.shared.tables import (
     text_table,
 )
 
-GOOD, BAD = "green", "red"
 SCALED = ("s", "J")
 """Units that are written with prefixes."""
 UNITS = {"mm2": "mm²", "tokens/s": "tok/s"}
@@ -75,7 +75,7 @@ def _headline(found: Solution) -> RenderableType:
     chip = design.chip
     settings = " ".join(f"{k}={v}" for k, v in chip.overrides.items() if k not in chip.own)
     if settings:
-        text.append(f"\nset: {settings}", style="yellow")
+        text.append(f"\nset: {settings}", style=WARNING)
     number, whole = found.looked_at
     how = "all allowed values" if whole else f"{count(number)} values, then between them"
     exact = "" if found.spec.integer else f"; ends in {DIGITS} digits"
