@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.models.errors import InputError
-from hardwire.models.parameters import Parameter
+from hardwire.models.parameters import WHOLE, Parameter
 
 Block = TypeVar("Block", bound=BaseModel)
 
 
 class Calibration(BaseModel):
-    """The one measurement that one parameter was fitted to.
-
-    ``metric`` is ``token_s`` (mean decode step, seconds); ``relative_error`` is one standard
-    deviation of the measurement; ``adapter`` is the shape that was loaded, if any.
-    """
+    """The one measurement that one parameter was fitted to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    parameter: str
-    metric: str
-    value: float = Field(gt=0, allow_inf_nan=False)
-    relative_error: float = Field(ge=0, lt=1)
-    prompt: int = Field(ge=1)
-    output: int = Field(ge=2)
-    adapter: str | None = None
+    parameter: str = Field(description="the one of kind calibrated, by dotted name")
+    metric: Literal["token_s"] = Field(description="mean decode step, s")
+    value: float = Field(gt=0, allow_inf_nan=False, description="as measured, s")
+    relative_error: float = Field(
+        ge=0, lt=1, description="one standard deviation of the measurement"
+    )
+    prompt: Annotated[int, Field(ge=1, description="prompt tokens"), WHOLE]
+    output: Annotated[int, Field(ge=2, description="output tokens"), WHOLE]
+    adapter: str | None = Field(default=None, description="shape that was loaded, if any")
     source: str
 
 
@@ -37,7 +35,7 @@ class Target(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    tokens_per_s: float = Field(gt=0, allow_inf_nan=False)
+    tokens_per_s: float = Field(gt=0, allow_inf_nan=False, description="of one user")
     source: str
 
 
@@ -62,8 +60,6 @@ def read_calibration(
             f"{where}: calibration.parameter: '{calibration.parameter}' must be the one parameter "
             f"of kind calibrated ({', '.join(calibrated) or 'none is'})"
         )
-    if calibration.metric != "token_s":
-        raise InputError(f"{where}: calibration.metric: only token_s can be fitted to")
     return calibration
 
 

@@ -11,8 +11,10 @@ from hardwire.models import catalogue
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
 from hardwire.models.files import reason
+from hardwire.models.schema import editor_line
 
 _HEAD = """\
+{schema}
 # A chip over {parent}: what is not stated here is as there.
 #   capacity_mib: 512                                a value; units such as 0.5GiB are converted
 #   clock_ghz: {{value: 1.5, range: [1.4, 1.6], kind: assumed, source: "why"}}   and what is open
@@ -43,6 +45,7 @@ def chip_template(name: str, extends: str, file: Path) -> str:
     if catalogue.is_path("chip", extends):
         parent = os.path.relpath(Path(extends).resolve(), file.absolute().parent.resolve())
     text = _HEAD.format(
+        schema=editor_line("chip", file.absolute().parent),
         parent=chip.name,
         file=file,
         extends=json.dumps(parent, ensure_ascii=False) if parent != chip.name else parent,

@@ -114,6 +114,8 @@ def complaint(error: ValidationError) -> str:
     field = ".".join(parts)
     if first["type"] == "missing":
         return f"{field}: this field is missing"
+    if not field:
+        return first["msg"].removeprefix("Value error, ")
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{field}: {message}, not {first['input']!r:.60}"
 

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
@@ -27,7 +35,23 @@ from hardwire.models.units import read_number
 if TYPE_CHECKING:
     import pandas as pd
 
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value out of YAML is a whole number, written as 5 or as 5.0."""
+    return type(_whole(value)) is int
+
+
+WHOLE = BeforeValidator(_whole)
+"""Of an ``int`` of a strict record, which YAML may write as 5 or as 5.0; after its bounds."""
+
 Kind = Literal["published", "derived", "assumed", "calibrated", "set"]
+RANGED: tuple[Kind, ...] = ("assumed", "calibrated")
+"""Kinds of numbers that need a range."""
+
 Section = TypeVar("Section")
 Word = TypeVar("Word", bound=str)
 
@@ -203,6 +227,11 @@ def _parse_yaml(content: bytes, where: str) -> dict[str, Any]:
 _remembered_yaml = functools.lru_cache(maxsize=64)(_parse_yaml)
 
 
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values without NumPy's types, which strict records do not take for numbers."""
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
+
+
 def check_value(where: str, value: Any, spec: Quantity) -> Any:
     """Check one value against its declaration and return it as int, float or str.
 
@@ -308,8 +337,10 @@ def read_parameter(where: str, entry: Any, spec: Quantity, setter: str = "") -> 
         raise InputError(f"{where}: the unit is {spec.unit or 'none'}, not {parameter.unit}")
     value = check_value(where, parameter.value, spec)
     bounds = parameter.range
-    if parameter.kind in ("assumed", "calibrated") and bounds is None and not spec.choices:
+    if parameter.kind in RANGED and bounds is None and not spec.choices:
         raise InputError(f"{where}: a parameter of kind '{parameter.kind}' needs a range")
+    if bounds is not None and spec.choices:
+        raise InputError(f"{where}.range: a word has none")
     if bounds is not None:
         low, high = bounds
         if not spec.low <= low <= high <= spec.high:

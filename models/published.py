@@ -16,10 +16,16 @@ from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import complaint
 from hardwire.models.parameters import read_yaml
+from hardwire.models.schema import Schema, head, of_record
 
 Role = Literal["calibration", "validation", "claim", "not modelled"]
 
 FOLDER = Path(__file__).resolve().parent / "published"
+
+
+def _given(key: str) -> dict[str, Any]:
+    """A schema of mappings in which a key is there and not null."""
+    return {"required": [key], "properties": {key: {"not": {"type": "null"}}}}
 
 
 class Factor(BaseModel):
@@ -31,33 +37,51 @@ class Factor(BaseModel):
 
 
 class PublishedRow(BaseModel):
-    """One published or measured figure.
+    """One published or measured figure."""
 
-    Attributes
-    ----------
-    id : unique among all systems.
-    metric : names the predictor.
-    value : in ``unit``; None where the values lie in a data file that ``conditions`` names.
-    relative_error, error : one standard deviation, relative or in ``unit``; at most one of them,
-        with ``error_source`` saying why.
-    conditions : what the figure was taken at, for the predictor.
-    tolerance : the relative error that a prediction may have, a factor, ``exact``, or a limit that
-        the prediction has to stay ``at most`` or ``at least`` at; None where none is stated.
-    role : ``calibration`` if something was fitted to it.
-    """
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        # The rule of ``_errors_have_a_source``, for editors.
+        json_schema_extra={
+            "allOf": [
+                {
+                    "if": {"anyOf": [_given("relative_error"), _given("error")]},
+                    "then": _given("error_source"),
+                    "else": {"not": _given("error_source")},
+                },
+                {"not": {"allOf": [_given("relative_error"), _given("error")]}},
+            ]
+        },
+    )
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    id: str = Field(min_length=1)
-    metric: str = Field(min_length=1)
-    value: float | None = Field(default=None, allow_inf_nan=False)
+    id: str = Field(min_length=1, description="unique among all systems")
+    metric: str = Field(min_length=1, description="names the predictor")
+    value: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="in the unit; none where the values lie in a data file that conditions names",
+    )
     unit: str
-    relative_error: float | None = Field(default=None, ge=0, lt=1)
-    error: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    error_source: str | None = None
-    conditions: dict[str, float | int | str] = Field(default_factory=dict)
-    tolerance: float | Literal["exact", "at most", "at least"] | Factor | None = None
-    role: Role
+    relative_error: float | None = Field(
+        default=None, ge=0, lt=1, description="one standard deviation, as a share of the value"
+    )
+    error: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="one standard deviation in the unit, instead of relative_error",
+    )
+    error_source: str | None = Field(default=None, description="why the error is so large")
+    conditions: dict[str, float | int | str] = Field(
+        default_factory=dict, description="what the figure was taken at, for the predictor"
+    )
+    tolerance: float | Literal["exact", "at most", "at least"] | Factor | None = Field(
+        default=None,
+        description="the relative error that a prediction may have, a factor, exact, or a limit",
+    )
+    role: Role = Field(description="calibration if something was fitted to it")
     source: str = Field(min_length=1)
     note: str = ""
 
@@ -66,7 +90,7 @@ class PublishedRow(BaseModel):
         if self.relative_error is not None and self.error is not None:
             raise ValueError("relative_error and error are one or the other")
         if (self.relative_error is None and self.error is None) != (self.error_source is None):
-            raise ValueError("an error and its error_source go together")
+            raise ValueError("error_source goes together with one of relative_error and error")
         return self
 
     @property
@@ -85,6 +109,17 @@ class _File(BaseModel):
     system: str
     title: str
     rows: list[dict[str, Any]]
+
+
+def published_schema() -> Schema:
+    """The JSON Schema of files of published figures."""
+    found = head(
+        "File of published figures",
+        "What was published or measured of one system, a row for each figure.",
+    )
+    file, row = of_record(_File), of_record(PublishedRow)
+    file["properties"]["rows"]["items"] = {"$ref": "#/$defs/row"}
+    return found | file | {"$defs": {**row.pop("$defs"), "row": row}}
 
 
 def systems() -> list[str]:

@@ -13,7 +13,7 @@ from hardwire.models.chip import ISSUES
 from hardwire.models.cost import SECONDS_PER_YEAR
 from hardwire.models.description import FileKind, mark_of, read_description
 from hardwire.models.errors import InputError
-from hardwire.models.parameters import Parameter, choice, count, quantity, to_frame
+from hardwire.models.parameters import Parameter, check_word, choice, count, quantity, to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,8 +99,8 @@ class Server:
             )
         found = read_description(path, SERVER)
         issue = found.others.get("issue")
-        if issue not in (None, *ISSUES):
-            raise InputError(f"{path.name}: issue: must be {' or '.join(ISSUES)}, not {issue!r}")
+        if issue is not None:
+            issue = check_word(f"{path.name}: issue", issue, ISSUES)
         return cls(
             name=found.name,
             title=found.title,

@@ -71,6 +71,31 @@ def read_number(where: str, text: str, unit: str, allowed: str) -> float:
     )
 
 
+def number_pattern(unit: str) -> str:
+    """A pattern, without flags, of the texts that ``read_number`` takes for a unit."""
+    written = {unit}
+    for family in _FAMILIES:
+        if unit in family:
+            written |= family.keys()
+    units = "|".join(_spelled(name, written) for name in sorted(written) if name)
+    digits = r"[0-9][0-9_]*"
+    number = rf"[-+]?({digits}\.?({digits})?|\.{digits})([eE][-+]?[0-9]+)?"
+    return rf"^\s*{number} *({units})?\s*$" if units else rf"^\s*{number}\s*$"
+
+
+def _spelled(name: str, others: set[str]) -> str:
+    """A pattern of a unit's name; case counts only where it makes a difference."""
+    alone = sum(other.lower() == name.lower() for other in others) == 1
+    signs = {"u": "uµμ", "2": "2²"}
+    letters = []
+    for sign in name:
+        same = signs.get(sign, sign)
+        if alone and sign.isalpha() and len(others) > 1:
+            same = "".join(dict.fromkeys(same + sign.lower() + sign.upper()))
+        letters.append(f"[{same}]" if len(same) > 1 else re.escape(same))
+    return "".join(letters)
+
+
 def _fraction(where: str, text: str, number: str, allowed: str) -> Fraction | float:
     try:
         # float first: it says what is a number, and what is beyond the largest.

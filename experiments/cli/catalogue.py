@@ -1,4 +1,4 @@
-"""The commands ``list``, ``show`` and ``doctor``."""
+"""The commands ``list``, ``show``, ``schema`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hardwire.experiments.cli.complete import shown_names
+from hardwire.experiments.cli import complete
 from hardwire.experiments.cli.console import print_form, print_rich
 from hardwire.experiments.cli.options import (
     CsvOption,
@@ -45,7 +45,7 @@ def show(
         typer.Argument(
             metavar="NAME",
             help="Chip, server, process, model or study, by name or file.",
-            autocompletion=shown_names,
+            autocompletion=complete.shown_names,
         ),
     ],
     as_csv: CsvOption = False,
@@ -57,6 +57,26 @@ def show(
 
     form = chosen(csv=as_csv, markdown=as_markdown, latex=as_latex)
     print_form(form, show_tables(name))
+
+
+def schema(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND",
+            help="Of the file: chip, server, study, … [default: a list of them]",
+            autocompletion=complete.schema_names,
+        ),
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a kind of YAML file, for editors."""
+    from hardwire.experiments.cli.list_view import schemas  # noqa: PLC0415
+    from hardwire.models.schema import schema_file  # noqa: PLC0415
+
+    if kind is None:
+        print_rich(schemas())
+    else:
+        typer.echo(schema_file(kind).read_text(encoding="utf-8"), nl=False)
 
 
 def doctor(
@@ -75,4 +95,5 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("list")(list_catalogue)
     app.command()(show)
+    app.command()(schema)
     app.command()(doctor)

@@ -24,6 +24,13 @@ def shown_names(incomplete: str) -> list[str]:
     return _begin([*found, *study_names("")], incomplete)
 
 
+def schema_names(incomplete: str) -> list[str]:
+    """Kinds of files that have a schema."""
+    from hardwire.models import schema  # noqa: PLC0415
+
+    return _begin(schema.names(), incomplete)
+
+
 def study_names(incomplete: str) -> list[str]:
     """Ready studies."""
     from hardwire.experiments.sweep.study import ready_studies  # noqa: PLC0415

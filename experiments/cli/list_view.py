@@ -9,7 +9,7 @@ from rich.text import Text
 
 from hardwire.experiments.shared.fitted_view import FittedTable
 from hardwire.experiments.shared.tables import QUIET, count, plain_table, text_table
-from hardwire.models import catalogue
+from hardwire.models import catalogue, schema
 from hardwire.models.chip import DECLARED
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import read_yaml
@@ -99,6 +99,14 @@ def _parameters() -> FittedTable:
     table = text_table("Parameters (--set)", "name", "unit", "may be", "what")
     for name, spec in DECLARED.items():
         table.add_row(name, spec.unit, spec.allowed(), spec.meaning)
+    return table
+
+
+def schemas() -> FittedTable:
+    """Kinds of YAML files, which ``hardwire schema`` knows."""
+    table = text_table("JSON Schemas (hardwire schema KIND)", "kind", "what")
+    for kind in schema.names():
+        table.add_row(kind, schema.schema(kind)["description"])
     return table
 
 

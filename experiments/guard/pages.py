@@ -1,6 +1,7 @@
 """The written pages of the manual: docs/chips.md, of all parameters, from the declarations and
 the YAML files, docs/validation.md with its figure from the committed table, the tables of
-docs/serving-study.md, and what the commands of docs/first-evening.md print.
+docs/serving-study.md, and what the commands of docs/first-evening.md print; and the JSON Schemas of
+models/schemas.
 
 ``python -m hardwire.experiments.guard.pages`` rewrites them; with ``--check`` it only says
 whether one is out of date, and exits with 1 if so. The figure is not compared: other versions of
@@ -15,11 +16,11 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hardwire.experiments.guard import evening
+from hardwire.experiments.guard import evening, schemas
 from hardwire.experiments.studies import serving_page
 from hardwire.experiments.validation import page as validation_page
 from hardwire.experiments.validation.committed import read_table
-from hardwire.models import catalogue
+from hardwire.models import catalogue, schema
 from hardwire.models.chip import DECLARED, SECTIONS, Chip
 from hardwire.models.description import read_description
 from hardwire.models.gpu_server import Batching, BatchServer
@@ -161,14 +162,20 @@ def _sentence(text: str) -> str:
     return start if start.endswith(".") else f"{start}."
 
 
-def main(arguments: Sequence[str] | None = None, folder: Path = DOCS) -> int:
-    """Write the pages into ``folder``, or with ``--check`` compare them; the exit status."""
+def main(
+    arguments: Sequence[str] | None = None, folder: Path = DOCS, schema_folder: Path = schema.FOLDER
+) -> int:
+    """Write the pages and schemas into their folders, or with ``--check`` compare them.
+
+    Returns the exit status.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m hardwire.experiments.guard.pages", description=__doc__
     )
     parser.add_argument("--check", action="store_true", help="exit with 1 if one is out of date")
     check = parser.parse_args(arguments).check
     pages = {folder / name: text for name, text in render().items()}
+    pages |= {schema_folder / name: text for name, text in schemas.render().items()}
     stale = [
         page
         for page, text in pages.items()
@@ -188,7 +195,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = DOCS) -> int:
     _draw(folder)
     _walk(folder / evening.PAGE)
     if not stale:
-        print(f"{', '.join(page.name for page in pages)}: up to date")
+        print("pages and schemas are up to date")
     return 0
 
 

@@ -12,8 +12,8 @@
 
 A function for each question (``run``, ``predict``, ``replay``, ``compare``, ``sweep``, ``search``,
 ``solve``, ``sensitivity``, ``calibrate``, ``validate``, ``diff``, ``report``) takes names, paths or
-objects; the objects are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``. What cannot be
-used raises ``InputError``, whose message is one sentence.
+objects; the objects are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``. ``schema`` says
+what may stand in a file. What cannot be used raises ``InputError``, whose message is one sentence.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hardwire.models.chip import Chip
     from hardwire.models.errors import InputError
     from hardwire.models.language_model import LanguageModel
+    from hardwire.models.schema import schema
     from hardwire.models.server import Server
     from hardwire.serving import compare, replay
     from hardwire.show import report
@@ -50,6 +51,7 @@ _HOME = {
     "replay": "hardwire.serving",
     "report": "hardwire.show",
     "run": "hardwire.single",
+    "schema": "hardwire.models.schema",
     "search": "hardwire.designs",
     "sensitivity": "hardwire.designs",
     "solve": "hardwire.designs",
@@ -72,6 +74,7 @@ __all__ = [
     "replay",
     "report",
     "run",
+    "schema",
     "search",
     "sensitivity",
     "solve",

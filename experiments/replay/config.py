@@ -8,20 +8,25 @@ from typing import Any
 
 import yaml
 
-from hardwire.experiments.replay.setup import Setup
+from hardwire.experiments.replay.meanings import MEANINGS
+from hardwire.experiments.replay.setup import Setup, field_choices
 from hardwire.experiments.shared.inputs import (
     adapter_set_files,
     description_files,
     digest,
     joint_digest,
 )
+from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import read_yaml
+from hardwire.models.schema import Schema, head, name_of, of_record, word
 from hardwire.simulator.serving.load.synthetic import source_file
 
 _CONTENTS = "contents"
 _FILES = "files"
 _VERSION = "hardwire"
+_DIGESTED = ("source", "server", "chip", "adapters", "client_rates")
+"""Options that lead to files."""
 
 
 def inputs(setup: Setup) -> dict[str, tuple[Path, ...]]:
@@ -42,6 +47,35 @@ def inputs(setup: Setup) -> dict[str, tuple[Path, ...]]:
     return {field: paths for field, paths in found.items() if paths}
 
 
+def config_schema() -> Schema:
+    """The JSON Schema of a saved ``config.yaml``."""
+    found = head(
+        "Saved replay",
+        "What hardwire replay --save wrote: hardwire replay --config runs it again.",
+    )
+    found |= of_record(Setup)
+    found["properties"] = {
+        name: {"description": MEANINGS[name], **field}
+        for name, field in found["properties"].items()
+    }
+    nothing = {"type": "null"}
+    for name, choices in field_choices().items():
+        field, forms = found["properties"][name], word(choices)["anyOf"]
+        forms += [nothing] if nothing in field.get("anyOf", ()) else []
+        found["properties"][name] = {"description": MEANINGS[name], "anyOf": forms}
+    server = name_of("server", or_path=True)
+    found["properties"]["server"] = {"description": MEANINGS["server"], **server}
+    found["properties"][_VERSION] = {"description": "the version that saved it", "type": "string"}
+    for key, which in ((_FILES, "files of your own"), (_CONTENTS, "all that an option stands for")):
+        found["properties"][key] = {
+            "description": f"SHA-256 of {which}, by option",
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in _DIGESTED},
+            "additionalProperties": False,
+        }
+    return found
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The options in a saved ``config.yaml``, which runs the same again.
 
@@ -51,11 +85,16 @@ def read_config(path: Path) -> dict[str, Any]:
         If the file cannot be read, or a file that it names has changed since.
     """
     data = read_yaml(path)
-    data.pop(_VERSION, None)
+    if not isinstance(data.pop(_VERSION, ""), str):
+        raise InputError(f"{path}: {_VERSION}: must be the version that saved the file")
     files, contents = (data.pop(key, {}) for key in (_FILES, _CONTENTS))
     for key, digests in ((_FILES, files), (_CONTENTS, contents)):
         if not isinstance(digests, dict):
             raise InputError(f"{path}: {key}: must be a mapping of options to digests")
+        for field in digests:
+            if field not in _DIGESTED:
+                hint = did_you_mean(str(field), _DIGESTED)
+                raise InputError(f"{path}: {key}.{field}: is no option that names a file{hint}")
     checked = Setup.of(data, lambda problem: f"{path}: {problem}")
     for field, file in checked.files().items():
         if field in files and digest(file) != files[field]:
@@ -64,7 +103,11 @@ def read_config(path: Path) -> dict[str, Any]:
         if field not in checked.files():
             missing = data.get(field, f"what {field} names")
             raise InputError(f"{path}: {field}: {missing} does not exist any more")
-    for field, behind in inputs(checked).items():
+    try:
+        behind_all = inputs(checked)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    for field, behind in behind_all.items():
         if field in contents and joint_digest(behind) != contents[field]:
             names = ", ".join(file.name for file in behind)
             raise InputError(

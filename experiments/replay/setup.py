@@ -22,7 +22,7 @@ from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.files import complaint
 from hardwire.models.gpu_server import BatchServer
-from hardwire.models.parameters import check_word
+from hardwire.models.parameters import WHOLE, check_word, plain
 from hardwire.models.server import Server
 from hardwire.simulator.serving.load.synthetic import preset_names
 from hardwire.simulator.serving.metrics import Slo
@@ -47,7 +47,7 @@ LOAD_FIELDS = (
 """Options that decide the requests and what adapters they want, with the server's model."""
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=1)]
+_Count = Annotated[int, Field(ge=1), WHOLE]
 ServerOrName = Server | BatchServer | str
 
 
@@ -57,16 +57,17 @@ class Setup(BaseModel):
     None leaves a choice to the source, the catalogue, the server or ``Policy``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Strict: YAML's yes, no and quoted numbers are none of these numbers.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    source: str
+    source: Annotated[str, Field(min_length=1)]
     server: str
     chip: str | None = None
     settings: dict[str, StrictStr | StrictInt | StrictFloat] | None = None
     adapters: str | None = None
     rank: _Count | None = None
     popularity: str | None = None
-    adapter_rates: tuple[_Positive, ...] | None = None
+    adapter_rates: Annotated[tuple[_Positive, ...], Field(strict=False)] | None = None
     client_rates: str | None = None
     arrivals: str | None = None
     time_unit: Literal["s", "ms", "us", "ns"] | None = None
@@ -80,7 +81,7 @@ class Setup(BaseModel):
     swap: policy.Swap | None = None
     schedule: policy.Schedule | None = None
     routing: policy.Routing | None = None
-    prefetch: Annotated[int, Field(ge=0)] | None = None
+    prefetch: Annotated[int, Field(ge=0), WHOLE] | None = None
     admission: policy.Admission | None = None
     preemption: policy.Preemption | None = None
     prefix_reuse: bool | None = None
@@ -88,7 +89,7 @@ class Setup(BaseModel):
     power_limit: _Positive | None = None
     slo: dict[Literal["ttft", "tpot"], _Positive] | None = None
     strict: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0), WHOLE] = 0
     engine: Literal["compiled", "reference"] = "compiled"
 
     @classmethod
@@ -103,13 +104,13 @@ class Setup(BaseModel):
         try:
             words = {
                 name: check_word(name, values[name], choices)
-                for name, choices in _choices().items()
+                for name, choices in field_choices().items()
                 if isinstance(values.get(name), str)
             }
         except InputError as error:
             raise InputError(where(str(error))) from None
         try:
-            return cls(**{**values, **words})
+            return cls(**{**plain(values), **words})
         except ValidationError as error:
             raise InputError(where(complaint(error))) from None
 
@@ -166,7 +167,7 @@ class Setup(BaseModel):
 
 
 @functools.cache
-def _choices() -> dict[str, tuple[str, ...]]:
+def field_choices() -> dict[str, tuple[str, ...]]:
     """The words that a field may be, of those that are one of a few."""
     found = {}
     for name, field in Setup.model_fields.items():

@@ -13,10 +13,15 @@ from hardwire.experiments.sweep.design import NUMERIC, SETTINGS, check_setting
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
-from hardwire.models.parameters import is_log
+from hardwire.models.parameters import is_log, is_whole
 
 RESERVED = ("number", "key", "feasible", "reason")
 """Columns that every study has, besides its axes and metrics."""
+
+INTERVAL = ("from", "to", "points", "step", "scale")
+SCALES = ("linear", "log")
+MOST_POINTS = 1_000_000
+"""Values of one axis."""
 
 
 @dataclass(frozen=True)
@@ -105,17 +110,16 @@ class Axis:
         spec = NUMERIC.get(name)
         if spec is None:
             raise InputError(f"{at}: takes a list of words, not an interval")
-        known = {"from", "to", "points", "step", "scale"}
         for key in data:
-            if key not in known:
-                raise InputError(f"{at}.{key}: is unknown{did_you_mean(str(key), known)}")
+            if key not in INTERVAL:
+                raise InputError(f"{at}.{key}: is unknown{did_you_mean(str(key), INTERVAL)}")
         if "from" not in data or "to" not in data:
             raise InputError(f"{at}: an interval needs from and to")
         low, high = (check_setting(f"{at}.{key}", name, data[key]) for key in ("from", "to"))
         if not low < high:
             raise InputError(f"{at}: from {low:g} to {high:g} is empty")
         scale = data.get("scale", "linear")
-        if scale not in ("linear", "log") or (scale == "log" and low <= 0):
+        if scale not in SCALES or (scale == "log" and low <= 0):
             raise InputError(f"{at}.scale: must be linear, or log for an interval above 0")
         log = scale == "log"
         values: tuple[Any, ...] = ()
@@ -123,8 +127,9 @@ class Axis:
             raise InputError(f"{at}: give points or step, not both")
         if "points" in data:
             points = data["points"]
-            if type(points) is not int or not 2 <= points <= 1_000_000:
-                raise InputError(f"{at}.points: a whole number from 2 is expected")
+            if not is_whole(points) or not 2 <= points <= MOST_POINTS:
+                raise InputError(f"{at}.points: a whole number from 2 to {MOST_POINTS:,}")
+            points = int(points)
             found = np.geomspace(low, high, points) if log else np.linspace(low, high, points)
             values = tuple(np.unique(np.rint(found)) if spec.integer else found)
         elif "step" in data:
@@ -132,7 +137,7 @@ class Axis:
             if type(step) not in (int, float) or not step > 0 or log:
                 raise InputError(f"{at}.step: a number above 0 is expected, on a linear scale")
             count = math.floor((high - low) / step * (1 + 1e-12)) + 1
-            if count > 1_000_000:
+            if count > MOST_POINTS:
                 raise InputError(f"{at}.step: {step} makes {count:,} values")
             values = tuple(low + step * np.arange(count))
         if spec.integer:

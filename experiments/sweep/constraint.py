@@ -26,7 +26,8 @@ _COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.Eq: operator.eq,
 }
-_LONGEST = 500
+LONGEST = 500
+"""Letters of a constraint."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Constraint:
             If it is no comparison, or a name in it is unknown; the message has the nearest ones.
         """
         wanted = f"{where}: '{text}' must be a comparison such as sram.free_bytes >= 0"
-        if not isinstance(text, str) or len(text) > _LONGEST:
+        if not isinstance(text, str) or len(text) > LONGEST:
             raise InputError(wanted)
         try:
             tree = ast.parse(text.strip(), mode="eval").body

@@ -71,13 +71,16 @@ def read_options(data: Any, where: str) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: a mapping of options is expected")
     known = [name.removeprefix(PREFIX) for name in OPTIONS]
-    found: dict[str, Any] = {"server": "hc1x10"}
+    found: dict[str, Any] = {}
     for key, value in data.items():
         name = str(key).replace("-", "_")
         if name not in known:
             raise InputError(f"{where}.{key}: no such option{did_you_mean(name, known)}")
         found[name] = value
-    return typed(found)
+    found = {"server": "hc1x10", **typed(found)}
+    if not isinstance(found["server"], str):
+        raise InputError(f"{where}.server: a name or a YAML file is expected")
+    return found
 
 
 def typed(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -166,6 +166,6 @@ def check_metrics(names: Iterable[str], known: dict[str, Metric], where: str) ->
     """
     chosen = tuple(names)
     for name in chosen:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise InputError(f"{where}: '{name}' is no metric{did_you_mean(str(name), known)}")
     return chosen

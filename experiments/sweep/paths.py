@@ -20,7 +20,8 @@ def beside(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     def placed(name: str, value: Any) -> Any:
         if isinstance(value, Mapping):
             if isinstance(variants := value.get("variants"), Mapping):
-                return {"variants": {label: each(some) for label, some in variants.items()}}
+                moved = {label: each(some) for label, some in variants.items()}
+                return {**value, "variants": moved}
             return value
         if isinstance(value, list):
             return [placed(name, one) for one in value]

@@ -35,13 +35,15 @@ from hardwire.models.brief import one_line
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.description import kind_of
 from hardwire.models.errors import InputError
-from hardwire.models.parameters import read_yaml
+from hardwire.models.parameters import is_whole, read_yaml
 from hardwire.simulator.obstacles import OBSTACLES
 from hardwire.simulator.serving.load.synthetic import stream
 
 Fidelity = Literal["closed-form", "engine", "replay"]
 FIDELITIES: tuple[Fidelity, ...] = ("closed-form", "engine", "replay")
 SAMPLINGS = ("grid", "random", "latin-hypercube")
+MOST_SAMPLES = 1_000_000_000
+"""Points that may be drawn, and the largest seed."""
 SECTIONS = (
     "title", "base", "fidelity", "sample", "axes", "metrics", "constraints", "objectives", "replay",
 )  # fmt: skip
@@ -127,6 +129,9 @@ class Study:
         for key in data:
             if key not in SECTIONS:
                 raise InputError(f"{where}: {key} is unknown{did_you_mean(str(key), SECTIONS)}")
+        title = data.get("title", name)
+        if not isinstance(title, str):
+            raise InputError(f"{where}: title: a text is expected, not '{title}'")
         fidelity = data.get("fidelity", "closed-form")
         if fidelity not in FIDELITIES:
             raise InputError(f"{where}: fidelity: '{fidelity}' is none of {', '.join(FIDELITIES)}")
@@ -136,7 +141,7 @@ class Study:
             if "chip" in replay:
                 raise InputError(f"{where}: replay.chip: base.chip is the chip already")
             replay["chip"] = base_data["chip"]
-        chip = card_chip(replay) if fidelity == "replay" else "hc1"
+        chip = _card_chip(replay, where) if fidelity == "replay" else "hc1"
         base = _read_base(base_data, where, chip)
         axes_data = data.get("axes", {})
         if not isinstance(axes_data, Mapping) or not axes_data:
@@ -167,7 +172,7 @@ class Study:
         )
         study = cls(
             name=name,
-            title=str(data.get("title", name)),
+            title=title,
             base=base,
             axes=axes,
             fidelity=fidelity,
@@ -325,6 +330,14 @@ class Study:
                     )
 
 
+def _card_chip(replay: Mapping[str, Any], where: str) -> str:
+    """The chip that the base of a study of replays starts from."""
+    try:
+        return card_chip(replay)
+    except InputError as error:
+        raise InputError(f"{where}: replay.server: {error}") from None
+
+
 def _read_base(data: Any, where: str, default: str) -> Design:
     """``base``: a chip, and settings over it."""
     if not isinstance(data, Mapping):
@@ -334,7 +347,10 @@ def _read_base(data: Any, where: str, default: str) -> Design:
     if not isinstance(chip, str):
         raise InputError(f"{where}: base.chip: a name or a YAML file is expected")
     checked = {key: check_setting(f"{where}: base.{key}", key, v) for key, v in settings.items()}
-    return Design.open(chip, checked)
+    try:
+        return Design.open(chip, checked)
+    except InputError as error:
+        raise InputError(f"{where}: base: {error}") from None
 
 
 def _read_sample(data: Any, axes: tuple[Axis, ...], where: str) -> tuple[str, int, int]:
@@ -358,16 +374,16 @@ def _read_sample(data: Any, axes: tuple[Axis, ...], where: str) -> tuple[str, in
         raise InputError(f"{at}: must say one of random and latin-hypercube")
     for key, value in data.items():
         least = 0 if key == "seed" else 1
-        if type(value) is not int or not least <= value <= 1_000_000_000:
+        if not is_whole(value) or not least <= value <= MOST_SAMPLES:
             raise InputError(f"{at}.{key}: a whole number from {least} is expected, not '{value}'")
-    return kinds[0], data[kinds[0]], data.get("seed", 0)
+    return kinds[0], int(data[kinds[0]]), int(data.get("seed", 0))
 
 
 def _read_objectives(data: Any, known: Mapping[str, Metric], where: str) -> dict[str, Better]:
     """``objectives``: a list of metrics, or metrics with ``max`` or ``min``."""
     at = f"{where}: objectives"
     if isinstance(data, list):
-        data = {name: None for name in data}
+        data = dict.fromkeys(check_metrics(data, dict(known), at))
     if not isinstance(data, Mapping):
         raise InputError(f"{at}: a list of metrics, or a mapping to max or min, is expected")
     check_metrics(data, dict(known), at)
@@ -380,7 +396,7 @@ def _read_objectives(data: Any, known: Mapping[str, Metric], where: str) -> dict
 def _read_replay(data: Any, fidelity: str, where: str) -> dict[str, Any]:
     """``replay``: options of that command."""
     if fidelity == "replay":
-        return read_options(data or {}, f"{where}: replay")
+        return read_options({} if data is None else data, f"{where}: replay")
     if data is not None:
         raise InputError(f"{where}: replay: is for fidelity replay only")
     return {}

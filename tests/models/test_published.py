@@ -70,7 +70,7 @@ def test_an_absolute_error_is_the_sigma() -> None:
         ("value: 10", "valeu: 10", "one.yaml: row a: valeu"),
         ("factor: 2", "factor: 0.5", "one.yaml: row a: tolerance"),
         ("source: somewhere", "source: ''", "one.yaml: row a: source"),
-        ("error_source: two digits\n", "\n", "error_source go together"),
+        ("error_source: two digits\n", "\n", "error_source goes together"),
         ("relative_error: 0.1", "relative_error: 0.1\n    error: 1", "one or the other"),
         ("system: one", "system: two", "one.yaml: system"),
     ],

@@ -8,16 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import read_yaml
+from hardwire.models.schema import TEXT, Schema, any_case, head
 from hardwire.simulator.serving.load.popularity import Popularity, Uniform, Weighted
 from hardwire.simulator.serving.load.workload import BASE, Workload
 
 MOST_ADAPTERS = 1_000_000
-_KEYS = ("name", "shape", "path", "weight", "pinned")
+HEAVIEST = 1e9
+"""The largest weight."""
+_KEYS = {
+    "name": "as requests name it",
+    "shape": "an adapter without weights, such as r16:all-linear or r16:q_proj+v_proj:int8",
+    "path": "a PEFT folder or a .gguf file, relative to this file",
+    "weight": "relative popularity; 1 if not given",
+    "pinned": "never evicted; false if not given",
+}
+
+
+_FORMATS = "|".join(any_case(name) for name in SRAM_FORMATS)
 
 
 @dataclass(frozen=True)
@@ -153,6 +165,31 @@ class AdapterSet:
         return workload.with_adapters(self.names, table[workload.adapter])
 
 
+def adapters_schema() -> Schema:
+    """The JSON Schema of catalogue files of adapters."""
+    found = head("Adapter catalogue", "The adapters that a server offers.")
+    entries = {
+        "name": TEXT,
+        "shape": {"type": "string", "pattern": rf"^\s*[rR][0-9]+:[^:]+(:({_FORMATS}))?\s*$"},
+        "path": TEXT,
+        "weight": {"type": "number", "minimum": 0, "maximum": HEAVIEST},
+        "pinned": {"type": "boolean"},
+    }
+    entry = {
+        "type": "object",
+        "properties": {key: {"description": _KEYS[key], **entries[key]} for key in _KEYS},
+        "additionalProperties": False,
+        "required": ["name"],
+        "oneOf": [{"required": ["shape"]}, {"required": ["path"]}],
+    }
+    adapters = {"type": "array", "items": entry, "minItems": 1, "maxItems": MOST_ADAPTERS}
+    return found | {
+        "properties": {"adapters": adapters},
+        "additionalProperties": False,
+        "required": ["adapters"],
+    }
+
+
 def _check_entry(where: str, entry: Any) -> str:
     """Check the keys of an entry and return its name."""
     if not isinstance(entry, dict):
@@ -197,6 +234,6 @@ def _adapter(
 def _weight(where: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{where}.weight: must be a number, not '{value!s:.40}'")
-    if not 0 <= value <= 1e9:
+    if not 0 <= value <= HEAVIEST:
         raise InputError(f"{where}.weight: must be 0 to 1e9")
     return float(value)

@@ -1,0 +1,27 @@
+"""Every JSON Schema as its file ships it: each is made beside the reader of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hardwire.experiments.replay.config import config_schema
+from hardwire.experiments.sweep.schema import study_schema
+from hardwire.models.description_schema import chip_schema, process_schema, server_schema
+from hardwire.models.published import published_schema
+from hardwire.models.schema import ENDING, Schema, write
+from hardwire.simulator.serving.load.adapters import adapters_schema
+
+KINDS: dict[str, Callable[[], Schema]] = {
+    "adapters": adapters_schema,
+    "chip": chip_schema,
+    "config": config_schema,
+    "process": process_schema,
+    "published": published_schema,
+    "server": server_schema,
+    "study": study_schema,
+}
+
+
+def render() -> dict[str, str]:
+    """The files of ``models/schemas`` by name."""
+    return {f"{kind}{ENDING}": write(make()) for kind, make in KINDS.items()}

@@ -1,0 +1,202 @@
+"""JSON Schemas of chip, process and server files, by the tables of ``read_description``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import get_args
+
+from hardwire.models import catalogue
+from hardwire.models.calibration import Calibration, Target
+from hardwire.models.chip import CHIP, DECLARED, ISSUES
+from hardwire.models.description import FileKind, mark_of
+from hardwire.models.gpu_server import GPU_SERVER
+from hardwire.models.parameters import RANGED, Kind, Quantity, quantities
+from hardwire.models.process import PROCESS
+from hardwire.models.schema import TEXT, Schema, head, name_of, of_record, value_of, word
+from hardwire.models.server import SERVER
+
+_KINDS = {
+    "published": "quoted from the source",
+    "derived": "arithmetic on published numbers",
+    "assumed": "not published; needs a range",
+    "calibrated": "fitted to the measurement under calibration; needs a range",
+    "set": "chosen, no claim about a real chip",
+}
+_CARDS, _GPUS = "#/$defs/server-of-cards", "#/$defs/server-of-gpus"
+_NO_CALIBRATED: Schema = {
+    "not": {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "calibrated"}}}
+}
+
+
+def chip_schema() -> Schema:
+    """Of chip files."""
+    found = head(
+        "Chip file",
+        "A chip whose base model is cast in silicon. A file that extends another one states only "
+        "what differs.",
+    )
+    found |= _file(CHIP)
+    calibration = of_record(Calibration)
+    calibration["properties"]["parameter"] |= {"enum": list(DECLARED)}
+    found["properties"] |= {
+        "calibration": {
+            "description": "the one measurement that the parameter of kind calibrated is fitted "
+            "to; null where a file that extends a measured chip is fitted to none",
+            "anyOf": [calibration, {"type": "null"}],
+        },
+        "target": {
+            "description": "the rate that was announced of this chip with its own model",
+            **of_record(Target),
+        },
+    }
+    sections = list(CHIP.sections)
+    found["then"] |= {
+        "if": {
+            "not": {
+                "required": ["calibration"],
+                "properties": {"calibration": {"type": "object"}},
+            }
+        },
+        "then": {
+            "properties": {name: {"additionalProperties": _NO_CALIBRATED} for name in sections}
+        },
+    }
+    return found
+
+
+def process_schema() -> Schema:
+    """Of process files."""
+    return head("Process file", "Technology constants of a silicon process.") | _file(PROCESS)
+
+
+def server_schema() -> Schema:
+    """Of server files, of hardwired cards and of GPUs, which say ``kind: batch``."""
+    found = head(
+        "Server file",
+        "A server of cards of one hardwired chip, or with kind: batch a GPU server. A file that "
+        "extends another one states only what differs.",
+    )
+    cards, gpus = _file(SERVER), _file(GPU_SERVER)
+    cards["properties"]["issue"] = {
+        "description": "instead of the chip's own; null for the chip's own",
+        "anyOf": [*word(ISSUES)["anyOf"], {"type": "null"}],
+    }
+    gpus["properties"]["kind"] = {"const": GPU_SERVER.marked, "description": "a GPU server"}
+    shared = cards.pop("$defs") | gpus.pop("$defs")
+    names = {"cards": [], "gpus": []}  # type: dict[str, list[str]]
+    for name in catalogue.names("server"):
+        marked = mark_of(catalogue.resolve("server", name), "server")
+        names["gpus" if marked else "cards"].append(name)
+    says = {"required": ["kind"]}
+    extends = {
+        of: {"required": ["extends"], "properties": {"extends": word(known)}}
+        for of, known in names.items()
+    }
+    # A file that extends one by its path is of that one's kind, whichever it is.
+    either = {"anyOf": [{"$ref": _CARDS}, {"$ref": _GPUS}]}
+    found |= {
+        "if": says,
+        "then": {"$ref": _GPUS},
+        "else": {
+            "if": {"anyOf": [{"not": {"required": ["extends"]}}, extends["cards"]]},
+            "then": {"$ref": _CARDS},
+            "else": {"if": extends["gpus"], "then": {"$ref": _GPUS}, "else": either},
+        },
+        "$defs": {**shared, "server-of-cards": cards, "server-of-gpus": gpus},
+    }
+    # For an editor, which offers what stands here before it can tell which of the two it is.
+    found["properties"] = {**gpus["properties"], **cards["properties"]}
+    found["properties"]["kind"] = gpus["properties"]["kind"]
+    return found
+
+
+def _file(kind: FileKind) -> Schema:
+    """What ``read_description`` reads of a kind; others are left to the caller."""
+    properties: Schema = {
+        "extends": {
+            "description": f"the {kind.catalogue} that this one changes: a name of the catalogue"
+            + (", or a path" if kind.catalogue in ("chip", "server") else ""),
+            **name_of(kind.catalogue, or_path=kind.catalogue in ("chip", "server")),
+        },
+        "title": {"type": "string", "description": "what it is, in a line"},
+    }
+    for key, of in kind.references.items():
+        path = key in kind.files
+        properties[key] = {
+            "description": f"a {of} of the catalogue{', or a path' if path else ''}",
+            **name_of(of, or_path=path),
+        }
+    shared: Schema = {
+        "stated": {"type": "object", "required": ["kind", "source"]},
+        "kind": {
+            "description": "; ".join(f"{name}: {_KINDS[name]}" for name in get_args(Kind)),
+            "enum": list(get_args(Kind)),
+        },
+        "source": {"description": "where the value comes from, or its reason", **TEXT},
+    }
+    whole: Schema = {}
+    needed = ["title", *kind.references]
+    for name, section in kind.sections.items():
+        required = [f.name for f in dataclasses.fields(section) if f.default is dataclasses.MISSING]
+        inner: Schema = {}
+        for field, spec in quantities(section).items():
+            dotted = f"{name}.{field}" if name else field
+            value = {"$ref": f"#/$defs/{dotted}"}
+            shared[dotted] = value_of(spec)
+            shared[f"{dotted}:stated"] = _parameter(spec, value)
+            inner[field] = {
+                "description": shared[dotted]["description"],
+                "anyOf": [value, {"$ref": f"#/$defs/{dotted}:stated"}],
+            }
+        if name:
+            properties[name] = {
+                "description": (section.__doc__ or "").partition("\n")[0],
+                "type": "object",
+                "properties": inner,
+                "additionalProperties": False,
+            }
+            whole[name] = {"required": required, "additionalProperties": {"$ref": "#/$defs/stated"}}
+            needed += [name] if required else []
+        else:
+            properties |= inner
+            whole |= {field: {"$ref": "#/$defs/stated"} for field in inner}
+            needed += required
+    if kind.marked:
+        needed.append("kind")
+    return {
+        "properties": properties,
+        "additionalProperties": False,
+        "if": {"not": {"required": ["extends"]}},
+        "then": {"required": needed, "properties": whole},
+        "$defs": shared,
+    }
+
+
+def _parameter(spec: Quantity, value: Schema) -> Schema:
+    """A parameter with its origin, as ``read_parameter`` takes it."""
+    nothing: Schema = {"type": "null"}
+    unit: Schema = {"enum": [spec.unit, None], "description": "as declared, if it is said at all"}
+    found: Schema = {
+        "type": "object",
+        "properties": {
+            "value": value,
+            "kind": {"$ref": "#/$defs/kind"},
+            "source": {"$ref": "#/$defs/source"},
+            "range": nothing,
+            "unit": unit,
+        },
+        "required": ["value"],
+        "additionalProperties": False,
+    }
+    if not spec.choices:
+        limit = {"type": "number", "minimum": spec.low, "maximum": spec.high}
+        limits = {"type": "array", "items": limit, "minItems": 2, "maxItems": 2}
+        found["properties"]["range"] = {
+            "description": "from and to, in the unit: what the value may really be",
+            "anyOf": [limits, nothing],
+        }
+        found |= {
+            "if": {"required": ["kind"], "properties": {"kind": {"enum": list(RANGED)}}},
+            "then": {"required": ["range"], "properties": {"range": {"type": "array"}}},
+        }
+    return found
