@@ -8,7 +8,6 @@ value that is outside its own range.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from hardwire.models import catalogue
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import Quantity
-from hardwire.models.units import number_pattern
+from hardwire.models.units import literal, number_pattern
 
 Schema = dict[str, Any]
 
@@ -120,7 +119,7 @@ def word(choices: Iterable[str]) -> Schema:
 def any_case(text: str) -> str:
     """A pattern of a text in upper or lower case; JSON Schema has no flag for it."""
     return "".join(
-        f"[{letter.upper()}{letter.lower()}]" if letter.isalpha() else re.escape(letter)
+        f"[{letter.upper()}{letter.lower()}]" if letter.isalpha() else literal(letter)
         for letter in text
     )
 

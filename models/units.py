@@ -83,6 +83,11 @@ def number_pattern(unit: str) -> str:
     return rf"^\s*{number} *({units})?\s*$" if units else rf"^\s*{number}\s*$"
 
 
+def literal(sign: str) -> str:
+    """A sign in a pattern; editors' JavaScript takes no backslash where none is needed."""
+    return f"\\{sign}" if sign in r"^$\.*+?()[]{}|/" else sign
+
+
 def _spelled(name: str, others: set[str]) -> str:
     """A pattern of a unit's name; case counts only where it makes a difference."""
     alone = sum(other.lower() == name.lower() for other in others) == 1
@@ -92,7 +97,7 @@ def _spelled(name: str, others: set[str]) -> str:
         same = signs.get(sign, sign)
         if alone and sign.isalpha() and len(others) > 1:
             same = "".join(dict.fromkeys(same + sign.lower() + sign.upper()))
-        letters.append(f"[{same}]" if len(same) > 1 else re.escape(same))
+        letters.append(f"[{same}]" if len(same) > 1 else literal(same))
     return "".join(letters)
 
 

@@ -91,10 +91,14 @@ def check_setting(where: str, name: str, value: Any) -> Any:
         return "none"
     if not isinstance(value, str):
         raise InputError(f"{where}: a word is expected ({WORDS[name]}), not '{value}'")
-    if name == "process":
-        catalogue.resolve("process", value)
-    elif name == "model":
-        LanguageModel.open(value)
+    if name in ("process", "model"):
+        try:
+            if name == "process":
+                catalogue.resolve("process", value)
+            else:
+                LanguageModel.open(value)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
     elif name == "adapter.targets":
         parse_targets(value, where)
     elif name == "adapter.format" and value not in SRAM_FORMATS:

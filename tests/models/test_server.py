@@ -52,7 +52,10 @@ def test_a_file_that_extends_another_states_only_what_differs(tmp_path: Path) ->
         ("extends: hc1x1\n", "mine.yaml: extends: 'hc1x1' is no server"),
         ("extends: mine.yaml\n", "mine.yaml: extends: mine.yaml extends this file in turn"),
         ("extends: hc1x10\nchip: no.yaml\n", "no.yaml: does not exist"),
-        ("extends: hc1x10\nissue: both\n", "mine.yaml: issue: 'both' is not allowed (one of serial"),
+        (
+            "extends: hc1x10\nissue: both\n",
+            "mine.yaml: issue: 'both' is not allowed (one of serial",
+        ),
     ],
 )
 def test_a_bad_extension_is_refused(tmp_path: Path, text: str, words: str) -> None:

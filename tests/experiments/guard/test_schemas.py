@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import unquote, urlparse
@@ -99,6 +99,21 @@ def test_the_shipped_schema_is_current(kind: str) -> None:
     assert text == schemas.render()[f"{kind}{schema.ENDING}"], (
         "out of date: run python -m hardwire.experiments.guard.pages"
     )
+
+
+@pytest.mark.parametrize("kind", schemas.KINDS)
+def test_the_patterns_are_also_those_of_editors(kind: str) -> None:
+    """JavaScript refuses a backslash before what has no meaning of its own, and flags like (?i)."""
+
+    def patterns(of: Any) -> Iterator[str]:
+        for key, value in of.items() if isinstance(of, dict) else enumerate(of):
+            if key == "pattern" and isinstance(value, str):
+                yield value
+            elif isinstance(value, dict | list):
+                yield from patterns(value)
+
+    for pattern in patterns(schema.schema(kind)):
+        assert not re.search(r"\\[^\^$\\.*+?()\[\]{}|/sS]|\(\?", pattern), pattern
 
 
 @pytest.mark.parametrize(("kind", "path"), SHIPPED, ids=lambda one: getattr(one, "stem", one))
