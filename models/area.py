@@ -51,11 +51,11 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
     blocks = {
         "rom": rom_weights(model) * chip.rom.transistors_per_weight,
         "sram": chip.sram.capacity_mib * BYTES_PER_MIB * 8 * process.sram_transistors_per_bit,
-        "matrix adders": _accumulators(chip, model) * chip.rom.accumulator_bits * full_adder,
+        "matrix_adders": _accumulators(chip, model) * chip.rom.accumulator_bits * full_adder,
         "attention": engines * memories * chip.attention.macs_per_cycle * mac,
         "lora": side_paths * chip.lora.macs_per_cycle * mac,
         # Two norms, RoPE and the activation of a layer are separate units, plus the final norm.
-        "vector units": (engines * 4 + 1) * chip.datapath.vector_lanes * process.fp16_transistors,
+        "vector_units": (engines * 4 + 1) * chip.datapath.vector_lanes * process.fp16_transistors,
         # A comparator per scanned logit, kept in a sorted list of eight.
         "sampling": chip.sampling.topk_logits_per_cycle * 8 * 16 * full_adder,
     }
@@ -80,7 +80,7 @@ def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None
         "rom": rom_mbit / chip.rom.density_mbit_per_mm2,
         "sram": sram_mbit / chip.sram.density_mbit_per_mm2,
     }
-    for block in ("matrix adders", "attention", "lora", "vector units", "sampling"):
+    for block in ("matrix_adders", "attention", "lora", "vector_units", "sampling"):
         blocks[block] = counted[block] / density
     blocks["overhead"] = chip.floorplan.overhead_share * sum(blocks.values())
     blocks["io"] = chip.floorplan.io_mm2

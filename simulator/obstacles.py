@@ -99,7 +99,7 @@ def _of_die(chip: Chip, area_mm2: Mapping[str, Any], sram_bytes: float) -> Obsta
     smaller = math.floor(mib * (1 - over / sram))
     if smaller >= sram_bytes / 2**20:
         ways.append(f"sram.capacity_mib of at most {smaller:,}")
-    adders, lanes = float(area_mm2["matrix adders"]), int(chip.datapath.lanes)
+    adders, lanes = float(area_mm2["matrix_adders"]), int(chip.datapath.lanes)
     fewer = math.floor(lanes * (1 - over / adders))
     if fewer >= 1:
         ways.append(f"datapath.lanes of at most {fewer:,}")

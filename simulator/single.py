@@ -324,13 +324,13 @@ def check_fit(
         size = adapter_bytes(chip, adapter)
     budget = sram_budget(chip, model, users=users, context_tokens=context, adapter_bytes=size)
     if budget.free_bytes < 0:
-        beside = f" beside an adapter of {size / BYTES_PER_MIB:.1f} MiB" if size else ""
+        beside = f" beside an adapter of {size / BYTES_PER_MIB:,.1f} MiB" if size else ""
         raise InputError(
-            f"{chip.name}: sram.capacity_mib: {users} × {context} tokens of KV cache{beside} lack "
-            f"{-budget.free_bytes / BYTES_PER_MIB:.1f} MiB of {chip.sram.capacity_mib:g}; what "
-            f"fits is {int(budget.max_context_tokens)} tokens for {users} user(s), "
+            f"{chip.name}: sram.capacity_mib: {users} × {context:,} tokens of KV cache{beside} "
+            f"lack {-budget.free_bytes / BYTES_PER_MIB:,.1f} MiB of {chip.sram.capacity_mib:g}; "
+            f"what fits is {int(budget.max_context_tokens):,} tokens for {users} user(s), "
             f"{int(budget.max_users)} user(s) of this length, or "
-            f"{np.ceil((budget.kv_bytes + size) / BYTES_PER_MIB):.0f} MiB"
+            f"{np.ceil((budget.kv_bytes + size) / BYTES_PER_MIB):,.0f} MiB"
         )
     return budget
 
@@ -349,8 +349,8 @@ def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str 
     budget = sram_budget(chip, model, users=1, context_tokens=1, adapter_bytes=size)
     if budget.free_bytes < 0:
         return (
-            f"{size / BYTES_PER_MIB:.1f} MiB and one token of KV cache lack "
-            f"{-budget.free_bytes / BYTES_PER_MIB:.1f} MiB of SRAM (sram.capacity_mib: "
+            f"{size / BYTES_PER_MIB:,.1f} MiB and one token of KV cache lack "
+            f"{-budget.free_bytes / BYTES_PER_MIB:,.1f} MiB of SRAM (sram.capacity_mib: "
             f"{chip.sram.capacity_mib:g})"
         )
     return None

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hardwire.experiments.report.charts import INK, TEXT_PX, Chart, color_scale, one_layer
-from hardwire.experiments.run.floorplan import Floorplan, block_name
-from hardwire.experiments.shared.style import MAROON, PAPER, block_color, ink_on
+from hardwire.experiments.run.floorplan import Floorplan
+from hardwire.experiments.shared.style import MAROON, PAPER, block_color, block_name, ink_on
 
 Box = tuple[str, float, float, str]
 """Row, start, end, and the group that gives the colour."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from hardwire.experiments.report.diff_lines import Diff, Side, Value, Values, compare
 from hardwire.experiments.shared.configuration import chip_configuration, server_configuration
-from hardwire.experiments.shared.style import BLOCK_NAMES
+from hardwire.experiments.shared.style import block_name
 from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.save import study_configuration
 from hardwire.experiments.sweep.study import Study
@@ -82,9 +82,7 @@ def run_results(data: Mapping[str, Any]) -> dict[str, Values]:
         span = None if ends is None or None in ends else (ends[0], ends[1])
         headline[path] = Value(value, unit, words, "", span, headline=True)
     blocks = {
-        f"area_mm2.{name}": Value(
-            area, "mm2", BLOCK_NAMES.get(name, name.replace("_", " ").capitalize())
-        )
+        f"area_mm2.{name}": Value(area, "mm2", block_name(name))
         for name, area in data["area_mm2"].items()
         if name != "total"
     }

@@ -17,7 +17,7 @@ from hardwire.experiments.report.page import (
     configuration_section,
     provenance_section,
 )
-from hardwire.experiments.run.floorplan import block_name, floorplan
+from hardwire.experiments.run.floorplan import floorplan
 from hardwire.experiments.run.timeline import Bars, Timeline, Token
 from hardwire.experiments.shared.headline import (
     CANNOT_BE_MADE,
@@ -35,6 +35,7 @@ from hardwire.experiments.shared.style import (
     PALE,
     SILVER,
     block_color,
+    block_name,
     faded,
     ordered,
 )

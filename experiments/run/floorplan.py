@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hardwire.experiments.shared.style import BLOCK_NAMES
+from hardwire.experiments.shared.style import block_name
 
 SMALLEST_MM2 = 0.05
 """Blocks below this are too small to be drawn."""
@@ -76,12 +76,6 @@ class Floorplan:
             f"The blocks take {self.total_mm2:,.1f} mm² {sure} of {die}, {block_name(most.name)} "
             f"{most.mm2 / self.die_mm2:.0%} of the die; {self.free_mm2:,.1f} mm² are free."
         )
-
-
-def block_name(block: str) -> str:
-    """A block's name in words."""
-    words = block.replace("_", " ")
-    return BLOCK_NAMES.get(block, words[:1].upper() + words[1:])
 
 
 def floorplan(data: Mapping[str, Any]) -> Floorplan:

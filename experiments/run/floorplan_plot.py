@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from hardwire.experiments.run.floorplan import Block, Floorplan, block_name
+from hardwire.experiments.run.floorplan import Block, Floorplan
 from hardwire.experiments.shared.style import (
     INK,
     MAROON,
@@ -17,6 +17,7 @@ from hardwire.experiments.shared.style import (
     QUIET,
     WIDTH_IN,
     block_color,
+    block_name,
     drawing,
     ink_on,
 )

@@ -19,7 +19,6 @@ from hardwire.experiments.shared.headline import (
 )
 from hardwire.experiments.shared.style import (
     BAD,
-    BLOCK_NAMES,
     COLORS,
     FAINT,
     GOOD,
@@ -27,6 +26,7 @@ from hardwire.experiments.shared.style import (
     OPERATION_NAMES,
     WARNING,
     block_color,
+    block_name,
 )
 from hardwire.experiments.shared.tables import (
     QUIET,
@@ -273,7 +273,7 @@ def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
         if block != "total" and value >= 0.05:
             share = value / die
             table.add_row(
-                BLOCK_NAMES.get(block, block.capitalize()),
+                block_name(block),
                 f"{value:.1f}",
                 f"{share:.1%}",
                 bar(share, block_color(block)),

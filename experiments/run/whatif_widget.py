@@ -19,7 +19,7 @@ import numpy as np
 
 from hardwire.experiments.report.charts import Bar, Chart, Line, bars, plot, stack
 from hardwire.experiments.report.draw import svg
-from hardwire.experiments.run.floorplan import SMALLEST_MM2, block_name
+from hardwire.experiments.run.floorplan import SMALLEST_MM2
 from hardwire.experiments.run.whatif import Answer, what_if
 from hardwire.experiments.shared.extras import needs
 from hardwire.experiments.shared.style import (
@@ -28,6 +28,7 @@ from hardwire.experiments.shared.style import (
     OPERATION_NAMES,
     SAID,
     block_color,
+    block_name,
 )
 from hardwire.experiments.shared.tables import count, mib, si
 from hardwire.experiments.sweep.design import Design

@@ -171,9 +171,15 @@ FORMATS = tuple(UNDATED)
 """Of figures; the first where none is given."""
 
 
+def block_name(block: str) -> str:
+    """A block's name in words."""
+    words = block.replace("_", " ")
+    return BLOCK_NAMES.get(block, words[:1].upper() + words[1:])
+
+
 def block_color(name: str) -> str:
-    """The colour of a block of the die, such as ``rom`` or ``vector units``."""
-    return BLOCK_COLORS.get(name.replace(" ", "_"), PLAIN)
+    """The colour of a block of the die, such as ``rom`` or ``vector_units``."""
+    return BLOCK_COLORS.get(name, PLAIN)
 
 
 def server_marks(names: Sequence[str]) -> dict[str, Mark]:

@@ -338,7 +338,7 @@ def _closed_form(design: Design, metrics: tuple[str, ...]) -> dict[str, Any]:
         "sram.free_bytes": budget.free_bytes,
         "sram.max_context_tokens": budget.max_context_tokens,
         "sram.max_users": budget.max_users,
-        **{f"area_mm2.{b}": found.area_mm2[b.replace("_", " ")] for b in AREA_BLOCKS},
+        **{f"area_mm2.{b}": found.area_mm2[b] for b in AREA_BLOCKS},
         **{f"breakdown_s.{name}": part for name, part in found.breakdown_s.items()},
     }
     if "free_rank" in metrics:

@@ -58,7 +58,7 @@ def _rom_bytes(bench: Bench, row: PublishedRow) -> Predicted:
 def _vector_units(blocks: dict[str, Any], chip: Chip, row: PublishedRow) -> Any:
     """Lanes, and the buffer of activations at the density of the chip's SRAM."""
     buffer = float(row.conditions["buffer_bytes"]) * 8e-6 / chip.sram.density_mbit_per_mm2
-    return blocks["vector units"] + buffer
+    return blocks["vector_units"] + buffer
 
 
 def tokens_in_sram(bench: Bench, row: PublishedRow) -> Predicted:
@@ -87,7 +87,7 @@ PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
     "chip_power_w": _of_prediction(lambda p: p.power.chip_w),
     "rom_bytes": _rom_bytes,
     "area_total": _of_area(lambda blocks, chip, row: blocks["total"]),
-    "area_l_units": _of_area(lambda blocks, chip, row: blocks["rom"] + blocks["matrix adders"]),
+    "area_l_units": _of_area(lambda blocks, chip, row: blocks["rom"] + blocks["matrix_adders"]),
     "area_h_units": _of_area(
         lambda blocks, chip, row: blocks["sram"] + blocks["attention"] + blocks["lora"]
     ),

@@ -38,10 +38,10 @@ def test_480_mb_of_sram_are_160_mm2() -> None:
 def test_matrix_adders_of_16_lanes_are_9_44e9_transistors() -> None:
     """One 14-bit adder of 28 transistors a bit for each of 16 lanes and each output."""
     outputs = 32 * LAYER_OUTPUTS + HEAD_OUTPUTS
-    found = transistors(HC1, LLAMA)["matrix adders"]
+    found = transistors(HC1, LLAMA)["matrix_adders"]
     assert found == 16 * outputs * 14 * 28
     assert found == pytest.approx(9.44e9, rel=1e-3)
-    assert area(HC1, LLAMA)["matrix adders"] == pytest.approx(9.436e9 / 91.2e6, rel=1e-3)
+    assert area(HC1, LLAMA)["matrix_adders"] == pytest.approx(9.436e9 / 91.2e6, rel=1e-3)
 
 
 def test_the_other_blocks_of_hc1() -> None:
@@ -49,7 +49,7 @@ def test_the_other_blocks_of_hc1() -> None:
     assert counted["rom"] == 8_030_261_248 - 65 * 4096  # one per weight; norm gains are left out
     assert counted["attention"] == 32 * 32_768 * 1920
     assert counted["lora"] == 32 * 4 * 4096 * 1920
-    assert counted["vector units"] == (32 * 4 + 1) * 256 * 15_000
+    assert counted["vector_units"] == (32 * 4 + 1) * 256 * 15_000
     assert counted["sampling"] == 128 * 8 * 16 * 28
     blocks = area(HC1, LLAMA)
     assert blocks["io"] == 10
@@ -61,7 +61,7 @@ def test_the_other_blocks_of_hc1() -> None:
 def test_one_array_for_all_layers_is_counted_once() -> None:
     """ROMA adds 256 lanes × 1,024 outputs, and has K and V memories with their multipliers."""
     counted = transistors(ROMA, LanguageModel.by_name("llama-3.2-3b"))
-    assert counted["matrix adders"] == 256 * 1024 * 14 * 28
+    assert counted["matrix_adders"] == 256 * 1024 * 14 * 28
     assert counted["attention"] == 1 * 2 * 16_384 * 1920
     assert counted["lora"] == 4 * 4096 * 1920
 
@@ -73,7 +73,7 @@ def test_tied_embeddings_are_in_rom_once() -> None:
 
 def test_logic_is_what_is_neither_memory_nor_io() -> None:
     blocks = area(HC1, LLAMA)
-    named = ("matrix adders", "attention", "lora", "vector units", "sampling", "overhead")
+    named = ("matrix_adders", "attention", "lora", "vector_units", "sampling", "overhead")
     assert logic_area(blocks) == pytest.approx(sum(blocks[name] for name in named))
 
 

@@ -81,8 +81,8 @@ class CardServer:
         if fixed + page_bytes > capacity:
             what = f"{policy.slots} adapter slots" if policy.slots else "pinned adapters"
             raise InputError(
-                f"{server.name}: {what} of {fixed / BYTES_PER_MIB:.1f} MiB leave no room for KV in "
-                f"{chip.sram.capacity_mib:g} MiB of SRAM"
+                f"{server.name}: {what} of {fixed / BYTES_PER_MIB:,.1f} MiB leave no room for KV "
+                f"in {chip.sram.capacity_mib:g} MiB of SRAM"
             )
         self.capacity, self.page_bytes = capacity, page_bytes
         self.status = self._refusals(sizes, usable, fixed, set(pinned))

@@ -127,7 +127,7 @@ def test_both_chips_run_the_same_model(hardwire: Shell) -> None:
 
 def test_a_chip_that_cannot_run_the_load_has_its_reason_and_no_results(hardwire: Shell) -> None:
     status, out, _ = hardwire("diff", "hc1", "roma", "--prompt", 4096)
-    assert status == 0 and "roma: Cannot run: sram.capacity_mib: 1 × 5120" in " ".join(out.split())
+    assert status == 0 and "roma: Cannot run: sram.capacity_mib: 1 × 5,120" in " ".join(out.split())
     found = diff("hc1", "roma", {"prompt": 4096})
     assert all(line.b is None for part in found.results for line in part.lines)
 

@@ -89,7 +89,7 @@ def test_the_figure_of_a_run_has_every_block_with_its_area(small: dict[str, Any]
     result = hw.run("hc1", **small)
     said = [text.get_text() for text in result.plot("floorplan").axes[1].texts]
     area = result.prediction.area_mm2
-    for name, shown in (("rom", "ROM"), ("sram", "SRAM"), ("vector units", "Vector units")):
+    for name, shown in (("rom", "ROM"), ("sram", "SRAM"), ("vector_units", "Vector units")):
         assert f"{area[name]:,.1f} mm²" in said and shown in said
     assert f"{area['total'] / result.chip.die.area_mm2:.1%}" in said
 

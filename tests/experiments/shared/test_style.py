@@ -100,7 +100,7 @@ def test_what_is_in_one_picture_is_told_apart(name: str) -> None:
 
 
 def test_a_part_has_its_colour_wherever_it_is_drawn() -> None:
-    assert style.block_color("vector units") == style.COLORS["norms_activations"]
+    assert style.block_color("vector_units") == style.COLORS["norms_activations"]
     for part in ("rom", "attention", "lora"):
         assert style.block_color(part) == style.COLORS[part]
     assert style.MEMORY_COLORS["adapters"] == style.COLORS["lora"]

@@ -86,7 +86,7 @@ def alone(setting: dict[str, Any]) -> dict[str, Any]:
         "ttft_s": found.ttft_s,
         "energy_j_per_token": found.energy_j_per_token,
         "area_mm2.total": found.area_mm2["total"],
-        "area_mm2.matrix_adders": found.area_mm2["matrix adders"],
+        "area_mm2.matrix_adders": found.area_mm2["matrix_adders"],
         "breakdown_s.lora": found.breakdown_s["lora"],
         "die_cost_usd": found.die_cost_usd,
         "usd_per_million_tokens": found.usd_per_million_tokens,
