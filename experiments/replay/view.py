@@ -269,7 +269,9 @@ def _energy(data: Mapping[str, Any]) -> RenderableType:
     parts = sorted(data["energy_by_j"].items(), key=lambda item: -item[1])
     total = sum(value for _, value in parts)
     split = ", ".join(
-        f"{name} {value / total:.0%}" for name, value in parts if value > 0.005 * total
+        f"{name.replace('_', ' ')} {value / total:.0%}"
+        for name, value in parts
+        if value > 0.005 * total
     )
     each = data["energy_j_per_token"]
     table.add_row(

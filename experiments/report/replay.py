@@ -280,7 +280,7 @@ def _steps(time: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _energy(data: Data) -> Section:
     total = sum(data["energy_by_j"].values()) or 1.0
     rows = [
-        Bar(name.capitalize(), value, f"{value / total:.1%}")
+        Bar(name.replace("_", " ").capitalize(), value, f"{value / total:.1%}")
         for name, value in sorted(data["energy_by_j"].items(), key=lambda item: -item[1])
         if value > 0
     ]

@@ -309,7 +309,7 @@ class CardServer:
             "prefill": float(prefill.sum()) / efficiency,
             "decode": float(decode.sum()) / efficiency,
             "recomputation": again / efficiency,
-            "cards at rest": costs.idle_w * server.cards * end_s,
+            "cards_at_rest": costs.idle_w * server.cards * end_s,
             "host": server.host_w * end_s,
         }
 
