@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypedDict, TypeVar, get_type_hints
 import typer
 
 from hardwire.experiments.cli import complete
+from hardwire.experiments.replay.meanings import MEANINGS
 
 Text = str | None
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -100,6 +101,13 @@ def chosen(**asked: bool) -> str:
     return names[0] if names else ""
 
 
+def _said(name: str, default: str = "") -> str:
+    """The help of an option of replays, with what happens where it is not given."""
+    meaning = MEANINGS[name]
+    text = meaning[0].upper() + meaning[1:]
+    return f"{text} [default: {default}]" if default else f"{text}."
+
+
 class ReplayOptions(TypedDict, total=False):
     """What decides a replay beside its source and its server, by the names of ``Setup``.
 
@@ -110,7 +118,7 @@ class ReplayOptions(TypedDict, total=False):
         Text,
         typer.Option(
             metavar="NAME|FILE",
-            help="On the cards: catalogue name, or a YAML file [default: the server's]",
+            help=_said("chip", "the server's"),
             autocompletion=complete.names_of("chip"),
         ),
     ]
@@ -119,129 +127,102 @@ class ReplayOptions(TypedDict, total=False):
         Text,
         typer.Option(
             metavar="TEXT",
-            help="How many, or a catalogue file (YAML) [default: the trace's own, or none]",
+            help=_said("adapters", "the trace's own, or none"),
         ),
     ]
     popularity: Annotated[
         Text,
         typer.Option(
             metavar="TEXT",
-            help="uniform, zipf:ALPHA, local:HIT_RATE, tenants:CV … [default: the catalogue's]",
+            help=_said("popularity", "the catalogue's"),
         ),
     ]
-    slo: Annotated[Text, typer.Option(metavar="TEXT", help="Goals, as ttft=0.2,tpot=20ms.")]
+    slo: Annotated[Text, typer.Option(metavar="TEXT", help=_said("slo"))]
     rate: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="Requests/s [default: the source's]")
+        float | None, typer.Option(metavar="NUMBER", help=_said("rate", "the source's"))
     ]
     duration: Annotated[
         float | None,
-        typer.Option(metavar="NUMBER", help="Seconds of the workload [default: the source's]"),
+        typer.Option(metavar="NUMBER", help=_said("duration", "the source's")),
     ]
     requests: Annotated[
-        int | None, typer.Option(metavar="N", help="Requests [default: the source's]")
+        int | None, typer.Option(metavar="N", help=_said("requests", "the source's"))
     ]
     until: Annotated[
         float | None,
         typer.Option(
             metavar="NUMBER",
-            help="Stop the clock at so many seconds, as a measured run does [default: never]",
+            help=_said("until", "never"),
         ),
     ]
-    arrivals: Annotated[
-        Text, typer.Option(metavar="TEXT", help="source, poisson or gamma:CV [default: source]")
-    ]
+    arrivals: Annotated[Text, typer.Option(metavar="TEXT", help=_said("arrivals", "source"))]
     time_unit: Annotated[
         Text,
-        typer.Option(
-            metavar="TEXT", help="Unit of a trace's times: s, ms, us or ns [default: the format's]"
-        ),
+        typer.Option(metavar="TEXT", help=_said("time_unit", "the format's")),
     ]
     sort: Annotated[
         bool | None,
-        typer.Option(
-            "--sort/--no-sort", help="Sort a trace by arrival [default: refused out of order]"
-        ),
+        typer.Option("--sort/--no-sort", help=_said("sort", "refused out of order")),
     ]
     slots: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", help="Fixed adapter slots per card or GPU [default: the server's]"
-        ),
+        typer.Option(metavar="N", help=_said("slots", "the server's")),
     ]
-    rank: Annotated[
-        int | None, typer.Option(metavar="N", help="Rank of a number of adapters [default: 16]")
-    ]
+    rank: Annotated[int | None, typer.Option(metavar="N", help=_said("rank", "16"))]
     adapter_rates: Annotated[
         Text,
-        typer.Option(metavar="TEXT", help="Requests/s of each adapter, in turn, as 1.6,0.8,0.4."),
+        typer.Option(metavar="TEXT", help=_said("adapter_rates")),
     ]
     client_rates: Annotated[
         Text,
         typer.Option(
             metavar="TEXT",
-            help="A CSV of clients' rates, each client with an adapter [default: none]",
+            help=_said("client_rates", "none"),
         ),
     ]
-    residency: Annotated[
-        Text, typer.Option(metavar="TEXT", help="lru, lfu, cost or belady [default: lru]")
-    ]
+    residency: Annotated[Text, typer.Option(metavar="TEXT", help=_said("residency", "lru"))]
     swap: Annotated[
         Text,
-        typer.Option(
-            metavar="TEXT", help="blocking, double_buffered or streamed [default: streamed]"
-        ),
+        typer.Option(metavar="TEXT", help=_said("swap", "streamed")),
     ]
-    schedule: Annotated[
-        Text, typer.Option(metavar="TEXT", help="fcfs, grouped, shortest or slo [default: fcfs]")
-    ]
+    schedule: Annotated[Text, typer.Option(metavar="TEXT", help=_said("schedule", "fcfs"))]
     routing: Annotated[
         Text,
         typer.Option(
             metavar="TEXT",
-            help="round_robin, least_loaded, affine or affine_spill [default: affine_spill]",
+            help=_said("routing", "affine_spill"),
         ),
     ]
     prefetch: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Requests ahead whose adapters are loaded [default: 1]"),
+        typer.Option(metavar="N", help=_said("prefetch", "1")),
     ]
-    admission: Annotated[
-        Text, typer.Option(metavar="TEXT", help="prompt or whole [default: prompt]")
-    ]
-    preemption: Annotated[
-        Text, typer.Option(metavar="TEXT", help="recompute or offload [default: recompute]")
-    ]
+    admission: Annotated[Text, typer.Option(metavar="TEXT", help=_said("admission", "prompt"))]
+    preemption: Annotated[Text, typer.Option(metavar="TEXT", help=_said("preemption", "recompute"))]
     prefix_reuse: Annotated[
         bool | None,
-        typer.Option(
-            "--prefix-reuse/--no-prefix-reuse", help="Keep KV of prompt prefixes [default: no]"
-        ),
+        typer.Option("--prefix-reuse/--no-prefix-reuse", help=_said("prefix_reuse", "no")),
     ]
     reserve: Annotated[
         float | None,
         typer.Option(
             metavar="NUMBER",
-            help="Seconds of waiting after which nobody passes a request by [default: never]",
+            help=_said("reserve", "never"),
         ),
     ]
     power_limit: Annotated[
         float | None,
-        typer.Option(metavar="NUMBER", help="Watts of the whole server [default: the server's]"),
+        typer.Option(metavar="NUMBER", help=_said("power_limit", "the server's")),
     ]
     strict: Annotated[
         bool | None,
         typer.Option(
             "--strict/--no-strict",
-            help="Refuse a load with a request that can never be served, and exit with status 1 if "
-            "anything stands in the way of a chip [default: reported]",
+            help=_said("strict", "reported"),
         ),
     ]
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Same seed, same bytes [default: 0]")
-    ]
-    engine: Annotated[
-        Text, typer.Option(metavar="TEXT", help="compiled or reference [default: compiled]")
-    ]
+    seed: Annotated[int | None, typer.Option(metavar="N", help=_said("seed", "0"))]
+    engine: Annotated[Text, typer.Option(metavar="TEXT", help=_said("engine", "compiled"))]
 
 
 def save_option(words: str) -> Any:
