@@ -39,7 +39,7 @@ from hardwire.experiments.shared.style import (
     faded,
     ordered,
 )
-from hardwire.experiments.shared.tables import count, mib, own_words, si, span
+from hardwire.experiments.shared.tables import count, large, mib, own_words, si, span
 from hardwire.models.language_model import TARGETS
 
 Data = Mapping[str, Any]
@@ -354,7 +354,7 @@ def _power(data: Data) -> Section:
         ("Energy a token", si(data["energy_j_per_token"], "J"),
          _span(data, "energy_j_per_token", 1e3, "mJ", ".2f")),
         *_cost(data),
-        ("Transistors of the blocks", f"{data['transistors'] / 1e9:.1f}e9",
+        ("Transistors of the blocks", large(data["transistors"], 3),
          _span(data, "transistors", 1e-9, "e9", ".0f")),
     ]  # fmt: skip
     table = Table(("", "as filed", "90 % interval"), rows)

@@ -32,6 +32,7 @@ from hardwire.experiments.shared.tables import (
     QUIET,
     bar,
     count,
+    large,
     mib,
     own_words,
     plain_table,
@@ -297,11 +298,11 @@ def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
     spans = result.interval
     transistors = float(prediction.transistors["total"])
     published = chip.published_transistors(result.model)
-    note = "" if published is None else f"published {published / 1e9:.0f}e9; blocks only"
+    note = "" if published is None else f"published {large(published, 3)}; blocks only"
     row(
         "Transistors",
-        f"{transistors / 1e9:.1f}e9",
-        span(spans["transistors"], lambda v: f"{v / 1e9:.0f}e9"),
+        large(transistors, 3),
+        span(spans["transistors"], lambda v: large(v, 2)),
         note,
     )
     caps = [

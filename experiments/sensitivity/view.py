@@ -53,7 +53,7 @@ def _metric(one: Sensitivity) -> list[RenderableType]:
     hidden = len(one.effects) - len(one.that_matter)
     together = sum(effect.first for effect in one.effects)
     notes = [
-        f"{count(hidden)} inputs that take part in less than {100 * MATTERS:g} % of the variance "
+        f"{count(hidden)} inputs that take part in less than {MATTERS:.0%} of the variance "
         f"are not shown. First orders add up to {together:.2f}."
     ]
     if one.left_out:
@@ -62,7 +62,7 @@ def _metric(one: Sensitivity) -> list[RenderableType]:
             "measurement."
         )
     if one.cannot_run > 0.0005:
-        notes.append(f"{100 * one.cannot_run:.1f} % of the designs cannot run this load.")
+        notes.append(f"{one.cannot_run:.1%} of the designs cannot run this load.")
     return ["", title, table, Text("\n".join(notes), style=QUIET)]
 
 

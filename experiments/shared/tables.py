@@ -96,10 +96,10 @@ LARGE = 1e7
 """Numbers from here on are written with an exponent, such as transistors: ``43.53e9``."""
 
 
-def large(value: float) -> str:
-    """A number in four digits with an exponent of three, as engineers write it."""
+def large(value: float, digits: int = 4) -> str:
+    """A number in some digits with an exponent of three, as engineers write it."""
     exponent = 3 * int(math.log10(abs(value)) // 3)
-    mantissa = f"{value / 10**exponent:.4g}"
+    mantissa = f"{float(f'{value / 10**exponent:.{digits}g}'):g}"
     if mantissa.lstrip("-") == "1000":
         mantissa, exponent = mantissa.replace("1000", "1"), exponent + 3
     return f"{mantissa}e{exponent}" if exponent else mantissa
