@@ -8,9 +8,12 @@ import numpy as np
 
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.rom import head_matrix, layer_matrices
+from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
 
 BYTES_PER_MIB = 1 << 20
+
+ACTIVATION_BITS = 8
+"""Bits of an activation on a bus; the ROM kernels take as many."""
 
 
 def rom_weights(model: LanguageModel) -> int:
@@ -33,6 +36,34 @@ def _accumulators(chip: Chip, model: LanguageModel) -> Any:
     per_layer = sum(np.minimum(width, m.out_features) for m in matrices)
     head_outputs = np.minimum(width, head.out_features)
     return chip.datapath.lanes * (model.layers * per_layer + head_outputs)
+
+
+def heard_per_cycle(chip: Chip) -> Any:
+    """Activations that a side path hears per cycle: at least those that its matrix hears."""
+    return np.maximum(chip.lora.activations_per_cycle, chip.datapath.lanes)
+
+
+def lora_bus_bits(chip: Chip) -> Any:
+    """Width of the bus that brings a side path what the broadcast does not; 0 for none."""
+    return (heard_per_cycle(chip) - chip.datapath.lanes) * ACTIVATION_BITS
+
+
+def lora_bus_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix) -> Any:
+    """Length of that bus: along one side of its matrix, or of the array that all layers share."""
+    shared = chip.datapath.layers == "shared"
+    weights = rom_weights(model) if shared else matrix.weights
+    return np.sqrt(weights * chip.rom.bits_per_weight / 1e6 / chip.rom.density_mbit_per_mm2)
+
+
+def lora_wire_mm(chip: Chip, model: LanguageModel) -> Any:
+    """Length of all wires of the buses of side paths, one wire for each bit."""
+    matrices = layer_matrices(model)
+    if chip.datapath.layers == "shared":
+        return lora_bus_bits(chip) * lora_bus_mm(chip, model, matrices[0])
+    run = model.layers * sum(lora_bus_mm(chip, model, matrix) for matrix in matrices)
+    if chip.lora.head == "present":
+        run = run + lora_bus_mm(chip, model, head_matrix(model))
+    return lora_bus_bits(chip) * run
 
 
 def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
@@ -65,8 +96,8 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
 def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None) -> dict[str, Any]:
     """Area by block in mm², and ``total``.
 
-    ROM and SRAM from macro density, logic from transistors over placed density, ``overhead`` a
-    share of the sum, ``io`` stated.
+    ROM and SRAM from macro density, logic from transistors over placed density, buses of side
+    paths from their wires, ``overhead`` a share of the sum, ``io`` stated.
 
     Parameters
     ----------
@@ -82,6 +113,7 @@ def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None
     }
     for block in ("matrix_adders", "attention", "lora", "vector_units", "sampling"):
         blocks[block] = counted[block] / density
+    blocks["lora_bus"] = lora_wire_mm(chip, model) * chip.process.bus_um_per_bit / 1e3
     blocks["overhead"] = chip.floorplan.overhead_share * sum(blocks.values())
     blocks["io"] = chip.floorplan.io_mm2
     return {**blocks, "total": sum(blocks.values())}
@@ -89,4 +121,5 @@ def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None
 
 def logic_area(blocks: dict[str, Any]) -> Any:
     """mm² of dense logic in an ``area`` result: what leaks and is clocked as logic."""
-    return blocks["total"] - blocks["rom"] - blocks["sram"] - blocks["io"]
+    other = ("rom", "sram", "lora_bus", "io")
+    return blocks["total"] - sum(blocks[block] for block in other)

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 ISSUES = ("serial", "pipelined")
 KV_BITS = (4, 8, 16)
+DISK_FORMATS = ("float32", "float16")
+HOST_COPIES = ("converted", "file")
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,14 @@ class Lora:
     read_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 24, "adapter SRAM read per side path")
     macs_per_cycle: Any = count("/cycle", 1, 1 << 24, "multiply-accumulates per side path")
     switch_cycles: Any = count("cycles", 1, 1e9, "to point at another resident adapter")
+    activations_per_cycle: Any = count(
+        "/cycle",
+        1,
+        65536,
+        "activations that a side path hears per cycle: those of the broadcast at least, and more "
+        "over a bus of its own",
+        default=1,
+    )
     head: Any = choice(
         ("absent", "present"),
         "a side path beside the LM head, as wide as the others, or none; absent if not given",
@@ -147,6 +157,16 @@ class Link:
     burst_bytes: Any = count("B", 64, 1 << 30, "bytes per SRAM burst while an adapter loads")
     disk_gb_per_s: Any = quantity("GB/s", 0.001, 1000, "disk read, effective")
     disk_latency_us: Any = quantity("us", 0, 1e7, "disk, first byte")
+    disk_format: Any = choice(
+        DISK_FORMATS, "format of an adapter's file, where it is given by its shape"
+    )
+    convert_gb_per_s: Any = quantity(
+        "GB/s", 0.001, 10000, "host, from an adapter's file to its SRAM format; bytes of the file"
+    )
+    host_copy: Any = choice(
+        HOST_COPIES,
+        "adapters in host memory: in the SRAM format, or as their files, converted on the way",
+    )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from hardwire.models.area import area, logic_area
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
+from hardwire.models.sram import kv_bytes_per_token
 
 VECTOR_OPS_PER_ELEMENT = 4
 """Floating-point operations per element of a norm, RoPE or SiLU·mul pass (square, scale, gain,
@@ -24,13 +25,15 @@ PRODUCT_BITS = 12
 class Activity:
     """What one token makes the chip do.
 
-    ``context_tokens`` it attends to; what its adapter multiplies and reads; and whether it is
-    ``sampled``, which takes the LM head. Prompt tokens before the last are not.
+    ``context_tokens`` it attends to; what its adapter multiplies, reads, and moves over buses of
+    the side paths' own (bits times mm); and whether it is ``sampled``, which takes the LM head.
+    Prompt tokens before the last are not.
     """
 
     context_tokens: Any
     adapter_macs: Any = 0
     adapter_bytes: Any = 0
+    adapter_bit_mm: Any = 0
     sampled: bool = True
 
 
@@ -76,7 +79,6 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
         length_mm = mm2 / chip.rom.broadcast_pitch_mm
         return matrix.in_features * products * PRODUCT_BITS * length_mm
 
-    kv_bytes_per_token = model.kv_elements_per_token * chip.formats.kv_bits / 8
     attention_macs = 2 * model.layers * model.heads * model.head_dim * activity.context_tokens
     vector_elements = model.layers * (
         4 * model.hidden + (model.heads + model.kv_heads) * model.head_dim + model.intermediate
@@ -85,13 +87,19 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
         "rom read": weights * chip.rom.bits_per_weight / 8 * process.rom_read_pj_per_byte * pico,
         "accumulate": weights * chip.rom.accumulator_bits * process.adder_fj_per_bit * femto,
         "broadcast": total(wire_bit_mm) * process.wire_fj_per_bit_mm * femto,
-        "kv": kv_bytes_per_token * (activity.context_tokens + 1) * process.sram_pj_per_byte * pico,
+        "kv": (
+            kv_bytes_per_token(model, chip.formats.kv_bits)
+            * (activity.context_tokens + 1)
+            * process.sram_pj_per_byte
+            * pico
+        ),
         "attention": attention_macs * process.mac_int8_pj * pico,
         "lora": (
             activity.adapter_macs * process.mac_int8_pj
             + activity.adapter_bytes * process.sram_pj_per_byte
         )
         * pico,
+        "lora_bus": activity.adapter_bit_mm * process.wire_fj_per_bit_mm * femto,
         "vector": vector_elements * VECTOR_OPS_PER_ELEMENT * process.fp16_op_pj * pico,
     }
 

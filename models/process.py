@@ -26,6 +26,7 @@ class Process:
     rom_read_pj_per_byte: Any = quantity("pJ/B", 0.001, 10, "mask-ROM read and product select")
     sram_pj_per_byte: Any = quantity("pJ/B", 0.01, 50, "SRAM read or write, macro included")
     wire_fj_per_bit_mm: Any = quantity("fJ/bit/mm", 1, 500, "repeated on-chip wire, random data")
+    bus_um_per_bit: Any = quantity("um", 0.01, 10, "die width that a bit of a long bus takes")
     logic_leakage_w_per_mm2: Any = quantity("W/mm2", 0, 1, "leakage of logic, hot")
     sram_leakage_w_per_mm2: Any = quantity("W/mm2", 0, 1, "leakage of SRAM arrays, hot")
     rom_leakage_w_per_mm2: Any = quantity("W/mm2", 0, 1, "leakage of ROM arrays, hot")

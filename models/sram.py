@@ -11,6 +11,22 @@ from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 
+SCALE_BITS = 16
+SCALED_ELEMENTS = 32
+"""At 8 and 4 bits, a float16 scale for 32 elements of a head's key or value, as the KV cache of
+``hardwire.kernels.decoder.kv_cache`` stores them."""
+
+
+def kv_row_bits(model: LanguageModel, bits: Any) -> Any:
+    """Bits of a token's keys in one layer, or of its values, of elements of ``bits`` and scales."""
+    scales = -(-model.head_dim // SCALED_ELEMENTS) * SCALE_BITS * (bits < SCALE_BITS)
+    return model.kv_heads * (model.head_dim * bits + scales)
+
+
+def kv_bytes_per_token(model: LanguageModel, bits: Any) -> Any:
+    """Bytes of a token's keys and values in all layers, scales included."""
+    return 2 * model.layers * kv_row_bits(model, bits) / 8
+
 
 @dataclass(frozen=True)
 class SramBudget:
@@ -36,7 +52,7 @@ def sram_budget(
         ``max_context_tokens`` is for these users, ``max_users`` for this context.
     """
     capacity = chip.sram.capacity_mib * BYTES_PER_MIB
-    per_token = model.kv_elements_per_token * chip.formats.kv_bits / 8
+    per_token = kv_bytes_per_token(model, chip.formats.kv_bits)
     kv = users * context_tokens * per_token
     room = np.maximum(capacity - adapter_bytes, 0)
     return SramBudget(

@@ -48,7 +48,7 @@ for users in (1, 2, 3):
                 "prompt tokens/s": result.base.prefill_tokens_per_s,
                 "first token, ms": 1e3 * result.base.ttft_s,
                 "power, W": result.prediction.power_w,
-                "energy, mJ/token": 1e3 * result.prediction.energy_j_per_token,
+                "energy, mJ/token": 1e3 * result.prediction.energy_j_per_decode_token,
             }
         )
 table = pd.DataFrame(rows).set_index(["users", "issue"])

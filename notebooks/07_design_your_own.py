@@ -29,7 +29,7 @@ plt.rcParams.update(STYLE)
 chip = hw.Chip.open("hc1")
 base = Design.open("hc1", {"adapter": "r16:all-linear"})
 METRICS = (
-    "decode_tokens_per_s_user", "area_mm2.total", "energy_j_per_token", "power_w",
+    "decode_tokens_per_s_user", "area_mm2.total", "energy_j_per_decode_token", "power_w",
     "sram.max_users", "free_rank",
 )  # fmt: skip
 
@@ -107,7 +107,7 @@ for number, best in border:
             "KV read, B/cycle": kv_port[best],
             "free rank": found["free_rank"][best],
             "area, mm²": found["area_mm2.total"][best],
-            "mJ/token": 1e3 * found["energy_j_per_token"][best],
+            "mJ/token": 1e3 * found["energy_j_per_decode_token"][best],
         }
     )
 table = pd.DataFrame(rows).set_index("users")

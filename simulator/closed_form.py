@@ -3,8 +3,8 @@
 Exact but for two averages: a mean over contexts instead of a sum, and half a cycle for the
 rounding up of each attention read. On the catalogue chips that is under 0.1 % of a decode step;
 the time to first token under pipelined issue, where the busiest unit can change along the prompt,
-is within 1 %, and within 3 % for short prompts on random designs. Where several users' tokens queue
-on units that layers share, it is a lower bound: up to 22 % off on random designs. ``hardwire
+is within 1 %, and within 8 % for short prompts on random designs. Where several users' tokens queue
+on units that layers share, it is a lower bound: up to 26 % off on random designs. ``hardwire
 validate`` measures all of these.
 """
 
@@ -82,6 +82,7 @@ class Prediction:
     """What the closed forms say of one chip, model, adapter and load. SI units, or arrays.
 
     ``breakdown_s`` divides a decode step of a user who has the chip to himself, by operation.
+    Energies are the card's, of a decoded token and of a whole request with its prompt.
     ``fits_die`` says whether the blocks fit the die as stated: rates and costs of one that does not
     are on paper. ``power_capped``: whether the card's limit slows decode or prefill.
     """
@@ -95,7 +96,8 @@ class Prediction:
     power: PowerReport
     prefill_power: PowerReport
     power_w: Any
-    energy_j_per_token: Any
+    energy_j_per_decode_token: Any
+    energy_j_per_request: Any
     area_mm2: dict[str, Any]
     transistors: dict[str, Any]
     die_cost_usd: Any
@@ -166,7 +168,10 @@ class ClosedForms:
             power=report,
             prefill_power=prefill_power,
             power_w=report.card_w,
-            energy_j_per_token=report.energy_j_per_token,
+            energy_j_per_decode_token=report.energy_j_per_token,
+            energy_j_per_request=(
+                prompt * prefill_power.energy_j_per_token + (output - 1) * report.energy_j_per_token
+            ),
             area_mm2=self.area_mm2,
             transistors=self.transistors,
             die_cost_usd=die_cost_usd(chip),
@@ -241,7 +246,7 @@ def free_rank(
         for stage in beside:
             assert stage.matrix is not None
             ranks = [rank if target in targets else 0 for target in stage.matrix.targets]
-            side = side_cycles(chip, *side_work(model, stage.matrix, ranks, fmt))
+            side = side_cycles(chip, stage.matrix, *side_work(model, stage.matrix, ranks, fmt))
             fits = fits & (joined(stage.cycles, side) == stage.cycles)
         return fits
 

@@ -20,9 +20,11 @@ from hardwire.kernels.lowrank.lowrank import Work, phase_work
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
 from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.area import heard_per_cycle, lora_bus_bits, lora_bus_mm
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
+from hardwire.models.sram import kv_row_bits
 
 OPERATIONS = ("rom", "attention", "lora", "norms_activations", "lm_head_sampling")
 """What a token's time is divided into."""
@@ -141,15 +143,15 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
 def attention_stages(chip: Chip, model: LanguageModel) -> tuple[Stage, ...]:
     """KV write, scores, softmax and weighted sum, on one memory or on one for K and one for V.
 
-    A token's row is written, then all rows are read: the slower of bytes over the read port and
-    products over the multipliers, ``⌈context · rate⌉``. The exponentials of the softmax stream
-    behind the scores and cost one more fill.
+    A token's row is written, then all rows are read: the slower of bytes over the read port, with
+    those of scales, and products over the multipliers, ``⌈context · rate⌉``. The exponentials of
+    the softmax stream behind the scores and cost one more fill.
     """
     fill = chip.datapath.fill_cycles
-    kv_width = model.kv_heads * model.head_dim
     q_width = model.heads * model.head_dim
-    write = ceil_div(kv_width * chip.formats.kv_bits, 8 * chip.sram.write_bytes_per_cycle)
-    bits, port = kv_width * chip.formats.kv_bits, 8 * chip.attention.kv_read_bytes_per_cycle
+    bits = kv_row_bits(model, chip.formats.kv_bits)
+    port = 8 * chip.attention.kv_read_bytes_per_cycle
+    write = ceil_div(bits, 8 * chip.sram.write_bytes_per_cycle)
     multipliers = chip.attention.macs_per_cycle
     if chip.attention.kv_memories == "shared":
         both = ((2 * bits, port), (2 * q_width, multipliers))
@@ -216,18 +218,28 @@ def side_work(
     return down, up
 
 
-def side_cycles(chip: Chip, down: Work, up: Work) -> Any:
+def side_cycles(chip: Chip, matrix: RomMatrix, down: Work, up: Work) -> Any:
     """Cycles of ``B (A x)`` for the targets of one matrix group, given the work of ``A`` and ``B``.
 
-    ``A`` must be complete before ``B`` starts; each phase is bound by the reads of adapter SRAM
-    or by the multipliers, and pays a fill.
+    Each phase is bound by the reads of adapter SRAM or by the multipliers, and pays a fill. ``A x``
+    begins with the broadcast and is complete when the last activation has been heard, and only
+    then ``B`` starts: its inputs are whole sums over all activations.
     """
 
     def phase(work: Work) -> Any:
         reads = ceil_div(work.bytes, chip.lora.read_bytes_per_cycle)
         products = ceil_div(work.macs, chip.lora.macs_per_cycle)
-        return np.maximum(reads, products) + chip.datapath.fill_cycles
+        return np.maximum(reads, products)
 
     if not np.any(down.macs):
         return BYPASS_CYCLES
-    return phase(down) + phase(up)
+    heard = ceil_div(matrix.in_features, heard_per_cycle(chip))
+    return np.maximum(heard, phase(down)) + phase(up) + 2 * chip.datapath.fill_cycles
+
+
+def side_bit_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix, down: Work) -> Any:
+    """Bits times mm that a side path's own bus carries for one token; 0 for none."""
+    if not np.any(down.macs):
+        return 0
+    extra = lora_bus_bits(chip) / heard_per_cycle(chip)  # of the bits of each activation
+    return matrix.in_features * extra * lora_bus_mm(chip, model, matrix)

@@ -11,6 +11,7 @@ import numpy as np
 
 from hardwire.simulator.datapath import adapter_layer_bytes, ceil_div
 from hardwire.simulator.program import TokenProgram
+from hardwire.simulator.supply import supply
 
 LoadMode = Literal["blocking", "double_buffered", "streamed"]
 LOAD_MODES: tuple[LoadMode, ...] = ("blocking", "double_buffered", "streamed")
@@ -100,16 +101,17 @@ def schedule_bursts(program: TokenProgram, loads: Sequence[AdapterLoad]) -> Burs
     seen = [load.adapter for load in loads]
     if len(set(seen)) != len(seen):
         raise ValueError("an adapter can be loaded once in a run")
-    bytes_per_s = float(chip.link.bandwidth_gb_per_s) * 1e9
     latency = round(float(chip.link.latency_us) * 1e-6 * program.clock_hz)
     burst = int(chip.link.burst_bytes)
     rows: list[tuple[int, int, int, int, int]] = []
     remaining = np.zeros((len(loads), layers), dtype=np.int64)
     link_free = 0
     for number, load in enumerate(loads):
+        adapter = program.adapters[load.adapter - 1]
+        bytes_per_s = float(supply(chip, program.model, adapter).bytes_per_s)
         begin = max(load.start, link_free) + latency
         sent = 0
-        slices = adapter_layer_bytes(chip, program.adapters[load.adapter - 1], layers)
+        slices = adapter_layer_bytes(chip, adapter, layers)
         for layer, size in enumerate(slices):
             for index, offset in enumerate(range(0, size, burst)):
                 data = min(burst, size - offset)

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.adapter.base import check_base, head_obstacle
-from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Quantity, check_value
-from hardwire.models.sram import SramBudget, sram_budget
+from hardwire.models.sram import SramBudget
 from hardwire.simulator.belief.spread import Load, intervals
 from hardwire.simulator.closed_form import (
     ClosedForms,
@@ -26,10 +24,12 @@ from hardwire.simulator.closed_form import (
     initiation_cycles,
 )
 from hardwire.simulator.datapath import OPERATIONS, adapter_bytes, adapter_format
+from hardwire.simulator.fit import check_fit
 from hardwire.simulator.load import check_load
 from hardwire.simulator.obstacles import Obstacle, obstacles
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests, Timeline
+from hardwire.simulator.supply import supply
 from hardwire.simulator.swap import SwapLatency, swap_latency
 from hardwire.simulator.timing import Timing, joined
 
@@ -59,11 +59,12 @@ class Rates:
 
 @dataclass(frozen=True)
 class AdapterReport:
-    """An adapter on the chip: size, rate with it, what is free, swap latency."""
+    """An adapter on the chip: sizes in SRAM and on disk, rate with it, free rank, swap latency."""
 
     adapter: Adapter
     sram_format: str
     bytes: int
+    file_bytes: int
     rates: Rates
     prediction: Prediction
     free_rank: int
@@ -152,13 +153,15 @@ class Result:
                 "parameters": report.adapter.parameters,
                 "sram_format": report.sram_format,
                 "bytes": report.bytes,
+                "file_bytes": report.file_bytes,
                 "decode_tokens_per_s_user": report.rates.decode_tokens_per_s_user,
                 "decode_tokens_per_s_chip": report.rates.decode_tokens_per_s_chip,
                 "token_s": report.rates.token_s,
                 "ttft_s": report.rates.ttft_s,
                 "breakdown_s": report.rates.breakdown_s,
                 "power_w": float(report.prediction.power_w),
-                "energy_j_per_token": float(report.prediction.energy_j_per_token),
+                "energy_j_per_decode_token": float(report.prediction.energy_j_per_decode_token),
+                "energy_j_per_request": float(report.prediction.energy_j_per_request),
                 "power_throttle": float(report.prediction.power.throttle),
                 "prefill_power_throttle": float(report.prediction.prefill_power.throttle),
                 "free_rank": report.free_rank,
@@ -196,7 +199,8 @@ class Result:
             "die_mm2": self.chip.die.area_mm2,
             "transistors": float(prediction.transistors["total"]),
             "power_w": float(prediction.power_w),
-            "energy_j_per_token": float(prediction.energy_j_per_token),
+            "energy_j_per_decode_token": float(prediction.energy_j_per_decode_token),
+            "energy_j_per_request": float(prediction.energy_j_per_request),
             "power_limit_w": float(self.chip.power.limit_w),
             "power_throttle": float(prediction.power.throttle),
             "prefill_power_throttle": float(prediction.prefill_power.throttle),
@@ -263,6 +267,7 @@ def run(
             adapter=adapter,
             sram_format=fmt,
             bytes=adapter_bytes(chip, adapter),
+            file_bytes=int(supply(chip, model, adapter).file_bytes),
             rates=_rates(program, 1, engine, with_adapter, load),
             prediction=with_adapter,
             free_rank=int(free_rank(chip, model, adapter.targets, fmt, timing=timing)),
@@ -298,62 +303,6 @@ def run(
             sram_bytes=float(budget.kv_bytes) + float(budget.adapter_bytes),
         ),
     )
-
-
-def check_fit(
-    chip: Chip,
-    model: LanguageModel,
-    adapter: Adapter | None,
-    *,
-    prompt: int,
-    output: int,
-    users: int,
-) -> SramBudget:
-    """The SRAM budget of a run, or one sentence on why it cannot be."""
-    context = prompt + output
-    if context > model.max_position:
-        raise InputError(
-            f"prompt and output: {context} tokens exceed the {model.max_position} positions "
-            f"of {model.name}"
-        )
-    size = 0
-    if adapter is not None:
-        obstacle = adapter_obstacle(chip, model, adapter)
-        if obstacle is not None:
-            raise InputError(f"{adapter.name}: {obstacle}")
-        size = adapter_bytes(chip, adapter)
-    budget = sram_budget(chip, model, users=users, context_tokens=context, adapter_bytes=size)
-    if budget.free_bytes < 0:
-        beside = f" beside an adapter of {size / BYTES_PER_MIB:,.1f} MiB" if size else ""
-        raise InputError(
-            f"{chip.name}: sram.capacity_mib: {users} × {context:,} tokens of KV cache{beside} "
-            f"lack {-budget.free_bytes / BYTES_PER_MIB:,.1f} MiB of {chip.sram.capacity_mib:g}; "
-            f"what fits is {int(budget.max_context_tokens):,} tokens for {users} user(s), "
-            f"{int(budget.max_users)} user(s) of this length, or "
-            f"{np.ceil((budget.kv_bytes + size) / BYTES_PER_MIB):,.0f} MiB"
-        )
-    return budget
-
-
-def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str | None:
-    """Why an adapter cannot be used on a chip at all, or None."""
-    check_base(adapter, model)
-    if obstacle := head_obstacle(chip, adapter.targets):
-        return obstacle
-    if adapter.max_rank > chip.formats.max_rank:
-        return (
-            f"rank {adapter.max_rank} exceeds what {chip.name} takes "
-            f"(formats.max_rank: 1 to {chip.formats.max_rank})"
-        )
-    size = adapter_bytes(chip, adapter)
-    budget = sram_budget(chip, model, users=1, context_tokens=1, adapter_bytes=size)
-    if budget.free_bytes < 0:
-        return (
-            f"{size / BYTES_PER_MIB:,.1f} MiB and one token of KV cache lack "
-            f"{-budget.free_bytes / BYTES_PER_MIB:,.1f} MiB of SRAM (sram.capacity_mib: "
-            f"{chip.sram.capacity_mib:g})"
-        )
-    return None
 
 
 def timeline(program: TokenProgram, requests: Requests, engine: Engine) -> Timeline:

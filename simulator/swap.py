@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hardwire.simulator.datapath import adapter_bytes
 from hardwire.simulator.program import build_program
 from hardwire.simulator.requests import AdapterLoad, LoadMode, Requests
+from hardwire.simulator.supply import supply
 from hardwire.simulator.timing import Timing
 
 
@@ -23,7 +23,7 @@ class SwapLatency:
 
     Attributes
     ----------
-    cold : on disk; read to host memory, then as warm.
+    cold : on disk; its file is read to host memory, then as warm. See ``simulator.supply``.
     warm : in host memory; over the link into SRAM, complete before the token starts.
     streamed : in host memory; the token enters a layer when the layer's slice has arrived.
     resident : in SRAM; a pointer changes.
@@ -58,7 +58,5 @@ def swap_latency(
     switch = float(chip.lora.switch_cycles) / program.clock_hz
     warm = (finished("blocking") - alone) / program.clock_hz + switch
     streamed = (finished("streamed") - alone) / program.clock_hz + switch
-    disk = float(chip.link.disk_latency_us) * 1e-6 + adapter_bytes(chip, adapter) / (
-        float(chip.link.disk_gb_per_s) * 1e9
-    )
+    disk = float(supply(chip, model, adapter).disk_s)
     return SwapLatency(cold=disk + warm, warm=warm, streamed=streamed, resident=switch)

@@ -32,6 +32,7 @@ from hardwire.simulator.datapath import (
     adapter_format,
     attention_stages,
     ceil_div,
+    side_bit_mm,
     side_cycles,
     side_work,
     token_stages,
@@ -97,6 +98,7 @@ class TokenTiming:
     head_side : cycles of the side path by the name of the head's stage that it belongs to; empty
         where the chip has none there.
     work, head_work : what the side paths in the layers, and at the head, multiply and read.
+    bit_mm, head_bit_mm : bits times mm that the buses of those side paths carry.
     fixed : cycles by operation (see ``OPERATIONS``), those of attention left out.
     sequential : a low-rank product is a stage of its own behind the ROM stage, not beside it.
     shared : layers share their units.
@@ -108,6 +110,8 @@ class TokenTiming:
     head_side: dict[str, Any]
     work: Work
     head_work: Work
+    bit_mm: Any
+    head_bit_mm: Any
     fixed: dict[str, Any]
     sequential: bool
     shared: bool
@@ -130,8 +134,10 @@ class TokenTiming:
 
     def activity(self, context: Any, *, sampled: bool) -> Activity:
         """What the token makes the chip do; a side path reads its weights once for each token."""
-        work = self.work + self.head_work if sampled else self.work
-        return Activity(context, work.macs, work.bytes, sampled)
+        work, bit_mm = self.work, self.bit_mm
+        if sampled:
+            work, bit_mm = work + self.head_work, bit_mm + self.head_bit_mm
+        return Activity(context, work.macs, work.bytes, bit_mm, sampled)
 
     def by_operation(self, attention: Reading) -> dict[str, Any]:
         """Cycles of the token with the chip to itself, by operation (see ``OPERATIONS``).
@@ -272,29 +278,31 @@ def _token(
     fmt = "" if adapter is None else adapter_format(chip, adapter)
     sequential = chip.lora.order == "sequential"
 
-    def beside(part: Sequence[Stage], ranks: _Ranks) -> tuple[dict[str, Any], Work, Any]:
-        """Cycles of the side paths of some stages, their work, and what they add to the stages."""
+    def beside(part: Sequence[Stage], ranks: _Ranks) -> tuple[dict[str, Any], Work, Any, Any]:
+        """Of the side paths of some stages: cycles, work, bits times mm, and what they add."""
         roms = [(stage, stage.matrix) for stage in part if stage.matrix is not None]
         side: dict[str, Any] = {}
-        work, added = Work(0, 0), 0
+        work, bit_mm, added = Work(0, 0), 0, 0
         for (stage, matrix), group in zip(roms, ranks, strict=True):
             down, up = side_work(model, matrix, group, fmt)
             work = work + down + up
-            side[stage.name] = cycles = side_cycles(chip, down, up)
+            bit_mm = bit_mm + side_bit_mm(chip, model, matrix, down)
+            side[stage.name] = cycles = side_cycles(chip, matrix, down, up)
             more = cycles if sequential else joined(stage.cycles, cycles) - stage.cycles
             added = added + more
-        return side, work, added
+        return side, work, bit_mm, added
 
     ranks, kind_of = _ranks_of_layers(adapter, model)
     kinds = []
-    work, added = Work(0, 0), 0
+    work, bit_mm, added = Work(0, 0), 0, 0
     for of_matrix, layers in zip(ranks, np.bincount(kind_of).tolist(), strict=True):
-        side, done, more = beside(stages.layer, of_matrix)
+        side, done, moved, more = beside(stages.layer, of_matrix)
         work += Work(layers * done.macs, layers * done.bytes)
+        bit_mm = bit_mm + layers * moved
         added = added + layers * more
         kinds.append(LayerKind(layers, side))
     at_head = _ranks_of_head(adapter, model) if chip.lora.head == "present" else ()
-    head_side, head_work, more = beside(stages.head, at_head)
+    head_side, head_work, head_bit_mm, more = beside(stages.head, at_head)
     return TokenTiming(
         stages=stages,
         kinds=tuple(kinds),
@@ -302,6 +310,8 @@ def _token(
         head_side=head_side,
         work=work,
         head_work=head_work,
+        bit_mm=bit_mm,
+        head_bit_mm=head_bit_mm,
         fixed={**fixed, "lora": added + more},
         sequential=sequential,
         shared=chip.datapath.layers == "shared",

@@ -24,7 +24,7 @@ def inspect(
     from hardwire.models.chip import Chip  # noqa: PLC0415
     from hardwire.models.errors import InputError  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
-    from hardwire.simulator.single import adapter_obstacle  # noqa: PLC0415
+    from hardwire.simulator.fit import adapter_obstacle  # noqa: PLC0415
 
     chosen = Chip.open(chip)
     base = LanguageModel.open(model or chosen.model)

@@ -13,6 +13,7 @@ from hardwire.models import catalogue, schema
 from hardwire.models.chip import DECLARED
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import read_yaml
+from hardwire.models.sram import kv_bytes_per_token
 
 
 def overview() -> RenderableType:
@@ -46,7 +47,7 @@ def _models() -> FittedTable:
             f"{model.parameter_count / 1e9:.2f} B",
             str(model.layers),
             count(model.hidden),
-            f"{model.kv_elements_per_token / 1024:g} KiB",
+            f"{kv_bytes_per_token(model, 8) / 1024:g} KiB",
         )
     return table
 

@@ -31,6 +31,7 @@ from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.process import PROCESS, Process
 from hardwire.models.server import Machine
+from hardwire.models.sram import kv_bytes_per_token
 
 
 def show_tables(text: str) -> RenderableType:
@@ -106,7 +107,7 @@ def _model_tables(text: str) -> RenderableType:
         ("Vocabulary", f"{count(model.vocab)} tokens"),
         ("Embeddings", "tied with the LM head" if model.tied_embeddings else "not tied"),
         ("Longest context", f"{count(model.max_position)} tokens"),
-        ("KV cache", f"{model.kv_elements_per_token / 1024:g} KiB a token at 8 bits"),
+        ("KV cache", f"{kv_bytes_per_token(model, 8) / 1024:g} KiB a token at 8 bits"),
     ):
         table.add_row(name, value)
     return table

@@ -30,7 +30,7 @@ ACCEPT = "python -m hardwire.experiments.guard.golden --accept"
 RELATIVE_TOLERANCE = 1e-9
 """What another machine's libm may do to a float. Whole numbers and words must be equal."""
 
-LOADS = {"serial": (1024, 1024, 1), "pipelined": (384, 384, 4)}
+LOADS = {"serial": (1024, 1024, 1), "pipelined": (376, 376, 4)}
 """Prompt and output tokens, and users, by issue; four users fit every chip beside a rank of 64."""
 
 ADAPTERS = ("r16:all-linear", "r64:all-linear")
@@ -130,7 +130,8 @@ def _chip(name: str, issue: str) -> Metrics:
                     "power_w": closed.power_w,
                     "power_throttle": closed.power.throttle,
                     "prefill_power_throttle": closed.prefill_power.throttle,
-                    "energy_j_per_token": closed.energy_j_per_token,
+                    "energy_j_per_decode_token": closed.energy_j_per_decode_token,
+                    "energy_j_per_request": closed.energy_j_per_request,
                     "usd_per_million_tokens": closed.usd_per_million_tokens,
                 }
             )

@@ -150,7 +150,7 @@ def calibrate(
     >>> import hardwire as hw
     >>> found = hw.calibrate("hc1", adapters=["r16:all-linear"])
     >>> found.to_frame()["verdict"].iloc[0]
-    'pinned'
+    'narrowed'
     """
     if isinstance(chip, Chip):
         if chip.overrides:

@@ -158,7 +158,8 @@ class Prediction(Shown, closed_form.Prediction):
         """Metrics by the names that sweeps have for them."""
         rates = (
             "decode_tokens_per_s_user", "decode_tokens_per_s_chip", "token_s", "ttft_s",
-            "prefill_tokens_per_s", "power_w", "energy_j_per_token",
+            "prefill_tokens_per_s", "power_w", "energy_j_per_decode_token",
+            "energy_j_per_request",
         )  # fmt: skip
         costs = {
             # What cannot be made has no cost.
@@ -271,14 +272,14 @@ def run(
     >>> import hardwire as hw
     >>> result = hw.run("hc1", adapter="r16:all-linear")
     >>> round(result.base.decode_tokens_per_s_user)
-    16961
+    16960
     >>> result.adapter.free_rank
-    25
+    0
     >>> result.to_frame().loc[["token_s", "power_w"], ["base", "low", "high"]].round(6)
                   base        low        high
     metric
     token_s   0.000059   0.000056    0.000062
-    power_w  76.418785  57.395566  155.258972
+    power_w  76.895004  57.608486  156.422473
     >>> hw.run("hc1", users=3, issue="pipelined").critical_unit
     'topk.topk'
     """
@@ -332,14 +333,14 @@ def predict(
     >>> import numpy as np
     >>> one = hw.predict("hc1", prompt=1024, output=1024)
     >>> f"{one.decode_tokens_per_s_user:,.0f} tokens/s at {one.power_w:.0f} W"
-    '16,960 tokens/s at 76 W'
+    '16,960 tokens/s at 77 W'
     >>> many = hw.predict("hc1", settings={"datapath.lanes": np.arange(12, 25, 4)})
     >>> many.to_frame()[["datapath.lanes", "decode_tokens_per_s_user"]].round(0)
        datapath.lanes  decode_tokens_per_s_user
-    0              12                   13874.0
+    0              12                   13900.0
     1              16                   16960.0
-    2              20                   19552.0
-    3              24                   21767.0
+    2              20                   19522.0
+    3              24                   21704.0
     """
     chip_ = chip_of(chip, settings)
     base = model_of(model, chip_)

@@ -10,9 +10,9 @@ import numpy as np
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
+from hardwire.simulator.fit import adapter_obstacle
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog, Status
-from hardwire.simulator.single import adapter_obstacle
 
 REFUSAL_REASONS = {
     "too_long": "longer than the context, or than the memory beside the adapter",

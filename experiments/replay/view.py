@@ -275,7 +275,7 @@ def _energy(data: Mapping[str, Any]) -> RenderableType:
     )
     each = data["energy_j_per_token"]
     table.add_row(
-        "Energy a token",
+        "Energy an output token",
         NONE if each is None else si(each, "J"),
         styled("" if power is None else f"{count(power)} W on average", QUIET),
     )

@@ -24,6 +24,7 @@ from hardwire.experiments.shared.headline import (
     against_target,
     answer,
     change,
+    free_rank,
     mark,
     only_of_some,
     problem,
@@ -172,14 +173,12 @@ def _time(data: Data) -> Section:
 
 def _adapter(data: Data) -> Section:
     detail, interval = data["adapter_detail"], data["interval"]
-    free = interval["adapter_free_rank"]
     rows = [
         ("Size", f"{count(detail['parameters'])} parameters, {mib(detail['bytes'])} in SRAM as "
-         f"{detail['sram_format']}"),
+         f"{detail['sram_format']}, {mib(detail['file_bytes'])} on disk"),
         ("Decode with it", f"{count(detail['decode_tokens_per_s_user'])} tokens/s, {change(data)} "
          f"({span(interval['adapter_decode_tokens_per_s_user'], count)})"),
-        ("Free rank", f"up to {detail['free_rank']} on the same targets ({free[0]:.0f} … "
-         f"{free[1]:.0f})"),
+        ("Free rank", free_rank(detail["free_rank"], interval["adapter_free_rank"])),
     ]  # fmt: skip
     swaps = {"cold": "from disk", "warm": "from host memory", "streamed": "by layer",
              "resident": "already in SRAM"}  # fmt: skip
@@ -351,8 +350,10 @@ def _bars(bars: Bars, rows: Sequence[str], names: Sequence[str]) -> list[Box]:
 def _power(data: Data) -> Section:
     rows = [
         ("Card power", f"{data['power_w']:.0f} W", _span(data, "power_w", 1, "W", ".0f")),
-        ("Energy a token", si(data["energy_j_per_token"], "J"),
-         _span(data, "energy_j_per_token", 1e3, "mJ", ".2f")),
+        ("Energy a decode token", si(data["energy_j_per_decode_token"], "J"),
+         _span(data, "energy_j_per_decode_token", 1e3, "mJ", ".2f")),
+        ("Energy a request, prompt included", si(data["energy_j_per_request"], "J"),
+         _span(data, "energy_j_per_request", 1, "J", ".2f")),
         *_cost(data),
         ("Transistors of the blocks", large(data["transistors"], 3),
          _span(data, "transistors", 1e-9, "e9", ".0f")),
@@ -387,7 +388,8 @@ _INTERVALS = (
     ("Area", "area_mm2"),
     ("Transistors", "transistors"),
     ("Card power", "power_w"),
-    ("Energy a token", "energy_j_per_token"),
+    ("Energy a decode token", "energy_j_per_decode_token"),
+    ("Energy a request", "energy_j_per_request"),
     ("Die cost", "die_cost_usd"),
     ("USD per million tokens", "usd_per_million_tokens"),
 )

@@ -13,6 +13,7 @@ from hardwire.experiments.shared.headline import (
     against_target,
     answer,
     change,
+    free_rank,
     mark,
     only_of_some,
     problem,
@@ -168,12 +169,11 @@ def _adapter(result: Result, data: dict[str, Any]) -> RenderableType:
     assert report is not None
     adapter, swap = report.adapter, report.swap
     low, high = result.interval["adapter_decode_tokens_per_s_user"]
-    free_low, free_high = result.interval["adapter_free_rank"]
     table = text_table(f"Adapter {adapter.name}", "", "")
     table.add_row(
         "Size",
         f"{count(adapter.parameters)} parameters, {mib(report.bytes)} in SRAM as "
-        f"{report.sram_format}",
+        f"{report.sram_format}, {mib(report.file_bytes)} on disk",
     )
     table.add_row(
         "Decode with it",
@@ -182,7 +182,7 @@ def _adapter(result: Result, data: dict[str, Any]) -> RenderableType:
     )
     table.add_row(
         "Free rank",
-        f"up to {report.free_rank} on the same targets ({free_low:.0f} … {free_high:.0f})",
+        free_rank(report.free_rank, result.interval["adapter_free_rank"]),
     )
     for name, seconds, where in (
         ("Swap, cold", swap.cold, "from disk"),
@@ -322,8 +322,14 @@ def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
         f"limit {chip.power.limit_w:g} W{drawn}" + (f": {', '.join(caps)}" if caps else ""),
     )
     row(
-        "Energy a token", si(float(prediction.energy_j_per_token), "J"),
-        span(spans["energy_j_per_token"], lambda v: f"{v * 1e3:.2f} mJ"), "card",
+        "Energy a decode token", si(float(prediction.energy_j_per_decode_token), "J"),
+        span(spans["energy_j_per_decode_token"], lambda v: f"{v * 1e3:.2f} mJ"), "card",
+    )  # fmt: skip
+    whole = float(prediction.energy_j_per_request)
+    row(
+        "Energy a whole request", si(whole, "J"),
+        span(spans["energy_j_per_request"], lambda v: f"{v:.2f} J"),
+        f"{si(whole / result.output, 'J')} an output token",
     )  # fmt: skip
     if result.fits_die:
         row(

@@ -77,9 +77,9 @@ def summary_html(answer: Answer) -> str:
         "token_s": ("time per token", si(float(found.token_s), "s", 4)),
         "ttft_s": ("to the first token", si(float(found.ttft_s), "s", 3)),
         "power_w": (f"card power{loaded}", f"{float(found.power_w):.0f} W"),
-        "energy_j_per_token": (
-            f"energy per token{loaded}",
-            si(float(found.energy_j_per_token), "J"),
+        "energy_j_per_decode_token": (
+            f"energy per decode token{loaded}",
+            si(float(found.energy_j_per_decode_token), "J"),
         ),
         "sram_free": ("SRAM free", mib(float(answer.sram.free_bytes)).replace("-", "−")),
         "area_mm2": (f"of {chip.die.area_mm2:g} mm² die", f"{area:.0f} mm²"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hardwire.experiments.shared.tables import count
@@ -61,6 +61,13 @@ def change(data: Data) -> str:
         return ""
     gained = detail["decode_tokens_per_s_user"] / data["decode_tokens_per_s_user"] - 1
     return "at no cost" if abs(gained) < FREE else f"{gained:+.1%}"
+
+
+def free_rank(rank: int, interval: Sequence[float]) -> str:
+    """The highest rank that adds no cycle, with its interval."""
+    low, high = interval
+    most = f"up to {rank}" if rank else "none"
+    return f"{most} on the same targets ({low:.0f} … {high:.0f})"
 
 
 def answer(data: Data) -> str:

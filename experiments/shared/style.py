@@ -133,7 +133,13 @@ OPERATION_NAMES = {
     "waiting": "Waiting for the chip",
     "power_cap": "Power cap",
 }
-BLOCK_NAMES = {"rom": "ROM", "sram": "SRAM", "lora": "LoRA side paths", "io": "I/O"}
+BLOCK_NAMES = {
+    "rom": "ROM",
+    "sram": "SRAM",
+    "lora": "LoRA side paths",
+    "lora bus": "LoRA buses",
+    "io": "I/O",
+}
 
 WIDTH_IN = 8.2
 """Of all figures: what is 9 points here is read at 800 to 900 pixels of a page."""

@@ -29,8 +29,8 @@ class Metric:
 
 
 AREA_BLOCKS = (
-    "rom", "sram", "matrix_adders", "attention", "lora", "vector_units", "sampling", "overhead",
-    "io", "total",
+    "rom", "sram", "matrix_adders", "attention", "lora", "lora_bus", "vector_units", "sampling",
+    "overhead", "io", "total",
 )  # fmt: skip
 
 HEADLINE: dict[str, Metric] = {
@@ -40,7 +40,8 @@ HEADLINE: dict[str, Metric] = {
     "ttft_s": Metric("s", "mean time to first token", "min"),
     "prefill_tokens_per_s": Metric("tokens/s", "prompt tokens of all users", "max"),
     "power_w": Metric("W", "card power while decoding", "min"),
-    "energy_j_per_token": Metric("J", "card energy per decoded token", "min"),
+    "energy_j_per_decode_token": Metric("J", "card energy per decoded token", "min"),
+    "energy_j_per_request": Metric("J", "card energy per request, prompt included", "min"),
     "power_throttle": Metric("", "share of the rate that the power limit leaves", "max"),
     "area_mm2.total": Metric("mm2", "area of all blocks", "min"),
     "die_mm2": Metric("mm2", "area of the die as stated", "min"),

@@ -47,7 +47,15 @@ QUEUES = (
     "unit, a bound: where both are alike, tokens queue behind each other and take longer."
 )
 
-TIMED = ("datapath.", "sram.write", "attention.", "lora.read", "lora.macs", "sampling.")
+TIMED = (
+    "datapath.",
+    "sram.write",
+    "attention.",
+    "lora.read",
+    "lora.macs",
+    "lora.activations",
+    "sampling.",
+)
 """Parameters that a token's time depends on."""
 
 SHAPES = ("r1:qv:int8", "r4:attention:int8", "r8:qv:int4", "r2:all-linear:int8")

@@ -14,6 +14,7 @@ from hardwire.models.sram import sram_budget
 from hardwire.simulator.belief.draws import interval
 from hardwire.simulator.closed_form import predict
 from hardwire.simulator.datapath import adapter_bytes
+from hardwire.simulator.supply import supply
 from hardwire.simulator.swap import swap_latency
 
 MILLISECOND = 1e-3
@@ -103,7 +104,8 @@ def _many(bench: Bench, row: PublishedRow) -> Predicted:
     context = int(c["prompt"]) + int(c["output"])
     budget = sram_budget(chip, model, users=1, context_tokens=context)
     resident = int(budget.free_bytes // size)
-    host = int(Server.open(str(c["server"])).machine.host_memory_gib * 2**30 // size)
+    memory = Server.open(str(c["server"])).machine.host_memory_gib * 2**30
+    host = int(memory // supply(chip, model, adapter).host_bytes)
     load = predict(chip, model, adapter=adapter, prompt=int(c["prompt"]), output=int(c["output"]))
     request_s = float(load.ttft_s) + int(c["output"]) * float(load.token_s)
     swap = swap_latency(chip, model, adapter)

@@ -26,7 +26,7 @@ from hardwire.models.adapter.stored import (
 from hardwire.models.brief import one_line
 from hardwire.models.catalogue import name_or_path
 from hardwire.models.errors import InputError
-from hardwire.models.files import read_json_object, reason
+from hardwire.models.files import file_size, read_json_object, reason
 from hardwire.models.language_model import ADAPTABLE, LanguageModel
 
 SRAM_FORMATS = ("float32", "float16", "int8", "int4")
@@ -48,6 +48,8 @@ class Adapter:
         Format of the weights in SRAM; None leaves it to the chip.
     source : Path or None
         Where the weights are; None for an adapter that is a shape only.
+    file_bytes : int or None
+        Size of the file with the weights; None for a shape.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Adapter:
     modules: tuple[LowRankModule, ...] = field(repr=False)
     sram_format: str | None = None
     source: Path | None = None
+    file_bytes: int | None = field(default=None, repr=False, compare=False)
     _pairs: Mapping[Place, Pair] = field(default_factory=dict, repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -162,10 +165,11 @@ class Adapter:
             raise InputError(f"{path}: cannot be read ({reason(error)})") from error
         if is_folder:
             modules, pairs = read_peft(path, model)
-            return cls(path.absolute().name, model, modules, None, path, pairs)
+            size = file_size(path / WEIGHTS)
+            return cls(path.absolute().name, model, modules, None, path, size, pairs)
         if path.suffix.lower() == ".gguf":
             modules, pairs = read_gguf_adapter(path, model)
-            return cls(path.stem, model, modules, None, path, pairs)
+            return cls(path.stem, model, modules, None, path, file_size(path), pairs)
         refuse_pickle(path)
         raise InputError(
             f"{path}: is no adapter; give a PEFT folder ({CONFIG} and {WEIGHTS}) or a .gguf file"

@@ -17,6 +17,7 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.sram import sram_budget
 from hardwire.simulator.closed_form import ClosedForms, free_rank, token_cycles
 from hardwire.simulator.datapath import adapter_format, shape_bytes
+from hardwire.simulator.supply import supply
 from hardwire.simulator.timing import Timing
 
 PROMPT = OUTPUT = 1024
@@ -46,9 +47,9 @@ def swap_times(timing: Timing, number: int) -> dict[str, Any]:
     chip, hz, token = timing.chip, timing.hz, timing.tokens[number]
     shape = timing.adapters[number - 1]
     assert isinstance(shape, AdapterShape)
-    size = shape_bytes(chip, timing.model, shape)
+    way = supply(chip, timing.model, shape)
     latency = chip.link.latency_us * 1e-6
-    moved = size / (chip.link.bandwidth_gb_per_s * 1e9)
+    moved = way.image_bytes / way.bytes_per_s
     switch = chip.lora.switch_cycles / hz
     cycles = token_cycles(token, 1)
     entered = token.stages.embedding.cycles / hz
@@ -56,9 +57,8 @@ def swap_times(timing: Timing, number: int) -> dict[str, Any]:
     last = latency + moved - (entered + body * (token.layers - 1) / token.layers)
     first = latency + moved / token.layers - entered
     warm = latency + moved + switch
-    disk = chip.link.disk_latency_us * 1e-6 + size / (chip.link.disk_gb_per_s * 1e9)
     return {
-        "cold": disk + warm,
+        "cold": way.disk_s + warm,
         "warm": warm,
         "streamed": np.maximum(np.maximum(first, last), 0) + switch,
         "resident": switch,
@@ -121,7 +121,7 @@ def predictions(
             100 * base.breakdown_s["lm_head_sampling"] / sum(base.breakdown_s.values()),
         ),
         Quantity("power", "Card power", "W", base.power_w),
-        Quantity("energy", "Energy a token", "J", base.energy_j_per_token),
+        Quantity("energy", "Energy a decode token", "J", base.energy_j_per_decode_token),
         Quantity("area", "Blocks of the die", "mm²", base.area_mm2["total"]),
         Quantity("rom_area", "ROM", "mm²", base.area_mm2["rom"]),
         Quantity("transistors", "Transistors of the blocks", "", base.transistors["total"]),

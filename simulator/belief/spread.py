@@ -60,7 +60,8 @@ def drawn(
         "area_mm2": found.area_mm2["total"],
         "transistors": found.transistors["total"],
         "power_w": found.power_w,
-        "energy_j_per_token": found.energy_j_per_token,
+        "energy_j_per_decode_token": found.energy_j_per_decode_token,
+        "energy_j_per_request": found.energy_j_per_request,
         "die_cost_usd": found.die_cost_usd,
         "usd_per_million_tokens": found.usd_per_million_tokens,
     }

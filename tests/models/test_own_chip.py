@@ -44,7 +44,7 @@ def test_kind_range_and_source_of_a_file_were_dropped(own: Chip) -> None:
     found = {entry["name"]: entry for entry in chip_configuration(own)["parameters"]}
     assert found[CLOCK] == {
         "name": CLOCK, "value": 1.5, "unit": "GHz", "meaning": "clock of the datapath",
-        "kind": "assumed", "range": [1.4, 1.6], "source": "what if", "filed": 1.365653,
+        "kind": "assumed", "range": [1.4, 1.6], "source": "what if", "filed": 1.379764,
         "set": False,
     }  # fmt: skip
     assert found["sram.capacity_mib"]["kind"] == "set"

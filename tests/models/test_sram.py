@@ -9,9 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS, KVCache, Sequence
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.sram import SramBudget, sram_budget
+from hardwire.models.sram import SramBudget, kv_bytes_per_token, kv_row_bits, sram_budget
 
 HC1, ROMA = Chip.open("hc1"), Chip.open("roma")
 LLAMA = LanguageModel.by_name("llama-3.1-8b")
@@ -27,23 +28,23 @@ loads = st.fixed_dictionaries(
 
 
 def test_hc1_by_hand() -> None:
-    """448 MiB; 32 layers × 8 heads × 128 × K and V at 8 bits are 64 KiB per token."""
+    """448 MiB; 32 layers × 8 heads × 128 × K and V: 65,536 codes, and 2,048 scales of 2 bytes."""
     budget = sram_budget(HC1, LLAMA, users=2, context_tokens=1024, adapter_bytes=44_564_480)
     assert budget.capacity_bytes == 448 * 2**20
-    assert budget.kv_bytes_per_token == 65_536
-    assert budget.kv_bytes == 128 * 2**20
-    assert budget.free_bytes == 320 * 2**20 - 44_564_480
-    assert budget.max_context_tokens == (448 * 2**20 - 44_564_480) // (2 * 65_536)
-    assert budget.max_users == 6
-    assert sram_budget(HC1, LLAMA, users=1, context_tokens=1).max_context_tokens == 7168
+    assert budget.kv_bytes_per_token == 69_632
+    assert budget.kv_bytes == 136 * 2**20
+    assert budget.free_bytes == 312 * 2**20 - 44_564_480
+    assert budget.max_context_tokens == (448 * 2**20 - 44_564_480) // (2 * 69_632)
+    assert budget.max_users == 5
+    assert sram_budget(HC1, LLAMA, users=1, context_tokens=1).max_context_tokens == 6746
 
 
 def test_roma_by_hand() -> None:
-    """Published: 288 MB. 28 layers × 8 heads × 128 × K and V at 8 bits are 57,344 B per token."""
+    """Published: 288 MB. 28 layers × 8 heads × 128 × K and V: 57,344 codes, 1,792 scales."""
     model = LanguageModel.by_name("llama-3.2-3b")
     budget = sram_budget(ROMA, model, users=1, context_tokens=1)
     assert budget.capacity_bytes == 288e6
-    assert budget.kv_bytes_per_token == 57_344
+    assert budget.kv_bytes_per_token == 57_344 + 2 * 1792
 
 
 @settings(max_examples=200, deadline=None)
@@ -72,7 +73,7 @@ def test_the_budget_is_conserved_and_what_fits_is_the_most(
 def test_nothing_fits_beside_an_adapter_that_is_too_large() -> None:
     budget = sram_budget(HC1, LLAMA, users=1, context_tokens=1, adapter_bytes=449 << 20)
     assert budget.max_context_tokens == budget.max_users == 0
-    assert budget.free_bytes == -(1 << 20) - 65_536
+    assert budget.free_bytes == -(1 << 20) - 69_632
 
 
 @settings(max_examples=50, deadline=None)
@@ -85,3 +86,26 @@ def test_arrays_equal_scalars(load: dict[str, int], capacity: list[float]) -> No
         alone = dataclasses.asdict(sram_budget(one, LLAMA, **load))
         for name, number in alone.items():
             assert np.broadcast_to(together[name], 3)[index] == pytest.approx(number), name
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("bits", [4, 8, 16])
+def test_b8_a_token_takes_the_bytes_that_the_cache_of_the_kernels_stores(
+    name: str, bits: int
+) -> None:
+    model = LanguageModel.by_name(name)
+    cache = KVCache(model.layers, model.kv_heads, model.head_dim, bits)
+    cache.extend(Sequence(), PAGE_TOKENS, 0)
+    pages = len(cache.owners)
+    assert kv_bytes_per_token(model, bits) == cache.nbytes / pages / PAGE_TOKENS
+    assert kv_bytes_per_token(model, np.array([bits, 16]))[0] == kv_bytes_per_token(model, bits)
+
+
+@given(head_dim=st.integers(1, 300), kv_heads=st.integers(1, 16), bits=st.sampled_from([4, 8]))
+def test_b8_a_started_group_of_elements_has_a_scale(
+    head_dim: int, kv_heads: int, bits: int
+) -> None:
+    model = dataclasses.replace(LLAMA, head_dim=head_dim, kv_heads=kv_heads)
+    scales = len(range(0, head_dim, 32))
+    assert kv_row_bits(model, bits) == kv_heads * (head_dim * bits + 16 * scales)
+    assert kv_row_bits(model, 16) == kv_heads * head_dim * 16

@@ -16,9 +16,9 @@ from hardwire.models.server import Server
 from hardwire.simulator import build_program, predict, run, swap_latency
 from hardwire.simulator.belief.predictions import predictions
 from hardwire.simulator.datapath import shape_bytes
+from hardwire.simulator.fit import adapter_obstacle, check_fit
 from hardwire.simulator.serving.load.adapters import AdapterSet
 from hardwire.simulator.serving.replay import replay
-from hardwire.simulator.single import adapter_obstacle, check_fit
 from hardwire.simulator.timing import Timing
 
 HC1 = Chip.open("hc1")

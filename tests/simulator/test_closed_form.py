@@ -229,7 +229,7 @@ def test_arrays_equal_scalars(
             "ttft_s",
             "prefill_tokens_per_s",
             "power_w",
-            "energy_j_per_token",
+            "energy_j_per_decode_token",
             "usd_per_million_tokens",
         ):
             found = np.broadcast_to(getattr(many, field), 3)[index]
@@ -326,8 +326,13 @@ def test_no_rank_is_free_behind_the_base() -> None:
     assert assert_free_rank(chip, LLAMA, "qv", "int8") == 0
 
 
-def test_some_rank_is_free_beside_the_base() -> None:
-    """HC1's assumed side path hides some twenty ranks of int8; a 16 times faster one, all 64."""
-    assert 16 <= assert_free_rank(HC1, LLAMA, "all-linear", "int8") <= 32
+def test_no_rank_is_free_that_is_heard_from_the_matrix_own_broadcast() -> None:
+    assert assert_free_rank(HC1, LLAMA, "all-linear", "int8") == 0
+
+
+def test_some_rank_is_free_behind_a_bus_of_its_own() -> None:
+    """256 a cycle hide some twenty ranks of int8; a 16 times faster path, all 64."""
+    wide = HC1.with_values({"lora.activations_per_cycle": 256})
+    assert 16 <= assert_free_rank(wide, LLAMA, "all-linear", "int8") <= 32
     fast = {"lora.read_bytes_per_cycle": 16 * 4608, "lora.macs_per_cycle": 16 * 4096}
-    assert assert_free_rank(HC1.with_values(fast), LLAMA, "all-linear", "int8") == 64
+    assert assert_free_rank(wide.with_values(fast), LLAMA, "all-linear", "int8") == 64

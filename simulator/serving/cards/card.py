@@ -279,6 +279,8 @@ class Card:
             row = plant.costs.row[adapter + 1]
             prefill = plant.prompt[request] + made - reused
             record.reused[request] += reused
+            if reused:
+                record.skipped.append((request, reused))
             user = [request, row, reused, prefill, plant.output[request] - made, pages, first]
             back = now
         if record.start[request] < 0:
@@ -359,7 +361,7 @@ class Card:
             self._offloaded[request] = [int(x) for x in user]
             self.link.send(now, held * plant.page_transfer)
         else:
-            record.recomputed_tokens += int(user[CONTEXT])
+            record.dropped.append((request, int(user[CONTEXT])))
         self.queue.push_front(request)
         self._holding = self._count + len(self._pending) > 0
 

@@ -15,7 +15,8 @@ class Record(RequestRecord):
     loads : rows (card, adapter, begin, end, bytes)
     evictions : rows (card, adapter, tick)
     memory : card, tick, KV pages and adapter bytes, four numbers at every change.
-    recomputed_tokens : whose KV was thrown away by preemptions.
+    dropped : rows (request, tokens), whose KV was thrown away by a preemption.
+    skipped : rows (request, tokens), whose KV was there when the request was let in.
     """
 
     def __init__(self, requests: int) -> None:
@@ -23,4 +24,5 @@ class Record(RequestRecord):
         self.loads: list[tuple[int, int, int, int, int]] = []
         self.evictions: list[tuple[int, int, int]] = []
         self.memory = array("q")
-        self.recomputed_tokens = 0
+        self.dropped: list[tuple[int, int]] = []
+        self.skipped: list[tuple[int, int]] = []

@@ -22,6 +22,7 @@ from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
+from hardwire.models.sram import kv_bytes_per_token
 from hardwire.simulator.datapath import adapter_bytes
 from hardwire.simulator.serving.cards import rounds
 from hardwire.simulator.serving.cards.card import Card, Plant
@@ -37,6 +38,7 @@ from hardwire.simulator.serving.policies.prefix import Key
 from hardwire.simulator.serving.policies.queueing import make_queues
 from hardwire.simulator.serving.policies.residency import Future, make_residency
 from hardwire.simulator.serving.policies.routing import make_router
+from hardwire.simulator.supply import supply
 from hardwire.simulator.swap import swap_latency
 
 PAGE_TOKENS = 16
@@ -63,7 +65,7 @@ class CardServer:
         self.server, self.workload, self.policy = server, workload, policy
         self.model = model = LanguageModel.open(chip.model)
         machine = server.machine
-        page_bytes = PAGE_TOKENS * model.kv_elements_per_token * int(chip.formats.kv_bits) // 8
+        page_bytes = int(PAGE_TOKENS * kv_bytes_per_token(model, chip.formats.kv_bits))
         capacity = int(chip.sram.capacity_mib * BYTES_PER_MIB)
         kinds = {id(adapter): adapter for adapter in adapters}
         for adapter in kinds.values():
@@ -109,10 +111,8 @@ class CardServer:
             ticks = {key: round(getattr(s, mode) * hertz) - switch for key, s in swaps.items()}
             return [ticks.get(id(adapter), 0) for adapter in adapters]
 
-        disk = [
-            round(hertz * (chip.link.disk_latency_us * 1e-6 + s / (chip.link.disk_gb_per_s * 1e9)))
-            for s in sizes
-        ]
+        way_of = {key: supply(chip, model, adapter) for key, adapter in kinds.items()}
+        ways = [way_of[id(adapter)] for adapter in adapters]
         self.env = simpy.Environment()
         self.record = Record(len(workload))
         self.arrival = np.ceil(workload.arrival_s * hertz).astype(np.int64)
@@ -120,7 +120,10 @@ class CardServer:
         self.estimate: list[int] = estimate.tolist()
         self.link_of = [Line() for _ in range(1 if machine.links == "shared" else server.cards)]
         self.host = HostMemory(
-            int(machine.host_memory_gib * 2**30), sizes, disk, warm=policy.host_warm
+            int(machine.host_memory_gib * 2**30),
+            [int(way.host_bytes) for way in ways],
+            [round(hertz * way.disk_s) for way in ways],
+            warm=policy.host_warm,
         )
         advance = rounds.compiled if engine == "compiled" else rounds.reference
         plant = Plant(
@@ -139,7 +142,7 @@ class CardServer:
                 slot_bytes=slot_bytes,
             ),
             users=int(machine.users_per_card),
-            transfer=[int(np.ceil(s / bytes_per_s * hertz)) for s in sizes],
+            transfer=[int(np.ceil(way.image_bytes / way.bytes_per_s * hertz)) for way in ways],
             load=swap_ticks("warm"),
             stream=swap_ticks("streamed"),
             switch=switch,
@@ -265,6 +268,9 @@ class CardServer:
             "hit": "its adapter was complete in SRAM when the request was let in",
             "swap": "a load of an adapter into SRAM",
         }
+        ahead = self.policy.known_ahead(int(machine.users_per_card), self.server.cards)
+        if ahead:
+            definitions["output lengths"] = f"known ahead, as no server has them: {ahead}"
         if interrupted is not None:
             definitions["interrupted"] = interrupted
         return ServingLog(
@@ -298,17 +304,19 @@ class CardServer:
         row = np.array(costs.row)[workload.adapter[done] + 1]
         prompt, output = workload.prompt[done], workload.output[done]
         body, whole = np.cumsum(costs.body_j, axis=1), np.cumsum(costs.whole_j, axis=1)
-        first = np.array(self.record.reused, dtype=np.int64)[done]
-        prefill = body[row, prompt - 1] - body[row, np.minimum(first, prompt - 1)]
+        prefill = float(body[row, prompt - 1].sum())
         decode = whole[row, prompt + output - 1] - whole[row, prompt - 1]
         again = 0.0
-        if self.record.recomputed_tokens:
-            again = self.record.recomputed_tokens * float(costs.body_j[0, 1:].mean())
+        for request, reused in self.record.skipped:
+            if done[request]:
+                prefill -= body[costs.row[workload.adapter[request] + 1], reused]
+        for request, tokens in self.record.dropped:
+            again += body[costs.row[workload.adapter[request] + 1], tokens]
         efficiency = costs.regulator_efficiency
         return {
-            "prefill": float(prefill.sum()) / efficiency,
+            "prefill": float(prefill) / efficiency,
             "decode": float(decode.sum()) / efficiency,
-            "recomputation": again / efficiency,
+            "recomputation": float(again) / efficiency,
             "cards_at_rest": costs.idle_w * server.cards * end_s,
             "host": server.host_w * end_s,
         }

@@ -80,6 +80,30 @@ class Policy:
     host_warm: bool = True
     power_limit_w: float | None = None
 
+    def known_ahead(self, users: int, cards: int) -> str:
+        """What a replay takes from output lengths before they are made; empty where nothing.
+
+        Parameters
+        ----------
+        users : of a card at a time; a card of one reserves the room of its whole request.
+        cards : of the server; one leaves nothing to route.
+        """
+        uses = []
+        if self.admission == "whole" or users == 1:
+            uses.append("admission reserves KV for the whole output")
+        guesses = []
+        if self.schedule in ("shortest", "slo"):
+            guesses.append(f"the {self.schedule} schedule")
+        if self.routing != "round_robin" and cards > 1:
+            guesses.append(f"{self.routing} routing")
+        if guesses:
+            error = self.estimate_error
+            known = f"with an error (sigma {error:g})" if error else "exactly"
+            uses.append(
+                f"{' and '.join(guesses)} {'know' if guesses[1:] else 'knows'} them {known}"
+            )
+        return "; ".join(uses)
+
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:

@@ -27,7 +27,8 @@ def test_compare_side_by_side(hardwire: Shell, tmp_path: Path) -> None:
     load = ["compare", "azure-conv", *SHORT, "--servers", servers, "--slo", "ttft=0.2"]
     status, out, err = hardwire(*load, "--schedule", "grouped", "--save", folder)
     assert (status, err) == (0, "")
-    for words in ("hc1x10-pipelined", "vllm-h100", "TTFT, p99", "Energy a token", "Met the SLO",
+    for words in ("hc1x10-pipelined", "vllm-h100", "TTFT, p99", "Energy an output token",
+                  "Met the SLO",
                   "trtllm-h100 did not run: serves the base", "Definitions"):  # fmt: skip
         assert words in out, words
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)

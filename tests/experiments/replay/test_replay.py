@@ -57,7 +57,7 @@ def test_replay_prints_its_tables(hardwire: Shell, server: str) -> None:
     for words in (
         "all 60 requests served", "5 adapters of rank 16", "offered", "Output tokens/s", "Goodput",
         "TTFT ≤ 200 ms, TPOT ≤ 20.0 ms", "End to end", "p99", "Hit rate", "Swaps",
-        "Waiting for swaps", "Utilization", "Compute", memory, "Energy a token",
+        "Waiting for swaps", "Utilization", "Compute", memory, "Energy an output token",
         "USD per M tokens", "Definitions", "first output token − arrival",
     ):  # fmt: skip
         assert words in out, words

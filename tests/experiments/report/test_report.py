@@ -425,7 +425,7 @@ def test_draws_that_cannot_run_are_no_infinite_end_of_an_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A limit that some drawn chips cannot keep at all: they are left out, and counted."""
-    options = ("--users", "3", "--issue", "pipelined", "--set", "power.limit_w=70")
+    options = ("--users", "2", "--issue", "pipelined", "--set", "power.limit_w=70")
     assert _quiet(monkeypatch, "run", *options, "--save", str(tmp_path)) == 0
     text = page(tmp_path)
     assert "∞" not in text and " inf" not in text

@@ -16,7 +16,7 @@ from hardwire.experiments.shared.folder import to_json
 from hardwire.simulator.timing import Timing
 
 CASES: dict[str, dict[str, Any]] = {
-    "one user": {"adapter": "r16:all-linear"},
+    "one user": {"adapter": "r16:all-linear", "settings": {"lora.activations_per_cycle": 256}},
     "slow adapter": {"adapter": "r64:all-linear", "issue": "pipelined"},
     "three users": {"adapter": "none", "users": 3, "issue": "pipelined"},
     "shared units": {"chip": "roma", "adapter": "r16:all-linear", "users": 2},
@@ -106,7 +106,7 @@ def test_findings_say_what_the_adapter_costs_and_what_pipelining_gains() -> None
     assert "no side path of r16:all-linear ends after the ROM" in found("one user").token_finding
     slow = found("slow adapter")
     more = 1e6 * (slow.tokens[1].token_s - slow.tokens[0].token_s)
-    assert f"r64:all-linear adds {more:.2f} µs, in which ROM waits for" in slow.token_finding
+    assert f"r64:all-linear adds {more:.3g} µs, in which ROM waits for" in slow.token_finding
     assert "gate up LoRA" in slow.token_finding
     assert "a decode token waits for the one before" in slow.flight_finding
     assert "tokens of different users follow each other" in found("three users").flight_finding

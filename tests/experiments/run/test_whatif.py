@@ -101,7 +101,7 @@ def test_the_power_limit_is_said_and_counted(panel: WhatIf) -> None:
 def test_a_design_that_does_not_fit_is_a_sentence(panel: WhatIf) -> None:
     panel.controls["workload.users"].value = 16
     assert "KV cache and adapters lack" in panel.answer.obstacle
-    assert "What fits is 3 of 16 users with 2,048 tokens" in text(panel)
+    assert "What fits is 2 of 16 users with 2,048 tokens" in text(panel)
     assert "does not run" in text(panel)
     panel.controls["workload.adapters"].value = 32
     assert "What fits is 0 of 16 users" in text(panel)
@@ -218,7 +218,7 @@ def test_a_slider_moved_in_a_browser_changes_the_numbers_to_those_of_predict(
             press(page, "Users", "ArrowRight", 3)
             obstacle = page.locator(".obstacle")
             obstacle.wait_for(timeout=10_000)
-            assert "lack 106.5 MiB" in obstacle.inner_text()
+            assert "lack 138.5 MiB" in obstacle.inner_text()
             page.screenshot(path=tmp_path / "obstacle.png", full_page=True)
 
             assert not problems

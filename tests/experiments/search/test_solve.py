@@ -90,10 +90,10 @@ def test_a_large_whole_number_is_found_between_what_is_scanned() -> None:
 
 def test_the_ends_say_what_fails_beyond() -> None:
     design = Design.open("hc1", {"adapter": "r16:all-linear"})
-    found = solve(design, "sram.capacity_mib", make_goal(16_000, None, None, None))
+    found = solve(design, "sram.capacity_mib", make_goal(15_000, None, None, None))
     ((low, high),) = found.spans
-    # 2,048 tokens of 64 KiB and an adapter of 42.5 MiB.
-    assert low.last.value == 128 + 42.5
+    # 2,048 tokens of 68 KiB and an adapter of 42.5 MiB.
+    assert low.last.value == 136 + 42.5
     assert low.beyond and low.beyond.reasons == ("KV cache and adapters exceed the SRAM",)
     assert high.beyond and high.beyond.reasons[0].startswith("the blocks take 815.0")
     area = hw.predict("hc1", settings={"sram.capacity_mib": high.beyond.value}).area_mm2["total"]
@@ -171,10 +171,13 @@ def test_the_load_can_be_varied(name: str) -> None:
 
 
 def test_the_rank_can_be_varied_and_free_ones_are_those_that_cost_nothing() -> None:
-    design = Design.open("hc1", {"adapter": "r16:all-linear"})
-    base = hw.predict("hc1").decode_tokens_per_s_user
+    # A bus beside the broadcast, and the die that it takes.
+    wide = {"lora.activations_per_cycle": 256, "die.area_mm2": 900}
+    design = Design.open("hc1", {"adapter": "r16:all-linear", **wide})
+    base = hw.predict("hc1", settings=wide).decode_tokens_per_s_user
     found = solve(design, "adapter.rank", Goal(RATE, "at least", float(base)))
-    assert found.largest == hw.run("hc1", adapter="r16:all-linear").adapter.free_rank  # type: ignore[union-attr]
+    told = hw.run("hc1", adapter="r16:all-linear", settings=wide)
+    assert found.largest == told.adapter.free_rank == 25  # type: ignore[union-attr]
 
 
 def test_every_number_that_sweeps_vary_can_be_solved_for() -> None:
@@ -185,7 +188,7 @@ def test_every_number_that_sweeps_vary_can_be_solved_for() -> None:
             continue
         found = solve(design, name, goal)
         assert found.spans, name
-        assert found.filed.metric == pytest.approx(16_960, rel=1e-3), name
+        assert found.filed.metric == pytest.approx(15_365, rel=1e-3), name
         assert found.filed.interval is not None
 
 
@@ -205,10 +208,10 @@ def test_the_share_of_draws_counts_those_in_which_all_holds() -> None:
 
 
 def test_json_has_ends_and_reasons(hardwire: Shell) -> None:
-    found = hardwire.answer("solve", "--target", 16000, "--vary", "sram.capacity_mib")
-    assert (found["smallest"], found["vary"], found["unit"]) == (170.5, "sram.capacity_mib", "MiB")
+    found = hardwire.answer("solve", "--target", 15000, "--vary", "sram.capacity_mib")
+    assert (found["smallest"], found["vary"], found["unit"]) == (178.5, "sram.capacity_mib", "MiB")
     assert (found["metric"], found["at_least"], found["adapter"]) == (
-        RATE, 16000, "r16:all-linear",
+        RATE, 15000, "r16:all-linear",
     )  # fmt: skip
     (span,) = found["spans"]
     assert span["from"]["beyond"]["reasons"] == ["KV cache and adapters exceed the SRAM"]
@@ -229,7 +232,7 @@ def test_a_goal_may_be_a_limit_of_any_metric(hardwire: Shell) -> None:
 
 def test_nothing_found_is_exit_status_1(hardwire: Shell) -> None:
     assert hardwire("solve", "--target", 17000, "--vary", "datapath.lanes")[0] == 1
-    assert hardwire("solve", "--target", 16000, "--vary", "datapath.lanes")[0] == 0
+    assert hardwire("solve", "--target", 15000, "--vary", "datapath.lanes")[0] == 0
 
 
 @pytest.mark.parametrize(

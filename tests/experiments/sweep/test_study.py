@@ -84,7 +84,8 @@ def alone(setting: dict[str, Any]) -> dict[str, Any]:
     return {
         "decode_tokens_per_s_user": found.decode_tokens_per_s_user,
         "ttft_s": found.ttft_s,
-        "energy_j_per_token": found.energy_j_per_token,
+        "energy_j_per_decode_token": found.energy_j_per_decode_token,
+        "energy_j_per_request": found.energy_j_per_request,
         "area_mm2.total": found.area_mm2["total"],
         "area_mm2.matrix_adders": found.area_mm2["matrix_adders"],
         "breakdown_s.lora": found.breakdown_s["lora"],

@@ -44,7 +44,7 @@ def test_a_shape_with_many_ranks_is_as_many_adapters(
         alone = predict(HC1, model, adapter=adapter, prompt=100, output=60)
         assert together.token_s[index] == alone.token_s
         assert together.ttft_s[index] == alone.ttft_s
-        assert together.energy_j_per_token[index] == alone.energy_j_per_token
+        assert together.energy_j_per_decode_token[index] == alone.energy_j_per_decode_token
         assert sizes[index] == adapter_bytes(HC1, adapter)
         one = Timing.of(HC1, model, [adapter]).tokens[1].work
         assert (work.macs[index], work.bytes[index]) == (one.macs, one.bytes)

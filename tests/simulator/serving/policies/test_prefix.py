@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.server import Server
+from hardwire.simulator.serving.cards.server import CardServer
 from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Prefixes, Workload
 from hardwire.simulator.serving.log import Status
 from hardwire.simulator.serving.policies.policy import Policy
@@ -19,7 +20,7 @@ from hardwire.simulator.serving.replay import replay
 
 MODEL = LanguageModel.open("llama-3.1-8b")
 ADAPTER = Adapter.from_shape("r1:qv:int8", MODEL)
-BLOCK_BYTES = PREFIX_BLOCK_TOKENS * 64 * 1024
+BLOCK_BYTES = PREFIX_BLOCK_TOKENS * 68 * 1024
 
 
 def one_card(users: int, issue: str = "pipelined") -> Server:
@@ -115,3 +116,41 @@ def test_the_cache_forgets_the_block_that_was_idle_longest() -> None:
     assert cache.match([(0, 1), (0, 2)]) == 1 and cache.idle == 1 and len(cache) == 2
     cache.release([(0, 1)])
     assert cache.idle == 2
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 3]),
+    st.sampled_from(["recompute", "offload"]),
+    st.booleans(),
+)
+def test_c2_what_is_charged_is_what_was_computed(seed, users, preemption, reuse) -> None:
+    """Of tables whose joules are cycles, the energy is the time that serial cards compute."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for arrival in np.sort(rng.uniform(0, 0.3, 12)):
+        prompt, story = int(rng.integers(200, 900)), int(rng.integers(0, 3))
+        blocks = -(-prompt // PREFIX_BLOCK_TOKENS)
+        hashes = [story * 100 + block for block in range(blocks)]
+        output, adapter = int(rng.integers(1, 700)), int(rng.integers(-1, 2))
+        rows.append((arrival, prompt, output, adapter, hashes))
+    workload = conversation(rows)
+    policy = Policy(prefix_reuse=reuse, preemption=preemption)
+    small = Chip.open("hc1").with_values({"sram.capacity_mib": 160})
+    shapes = [ADAPTER, Adapter.from_shape("r16:all-linear:int8", MODEL)]
+    server = one_card(users, "serial")
+    cards = CardServer(server, small, workload, shapes, policy, 0, "compiled")
+    costs = cards.costs
+    cards.costs = dataclasses.replace(
+        costs,
+        body_j=costs.body.astype(float),
+        whole_j=costs.whole.astype(float),
+        regulator_efficiency=1.0,
+    )
+    log = cards.serve(None, None)
+    assert (log.status == Status.COMPLETED).all()
+    charged = sum(log.energy_by_j[part] for part in ("prefill", "decode", "recomputation"))
+    assert charged == pytest.approx(log.busy_s["compute"][0] * costs.clock_hz, rel=1e-9)
+    dropped = preemption == "recompute" and log.preemptions.any()
+    assert (log.energy_by_j["recomputation"] > 0) == dropped

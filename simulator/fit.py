@@ -1,0 +1,70 @@
+"""Whether a run fits a chip: its adapter, the KV cache of its users, its length. Or why not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.adapter.base import check_base, head_obstacle
+from hardwire.models.area import BYTES_PER_MIB
+from hardwire.models.chip import Chip
+from hardwire.models.errors import InputError
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.sram import SramBudget, sram_budget
+from hardwire.simulator.datapath import adapter_bytes
+
+
+def check_fit(
+    chip: Chip,
+    model: LanguageModel,
+    adapter: Adapter | None,
+    *,
+    prompt: int,
+    output: int,
+    users: int,
+) -> SramBudget:
+    """The SRAM budget of a run, or one sentence on why it cannot be."""
+    context = prompt + output
+    if context > model.max_position:
+        raise InputError(
+            f"prompt and output: {context} tokens exceed the {model.max_position} positions "
+            f"of {model.name}"
+        )
+    size = 0
+    if adapter is not None:
+        obstacle = adapter_obstacle(chip, model, adapter)
+        if obstacle is not None:
+            raise InputError(f"{adapter.name}: {obstacle}")
+        size = adapter_bytes(chip, adapter)
+    budget = sram_budget(chip, model, users=users, context_tokens=context, adapter_bytes=size)
+    if budget.free_bytes < 0:
+        beside = f" beside an adapter of {size / BYTES_PER_MIB:,.1f} MiB" if size else ""
+        raise InputError(
+            f"{chip.name}: sram.capacity_mib: {users} × {context:,} tokens of KV cache{beside} lack "
+            f"{-budget.free_bytes / BYTES_PER_MIB:,.1f} MiB of {chip.sram.capacity_mib:g}; what "
+            f"fits is {int(budget.max_context_tokens):,} tokens for {users} user(s), "
+            f"{int(budget.max_users)} user(s) of this length, or "
+            f"{np.ceil((budget.kv_bytes + size) / BYTES_PER_MIB):.0f} MiB"
+        )
+    return budget
+
+
+def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str | None:
+    """Why an adapter cannot be used on a chip at all, or None."""
+    check_base(adapter, model)
+    if obstacle := head_obstacle(chip, adapter.targets):
+        return obstacle
+    if adapter.max_rank > chip.formats.max_rank:
+        return (
+            f"rank {adapter.max_rank} exceeds what {chip.name} takes "
+            f"(formats.max_rank: 1 to {chip.formats.max_rank})"
+        )
+    size = adapter_bytes(chip, adapter)
+    budget = sram_budget(chip, model, users=1, context_tokens=1, adapter_bytes=size)
+    if budget.free_bytes < 0:
+        return (
+            f"{size / BYTES_PER_MIB:,.1f} MiB and one token of KV cache lack "
+            f"{-budget.free_bytes / BYTES_PER_MIB:,.1f} MiB of SRAM (sram.capacity_mib: "
+            f"{chip.sram.capacity_mib:g})"
+        )
+    return None
