@@ -129,7 +129,9 @@ def test_shapes_with_arrays_of_ranks_have_the_file_of_each_without_its_header(
     one = supply(chip, SMALL, Adapter.from_shape(f"r{rank}:all-linear", SMALL))
     assert many.image_bytes[0] == one.image_bytes
     assert 0 < one.file_bytes - many.file_bytes[0] < 40_000
-    assert np.broadcast_to(many.bytes_per_s, 2)[0] == pytest.approx(one.bytes_per_s, rel=0.02)
+    header = one.file_bytes / many.file_bytes[0] - 1  # its share is large where the rank is 1
+    rate = np.broadcast_to(many.bytes_per_s, 2)[0]
+    assert rate == pytest.approx(one.bytes_per_s, rel=header + 1e-9)
 
 
 @pytest.mark.parametrize("chip", [HC1, FILES], ids=["converted", "file"])
