@@ -40,11 +40,11 @@ def check_fit(
     if budget.free_bytes < 0:
         beside = f" beside an adapter of {size / BYTES_PER_MIB:,.1f} MiB" if size else ""
         raise InputError(
-            f"{chip.name}: sram.capacity_mib: {users} × {context:,} tokens of KV cache{beside} lack "
-            f"{-budget.free_bytes / BYTES_PER_MIB:,.1f} MiB of {chip.sram.capacity_mib:g}; what "
-            f"fits is {int(budget.max_context_tokens):,} tokens for {users} user(s), "
+            f"{chip.name}: sram.capacity_mib: {users} × {context:,} tokens of KV cache{beside} "
+            f"lack {-budget.free_bytes / BYTES_PER_MIB:,.1f} MiB of {chip.sram.capacity_mib:g}; "
+            f"what fits is {int(budget.max_context_tokens):,} tokens for {users} user(s), "
             f"{int(budget.max_users)} user(s) of this length, or "
-            f"{np.ceil((budget.kv_bytes + size) / BYTES_PER_MIB):.0f} MiB"
+            f"{np.ceil((budget.kv_bytes + size) / BYTES_PER_MIB):,.0f} MiB"
         )
     return budget
 

@@ -137,7 +137,7 @@ BLOCK_NAMES = {
     "rom": "ROM",
     "sram": "SRAM",
     "lora": "LoRA side paths",
-    "lora bus": "LoRA buses",
+    "lora_bus": "LoRA buses",
     "io": "I/O",
 }
 
