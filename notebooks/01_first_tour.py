@@ -56,7 +56,8 @@ parameters[parameters.index.str.startswith(("datapath.", "sram.", "lora.", "form
 result.plot()
 
 # %% [markdown]
-# How the rate depends on the rank of the adapter, with its 90 % interval:
+# The adapter's part is the wait for its side paths: they hear no activation before the ROM matrix
+# does, and finish after it. How the rate depends on the rank, with its 90 % interval:
 
 # %%
 result.plot("rank")

@@ -38,7 +38,7 @@ filed = hw.predict(chip, **LOAD)
 # some context on, attention is the larger part.
 
 # %%
-context = np.arange(64, 7169, 16)
+context = np.arange(64, 6737, 16)
 steps = hw.predict(chip, prompt=context - 1, output=2)
 names = ["rom", "norms_activations", "lm_head_sampling", "attention"]
 parts = [1e6 * np.broadcast_to(steps.breakdown_s[name], context.shape) for name in names]

@@ -14,7 +14,8 @@
 # # What an adapter costs
 #
 # A LoRA adapter runs beside the ROM pass of each matrix. It costs time only where it takes longer
-# than that pass; it always costs SRAM, and loading it costs a swap. When is it free?
+# than that pass; it always costs SRAM, and loading it costs a swap. What does it cost, and when is
+# it free?
 
 # %%
 import matplotlib.pyplot as plt
@@ -35,8 +36,9 @@ TARGETS = ("qv", "attention", "mlp", "all-linear")
 # %% [markdown]
 # ## Rate against rank
 #
-# Up to the free rank the line is flat. The band is the 90 % interval on all linear layers: LoRA
-# read port and multipliers of HC1 are not published.
+# No line begins at zero: a side path hears the broadcast of its matrix, 16 activations a cycle, and
+# so has its second product left when the ROM pass ends. The band is the 90 % interval on all linear
+# layers: what a side path hears, reads and multiplies is not published of HC1.
 
 # %%
 alone = evaluate(base, {}, ("token_s",))["token_s"][0]
@@ -60,8 +62,9 @@ plt.show()
 # %% [markdown]
 # ## The free rank, and how sure it is
 #
-# HC1 can index rank 64 at most; the draws take that from 16 to 256. Fewer bits make an adapter
-# smaller, but not faster where its multipliers are the slower part, as here.
+# HC1 can index rank 64 at most; the draws take that from 16 to 256, and the activations a side path
+# hears from 16 to 256 a cycle. Fewer bits make an adapter smaller. They do not make it free where it
+# waits for activations, as here.
 
 # %%
 rows = []
@@ -79,10 +82,34 @@ table = pd.DataFrame(rows, columns=columns).set_index(["targets", "format"])
 table.style.format({"rank 16, MiB": "{:.1f}"})
 
 # %% [markdown]
+# ## A bus of its own
+#
+# More activations a cycle than the broadcast carries need wires of their own to every side path. The
+# adapter then finishes its first product early, and the blocks grow.
+
+# %%
+heard = np.array([16, 24, 32, 35, 64, 128, 256])
+wider = evaluate(
+    Design.open("hc1", {"adapter": "r16:all-linear"}),
+    {"lora.activations_per_cycle": heard},
+    ("token_s", "free_rank", "area_mm2.total"),
+)
+buses = pd.DataFrame(
+    {
+        "activations a cycle": heard,
+        "rank 16 costs": 1 - alone / wider["token_s"],
+        "free rank": wider["free_rank"].astype(int),
+        "area, mm²": wider["area_mm2.total"],
+    }
+).set_index("activations a cycle")
+buses.style.format({"rank 16 costs": "{:.1%}", "area, mm²": "{:.1f}"})
+
+# %% [markdown]
 # ## Swaps
 #
-# An adapter that is not in SRAM has to be loaded. How many tokens must a request decode, so that
-# the load is less than 1 % of its decode time?
+# An adapter that is not in SRAM has to be loaded. From disk it comes as the file that PEFT writes,
+# four bytes a weight, and is converted on the host; host memory holds it converted. How many tokens
+# must a request decode, so that the load is less than 1 % of its decode time?
 
 # %%
 rows = []
@@ -110,11 +137,16 @@ swaps.style.format("{:,.1f}").format("{:,.0f}", subset=["tokens for 1 %"])
 # %%
 cost = 1 - alone / evaluate(base, {"adapter.rank": 64}, ("token_s",))["token_s"][0]
 whole = table.loc[("all-linear", "int8")]
+free = whole["free rank"]
+reach = f"an int8 adapter is free up to rank {free}" if free else "no rank of int8 is free"
+wide = buses.index[buses["free rank"] >= 16][0]
 print(
-    f"On all linear layers an int8 adapter is free up to rank {whole['free rank']} "
-    f"({whole['90 % interval']}), and rank 64 costs {cost:.0%} of the rate "
+    f"On all linear layers {reach} ({whole['90 % interval']}). "
+    f"Rank 16 costs {buses.loc[16, 'rank 16 costs']:.1%} of the rate and rank 64 {cost:.0%} "
     f"({-best[-1]:.0f} … {-worst[-1]:.0f} %): whether a high rank is cheap is not known.\n"
-    f"At rank 16 it takes {whole['rank 16, MiB']} MiB.\n"
+    f"With a bus of {wide} activations a cycle rank 16 is free, and the blocks take "
+    f"{buses.loc[wide, 'area, mm²']:.1f} mm² on a die of {chip.die.area_mm2:g}.\n"
+    f"At rank 16 an adapter takes {whole['rank 16, MiB']} MiB.\n"
     f"Swapping it in from host memory costs {swaps.loc[16, 'tokens lost, from host']:.0f} tokens, "
     f"less than 1 % of the decode time of a request of {swaps.loc[16, 'tokens for 1 %']:,.0f} "
     f"tokens; pointing at a resident one costs {swaps.loc[16, 'in SRAM, ns']:.0f} ns."

@@ -32,7 +32,7 @@ LOAD = {"prompt": 1024, "output": 1024}
 # %% [markdown]
 # ## As many users as fit
 #
-# SRAM holds three users of 2,048 tokens. Here both are simulated token by token.
+# Without adapters SRAM holds three users of 2,048 tokens. Here both are simulated token by token.
 
 # %%
 rows = []

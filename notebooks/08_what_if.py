@@ -34,9 +34,9 @@ display(WhatIf("hc1"))
 #
 # - **Users.** With two users each gets half the rate: HC1 has one token in flight. Set *Issue* to
 #   `pipelined` and both get the whole rate.
-# - **Rank.** Up to the free rank the adapter hides behind the ROM pass. Double *LoRA read* and the
-#   free rank moves.
-# - **Prompt and output.** The KV cache grows by 64 KiB a token, until the design does not fit; the
+# - **Rank.** Every rank costs time: a side path hears what the ROM pass hears and ends after it.
+#   Double *LoRA read* and *LoRA MACs* and the cost shrinks.
+# - **Prompt and output.** The KV cache grows by 68 KiB a token, until the design does not fit; the
 #   sentence in red says what would.
 # - **Lanes and clock.** More lanes make the ROM pass shorter and the die larger; a faster clock
 #   makes everything shorter and the card hotter.
