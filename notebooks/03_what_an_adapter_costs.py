@@ -36,9 +36,9 @@ TARGETS = ("qv", "attention", "mlp", "all-linear")
 # %% [markdown]
 # ## Rate against rank
 #
-# No line begins at zero: a side path hears the broadcast of its matrix, 16 activations a cycle, and
-# so has its second product left when the ROM pass ends. The band is the 90 % interval on all linear
-# layers: what a side path hears, reads and multiplies is not published of HC1.
+# No line begins at zero: a side path hears the broadcast of its matrix, 16 activations a cycle,
+# and so has its second product left when the ROM pass ends. The band is the 90 % interval on all
+# linear layers: what a side path hears, reads and multiplies is not published of HC1.
 
 # %%
 alone = evaluate(base, {}, ("token_s",))["token_s"][0]
@@ -63,8 +63,8 @@ plt.show()
 # ## The free rank, and how sure it is
 #
 # HC1 can index rank 64 at most; the draws take that from 16 to 256, and the activations a side path
-# hears from 16 to 256 a cycle. Fewer bits make an adapter smaller. They do not make it free where it
-# waits for activations, as here.
+# hears from 16 to 256 a cycle. Fewer bits make an adapter smaller. They do not make it free where
+# it waits for activations, as here.
 
 # %%
 rows = []
@@ -84,8 +84,8 @@ table.style.format({"rank 16, MiB": "{:.1f}"})
 # %% [markdown]
 # ## A bus of its own
 #
-# More activations a cycle than the broadcast carries need wires of their own to every side path. The
-# adapter then finishes its first product early, and the blocks grow.
+# More activations a cycle than the broadcast carries need wires of their own to every side path.
+# The adapter then finishes its first product early, and the blocks grow.
 
 # %%
 heard = np.array([16, 24, 32, 35, 64, 128, 256])
