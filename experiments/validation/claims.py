@@ -55,10 +55,11 @@ def _free_from(bench: Bench, row: PublishedRow) -> str:
     chip, model = bench.chip(str(c["chip"])), bench.model(str(c["chip"]))
     widths = np.arange(chip.datapath.lanes, WIDEST_BUS + 1)
     wider = chip.with_values({"lora.activations_per_cycle": widths})
-    load = {"prompt": int(c["prompt"]), "output": int(c["output"])}
+    prompt, output = int(c["prompt"]), int(c["output"])
     adapter = Adapter.from_shape(str(c["adapter"]), model)
-    with_it = np.asarray(predict(wider, model, adapter=adapter, **load).token_s)
-    free = with_it <= float(predict(chip, model, **load).token_s) * (1 + FREE)
+    with_it = predict(wider, model, adapter=adapter, prompt=prompt, output=output).token_s
+    alone = predict(chip, model, prompt=prompt, output=output).token_s
+    free = np.asarray(with_it) <= float(alone) * (1 + FREE)
     if not free.any():
         return "No bus makes it free"
     width = int(widths[np.argmax(free)])
