@@ -57,9 +57,9 @@ def _free_from(bench: Bench, row: PublishedRow) -> str:
     wider = chip.with_values({"lora.activations_per_cycle": widths})
     prompt, output = int(c["prompt"]), int(c["output"])
     adapter = Adapter.from_shape(str(c["adapter"]), model)
+    bare = predict(chip, model, prompt=prompt, output=output).token_s
     with_it = predict(wider, model, adapter=adapter, prompt=prompt, output=output).token_s
-    alone = predict(chip, model, prompt=prompt, output=output).token_s
-    free = np.asarray(with_it) <= float(alone) * (1 + FREE)
+    free = np.asarray(with_it) <= float(bare) * (1 + FREE)
     if not free.any():
         return "No bus makes it free"
     width = int(widths[np.argmax(free)])
