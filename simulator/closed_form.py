@@ -4,7 +4,7 @@ Exact but for two averages: a mean over contexts instead of a sum, and half a cy
 rounding up of each attention read. On the catalogue chips that is under 0.1 % of a decode step;
 the time to first token under pipelined issue, where the busiest unit can change along the prompt,
 is within 1 %, and within 8 % for short prompts on random designs. Where several users' tokens queue
-on units that layers share, it is a lower bound: up to 26 % off on random designs. ``hardwire
+on units that layers share, it is a lower bound: up to a quarter off on random designs. ``hardwire
 validate`` measures all of these.
 """
 
