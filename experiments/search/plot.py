@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from textwrap import fill
 from typing import Any
 
@@ -12,103 +11,150 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hardwire.experiments.search.search import Search
-from hardwire.experiments.shared.style import CONTINUOUS, DESIGN_COLORS, INK, drawing, thousands
+from hardwire.experiments.shared.plot import say, small_unit, thousands
+from hardwire.experiments.shared.style import (
+    CONTINUOUS,
+    DESIGN_COLORS,
+    INK,
+    WIDTH_IN,
+    drawing,
+)
+from hardwire.experiments.shared.tables import number
 
 OTHER, FRONT = DESIGN_COLORS["infeasible"], DESIGN_COLORS["front"]
 MOST_OBJECTIVES = 4
 """Panels for the pairs of so many; further objectives are in the table."""
 
+CELL_IN = (3.4, 2.6, 2.2)
+"""Height of a panel in a figure of one, two and three rows of them."""
+
 
 def front_figure(found: Search) -> Figure:
     """Scatter of the feasible trials with the front, or of one objective over the trials.
 
-    With three objectives the colour of the front's points is the one that is not on the axes.
+    A row of panels for each objective but the first, a column for each but the last. With three
+    objectives or more the colour of a design on the front is its first objective, in all panels.
     """
     objectives = list(found.study.objectives)[:MOST_OBJECTIVES]
-    pairs = list(combinations(objectives, 2))
-    rows = 2 if len(pairs) > 3 else 1
-    across = max(-(-len(pairs) // rows), 1)
+    side = max(len(objectives) - 1, 1)
     with drawing():
-        size = (6.4 if across == 1 else 4.3 * across, 4.4 if rows == 1 else 7.6)
+        size = (WIDTH_IN, 0.4 + side * CELL_IN[side - 1])
         figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(rows, across, squeeze=False).ravel()
+        panels = figure.subplots(side, side, squeeze=False, sharex="col", sharey="row")
         if len(objectives) == 1:
-            _history(panels[0], found, objectives[0])
-        for panel, pair in zip(panels, pairs, strict=False):
-            third = [name for name in objectives if name not in pair]
-            _pair(figure, panel, found, pair, third[0] if len(objectives) == 3 else None)
-        feasible = int(found.feasible.sum())
-        figure.suptitle(
-            f"{found.study.title}\n{found.trials:,} trials, {feasible:,} feasible, "
-            f"{len(found.front):,} on the Pareto front{' (coloured)' if across > 1 else ''}",
-            x=0.01, ha="left", fontsize=11,
-        )  # fmt: skip
+            _history(panels[0, 0], found, objectives[0])
+        for row, below in enumerate(objectives[1:]):
+            for column, across in enumerate(objectives[:-1]):
+                if column > row:
+                    panels[row, column].set_visible(False)
+                    continue
+                points = _pair(panels[row, column], found, (across, below), side > 1)
+                _label(panels[row, column], found, (across, below), row == side - 1, column == 0)
+        if side > 1:
+            _key(figure, panels[0, 1], found, objectives[0], points)
+        say(figure, _found(found, objectives), _setting(found))
     return figure
 
 
-def _pair(
-    figure: Figure, axes: Axes, found: Search, pair: tuple[str, str], third: str | None
-) -> None:
-    known = found.study.known_metrics
-    x, y = (found.metrics[name] for name in pair)
+def _found(found: Search, objectives: list[str]) -> str:
+    """From where to where the front goes."""
+    if not len(found.front):
+        return "No design is feasible."
+    parts = []
+    for name in objectives:
+        factor, unit = _unit(found, name)
+        values = factor * found.metrics[name][found.front]
+        # From the worse end to the better one.
+        ends = (values.min(), values.max())
+        ends = ends if found.study.objectives[name] == "max" else ends[::-1]
+        low, high = (number(float(f"{end:.4g}")) for end in ends)
+        span = high if low == high else f"{low} to {high}"
+        parts.append(f"{found.study.known_metrics[name].meaning} {span} {unit}".rstrip())
+    if len(objectives) == 1:
+        return f"Best found: {parts[0]}."
+    return f"No design is best in all: the front goes over {'; '.join(parts)}."
+
+
+def _setting(found: Search) -> str:
+    feasible = int(found.feasible.sum())
+    return (
+        f"{found.study.title.replace('mm2', 'mm²')} · {found.trials:,} trials, {feasible:,} "
+        f"feasible, {len(found.front):,} on the Pareto front"
+    )
+
+
+def _unit(found: Search, name: str) -> tuple[float, str]:
+    return small_unit(found.study.known_metrics[name].unit, found.metrics[name][found.feasible])
+
+
+def _pair(axes: Axes, found: Search, pair: tuple[str, str], by_first: bool) -> Any:
+    """Feasible trials by two objectives and the front, which is returned where it has colours."""
+    x, y = (_unit(found, name)[0] * found.metrics[name] for name in pair)
     shown = found.feasible & np.isfinite(x) & np.isfinite(y)
-    axes.scatter(x[shown], y[shown], s=9, color=OTHER, linewidths=0, label="feasible")
+    axes.scatter(x[shown], y[shown], s=6, color=OTHER, linewidths=0, label="feasible")
     front = found.front
-    if third is None:
-        order = front[np.argsort(x[front], kind="stable")]
-        style: Any = "-" if len(found.study.objectives) == 2 else ""
-        axes.plot(
-            x[order], y[order], style, marker="o", markersize=4, linewidth=1.2,
-            drawstyle="steps-post" if _rises_together(found, pair) else "steps-pre",
-            color=FRONT, label="Pareto front",
+    points = None
+    if by_first:
+        first = next(iter(found.study.objectives))
+        points = axes.scatter(
+            x[front], y[front], s=13, c=_unit(found, first)[0] * found.metrics[first][front],
+            cmap=CONTINUOUS, linewidths=0, label="Pareto front",
         )  # fmt: skip
     else:
-        points = axes.scatter(
-            x[front], y[front], s=16, c=found.metrics[third][front], cmap=CONTINUOUS,
-            linewidths=0, label="Pareto front",
+        order = front[np.argsort(x[front], kind="stable")]
+        post = found.study.objectives[pair[0]] == "min"
+        axes.plot(
+            x[order], y[order], "o-", markersize=4, linewidth=1.2, color=FRONT,
+            drawstyle="steps-post" if post else "steps-pre", label="Pareto front",
         )  # fmt: skip
-        bar = figure.colorbar(points, ax=axes, location="bottom", shrink=0.8, aspect=30)
-        bar.set_label(known[third].label, fontsize=9)
-        bar.locator = MaxNLocator(4)
-        bar.outline.set_visible(False)
-        thousands(bar.ax.xaxis)
+        axes.legend(loc="best", handletextpad=0.4)
     if not shown.any():
         axes.text(0.5, 0.5, "no feasible trial", transform=axes.transAxes, ha="center", color=INK)
-    for name, axis, set_label, arrows in (
-        (pair[0], axes.xaxis, axes.set_xlabel, "→←"),
-        (pair[1], axes.yaxis, axes.set_ylabel, "↑↓"),
-    ):
-        arrow = arrows[found.study.objectives[name] == "min"]
-        set_label(f"{fill(known[name].label, 34)}\n{arrow} better")
-        thousands(axis)
     axes.locator_params(nbins=6)
-    if third is None:
-        axes.legend(frameon=False, fontsize=8, loc="best", handletextpad=0.4)
+    return points
 
 
-def _rises_together(found: Search, pair: tuple[str, str]) -> bool:
-    """Whether the step between two points of the front runs first along x."""
-    return found.study.objectives[pair[0]] == "min"
+def _label(axes: Axes, found: Search, pair: tuple[str, str], lowest: bool, leftmost: bool) -> None:
+    """Names at the outer sides of the panels only, each with the direction that is better."""
+    for name, axis, set_label, arrows, outer in (
+        (pair[0], axes.xaxis, axes.set_xlabel, "→←", lowest),
+        (pair[1], axes.yaxis, axes.set_ylabel, "↑↓", leftmost),
+    ):
+        thousands(axis)
+        if outer:
+            arrow = arrows[found.study.objectives[name] == "min"]
+            set_label(f"{fill(_words(found, name), 30)}\n{arrow} better")
+
+
+def _words(found: Search, name: str) -> str:
+    unit = _unit(found, name)[1]
+    return f"{found.study.known_metrics[name].meaning}{f', {unit}' if unit else ''}"
+
+
+def _key(figure: Figure, corner: Axes, found: Search, first: str, points: Any) -> None:
+    """What the colours are, in the corner that has no panel."""
+    corner.set_visible(True)
+    corner.axis("off")
+    bar = figure.colorbar(points, ax=corner, location="bottom", shrink=0.9, aspect=18, fraction=0.4)
+    bar.set_label(f"on the front, coloured by\n{_words(found, first)}", fontsize=9)
+    bar.locator = MaxNLocator(4)
+    bar.outline.set_visible(False)
+    thousands(bar.ax.xaxis)
+    corner.plot([], [], "o", color=OTHER, markersize=4, label="feasible, off the front")
+    corner.legend(loc="lower center")
 
 
 def _history(axes: Axes, found: Search, name: str) -> None:
     """One objective: each feasible trial, and the best so far."""
-    values = np.where(found.feasible, found.metrics[name], np.nan)
+    factor = _unit(found, name)[0]
+    values = np.where(found.feasible, factor * found.metrics[name], np.nan)
     upward = found.study.objectives[name] == "max"
     best = (np.fmax if upward else np.fmin).accumulate(values)
     numbers = np.arange(1, found.trials + 1)
     axes.scatter(numbers, values, s=9, color=OTHER, linewidths=0, label="feasible")
-    axes.plot(
-        numbers,
-        best,
-        color=FRONT,
-        linewidth=2,
-        drawstyle="steps-post",
-        label="best so far",
-    )
+    axes.plot(numbers, best, color=FRONT, linewidth=2, drawstyle="steps-post", label="best so far")
     axes.set_xlabel("trials")
-    metric = found.study.known_metrics[name]
-    axes.set_ylabel(f"{fill(metric.label, 34)}\n{'↑' if upward else '↓'} better")
+    axes.set_ylabel(f"{fill(_words(found, name), 34)}\n{'↑' if upward else '↓'} better")
     thousands(axes.xaxis)
     thousands(axes.yaxis)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend()

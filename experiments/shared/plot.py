@@ -1,12 +1,26 @@
-"""Settings of Matplotlib that hold whatever the user has set."""
+"""What figures have in common: settings that hold whatever the user has set, what a figure says in
+words, and axes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from hardwire.experiments.shared.style import INK, QUIET
+
+_FINDING = "finding"
+_LINE_IN, _SMALL_IN, _EDGE_IN = 0.2, 0.165, 0.07
+_LETTERS_PER_IN, _SMALL_PER_IN = 12.6, 15.5
 
 
 @contextmanager
@@ -16,3 +30,110 @@ def settings(own: Mapping[str, Any]) -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(dict[Any, Any](own))
         yield
+
+
+def say(figure: Figure, finding: str, setting: str = "") -> None:
+    """Write above a figure what it shows, and below that in small letters of what and how.
+
+    The figure, whose layout is constrained, grows by what the words take.
+
+    Parameters
+    ----------
+    finding : a sentence, from the data.
+    setting : chip, load and what else one has to know; how to read what explains itself badly.
+    """
+    width = figure.get_figwidth() - 2 * _EDGE_IN
+    lines = wrap(finding, int(_LETTERS_PER_IN * width), break_long_words=False)
+    small = wrap(setting, int(_SMALL_PER_IN * width), break_long_words=False)
+    words_in = _EDGE_IN + len(lines) * _LINE_IN + len(small) * _SMALL_IN + _EDGE_IN / 2
+    height = figure.get_figheight() + words_in
+    figure.set_figheight(height)
+    left, top = _EDGE_IN / figure.get_figwidth(), 1 - _EDGE_IN / height
+    style: Any = {"ha": "left", "va": "top", "linespacing": 1.25}
+    said = figure.text(left, top, "\n".join(lines), fontsize=10.5, color=INK, **style)
+    said.set_gid(_FINDING)
+    below = top - len(lines) * _LINE_IN / height
+    figure.text(left, below, "\n".join(small), fontsize=8.5, color=QUIET, **style)
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0, 0, 1, 1 - words_in / height))
+
+
+def finding_of(figure: Figure) -> str:
+    """The sentence that ``say`` wrote; empty where there is none."""
+    found = [text for text in figure.texts if text.get_gid() == _FINDING]
+    return " ".join(found[0].get_text().split()) if found else ""
+
+
+def thousands(axis: Axis) -> None:
+    """Numbers at the ticks with separators."""
+    axis.set_major_formatter(lambda value, _: f"{value:,.6g}" if abs(value) < 1e7 else f"{value:g}")
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers between two: powers of ten, and what lies between where these are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [s * 10.0**n for n in range(first, last + 1) for s in steps]
+        ticks = [tick for tick in ticks if low <= tick * 1.0001 and tick <= high * 1.0001]
+        if len(ticks) <= most:
+            return ticks
+    return ticks[:: -(-len(ticks) // most)]
+
+
+def on_log(axes: Axes, axis: str, show: Any = None, ticks: Sequence[float] | None = None) -> None:
+    """Make an axis logarithmic, with round numbers at its ticks.
+
+    Parameters
+    ----------
+    axis : ``x`` or ``y``; its limits are those it has, so that data come first.
+    show : text of a tick from its value; by default a number with separators.
+    ticks : where ticks are, by default of ``log_ticks``.
+    """
+    getattr(axes, f"set_{axis}scale")("log")
+    low, high = getattr(axes, f"get_{axis}lim")()
+    one: Axis = getattr(axes, f"{axis}axis")
+    places = log_ticks(low, high) if ticks is None else [t for t in ticks if low <= t <= high]
+    one.set_major_locator(FixedLocator(places))
+    one.set_minor_locator(NullLocator())
+    one.set_minor_formatter(NullFormatter())
+    if show is None:
+        thousands(one)
+    else:
+        one.set_major_formatter(lambda value, _: show(value))
+
+
+def short_time(value: float) -> str:
+    """A time at a tick, in at most three digits: ``10 ms``."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if value >= 0.9999 * factor:
+            return f"{value / factor:,.3g} {unit}"
+    return f"{value / 1e-9:,.3g} ns"
+
+
+def small_unit(unit: str, values: Any) -> tuple[float, str]:
+    """What to multiply values by, and the unit that they then have: ``1e3, "mJ"`` of 0.0035 J."""
+    sizes = np.abs(np.asarray(values, dtype=float))
+    largest = np.max(sizes[np.isfinite(sizes)], initial=0.0)
+    if unit in ("J", "s") and 0 < largest < 0.1:
+        return (1e3, f"m{unit}") if largest >= 1e-4 else (1e6, f"µ{unit}")
+    return 1.0, unit.replace("mm2", "mm²")
+
+
+def apart(values: Sequence[float], gap: float) -> list[float]:
+    """Places near the values, in their order, of which no two are closer than ``gap``."""
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    places = [values[i] for i in order]
+    for _ in range(100):
+        moved = False
+        for i in range(len(places) - 1):
+            lack = gap - (places[i + 1] - places[i])
+            if lack > 1e-9 * gap:
+                places[i] -= lack / 2
+                places[i + 1] += lack / 2
+                moved = True
+        if not moved:
+            break
+    found = [0.0] * len(values)
+    for place, i in zip(places, order, strict=True):
+        found[i] = place
+    return found

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 BLUE, RED, VIOLET = "#22569e", "#c8323c", "#a867b5"
@@ -269,8 +268,3 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format of its name, without a date that would change its bytes."""
     with drawing():
         figure.savefig(path, dpi=160, metadata=UNDATED[path.suffix[1:]])
-
-
-def thousands(axis: Axis) -> None:
-    """Numbers at the ticks with separators."""
-    axis.set_major_formatter(lambda value, _: f"{value:,.6g}" if abs(value) < 1e7 else f"{value:g}")

@@ -26,11 +26,13 @@ class Curves:
     across : the axis.
     by : the axis that each line has one value of; None where there is one line.
     lines : by value of ``by``: the best value at each position that has one.
+    designs : by value of ``by``: at each of these positions, the other axes of the best design.
     """
 
     across: str
     by: str | None
     lines: Mapping[Any, pd.Series]
+    designs: Mapping[Any, pd.DataFrame]
 
 
 def best_along(axes: Sequence[str], aim: str, side: Better, points: pd.DataFrame) -> Curves:
@@ -51,13 +53,17 @@ def best_along(axes: Sequence[str], aim: str, side: Better, points: pd.DataFrame
         places = pd.Series(edges[np.clip(np.digitize(places, edges) - 1, 0, BINS - 1)])
         places += (edges[1] - edges[0]) / 2
     kept = points["feasible"].to_numpy() & np.isfinite(points[aim].to_numpy(float))
-    lines = {}
+    lines, designs = {}, {}
+    others = [name for name in axes if name not in (across, by)]
     for value in [None] if by is None else _in_order(points[by]):
         chosen = kept if by is None else kept & (points[by] == value).to_numpy()
         grouped = points.loc[chosen, aim].groupby(places.to_numpy()[chosen])
         best = grouped.max() if side == "max" else grouped.min()
-        lines[value] = best.reindex([v for v in _in_order(places) if v in best.index])
-    return Curves(across, by, lines)
+        where = grouped.idxmax() if side == "max" else grouped.idxmin()
+        order = [v for v in _in_order(places) if v in best.index]
+        lines[value] = best.reindex(order)
+        designs[value] = points.loc[where.reindex(order), others].set_axis(order)
+    return Curves(across, by, lines, designs)
 
 
 def front(points: pd.DataFrame, sides: Mapping[str, Better]) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from hardwire.experiments.shared.style import BLOCK_NAMES
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.simulator.datapath import OPERATIONS
@@ -62,7 +63,9 @@ DETAIL: dict[str, Metric] = {
         for operation in OPERATIONS
     },
     **{
-        f"area_mm2.{block}": Metric("mm2", f"area of {block.replace('_', ' ')}", "min")
+        f"area_mm2.{block}": Metric(
+            "mm2", f"area of {BLOCK_NAMES.get(block, block.replace('_', ' '))}", "min"
+        )
         for block in AREA_BLOCKS
         if block != "total"
     },
