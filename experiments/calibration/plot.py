@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -13,8 +15,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from hardwire.experiments.calibration.calibrate import ParameterRow, Report
 from hardwire.experiments.calibration.view import shown
-from hardwire.experiments.shared.style import BELIEF_COLORS, INK, drawing
-from hardwire.models.chip import DECLARED
+from hardwire.experiments.shared.plot import say, thousands
+from hardwire.experiments.shared.style import BELIEF_COLORS, INK, WIDTH_IN, drawing
+from hardwire.experiments.shared.words import parameter_words, words_of
+from hardwire.models.chip import DECLARED, Chip
 from hardwire.simulator.belief.posterior import Array
 from hardwire.simulator.belief.predictions import predictions
 from hardwire.simulator.timing import CLOCK
@@ -35,6 +39,9 @@ LABELS = {
 PANELS = ("free_rank", "power", "area", "head")
 """Predictions in the figure, beside those of the adapters."""
 
+MARKERS = {"at most": "<", "at least": ">"}
+"""By the kind of a limit: towards what it allows."""
+
 BINS = 40
 DOTS = 1500
 """Draws shown as dots; they are in random order."""
@@ -44,21 +51,53 @@ def parameter_figure(report: Report) -> Figure:
     """Intervals before and after, of the parameters that changed most, on the span before."""
     rows = report.parameters[:STRIPS]
     with drawing():
-        figure = Figure(figsize=(9, 0.30 * len(rows) + 1.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 0.3 * len(rows) + 0.7), layout="constrained")
         axes = figure.subplots()
         for place, row in enumerate(rows):
             _strip(axes, place, row)
-        axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=9)
+        axes.set_yticks(range(len(rows)), [_words(row.name) for row in rows])
         axes.invert_yaxis()
-        axes.set_xlim(-0.3, 1.36)
+        axes.set_xlim(-0.36, 1.55)
         axes.set_xticks([])
         axes.tick_params(axis="y", length=0)
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
-        axes.plot([], [], color=LIGHT, linewidth=7, label="range, 5th to 95th percentile")
-        axes.plot([], [], "o-", color=AFTER, linewidth=2, markersize=4, label="after, with median")
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+        axes.plot([], [], color=LIGHT, linewidth=7, label="before: 5 to 95 % of the range")
+        axes.plot(
+            [], [], "o-", color=AFTER, linewidth=2, markersize=4, label="after: 5 to 95 %, median"
+        )
+        figure.legend(loc="outside lower center", ncols=2)
+        say(
+            figure, _narrowed(report),
+            f"{report.posterior.chip.title}. Grey bars are scaled to the same length; a blue line "
+            "that is longer leans on an end of its range, of which the bar leaves out 5 %.",
+        )  # fmt: skip
     return figure
+
+
+def _narrowed(report: Report) -> str:
+    """How many parameters the measurements say something about."""
+    counts = Counter(row.verdict for row in report.parameters)
+    learnt = counts["pinned"] + counts["narrowed"]
+    moved = counts["shifted up"] + counts["shifted down"]
+    first = _words(report.parameters[0].name)
+    return (
+        f"The measurements narrow {learnt} of {len(report.parameters)} parameters, {first} most, "
+        f"and shift {moved} more; {counts['open']} stay as open as before."
+    )
+
+
+def _words(name: str) -> str:
+    """A parameter in words; the clocks of several runs have a name after a comma."""
+    parameter, _, which = name.partition(", ")
+    if parameter in DECLARED:
+        said = parameter_words(parameter)
+        return fill(f"{said}, {which}" if which else said, 36)
+    return name.replace("datapath.", "")
+
+
+def _unit(unit: str) -> str:
+    return unit.replace("mm2", "mm²")
 
 
 def _strip(axes: Axes, place: int, row: ParameterRow) -> None:
@@ -68,9 +107,9 @@ def _strip(axes: Axes, place: int, row: ParameterRow) -> None:
     axes.plot([0, 1], [place, place], color=LIGHT, linewidth=7, solid_capstyle="butt")
     axes.plot([low, high], [place, place], color=AFTER, linewidth=2)
     axes.plot(middle, place, "o", color=AFTER, markersize=4)
-    style: Any = {"va": "center", "fontsize": 8, "color": INK}
+    style: Any = {"va": "center", "fontsize": 8.5, "color": INK}
     axes.text(-0.13, place, shown(row.prior[0], ""), ha="right", **style)
-    axes.text(1.09, place, f"{shown(row.prior[2], '')} {row.unit}", ha="left", **style)
+    axes.text(1.12, place, f"{shown(row.prior[2], '')} {_unit(row.unit)}", ha="left", **style)
 
 
 def corner_figure(report: Report) -> Figure:
@@ -78,7 +117,7 @@ def corner_figure(report: Report) -> Figure:
     names = CORNER
     chip = report.posterior.chip
     with drawing():
-        figure = Figure(figsize=(9, 8.6), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 7.6), layout="constrained")
         grid = figure.subplots(len(names), len(names))
         for i, below in enumerate(names):
             for j, across in enumerate(names):
@@ -91,8 +130,7 @@ def corner_figure(report: Report) -> Figure:
                     _margin(axes, report, across, x)
                 else:
                     axes.plot(
-                        _jittered(x, across)[:DOTS], _jittered(y, below)[:DOTS], ".", color=AFTER,
-                        markersize=2, alpha=0.4,
+                        x[:DOTS], y[:DOTS], ".", color=AFTER, markersize=2.5, alpha=0.3,
                     )  # fmt: skip
                     axes.set_ylim(*_limits(report, below))
                     axes.yaxis.set_major_locator(_ticks(below))
@@ -108,23 +146,32 @@ def corner_figure(report: Report) -> Figure:
             mpl.patches.Patch(facecolor=LIGHT, label="before: the range"),
             mpl.patches.Patch(facecolor=AFTER, alpha=0.6, label="after all measurements"),
         ]
-        figure.legend(handles=handles, loc="upper right", frameon=False, fontsize=10)
+        figure.legend(handles=handles, loc="upper right", bbox_to_anchor=(0.99, 0.9), fontsize=10)
+        say(
+            figure, _tied(chip),
+            "Dots are draws that agree with all measurements; lanes are whole numbers. Dotted: 5 "
+            "and 95 % of these draws.",
+        )  # fmt: skip
     return figure
 
 
-def _jittered(values: Array, name: str) -> Array:
-    """Whole numbers spread over their place, so that dots do not cover each other."""
-    if not DECLARED[name].integer:
-        return values
-    rng = np.random.default_rng(0)
-    return np.asarray(values + rng.uniform(-0.4, 0.4, len(values)), dtype=float)
+def _tied(chip: Chip) -> str:
+    """Which two of the parameters the measurements tie most."""
+    values = np.array([np.asarray(chip.value(name), dtype=float) for name in CORNER])
+    related = np.corrcoef(values)
+    np.fill_diagonal(related, 0)
+    i, j = np.unravel_index(np.argmax(np.abs(related)), related.shape)
+    one, other = (" ".join(LABELS[CORNER[k]].split()).partition(",")[0] for k in (i, j))
+    return (
+        f"The measurements tie {one} to {other} (correlation {related[i, j]:+.2f}) more than any "
+        "other pair."
+    ).replace("-", "\N{MINUS SIGN}")
 
 
 def _limits(report: Report, name: str) -> tuple[float, float]:
     limits = report.inference.chip.parameters[name].range
     assert limits is not None
-    half = 0.5 if DECLARED[name].integer else 0.0
-    return limits[0] - half, limits[1] + half
+    return limits
 
 
 def _ticks(name: str) -> MaxNLocator:
@@ -134,7 +181,9 @@ def _ticks(name: str) -> MaxNLocator:
 def _margin(axes: Axes, report: Report, name: str, values: Array) -> None:
     low, high = _limits(report, name)
     whole = DECLARED[name].integer
-    bins: Any = np.arange(low, high + 1) if whole else np.linspace(low, high, BINS + 1)
+    # A whole number stands for what is rounded to it, which at the ends is half as much.
+    inner = np.arange(low + 0.5, high)
+    bins: Any = [low, *inner, high] if whole else np.linspace(low, high, BINS + 1)
     if name == CLOCK:
         spread = np.linspace(0, 1, 20_001)
         before = low * (high / low) ** spread
@@ -142,8 +191,15 @@ def _margin(axes: Axes, report: Report, name: str, values: Array) -> None:
         before = report.inference.drawn[name]
     axes.hist(before, bins=bins, density=True, color=LIGHT)
     axes.hist(values, bins=bins, density=True, color=AFTER, alpha=0.6)
+    _ends(axes, values)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
+
+
+def _ends(axes: Axes, values: Array) -> None:
+    """Marks at the 5th and the 95th percentile."""
+    for end in np.percentile(values, [5, 95]):
+        axes.axvline(end, color=INK, linewidth=1, linestyle=":")
 
 
 def prediction_figure(report: Report) -> Figure:
@@ -159,7 +215,7 @@ def prediction_figure(report: Report) -> Figure:
     lines = -(-len(keys) // columns)
     power = [m for m in inference.measurements if m.metric == "card_power_w"]
     with drawing():
-        figure = Figure(figsize=(11, 2.3 * lines + 0.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 1.95 * lines + 0.4), layout="constrained")
         cells = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes in cells[len(keys) :]:
             axes.set_visible(False)
@@ -168,8 +224,8 @@ def prediction_figure(report: Report) -> Figure:
             unit = after[key].unit if unit is None else unit
             old, new = (np.asarray(q[key].values) * factor for q in (before, after))
             _densities(axes, old, new)
-            axes.set_title(after[key].name, fontsize=10)
-            axes.set_xlabel(unit, fontsize=9)
+            axes.set_title(fill(after[key].name, 22), fontsize=9)
+            axes.set_xlabel(_unit(unit), fontsize=9)
             if key == "power" and power:
                 axes.axvline(power[0].value, color=MEASURED, linewidth=1.5)
                 axes.annotate(
@@ -181,8 +237,26 @@ def prediction_figure(report: Report) -> Figure:
             mpl.patches.Patch(facecolor=LIGHT, label="from the rate alone"),
             mpl.patches.Patch(facecolor=AFTER, alpha=0.6, label="from all measurements"),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        say(
+            figure, _power_found(after["power"].values, power[0].value if power else None),
+            f"{report.posterior.chip.title}. Densities; dotted: 5 and 95 % of the draws that agree "
+            "with all measurements.",
+        )  # fmt: skip
     return figure
+
+
+def _power_found(values: Array, published: float | None) -> str:
+    """Where the power lies, and the published one among it."""
+    low, middle, high = np.percentile(np.asarray(values), [5, 50, 95])
+    said = (
+        f"All measurements together put the card power at {middle:.0f} W ({low:.0f} … {high:.0f})"
+    )
+    if published is None:
+        return f"{said}."
+    above = np.mean(np.asarray(values) >= published)
+    share = "less than 1 %" if above < 0.01 else f"{100 * above:.0f} %"
+    return f"{said}; {share} of the draws reach the published {published:.0f} W."
 
 
 def _densities(axes: Axes, before: Array, after: Array) -> None:
@@ -194,9 +268,11 @@ def _densities(axes: Axes, before: Array, after: Array) -> None:
     bins: Any = np.linspace(low, high, BINS + 1)
     axes.hist(before, bins=bins, density=True, color=LIGHT)
     axes.hist(after, bins=bins, density=True, color=AFTER, alpha=0.6)
+    _ends(axes, after)
     axes.set_yticks([])
-    axes.tick_params(labelsize=8)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.tick_params(labelsize=8.5)
+    axes.locator_params(axis="x", nbins=4)
+    thousands(axes.xaxis)
     axes.spines["left"].set_visible(False)
 
 
@@ -205,7 +281,7 @@ def left_out_figure(report: Report) -> Figure:
     rows = report.left_out
     ticks = (0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3)
     with drawing():
-        figure = Figure(figsize=(9, 0.26 * len(rows) + 0.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 0.24 * len(rows) + 0.9), layout="constrained")
         axes = figure.subplots()
         for place, row in enumerate(rows):
             low, middle, high = row.interval
@@ -214,22 +290,36 @@ def left_out_figure(report: Report) -> Figure:
                 [low / middle, high / middle], [place, place], color=LIGHT, linewidth=7,
                 solid_capstyle="butt",
             )  # fmt: skip
-            marker = {"at most": "<", "at least": ">"}.get(row.kind, "o")
-            axes.plot(row.measured / middle, place, marker, color=color, markersize=5)
+            axes.plot(
+                row.measured / middle,
+                place,
+                MARKERS.get(row.kind, "o"),
+                color=color,
+                markersize=5.5,
+            )
         axes.axvline(1, color=INK, linewidth=0.8)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(_within(ticks, axes.get_xlim())))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set_yticks(range(len(rows)), [row.id for row in rows], fontsize=9)
+        axes.set_yticks(range(len(rows)), [words_of(row.id).partition(", at ")[0] for row in rows])
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("over the median of what all other measurements predict")
+        axes.set_xlabel("measured / median predicted from all other measurements, logarithmic")
         axes.plot([], [], color=LIGHT, linewidth=7, label="predicted, 90 % interval")
         axes.plot([], [], "o", color=AFTER, label="measured, inside")
         axes.plot([], [], "o", color=MEASURED, label="measured, outside")
-        axes.plot([], [], "<", color=AFTER, label="limit: at most, at least")
-        axes.legend(loc="lower right", fontsize=8, frameon=False)
+        for kind, marker in MARKERS.items():
+            axes.plot([], [], marker, color=AFTER, label=f"limit: {kind} this")
+        figure.legend(loc="outside lower center", ncols=3)
+        outside = [words_of(row.id) for row in rows if not row.inside]
+        named = f"; outside: {', '.join(outside)}" if outside else ""
+        say(
+            figure,
+            f"{len(rows) - len(outside)} of {len(rows)} measurements lie where all the others "
+            f"predict them{named}.",
+            report.posterior.chip.title,
+        )
     return figure
 
 

@@ -13,7 +13,8 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from hardwire.experiments.formats.divergence import Divergence
 from hardwire.experiments.formats.measure import FormatReport
-from hardwire.experiments.shared.style import FORMAT_COLORS, GRID, PAPER, drawing
+from hardwire.experiments.shared.plot import say
+from hardwire.experiments.shared.style import FORMAT_COLORS, PAPER, WIDTH_IN, drawing
 
 _BIT_TICKS = (3.5, 4.5, 6.5, 8.5, 16)
 _BIT_RANGE = (3.2, 18)
@@ -31,32 +32,52 @@ def formats_figure(report: FormatReport) -> Figure:
     What equals float32 has no error to draw.
     """
     with drawing():
-        figure = Figure(figsize=(8.4, 7), layout=ConstrainedLayoutEngine(hspace=0.06))
+        figure = Figure(figsize=(WIDTH_IN, 6.6), layout=ConstrainedLayoutEngine(hspace=0.06))
         axes = figure.subplots(2, 2, sharey="col")
         _base_panel(axes[0][0], report, lambda error: error.logits_sqnr_db, products=True)
         _base_panel(axes[0][1], report, lambda error: error.kl_nats, products=False)
         _adapter_panel(axes[1][0], report, lambda error: error.logits_sqnr_db, products=True)
         _adapter_panel(axes[1][1], report, lambda error: error.kl_nats, products=False)
         for left, right in axes:
-            left.set_ylabel("SQNR (dB)")
-            right.set_ylabel("mean KL divergence (nats)")
+            left.set_ylabel("SQNR, dB")
+            right.set_ylabel("mean KL divergence, nats, logarithmic")
             right.set_yscale("log")
         # Room for the names above the highest points.
         axes[0][0].set_ylim(0, 1.12 * axes[0][0].get_ylim()[1])
         low, high = axes[0][1].get_ylim()
         axes[0][1].set_ylim(low, 3 * high)
         for panel in axes.flat:
-            panel.grid(axis="y", color=GRID, linewidth=0.8)
-            panel.set_axisbelow(True)
+            panel.grid(axis="y")
             panel.tick_params(axis="y", labelleft=True)
-        axes[0][0].set_title("Base: signal over noise", loc="left", fontsize=10)
-        axes[0][1].set_title("Base: output distribution", loc="left", fontsize=10)
+        axes[0][0].set_title("Base: signal over noise")
+        axes[0][1].set_title("Base: output distribution")
         name = report.adapter or "Adapters"
-        axes[1][0].set_title(f"{name}: signal over noise", loc="left", fontsize=10)
-        axes[1][1].set_title(f"{name}: output distribution", loc="left", fontsize=10)
-        axes[0][0].legend(fontsize=9, loc="upper left", framealpha=1, edgecolor=PAPER)
-        figure.suptitle(report.title, x=0.01, ha="left", fontsize=11)
+        axes[1][0].set_title(f"{name}: signal over noise")
+        axes[1][1].set_title(f"{name}: output distribution")
+        axes[0][0].legend(loc="upper left", frameon=True, framealpha=1, edgecolor=PAPER)
+        say(figure, _found(report), f"{report.title}. Numbers at points: bits as named.")
     return figure
+
+
+def _found(report: FormatReport) -> str:
+    """What the coarsest and the finest format of weights and of adapters do to the output."""
+    exact = report.base[0]
+    rows = [row for row in report.base if row.kv_bits == exact.kv_bits and row.error.kl_nats > 0]
+    worst, best = (pick(rows, key=lambda row: row.error.kl_nats) for pick in (max, min))
+    said = (
+        f"{_named(worst.weights)} weights move the output by {worst.error.kl_nats:.2g} nats, "
+        f"{_named(best.weights)} by {best.error.kl_nats:.2g}"
+    )
+    parts = []
+    for fmt in _IMAGES:
+        found = [row.error.kl_nats for row in report.adapters if row.fmt == fmt]
+        if found and max(found) > 0:
+            parts.append(f"{fmt} {max(found):.1g}")
+    return f"{said}; adapters, at most: {', '.join(parts)}." if parts else f"{said}."
+
+
+def _named(weights: str) -> str:
+    return f"{weights.removeprefix('rom')}-bit"
 
 
 def _base_panel(
@@ -87,7 +108,7 @@ def _base_panel(
     axes.xaxis.set_major_locator(FixedLocator(_BIT_TICKS))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda bits, _: f"{bits:g}")
-    axes.set_xlabel("stored bits per weight or KV element")
+    axes.set_xlabel("stored bits per weight or KV element, logarithmic")
 
 
 def _adapter_panel(
@@ -118,7 +139,7 @@ def _adapter_panel(
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda rank, _: f"{rank:g}")
-    axes.set_xlabel("rank")
+    axes.set_xlabel("rank, logarithmic")
 
 
 def _line(
@@ -142,6 +163,6 @@ def _line(
     for x, y, name in drawn:
         if name:
             axes.annotate(
-                name, (x, y), xytext=offset, textcoords="offset points", fontsize=8, color=color,
-                ha=align,
+                name, (x, y), xytext=offset, textcoords="offset points", fontsize=8.5, color=color,
+                ha=align, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.3}, zorder=1.5,
             )  # fmt: skip

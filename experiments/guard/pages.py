@@ -209,11 +209,9 @@ def _walk(page: Path) -> None:
 
 
 def _draw(folder: Path) -> None:
-    from hardwire.experiments.validation.plot import validation_figure  # noqa: PLC0415 - slow to import
+    from hardwire.experiments.guard.pictures import draw  # noqa: PLC0415 - slow to import
 
-    images = folder / "images"
-    images.mkdir(exist_ok=True)
-    validation_figure(read_table().rows).savefig(images / validation_page.FIGURE, dpi=110)
+    draw(("validation",), folder)
 
 
 if __name__ == "__main__":

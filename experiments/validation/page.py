@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hardwire.experiments.shared.words import caption
+from hardwire.experiments.validation.finding import finding
 from hardwire.experiments.validation.rows import Row, Validation
 from hardwire.experiments.validation.view import (
     TITLES,
@@ -25,6 +27,7 @@ def render(validation: Validation) -> str:
     places = {
         "summary": "\n".join(f"- {line}" for line in summary(validation)),
         "coverage": _coverage(validation),
+        "finding": caption(finding(validation.rows)),
     }
     for system in TITLES:
         rows = [row for row in validation.rows if row.system == system]

@@ -1,0 +1,92 @@
+"""Words of pictures: of published rows, of parameters, and of what a picture shows."""
+
+from __future__ import annotations
+
+import re
+from textwrap import fill
+
+from hardwire.models.chip import DECLARED
+
+_WORDS = {
+    "hc1.rate": "decode rate, 1k/1k",
+    "hc1.die": "die area, at most",
+    "hc1.transistors": "transistors, at most",
+    "hc1.context": "context, at least",
+    "hc1.card_power": "card power",
+    "hc1.server_power": "server power, ten cards",
+    "hc1.server_rate": "server rate, ten cards",
+    "demo.step": "demo: mean decode step",
+    "demo.prefill": "demo: a prompt token",
+    "roma.rom.bytes": "ROM, bytes",
+    "roma.area.total": "area, all",
+    "roma.area.l_units": "area, L units",
+    "roma.area.h_units": "area, H units",
+    "roma.area.vector_units": "area, vector units",
+    "roma.area.other": "area, other",
+    "roma.power.256": "chip power, 256 tokens",
+    "hnlpu.sram.bytes": "SRAM, bytes",
+    "hnlpu.sram.bandwidth": "SRAM, bytes/s",
+    "hnlpu.sram.area": "SRAM, area",
+    "hnlpu.area.neurons": "hardwired weights, area",
+    "hnlpu.area.vex": "attention unit, area",
+    "hnlpu.die.yield": "yield",
+    "hnlpu.die.gross": "dies a wafer",
+    "hnlpu.die.good": "good dies a wafer",
+    "hnlpu.die.cost": "cost of a good die",
+    "hnlpu.masks.units": "masks, count",
+    "hnlpu.masks.share": "masks, share of a variant",
+    "hnlpu.masks.variant.low": "masks of a variant, low",
+    "hnlpu.masks.variant.high": "masks of a variant, high",
+    "vllm.out_of_memory": "vLLM: out of memory",
+    "macro.sram.n3e": "SRAM macro, N3E",
+    "macro.sram.n2": "SRAM macro, N2",
+    "die.n7.yield": "die on N7, yield",
+    "die.n7.cost": "good die on N7, cost",
+    "demo TTFT a token, all 9": "demo: TTFT a token, all",
+}
+_PATTERNS = (
+    (r"demo\.0?(\d+)\.rate", "demo {}: decode rate"),
+    (r"demo\.0?(\d+)\.ttft", "demo {}: TTFT"),
+    (r"roma\.rate\.(\d+)", "decode rate, {} tokens"),
+    (r"roma\.ttft\.(\d+)", "TTFT, {} tokens"),
+    (r"roma\.tokens\.(\d+)\.r(\d+)", "tokens in {} MB, rank {}"),
+    (r"trtllm\.(\w+)\.(\d+)\.(\d+)", "TRT-LLM, {}, {} + {}"),
+    (r"single\.(\w+)", "one user, {}"),
+    (r"vllm\.keeps_up\.(\w+)\.(\w+)", "vLLM keeps up: {}, {}"),
+    (r"vllm\.saturated\.(\w+)\.(\w+)", "vLLM saturated: {}, {}"),
+    (r"macro\.(\w+)\.(\d+)", "{} macro, {} rows"),
+)
+_UPPER = {"h100", "h200", "b200", "rom", "sram", "tpot"}
+
+
+def words_of(row: str) -> str:
+    """What a row is, in a few words: ``demo 3: TTFT``; its id where none are known.
+
+    The system is not named: it heads the panel.
+    """
+    if row in _WORDS:
+        return _WORDS[row]
+    for pattern, words in _PATTERNS:
+        found = re.fullmatch(pattern, row)
+        if found:
+            return words.format(*map(_part, found.groups()))
+    return row
+
+
+def _part(text: str) -> str:
+    if text.isdigit():
+        return f"{int(text):,}"
+    return text.upper() if text in _UPPER else text
+
+
+def parameter_words(name: str) -> str:
+    """What a declared parameter is, in words, without its unit."""
+    said = DECLARED[name].meaning.replace("mm2", "mm²")
+    if said.startswith("of "):
+        return f"{name.rpartition('.')[2].replace('_', ' ')} {said}"
+    return said
+
+
+def caption(finding: str) -> str:
+    """What a picture shows, as a page of the manual has it below the picture."""
+    return fill(f"*{finding}*", 100, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,36 @@
+"""What the validation shows, in a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hardwire.experiments.shared.words import words_of
+from hardwire.experiments.validation.rows import Row
+from hardwire.experiments.validation.view import TITLES
+
+
+def drawn(row: Row) -> bool:
+    """Whether a row has a place in the figure: both values, neither of them zero."""
+    return bool(row.published and row.predicted) and row.role in ("calibration", "validation")
+
+
+def finding(rows: Sequence[Row]) -> str:
+    """How many predictions keep their tolerance, and by how much the worst misses."""
+    judged = [row for row in rows if row.role == "validation" and row.status in ("met", "missed")]
+    kept = sum(row.status == "met" for row in judged)
+    said = f"{kept} of {len(judged)} predictions that were fitted to nothing keep their tolerance"
+    missed = [row for row in judged if row.status == "missed" and drawn(row)]
+    if not missed:
+        return f"{said}."
+    worst = max(missed, key=lambda row: abs(math.log(_ratio(row))))
+    system = TITLES[worst.system].partition(",")[0]
+    return (
+        f"{said}; furthest off is {system}'s {words_of(worst.id)}, at {_ratio(worst):.2f} of what is "
+        "published."
+    )
+
+
+def _ratio(row: Row) -> float:
+    assert row.published and row.predicted
+    return row.predicted / row.published
