@@ -1,7 +1,8 @@
 """The pictures of the manual, ``docs/images/``, and the sentences below them on its pages.
 
-``python -m hardwire.experiments.guard.pictures`` draws all, which takes two minutes, and writes below each
-on the pages what it shows; names choose some of them. They are what the commands of the pages save.
+``python -m hardwire.experiments.guard.pictures`` draws all, which takes two minutes, and writes
+below each on the pages what it shows; names choose some of them. They are what the commands of the
+pages save.
 The notebooks' pictures are made with their pages by ``make notebooks``. ``what-if.png`` is of a
 browser: the ``moved.png`` that ``tests/experiments/run/test_whatif.py`` leaves.
 """
@@ -53,7 +54,7 @@ def _search() -> Figure:
     found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert found is not None
     with tempfile.TemporaryDirectory() as folder:
-        study = {"name": "hc1-like", **yaml.safe_load(found[1])}
+        study = yaml.safe_load(found[1])
         storage = Path(folder) / "search.journal"
         return hardwire.search(study, trials=10_000, storage=storage).plot()
 
@@ -68,11 +69,19 @@ def _calibration() -> hardwire.Calibration:
     return hardwire.calibrate("hc1")
 
 
+def _calibrated(name: str) -> Figure:
+    return _calibration().plot(name.replace("-", "_"))
+
+
 @cache
 def _serving() -> dict[str, Figure]:
     from hardwire.experiments.studies.serving_plot import figures  # noqa: PLC0415 - draws
 
     return figures({name: _numbers(name) for name in ("capacity", "ratios", "sram", "bands")})
+
+
+def _served(name: str) -> Figure:
+    return _serving()[name]
 
 
 def _numbers(table: str) -> list[dict[str, Any]]:
@@ -112,12 +121,12 @@ PICTURES: dict[str, Callable[[], Figure]] = {
         "hc1", adapter=LARGE, calibrated=True
     ).plot(),
     **{
-        f"calibration-{name}": lambda name=name: _calibration().plot(name.replace("-", "_"))
+        f"calibration-{name}": partial(_calibrated, name)
         for name in ("parameters", "corner", "predictions", "left-out")
     },
     "formats": lambda: hardwire.formats().plot(),
     **{
-        f"serving-{name}": lambda name=name: _serving()[name]
+        f"serving-{name}": partial(_served, name)
         for name in ("adapters", "break-even", "sram", "uncertainty")
     },
     "validation": _validation,
@@ -149,7 +158,7 @@ def captioned(page: str, findings: dict[str, str]) -> str:
     pattern = (
         r"(?P<picture>!\[[^]]*\]\((?:docs/)?images/(?P<name>[\w-]+)\.png\)\n)(?:\n\*[^*]+\*\n)?"
     )
-    return re.sub(pattern, lambda place: below(place), page)
+    return re.sub(pattern, below, page)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

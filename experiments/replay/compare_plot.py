@@ -29,7 +29,7 @@ def compare_figure(comparison: Comparison) -> Figure:
     goal = goals(first) if first else ""
     with drawing():
         made = Figure(figsize=(WIDTH_IN, 3 * (0.75 + 0.3 * len(servers))), layout="constrained")
-        made.get_layout_engine().set(h_pad=0.08, w_pad=0.06)  # type: ignore[union-attr]
+        made.get_layout_engine().set(h_pad=0.08, w_pad=0.06)  # type: ignore[union-attr,call-arg]
         panels = made.subplots(3, 2, sharey=True).ravel()
         _bars(panels[0], data, servers, colors, key_of("output_tokens_per_s"), number)
         panels[0].set_title("Output tokens/s, served", pad=14)
@@ -53,8 +53,8 @@ def compare_figure(comparison: Comparison) -> Figure:
         panels[0].set_ylim(len(servers) - 0.45, -0.55)
         setting = ""
         if data:
-            words = next(iter(comparison.done)).words()
-            load = [words[0], *(word for word in words if " adapter" in word), goal]
+            said = next(iter(comparison.done)).words()
+            load = [said[0], *(word for word in said if " adapter" in word), goal]
             setting = ", ".join(filter(None, load))
         say(made, _found(data, bool(goal)), setting)
     return made

@@ -110,14 +110,14 @@ def _tornado(axes: Axes, one: Sensitivity, shown: list[Effect]) -> None:
         )  # fmt: skip
     for place, effect in enumerate(shown):
         ends = {at_low[place]: effect.input.low, at_high[place]: effect.input.high}
-        for value, end in ends.items():
+        for value, at in ends.items():
             # Where both ends lie on one side the shorter bar has no room for a number.
             further = abs(value - filed) >= 0.02 * reach
             alone = (at_low[place] - filed) * (at_high[place] - filed) <= 0
             if further and alone and math.isfinite(value):
                 right = value > filed
                 axes.annotate(
-                    input_value(effect.input, end), (value, place), xytext=(3 if right else -3, 0),
+                    input_value(effect.input, at), (value, place), xytext=(3 if right else -3, 0),
                     textcoords="offset points", ha="left" if right else "right", va="center",
                     fontsize=8.5, color=INK,
                 )  # fmt: skip

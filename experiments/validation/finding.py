@@ -26,8 +26,8 @@ def finding(rows: Sequence[Row]) -> str:
     worst = max(missed, key=lambda row: abs(math.log(_ratio(row))))
     system = TITLES[worst.system].partition(",")[0]
     return (
-        f"{said}; furthest off is {system}'s {words_of(worst.id)}, at {_ratio(worst):.2f} of what is "
-        "published."
+        f"{said}; furthest off is {system}'s {words_of(worst.id)}, at {_ratio(worst):.2f} of what "
+        "is published."
     )
 
 
