@@ -15,9 +15,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from hardwire.experiments.calibration.calibrate import ParameterRow, Report
 from hardwire.experiments.calibration.view import shown
-from hardwire.experiments.shared.plot import say, thousands
+from hardwire.experiments.shared.plot import thousands
 from hardwire.experiments.shared.style import BELIEF_COLORS, INK, WIDTH_IN, drawing
 from hardwire.experiments.shared.words import parameter_words, words_of
+from hardwire.experiments.shared.words_plot import say
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.simulator.belief.posterior import Array
 from hardwire.simulator.belief.predictions import predictions

@@ -13,8 +13,8 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from hardwire.experiments.formats.divergence import Divergence
 from hardwire.experiments.formats.measure import FormatReport
-from hardwire.experiments.shared.plot import say
 from hardwire.experiments.shared.style import FORMAT_COLORS, PAPER, WIDTH_IN, drawing
+from hardwire.experiments.shared.words_plot import say
 
 _BIT_TICKS = (3.5, 4.5, 6.5, 8.5, 16)
 _BIT_RANGE = (3.2, 18)

@@ -136,7 +136,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
 
 def draw(names: Iterable[str], folder: Path = DOCS) -> dict[str, str]:
     """Draw pictures into ``folder / "images"``; what each shows, by name."""
-    from hardwire.experiments.shared.plot import finding_of  # noqa: PLC0415 - matplotlib is slow
+    from hardwire.experiments.shared.words_plot import finding_of  # noqa: PLC0415 - matplotlib is slow
 
     images = folder / "images"
     images.mkdir(exist_ok=True)

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, key_of
 from hardwire.experiments.replay.view import goals, number, seconds
-from hardwire.experiments.shared.plot import log_ticks, on_log, say, short_time, thousands
+from hardwire.experiments.shared.plot import log_ticks, on_log, short_time, thousands
 from hardwire.experiments.shared.style import INK, QUIET, WIDTH_IN, drawing, server_marks
+from hardwire.experiments.shared.words_plot import say
 
 Show = Callable[[float | None], str]
 

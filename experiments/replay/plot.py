@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hardwire.experiments.replay.replay import Replay
 from hardwire.experiments.replay.view import LATENCIES, goals, percent, seconds
-from hardwire.experiments.shared.plot import on_log, say, short_time, thousands
+from hardwire.experiments.shared.plot import on_log, short_time, thousands
 from hardwire.experiments.shared.style import (
     INK,
     LATENCY_COLORS,
@@ -16,6 +16,7 @@ from hardwire.experiments.shared.style import (
     WIDTH_IN,
     drawing,
 )
+from hardwire.experiments.shared.words_plot import say
 from hardwire.simulator.serving.metrics import Latency
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hardwire.experiments.run.curve import rank_curve
-from hardwire.experiments.shared.plot import apart, say, thousands
+from hardwire.experiments.shared.plot import apart, thousands
 from hardwire.experiments.shared.style import (
     COLORS,
     GRID,
@@ -22,6 +22,7 @@ from hardwire.experiments.shared.style import (
     drawing,
     ink_on,
 )
+from hardwire.experiments.shared.words_plot import say
 from hardwire.models.language_model import TARGETS
 from hardwire.simulator.single import Result
 
@@ -206,7 +207,9 @@ def _what_rank_costs(result: Result, curve: dict[str, Any]) -> str:
     costs = "costs nothing" if lost < SAME else f"costs {lost:.1%} of the rate"
     low, high = result.interval["adapter_decode_tokens_per_s_user"]
     said = f"{one.adapter.name} {costs} (90 %: {low:,.0f} … {high:,.0f} tokens/s)"
-    return f"{said}." if one.adapter.max_rank >= curve["rank"][-1] else f"{said}, {last}."
+    if one.adapter.max_rank >= curve["rank"][-1]:
+        return f"{said}."
+    return f"{said}, {last.removesuffix(' of the rate')}."
 
 
 def figure_title(result: Result) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hardwire.experiments.search.search import Search
-from hardwire.experiments.shared.plot import say, small_unit, thousands
+from hardwire.experiments.shared.plot import small_unit, thousands
 from hardwire.experiments.shared.style import (
     CONTINUOUS,
     DESIGN_COLORS,
@@ -20,6 +20,7 @@ from hardwire.experiments.shared.style import (
     drawing,
 )
 from hardwire.experiments.shared.tables import number
+from hardwire.experiments.shared.words_plot import say
 
 OTHER, FRONT = DESIGN_COLORS["infeasible"], DESIGN_COLORS["front"]
 MOST_OBJECTIVES = 4

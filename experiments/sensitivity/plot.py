@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from hardwire.experiments.sensitivity.sobol import MEASUREMENT, Effect, Report, Sensitivity
 from hardwire.experiments.sensitivity.view import input_value
-from hardwire.experiments.shared.plot import say, small_unit, thousands
+from hardwire.experiments.shared.plot import small_unit, thousands
 from hardwire.experiments.shared.style import END_COLORS, INDEX_COLORS, INK, WIDTH_IN, drawing
 from hardwire.experiments.shared.words import parameter_words
+from hardwire.experiments.shared.words_plot import say
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 from hardwire.models.chip import DECLARED
 

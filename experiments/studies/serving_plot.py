@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardwire.experiments.shared.plot import log_ticks, on_log, say, thousands
+from hardwire.experiments.shared.plot import log_ticks, on_log, thousands
 from hardwire.experiments.shared.style import (
     INK,
     PAPER,
@@ -20,6 +20,7 @@ from hardwire.experiments.shared.style import (
     drawing,
     server_marks,
 )
+from hardwire.experiments.shared.words_plot import say
 from hardwire.experiments.studies.serving_bench import GPU, PUBLISHED_SERVER_W, UNIFORM, Row
 
 _SERVERS = server_marks(("hc1x10-pipelined", "hc1x10", GPU))

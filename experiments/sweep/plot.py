@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardwire.experiments.shared.plot import on_log, say, small_unit, thousands
+from hardwire.experiments.shared.plot import on_log, small_unit, thousands
 from hardwire.experiments.shared.style import (
     DESIGN_COLORS,
     INK,
@@ -22,6 +22,7 @@ from hardwire.experiments.shared.style import (
     ordered,
 )
 from hardwire.experiments.shared.tables import count, number
+from hardwire.experiments.shared.words_plot import say
 from hardwire.experiments.sweep.curves import BINS, Curves, best_along, front
 from hardwire.experiments.sweep.design import NUMERIC
 from hardwire.experiments.sweep.metrics import Better

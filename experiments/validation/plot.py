@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from hardwire.experiments.shared.plot import say
 from hardwire.experiments.shared.style import INK, PAPER, ROW_COLORS, WIDTH_IN, drawing
 from hardwire.experiments.shared.words import words_of
+from hardwire.experiments.shared.words_plot import say
 from hardwire.experiments.validation.finding import drawn, finding
 from hardwire.experiments.validation.rows import Row
 from hardwire.experiments.validation.view import TITLES

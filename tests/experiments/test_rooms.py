@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
-COMMANDS = {"guard/golden.py", "guard/pages.py", "studies/serving.py", "validation/committed.py"}
+COMMANDS = {
+    "guard/golden.py",
+    "guard/pages.py",
+    "guard/pictures.py",
+    "studies/serving.py",
+    "validation/committed.py",
+}
 """Run by ``python -m``: they print what they did at their end."""
 
 FILES = [
