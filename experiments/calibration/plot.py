@@ -98,7 +98,7 @@ def _words(name: str) -> str:
 
 
 def _unit(unit: str) -> str:
-    return unit.replace("mm2", "mm²")
+    return "µm" if unit == "um" else unit.replace("mm2", "mm²")
 
 
 def _strip(axes: Axes, place: int, row: ParameterRow) -> None:

@@ -97,6 +97,13 @@ def _numbers(table: str) -> list[dict[str, Any]]:
     return [{key: value(cell) for key, cell in row.items()} for row in serving_page.read(table)]
 
 
+def _formats() -> Figure:
+    from hardwire.experiments.formats.measure import measure, small_llama  # noqa: PLC0415 - slow
+    from hardwire.experiments.formats.plot import formats_figure  # noqa: PLC0415 - draws
+
+    return formats_figure(measure(small_llama(), None, None))
+
+
 def _validation() -> Figure:
     from hardwire.experiments.validation.plot import validation_figure  # noqa: PLC0415 - draws
 
@@ -124,7 +131,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
         f"calibration-{name}": partial(_calibrated, name)
         for name in ("parameters", "corner", "predictions", "left-out")
     },
-    "formats": lambda: hardwire.formats().plot(),
+    "formats": _formats,
     **{
         f"serving-{name}": partial(_served, name)
         for name in ("adapters", "break-even", "sram", "uncertainty")

@@ -79,6 +79,7 @@ def _plain(effect: Effect) -> str:
 def _name(effect: Effect) -> str:
     """The same with its unit, for a row of the figure."""
     unit = "" if effect.input.name == MEASUREMENT else DECLARED[effect.input.name].unit
+    unit = "µm" if unit == "um" else unit
     return fill(f"{_plain(effect)}{f', {unit}' if unit else ''}".replace("mm2", "mm²"), 34)
 
 

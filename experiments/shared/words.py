@@ -56,6 +56,8 @@ _PATTERNS = (
     (r"vllm\.saturated\.(\w+)\.(\w+)", "vLLM saturated: {}, {}"),
     (r"macro\.(\w+)\.(\d+)", "{} macro, {} rows"),
 )
+_LONGEST = 60
+"""Of a parameter's words: of longer ones only what stands before a colon fits beside a row."""
 _UPPER = {"h100", "h200", "b200", "rom", "sram", "tpot"}
 
 
@@ -82,6 +84,8 @@ def _part(text: str) -> str:
 def parameter_words(name: str) -> str:
     """What a declared parameter is, in words, without its unit."""
     said = DECLARED[name].meaning.replace("mm2", "mm²")
+    if len(said) > _LONGEST:
+        said = said.partition(": ")[0]
     if said.startswith("of "):
         return f"{name.rpartition('.')[2].replace('_', ' ')} {said}"
     return said

@@ -193,7 +193,7 @@ def _sram(rows: list[Row]) -> Figure:
     for axes in (left, right):
         axes.set_xticks([-0.5, *range(1, 9)], ["movable", *map(str, range(1, 9))])
         axes.axvline(0.25, color=INK, linewidth=0.8)
-        axes.set_xlabel("border of the SRAM: movable, or fixed adapter slots per card")
+        axes.set_xlabel("border of the SRAM: movable, or adapter slots")
         axes.grid(axis="y")
     left.set_ylabel(f"requests refused at {max(r['share'] for r in rows):.0%} load, %")
     on_log(right, "y")
