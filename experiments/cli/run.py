@@ -86,9 +86,9 @@ def run(
     from hardwire.experiments.run import view  # noqa: PLC0415
     from hardwire.experiments.run.executed import Executed  # noqa: PLC0415
     from hardwire.experiments.run.executed import execute as compute  # noqa: PLC0415
+    from hardwire.experiments.shared.settings import set_over  # noqa: PLC0415
     from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
     from hardwire.models.chip import ISSUES, Chip  # noqa: PLC0415
-    from hardwire.models.errors import InputError  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
     from hardwire.models.parameters import check_word  # noqa: PLC0415
     from hardwire.simulator.single import run as simulate  # noqa: PLC0415
@@ -99,10 +99,7 @@ def run(
     if issue is not None:
         changes["datapath.issue"] = check_word("--issue", issue, ISSUES)
     chosen_engine = check_word("--engine", engine, ENGINES)
-    try:
-        opened = opened.with_values(changes) if changes else opened
-    except InputError as error:
-        raise InputError(f"--set {error}") from None
+    opened = set_over(opened, changes)
     base = LanguageModel.open(model or opened.model)
     loaded = open_adapter(adapter, base)
     result = simulate(

@@ -72,20 +72,17 @@ def solve(
     from hardwire.experiments.search import solve_view  # noqa: PLC0415
     from hardwire.experiments.search.goal import make_goal  # noqa: PLC0415
     from hardwire.experiments.search.solve import solve as find  # noqa: PLC0415
+    from hardwire.experiments.shared.settings import set_over  # noqa: PLC0415
     from hardwire.experiments.sweep import Design  # noqa: PLC0415
     from hardwire.models.adapter.shape import AdapterShape, open_adapter  # noqa: PLC0415
     from hardwire.models.chip import Chip  # noqa: PLC0415
-    from hardwire.models.errors import InputError  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
 
     form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
     goal = make_goal(target, metric, at_least, at_most)
     opened = Chip.open(chip)
     changes = settings_of(settings or [])
-    try:
-        opened = opened.with_values(changes) if changes else opened
-    except InputError as error:
-        raise InputError(f"--set {error}") from None
+    opened = set_over(opened, changes)
     base = LanguageModel.open(model or opened.model)
     loaded = open_adapter(adapter, base)
     shape = loaded and (AdapterShape.of_adapter(loaded) or loaded)

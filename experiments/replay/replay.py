@@ -17,9 +17,9 @@ from hardwire.experiments.replay.setup import (
     POLICY_FIELDS,
     Setup,
     option_of,
-    set_over,
 )
 from hardwire.experiments.replay.sound import SOUND, soundness
+from hardwire.experiments.shared.settings import set_over
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip

@@ -17,6 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
+from hardwire.experiments.shared.settings import set_over
 from hardwire.models import catalogue
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
@@ -180,19 +181,3 @@ def field_choices() -> dict[str, tuple[str, ...]]:
 def option_of(field: str) -> str:
     """A field of ``Setup`` as the command line writes it."""
     return "--set" if field == "settings" else f"--{field.replace('_', '-')}"
-
-
-def set_over(chip: Chip, settings: Mapping[str, Any] | None) -> Chip:
-    """A chip with what ``--set`` says.
-
-    Raises
-    ------
-    InputError
-        As ``Chip.with_values``; the sentence begins with the option.
-    """
-    if not settings:
-        return chip
-    try:
-        return chip.with_values(settings)
-    except InputError as error:
-        raise InputError(f"--set {error}") from None
