@@ -124,6 +124,11 @@ class Server:
         """Power of the server at its plug in W, every card drawing ``card_w``."""
         return self.cards * card_w + self.host_w
 
+    def card_limit_w(self, limit_w: float | None = None) -> float:
+        """What a limit of the server, by default its own, leaves each card, W."""
+        whole = float(limit_w or self.machine.limit_w)
+        return (whole - self.host_w) / self.cards
+
 
 SERVER = FileKind(
     "server", {"": Machine}, references={"chip": "chip"}, files=("chip",), others=("issue",)

@@ -13,6 +13,7 @@ import numpy as np
 from hardwire.models.chip import Chip
 from hardwire.models.energy import PowerReport, static_power
 from hardwire.models.language_model import LanguageModel
+from hardwire.models.server import Server
 
 OBSTACLES = (
     "",
@@ -60,7 +61,7 @@ def obstacles(
     prefill: PowerReport,
     *,
     sram_bytes: float,
-    in_server: tuple[int, float] | None = None,
+    server: Server | None = None,
 ) -> tuple[Obstacle, ...]:
     """What stands in the way of one design that can run its load, the worst first.
 
@@ -69,7 +70,7 @@ def obstacles(
     area_mm2 : by block, as ``hardwire.models.area.area`` gives it.
     report, prefill : power while decoding and while reading prompts, at the clock as stated.
     sram_bytes : what the load takes of the SRAM, so that no smaller one is proposed.
-    in_server : cards, and watts of the host, of a server that shares its limit out to its cards.
+    server : that the card is in, where its share of the server's limit is what holds it.
     """
     found = []
     if not fits_die(chip, area_mm2):
@@ -78,7 +79,7 @@ def obstacles(
         what: one for what, one in (("decode", report), ("prefill", prefill)) if one.throttle < 1
     }
     if held:
-        found.append(_of_power(chip, model, held, in_server))
+        found.append(_of_power(chip, model, held, server))
     return tuple(found)
 
 
@@ -114,7 +115,7 @@ def _of_power(
     chip: Chip,
     model: LanguageModel,
     held: Mapping[str, PowerReport],
-    in_server: tuple[int, float] | None,
+    server: Server | None,
 ) -> Obstacle:
     """Watts that the full rates would take, and the clock that the limit allows.
 
@@ -124,7 +125,7 @@ def _of_power(
     limit, board = float(chip.power.limit_w), float(chip.power.board_w)
     shares = " and ".join(f"{what} at {one.throttle:.0%}" for what, one in held.items())
     said = f"The power limit of {limit:g} W holds {shares} of its rate"
-    if in_server:
+    if server:
         said = (
             f"The server's power limit leaves a card {limit:g} W, which holds {shares} of its rate"
         )
@@ -136,9 +137,8 @@ def _of_power(
     full = static + (budget - static) / throttle
     needed = full / efficiency + board
     ways = [f"power.limit_w of at least {math.ceil(needed):,}"]
-    if in_server:
-        cards, host_w = in_server
-        ways = [f"limit_w of the server of at least {math.ceil(needed * cards + host_w):,}"]
+    if server:
+        ways = [f"limit_w of the server of at least {math.ceil(server.power_w(needed)):,}"]
     halved = dataclasses.replace(chip.datapath, clock_ghz=clock / 2)
     slower = static_power(dataclasses.replace(chip, datapath=halved), model)
     leakage = 2 * float(slower) - static

@@ -12,7 +12,7 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
 from hardwire.models.sram import sram_budget
 from hardwire.simulator.closed_form import predict
-from hardwire.simulator.obstacles import fits_die, obstacles
+from hardwire.simulator.obstacles import obstacles
 from hardwire.simulator.serving.load.workload import Workload
 
 SOUND: dict[str, Any] = {"fits_die": True, "power_capped": False, "obstacles": []}
@@ -36,18 +36,17 @@ def soundness(
     """
     if len(workload) == 0:
         return SOUND
-    machine, model = server.machine, LanguageModel.open(chip.model)
-    share = (float(power_limit_w or machine.limit_w) - server.host_w) / server.cards
-    limit = min(float(chip.power.limit_w), share)
+    model = LanguageModel.open(chip.model)
+    share, own = server.card_limit_w(power_limit_w), float(chip.power.limit_w)
     card = dataclasses.replace(
         chip,
-        power=dataclasses.replace(chip.power, limit_w=limit),
+        power=dataclasses.replace(chip.power, limit_w=min(own, share)),
         datapath=dataclasses.replace(chip.datapath, issue=server.issue or chip.datapath.issue),
     )
     prompt = int(np.median(workload.prompt))
     output = max(int(np.median(workload.output)), 2)
     fitting = sram_budget(card, model, users=1, context_tokens=prompt + output).max_users
-    users = int(max(min(machine.users_per_card, fitting), 1))
+    users = int(max(min(server.machine.users_per_card, fitting), 1))
     found = predict(card, model, prompt=prompt, output=output, users=users)
     in_the_way = obstacles(
         card,
@@ -56,10 +55,10 @@ def soundness(
         found.power,
         found.prefill_power,
         sram_bytes=0,
-        in_server=(int(server.cards), float(server.host_w)) if share < chip.power.limit_w else None,
+        server=server if share < own else None,
     )
     return {
-        "fits_die": bool(fits_die(card, found.area_mm2)),
+        "fits_die": bool(found.fits_die),
         "power_capped": bool(found.power_capped),
         "obstacles": [str(one) for one in in_the_way],
     }

@@ -89,14 +89,13 @@ class CardServer:
         self.capacity, self.page_bytes = capacity, page_bytes
         self.status = self._refusals(sizes, usable, fixed, set(pinned))
         longest = min(model.max_position, capacity // page_bytes * PAGE_TOKENS)
-        limit_w = float(policy.power_limit_w or machine.limit_w)
         self.costs = costs = token_costs(
             chip,
             model,
             adapters,
             longest=longest,
             issue=server.issue,
-            limit_w=(limit_w - server.host_w) / server.cards,
+            limit_w=server.card_limit_w(policy.power_limit_w),
         )
         swaps = {
             key: swap_latency(chip, model, adapter)
