@@ -1,7 +1,8 @@
 """The folder of a run: it appears whole or not at all, and takes the place of an earlier run's.
 
 Where a folder also holds files of the user, these stay where they are, and the run's files take the
-place of an earlier run's one after the other, while other runs wait.
+place of an earlier run's one after the other. Whoever looks at a folder or exchanges it holds the
+lock of the folder around it, so that no run sees what another one has half done.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -75,31 +76,37 @@ def check_run_folder(folder: Path) -> Path:
     where = f"--save {folder}"
     try:
         target = folder.resolve()
-        if target == Path.cwd():
-            raise InputError(
-                f"{where}: is the folder that you are in, or no name at all; a run has a folder "
-                "of its own"
-            )
-        if os.path.ismount(target):
-            raise InputError(f"{where}: is a mounted folder; name one in it")
-        # Asked once: between two looks another run may take the folder's place.
-        with suppress(FileNotFoundError):
-            if not stat.S_ISDIR(target.stat().st_mode):
-                raise InputError(f"{where}: is no folder")
-        _, ours = _held(target)
-        strange = [name for name in ours if (target / name).is_dir()]
-        if strange or (ours and not set(ours) & set(SUMMARIES)):
-            names = ", ".join((strange or ours)[:3])
-            raise InputError(
-                f"{where}: holds {names}, which no run wrote; name another folder, or that of an "
-                "earlier run, which is replaced"
-            )
-        above = next(one for one in target.parents if one.exists())
-        if not os.access(above, os.W_OK | os.X_OK):
-            raise InputError(f"{where}: {above} cannot be written")
+        with _alone_in(target.parent):
+            _look_at(target, where)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{where}: {reason(error)}") from None
     return target
+
+
+def _look_at(target: Path, where: str) -> None:
+    """Refuse a folder, its links resolved, that a run cannot have."""
+    if target == Path.cwd():
+        raise InputError(
+            f"{where}: is the folder that you are in, or no name at all; a run has a folder of its "
+            "own"
+        )
+    if os.path.ismount(target):
+        raise InputError(f"{where}: is a mounted folder; name one in it")
+    # Asked once: between two looks another run may take the folder's place, if there is no lock.
+    with suppress(FileNotFoundError):
+        if not stat.S_ISDIR(target.stat().st_mode):
+            raise InputError(f"{where}: is no folder")
+    _, ours = _held(target)
+    strange = [name for name in ours if (target / name).is_dir()]
+    if strange or (ours and not set(ours) & set(SUMMARIES)):
+        names = ", ".join((strange or ours)[:3])
+        raise InputError(
+            f"{where}: holds {names}, which no run wrote; name another folder, or that of an "
+            "earlier run, which is replaced"
+        )
+    above = next(one for one in target.parents if one.exists())
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{where}: {above} cannot be written")
 
 
 def write_run(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> list[Path]:
@@ -132,7 +139,8 @@ def write_run(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> lis
                     os.fsync(file.fileno())
             if strange := [name for name in writers if not _is_of_a_run(name)]:
                 raise ValueError(f"{strange} must be in RUN_FILES for a later run to replace")
-            _take_place(staging, target)
+            with _alone_in(target.parent):
+                _take_place(staging, target, f"--save {folder}")
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
@@ -144,8 +152,28 @@ def write_run(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> lis
     return [folder / name for name in writers]
 
 
-def _take_place(staging: Path, target: Path) -> None:
-    """Give a folder the name of another one, which goes away as a whole."""
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; where it has none, or is not there, nobody is kept out."""
+    try:
+        file = os.open(folder, os.O_RDONLY)
+    except OSError:
+        file = None
+    try:
+        with suppress(OSError):  # a file system without locks
+            while file is not None and not try_lock(file):
+                time.sleep(0.01)
+        yield
+    finally:
+        if file is not None:
+            os.close(file)
+
+
+def _take_place(staging: Path, target: Path, where: str) -> None:
+    """Give a folder the name of another one, which goes away as a whole.
+
+    It also ends well where there are no locks, and another run does the same.
+    """
     for _ in range(ATTEMPTS):
         try:
             staging.rename(target)  # onto nothing, or onto an empty folder
@@ -153,7 +181,7 @@ def _take_place(staging: Path, target: Path) -> None:
         except OSError as error:
             if error.errno not in TAKEN:
                 raise
-        check_run_folder(target)
+        _look_at(target, where)
         if _held(target)[0]:
             _replace_files(staging, target)
             return
@@ -178,18 +206,16 @@ def _take_place(staging: Path, target: Path) -> None:
 
 
 def _replace_files(staging: Path, target: Path) -> None:
-    """Put files in the place of an earlier run's, in a folder that holds others, too."""
-    folder = os.open(target, os.O_RDONLY)
-    try:
-        while not try_lock(folder):
-            time.sleep(0.01)
-        names = os.listdir(staging)
-        for name in names:
-            (staging / name).replace(target / name)
-        for name in set(_held(target)[1]) - set(names):
-            (target / name).unlink()
-    finally:
-        os.close(folder)
+    """Put files in the place of an earlier run's, in a folder that holds others, too.
+
+    By which a folder is known to be a run's comes first: should the rest not follow, because the
+    process is killed, the next run can still have the folder.
+    """
+    names = sorted(os.listdir(staging), key=lambda name: name not in SUMMARIES)
+    for name in names:
+        (staging / name).replace(target / name)
+    for name in set(_held(target)[1]) - set(names):
+        (target / name).unlink()
 
 
 def _is_of_a_run(name: str) -> bool:

@@ -198,6 +198,71 @@ def test_two_runs_at_once_never_mix(tmp_path: Path, notes: bool) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("notes", [False, True])
+def test_who_looks_at_a_folder_amid_an_exchange_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: bool
+) -> None:
+    """Another command that checks its folder first sees one run or the other, no part of one."""
+    folder, seen, moved = tmp_path / "out", [], []
+    write_run(folder, files("one"))
+    if notes:
+        (folder / "notes.txt").write_text("mine")
+
+    def look() -> None:
+        seen.append(check_run_folder(folder))
+
+    def amid(real: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def move(self: Path, target: Path) -> Path:
+            if not moved:
+                moved.append(threading.Thread(target=look))
+                moved[0].start()
+                moved[0].join(0.05)
+                assert moved[0].is_alive() and not seen
+            return real(self, target)
+
+        return move
+
+    monkeypatch.setattr(Path, "rename", amid(Path.rename))
+    monkeypatch.setattr(Path, "replace", amid(Path.replace))
+    write_run(folder, files("two"))
+    moved[0].join()
+    assert seen == [folder]
+
+
+def test_a_run_killed_amid_the_users_files_leaves_a_folder_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    real, done = Path.replace, []
+
+    def killed(self: Path, target: Path) -> Path:
+        if done:
+            raise KeyboardInterrupt
+        done.append(self.name)
+        return real(self, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "replace", killed)
+        write_run(folder, files("one", NAMES[::-1]))
+    write_run(folder, files("two"))
+    assert held(folder) == {**dict.fromkeys(NAMES, "two"), "notes.txt": "mine"}
+
+
+@pytest.mark.parametrize("locks", ["none", "refused"])
+def test_without_locks_a_folder_is_replaced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: str
+) -> None:
+    def refused(file: int) -> bool:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(run_folder, "try_lock", (lambda _: True) if locks == "none" else refused)
+    for mark in ("one", "two"):
+        write_run(tmp_path / "out", files(mark))
+    assert held(tmp_path / "out") == dict.fromkeys(NAMES, "two")
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
