@@ -1,8 +1,8 @@
 """Published and measured figures: the one place where their values, errors and sources stand.
 
 A file of ``models/published`` holds the rows of one system. A row says what was published, under
-which conditions, how exact it is, how near a prediction has to come, and whether something was
-fitted to it.
+which conditions, how exact it is, how near a prediction has to come, and what it was used for: only
+a row of role ``validation`` was used for nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from hardwire.models.files import complaint
 from hardwire.models.parameters import read_yaml
 from hardwire.models.schema import Schema, head, of_record
 
-Role = Literal["calibration", "validation", "claim", "not modelled"]
+Role = Literal["calibration", "in-sample", "identity", "validation", "claim", "not modelled"]
+"""What a row was used for: a parameter was fitted to it (calibration); its value helped to choose a
+parameter or a form (in-sample); the prediction repeats the arithmetic of the publication with its
+own inputs (identity); nothing (validation)."""
+
+UNPROVING: tuple[Role, ...] = ("in-sample", "identity")
+"""Roles that need a reason: their errors prove nothing, though nothing was fitted to them."""
 
 FOLDER = Path(__file__).resolve().parent / "published"
 
@@ -43,7 +49,7 @@ class PublishedRow(BaseModel):
         extra="forbid",
         frozen=True,
         strict=True,
-        # The rule of ``_errors_have_a_source``, for editors.
+        # The rules of the validators below, for editors.
         json_schema_extra={
             "allOf": [
                 {
@@ -52,6 +58,15 @@ class PublishedRow(BaseModel):
                     "else": {"not": _given("error_source")},
                 },
                 {"not": {"allOf": [_given("relative_error"), _given("error")]}},
+                {
+                    "if": {"properties": {"role": {"enum": list(UNPROVING)}}},
+                    "then": _given("reason"),
+                    "else": {"not": _given("reason")},
+                },
+                {
+                    "if": _given("seen_in"),
+                    "then": {"properties": {"role": {"const": UNPROVING[0]}}},
+                },
             ]
         },
     )
@@ -81,7 +96,19 @@ class PublishedRow(BaseModel):
         default=None,
         description="the relative error that a prediction may have, a factor, exact, or a limit",
     )
-    role: Role = Field(description="calibration if something was fitted to it")
+    role: Role = Field(
+        description="what the row was used for: calibration if something was fitted to it, "
+        "in-sample if it helped to choose a parameter or a form, identity if the prediction "
+        "repeats the publication's own arithmetic, validation if for nothing"
+    )
+    reason: str | None = Field(
+        default=None, min_length=1, description="why the row is in-sample, or an identity"
+    )
+    seen_in: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{7,40}$",
+        description="the commit that changed a parameter with an in-sample row in sight",
+    )
     source: str = Field(min_length=1)
     note: str = ""
 
@@ -91,6 +118,14 @@ class PublishedRow(BaseModel):
             raise ValueError("relative_error and error are one or the other")
         if (self.relative_error is None and self.error is None) != (self.error_source is None):
             raise ValueError("error_source goes together with one of relative_error and error")
+        return self
+
+    @model_validator(mode="after")
+    def _unproving_roles_have_a_reason(self) -> PublishedRow:
+        if (self.role in UNPROVING) != (self.reason is not None):
+            raise ValueError(f"reason goes together with a role of {' or '.join(UNPROVING)}")
+        if self.seen_in is not None and self.role != "in-sample":
+            raise ValueError("seen_in goes together with the role in-sample")
         return self
 
     @property

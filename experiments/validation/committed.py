@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,12 @@ def left_out(row: Row) -> bool:
     return row.predicted is None and row.error is None and row.role != "not modelled"
 
 
+def _said_anew(kept: Row, now: Row) -> Row:
+    """A row that was not computed again, with what the published file says of it now."""
+    said = ("role", "reason", "seen_in", "source", "note")
+    return replace(kept, **{name: getattr(now, name) for name in said})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute, say what moved, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -88,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = read_table() if TABLE.exists() else Validation(())
     found = validate(Bench(data=options.data, slow=options.data is not None)).rows
     kept = {row.id: row for row in before.rows}
-    rows = [kept.get(row.id, row) if left_out(row) else row for row in found]
+    rows = [_said_anew(kept.get(row.id, row), row) if left_out(row) else row for row in found]
     for sentence in worse(rows, before):
         print(sentence)
     for old, new in moved(rows, before):

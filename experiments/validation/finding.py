@@ -9,17 +9,23 @@ from hardwire.experiments.shared.words import words_of
 from hardwire.experiments.validation.rows import Row
 from hardwire.experiments.validation.view import TITLES
 
+DRAWN = ("calibration", "in-sample", "identity", "validation")
+"""Roles of which a row compares a value with a prediction."""
+
 
 def drawn(row: Row) -> bool:
     """Whether a row has a place in the figure: both values, neither of them zero."""
-    return bool(row.published and row.predicted) and row.role in ("calibration", "validation")
+    return bool(row.published and row.predicted) and row.role in DRAWN
 
 
 def finding(rows: Sequence[Row]) -> str:
     """How many predictions keep their tolerance, and by how much the worst misses."""
     judged = [row for row in rows if row.role == "validation" and row.status in ("met", "missed")]
     kept = sum(row.status == "met" for row in judged)
-    said = f"{kept} of {len(judged)} predictions that were fitted to nothing keep their tolerance"
+    said = (
+        f"{kept} of {len(judged)} predictions with nothing fitted or chosen in their sight keep "
+        "their tolerance"
+    )
     missed = [row for row in judged if row.status == "missed" and drawn(row)]
     if not missed:
         return f"{said}."

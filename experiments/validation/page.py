@@ -16,6 +16,7 @@ from hardwire.experiments.validation.view import (
     scaled,
     shown,
     summary,
+    used_for,
 )
 
 FIGURE = "validation.png"
@@ -53,7 +54,7 @@ def _coverage(validation: Validation) -> str:
             lines.append([title, str(judged), str(inside), f"{inside / judged:.0%}"])
     inside, judged = validation.covered
     lines.append(["all", str(judged), str(inside), f"**{inside / judged:.0%}**"])
-    return _markdown(("", "uncalibrated rows with an interval", "inside", "share"), lines)
+    return _markdown(("", "validation rows with an interval", "inside", "share"), lines)
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -70,7 +71,7 @@ def _table(rows: Sequence[Row]) -> str:
                 unit,
                 f"**{error}**" if row.status == "missed" else error,
                 allowed_text(row),
-                row.status if row.status == "not modelled" else _used(row),
+                used_for(row) + (f" ({row.seen_in})" if row.seen_in else ""),
                 row.source,
             ]
         )
@@ -81,19 +82,17 @@ def _table(rows: Sequence[Row]) -> str:
     return _markdown(heads, lines)
 
 
-def _used(row: Row) -> str:
-    return "" if row.role == "validation" else row.role
-
-
 def _notes(rows: Sequence[Row]) -> str:
     """What is known about rows, those outside their tolerance first."""
     said = sorted(
-        (row for row in rows if row.note or row.words), key=lambda r: r.status != "missed"
+        (row for row in rows if row.note or row.words or row.reason),
+        key=lambda r: r.status != "missed",
     )
     lines = []
     for row in said:
         start = f"**`{row.id}`**" if row.status == "missed" else f"`{row.id}`"
-        parts = [part.strip(". ") for part in (row.words, row.note) if part]
+        why = f"{row.role}: {row.reason}" if row.reason else ""
+        parts = [part.strip(". ") for part in (row.words, why, row.note) if part]
         lines.append(f"- {start}: {'. '.join(parts)}.")
     return "\n".join(lines)
 

@@ -65,7 +65,7 @@ def _panel(axes: Axes, title: str, rows: Sequence[Row]) -> None:
         if row.low is not None and row.high is not None:
             ends = [max(end / row.published, LEFTMOST) for end in (row.low, row.high)]
             axes.plot(ends, [place, place], color=color, linewidth=2.4, alpha=0.5)
-        filled = PAPER if row.role == "calibration" else color
+        filled = color if row.role == "validation" else PAPER
         axes.plot(
             row.predicted / row.published, place, "o", color=color, markersize=4.2,
             markerfacecolor=filled,
@@ -87,7 +87,7 @@ def _panel(axes: Axes, title: str, rows: Sequence[Row]) -> None:
 def _color(row: Row) -> str:
     if row.status == "missed":
         return MISS
-    return FIT if row.role == "calibration" else PREDICTION
+    return PREDICTION if row.role == "validation" else FIT
 
 
 def _keys() -> list[Line2D]:
@@ -97,5 +97,10 @@ def _keys() -> list[Line2D]:
     return [
         key(PREDICTION, "predicted, 90 % interval", linewidth=2.2),
         key(MISS, "predicted, outside its tolerance", linewidth=2.2),
-        key(FIT, "fitted to it: no prediction", linewidth=2.2, markerfacecolor=PAPER),
+        key(
+            FIT,
+            "fitted, in-sample or identity: no prediction",
+            linewidth=2.2,
+            markerfacecolor=PAPER,
+        ),
     ]

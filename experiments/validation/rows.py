@@ -49,6 +49,7 @@ class Row:
     status : ``met`` or ``missed`` of a tolerance, ``""`` without one, or why nothing is
         predicted.
     words : verdict and arithmetic of a claim, or what the row is over.
+    reason, seen_in : why a row is in-sample or an identity, and the commit that made it so.
     """
 
     id: str
@@ -66,6 +67,8 @@ class Row:
     status: str
     note: str = ""
     words: str = ""
+    reason: str | None = None
+    seen_in: str | None = None
 
     @property
     def inside(self) -> bool | None:
@@ -83,7 +86,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Validation:
-    """All rows, and how many of the uncalibrated ones lie in their interval."""
+    """All rows, and how many of role ``validation`` lie in their interval."""
 
     rows: tuple[Row, ...]
 
@@ -154,6 +157,8 @@ def judge(bench: Bench, system: str, row: PublishedRow) -> Row:
         tolerance=tolerance_text(row),
         status="",
         note=row.note,
+        reason=row.reason,
+        seen_in=row.seen_in,
     )
     if row.role == "not modelled":
         return dataclasses.replace(empty, status="not modelled")

@@ -82,6 +82,13 @@ def allowed_text(row: Row) -> str:
     return f"{row.tolerance}: {row.status}" if row.tolerance in LIMITS else row.tolerance
 
 
+def used_for(row: Row) -> str:
+    """What else than validation a row was used for, or why nothing is predicted."""
+    if row.status not in ("", "met", "missed"):
+        return row.status
+    return "" if row.role == "validation" else row.role
+
+
 def interval_text(row: Row) -> str:
     """The 90 % interval."""
     if row.low is None or row.high is None:
@@ -96,8 +103,9 @@ def summary(validation: Validation) -> list[str]:
     lines = []
     if judged:
         lines.append(
-            f"{inside} of {judged} uncalibrated rows ({inside / judged:.0%}) lie in the model's "
-            "own 90 % interval; ! marks those outside."
+            f"{inside} of {judged} validation rows ({inside / judged:.0%}) lie in the model's own "
+            "90 % interval; ! marks those outside. Rows of calibration, in-sample rows and "
+            "identities are not counted."
         )
     toleranced = [row for row in validation.rows if row.status in ("met", "missed")]
     met = sum(row.status == "met" for row in toleranced)
@@ -140,7 +148,6 @@ def _system(title: str, rows: list[Row]) -> list[RenderableType]:
     for row in rows:
         number = str(numbers.setdefault(row.source, len(numbers) + 1)).translate(RAISED)
         factor, unit = scaled(row)
-        used = "" if row.role == "validation" else row.role
         table.add_row(
             Text.assemble(f"{row.id} ", (number, QUIET)),
             shown(row.published, factor),
@@ -149,7 +156,7 @@ def _system(title: str, rows: list[Row]) -> list[RenderableType]:
             unit,
             error_text(row),
             allowed_text(row),
-            used if row.status in ("", "met", "missed") else row.status,
+            used_for(row),
             style=BAD if row.status == "missed" else "",
         )
     notes: list[RenderableType] = [table]

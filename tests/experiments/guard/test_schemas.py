@@ -32,7 +32,7 @@ from hardwire.models.description import FileKind, read_description
 from hardwire.models.gpu_server import GPU_SERVER
 from hardwire.models.parameters import Quantity, quantities, read_yaml
 from hardwire.models.process import PROCESS
-from hardwire.models.published import Role, read_published
+from hardwire.models.published import UNPROVING, Role, read_published
 from hardwire.models.server import SERVER
 from hardwire.models.units import _FAMILIES, number_pattern, read_number
 from hardwire.simulator.serving.load.adapters import AdapterSet
@@ -363,7 +363,7 @@ def variants(draw: st.DrawFn, kind: str) -> dict[str, Any]:
         return {"adapters": [{"name": f"a{place}", **one} for place, one in enumerate(made)]}
     row = st.fixed_dictionaries(
         {"metric": st.just("m"), "unit": st.sampled_from(["", "s"]), "source": st.just("s")}
-        | {"role": st.sampled_from(get_args(Role))},
+        | {"role": st.sampled_from([role for role in get_args(Role) if role not in UNPROVING])},
         optional={
             "value": st.floats(-1e9, 1e9) | st.integers(-9, 9) | st.none(),
             "tolerance": st.sampled_from([0.1, "exact", "at most", {"factor": 2}, None]),
@@ -379,8 +379,17 @@ def variants(draw: st.DrawFn, kind: str) -> dict[str, Any]:
             {"error": None, "error_source": None},
         ]
     )
-    rows = draw(st.lists(st.tuples(row, error), max_size=3))
-    numbered = [{"id": f"r{place}", **one, **more} for place, (one, more) in enumerate(rows)]
+    unproving = [
+        {},
+        {"role": "in-sample", "reason": "r"},
+        {"role": "in-sample", "reason": "r", "seen_in": "1f22724"},
+        {"role": "identity", "reason": "r", "seen_in": None},
+        {"reason": None},
+    ]
+    rows = draw(st.lists(st.tuples(row, error, st.sampled_from(unproving)), max_size=3))
+    numbered = [
+        {"id": f"r{place}", **one, **error, **role} for place, (one, error, role) in enumerate(rows)
+    ]
     return {"system": "valid", "title": "t", "rows": numbered}
 
 

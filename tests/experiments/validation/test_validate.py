@@ -21,6 +21,7 @@ from hardwire.experiments.validation import agreement, rows
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.experiments.validation.committed import left_out, moved, read_table, worse
 from hardwire.experiments.validation.rows import (
+    LIMITS,
     PREDICTORS,
     Row,
     Validation,
@@ -126,6 +127,21 @@ def test_the_demos_mean_step_is_that_of_its_samples() -> None:
     assert np.std(steps, ddof=1) == pytest.approx(mean.error, rel=0.25)
 
 
+def test_no_sample_that_a_clock_is_fitted_to_is_called_validation() -> None:
+    """Nine rates of the demo were, whose mean step its clock is fitted to."""
+    rates = {row.id: row for row in published("hc1") if row.metric == "reported_tokens_per_s"}
+    seen = [name for name, row in rates.items() if row.role == "in-sample"]
+    assert seen == [f"demo.{number:02}.rate" for number in range(1, 10)]
+    assert rates["demo.10.rate"].role == "validation"
+
+
+def test_no_identity_is_called_validation() -> None:
+    """Arithmetic of a publication, repeated with its inputs, errs by its rounding alone."""
+    for row in read_table().rows:
+        if row.role == "validation" and row.error is not None and row.tolerance not in LIMITS:
+            assert abs(row.error) > 2e-3, row.id
+
+
 def a_row(**changes: object) -> PublishedRow:
     given_row = {
         "id": "x", "metric": "m", "value": 10.0, "unit": "W", "role": "validation", "source": "s"
@@ -193,13 +209,14 @@ def table(*changes: dict[str, Any]) -> Validation:
     return Validation(tuple(dataclasses.replace(base, **change) for change in changes))
 
 
-def test_coverage_counts_uncalibrated_rows_with_an_interval() -> None:
+def test_coverage_counts_validation_rows_with_an_interval() -> None:
     judged = table(
         {}, {"id": "b", "low": 10.5}, {"id": "c", "role": "calibration"}, {"id": "d", "low": None},
-        {"id": "e", "tolerance": "at most"},
+        {"id": "e", "tolerance": "at most"}, {"id": "f", "role": "in-sample"},
+        {"id": "g", "role": "identity"},
     )  # fmt: skip
     assert judged.covered == (1, 2)
-    assert summary(judged)[0].startswith("1 of 2 uncalibrated rows (50%)")
+    assert summary(judged)[0].startswith("1 of 2 validation rows (50%)")
 
 
 def test_a_limit_shows_its_real_deviation_and_whether_it_is_met() -> None:
@@ -276,7 +293,7 @@ def test_the_command_prints_a_list_of_objects(app: typer.Typer) -> None:
     assert len(objects) == len(published("technology"))
     wanted = {"id", "system", "metric", "published", "predicted", "low", "high", "error", "role"}
     assert all({*wanted, "source"} <= set(one) for one in objects)
-    assert {one["role"] for one in objects} == {"calibration", "validation"}
+    assert {one["role"] for one in objects} == {"calibration", "identity", "validation"}
 
 
 def test_the_command_prints_sources_and_why_rows_miss(app: typer.Typer) -> None:
@@ -284,7 +301,7 @@ def test_the_command_prints_sources_and_why_rows_miss(app: typer.Typer) -> None:
     assert done.exit_code == 0
     assert "macro.sram.2048" in done.output
     assert "ROMA figure, TSMC 7 nm memory compiler" in done.output
-    assert "uncalibrated rows" in done.output
+    assert "validation rows" in done.output
 
 
 def test_a_folder_that_is_not_there_is_refused(app: typer.Typer) -> None:
