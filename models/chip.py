@@ -58,9 +58,10 @@ class Die:
 
 @dataclass(frozen=True)
 class Datapath:
-    """Clock, broadcast and issue."""
+    """Clock, voltage, broadcast and issue."""
 
     clock_ghz: Any = quantity("GHz", 0.01, 10, "clock of the datapath")
+    supply_v: Any = quantity("V", 0.4, 1.1, "supply voltage of logic and memories")
     lanes: Any = count("", 1, 4096, "activations broadcast to a matrix per cycle")
     fill_cycles: Any = count("cycles", 1, 4096, "pipeline fill of one operation")
     vector_lanes: Any = count("", 1, 65536, "elements per cycle in norms, RoPE and activations")

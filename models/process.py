@@ -20,6 +20,7 @@ class Process:
     adder_transistors_per_bit: Any = quantity("", 10, 60, "transistors per full-adder bit")
     mac_int8_transistors: Any = quantity("", 100, 10000, "8-bit multiplier and 24-bit adder")
     fp16_transistors: Any = quantity("", 1000, 100000, "16-bit floating-point multiplier and adder")
+    nominal_v: Any = quantity("V", 0.4, 1.1, "supply voltage at which energies and leakage hold")
     adder_fj_per_bit: Any = quantity("fJ", 0.01, 100, "energy of a full-adder bit per addition")
     mac_int8_pj: Any = quantity("pJ", 0.001, 10, "8-bit multiply and 32-bit accumulate")
     fp16_op_pj: Any = quantity("pJ", 0.01, 10, "16-bit floating-point multiply or add")
