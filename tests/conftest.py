@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import examples  # noqa: F401  (before any law is collected, with or without a number of its own)
 import pytest
 
 

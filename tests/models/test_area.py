@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from designs import design_arrays, one_of
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models.area import area, logic_area, transistors
@@ -86,7 +87,7 @@ def test_blocks_sum_to_the_total(chip: Chip, model: LanguageModel, form: Any) ->
     assert sum(v for k, v in blocks.items() if k != "total") == pytest.approx(blocks["total"])
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(values=design_arrays(), shared=st.booleans())
 def test_arrays_equal_scalars(values: dict[str, np.ndarray], shared: bool) -> None:
     base = HC1.with_values({"datapath.layers": "shared" if shared else "distinct"})

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 from designs import design_arrays, one_of
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models.chip import Chip
@@ -58,7 +59,7 @@ def test_a_die_larger_than_the_wafer_costs_infinitely_much() -> None:
     assert np.isfinite(cost[0]) and np.isinf(cost[1])
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(area=st.floats(1, 5000), defects=st.floats(0.001, 10), factor=st.floats(1.01, 3))
 def test_yield_is_a_share_and_falls(area: float, defects: float, factor: float) -> None:
     share = murphy_yield(area, defects)
@@ -68,14 +69,14 @@ def test_yield_is_a_share_and_falls(area: float, defects: float, factor: float) 
     assert murphy_yield(area * factor, defects / factor) == pytest.approx(share)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(area=st.floats(1, 30_000), factor=st.floats(1.001, 2))
 def test_a_larger_die_costs_more(area: float, factor: float) -> None:
     cost = die_cost_usd(HC1._replaced({"die.area_mm2": np.array([area, area * factor])}))
     assert cost[1] > cost[0] > 0 or np.isinf(cost[1])
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(values=design_arrays(), rate=st.floats(1, 1e6), joule=st.floats(1e-6, 1))
 def test_arrays_equal_scalars(values: dict[str, np.ndarray], rate: float, joule: float) -> None:
     many = HC1.with_values(values)

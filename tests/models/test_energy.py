@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 from designs import design_arrays, one_of
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models.chip import Chip
@@ -68,7 +69,7 @@ def test_power_is_static_and_dynamic_and_board() -> None:
     assert report.card_w == pytest.approx(report.chip_w / 0.88 + 15)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(limit_w=st.floats(66, 400), rate=st.floats(1, 1e6))
 def test_the_limit_is_met_exactly_or_not_reached(limit_w: float, rate: float) -> None:
     chip = HC1.with_values({"power.limit_w": limit_w})
@@ -89,7 +90,7 @@ def test_a_limit_below_the_idle_power_leaves_no_rate() -> None:
     assert np.isinf(report.energy_j_per_token[0]) and np.isfinite(report.energy_j_per_token[1])
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(values=design_arrays(), rate=st.floats(1e3, 1e6))
 def test_arrays_equal_scalars(values: dict[str, np.ndarray], rate: float) -> None:
     activity = Activity(CONTEXT, 1e6, 1e6)
@@ -104,7 +105,7 @@ def test_arrays_equal_scalars(values: dict[str, np.ndarray], rate: float) -> Non
             assert np.broadcast_to(together[name], 3)[index] == pytest.approx(value), name
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(context=st.integers(0, 100_000), more=st.integers(1, 10_000))
 def test_more_context_takes_more_energy(context: int, more: int) -> None:
     blocks = token_energy(HC1, LLAMA, Activity(np.array([context, context + more])))

@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS, KVCache, Sequence
@@ -47,7 +48,7 @@ def test_roma_by_hand() -> None:
     assert budget.kv_bytes_per_token == 57_344 + 2 * 1792
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(load=loads, kv_bits=st.sampled_from([4, 8, 16]), name=st.sampled_from(MODELS))
 def test_the_budget_is_conserved_and_what_fits_is_the_most(
     load: dict[str, int], kv_bits: int, name: str
@@ -76,7 +77,7 @@ def test_nothing_fits_beside_an_adapter_that_is_too_large() -> None:
     assert budget.free_bytes == -(1 << 20) - 69_632
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(load=loads, capacity=st.lists(st.floats(1, 4096), min_size=3, max_size=3))
 def test_arrays_equal_scalars(load: dict[str, int], capacity: list[float]) -> None:
     many = HC1.with_values({"sram.capacity_mib": np.array(capacity)})

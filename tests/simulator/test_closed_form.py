@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
@@ -130,7 +131,7 @@ def test_serial_users_share_the_chip(name: str) -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     values=within_ranges,
     chosen=choices,
@@ -151,7 +152,7 @@ def test_one_user_on_a_random_chip(
     assert abs(found - expected) <= 0.5 * reads + 1e-6
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(values=within_ranges, users=st.sampled_from([1, 2, 5, 17, 60, 150]), adapter=adapters)
 def test_pipelined_users_on_distinct_layers(
     values: dict[str, Any], users: int, adapter: str | None
@@ -204,7 +205,7 @@ def test_pipelined_prefill(name: str, users: int) -> None:
 # --- arrays and breakdown -------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     designs=st.lists(within_ranges, min_size=3, max_size=3),
     issue=st.sampled_from(["serial", "pipelined"]),
@@ -237,7 +238,7 @@ def test_arrays_equal_scalars(
         assert ranks[index] == free_rank(chip, LLAMA, ("q_proj", "v_proj"), "int8")
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(values=within_ranges, chosen=choices, adapter=adapters)
 def test_operations_sum_to_the_token(
     values: dict[str, Any], chosen: dict[str, Any], adapter: str | None
@@ -311,7 +312,7 @@ def test_free_rank_is_the_highest_that_costs_nothing(name: str, targets: str, fm
     assert_free_rank(chip, LanguageModel.by_name(chip.model), targets, fmt)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     values=within_ranges,
     targets=st.sampled_from(["all-linear", "qv", "attention", "mlp"]),

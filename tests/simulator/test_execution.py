@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import HC1, chips, language_models, targets
 
@@ -18,8 +19,6 @@ from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.execution import execute
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests
-
-SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
 def random_images(adapter: Adapter, version: int, fmt: str) -> ResidentAdapter:
@@ -63,7 +62,7 @@ def executions(draw: st.DrawFn) -> tuple:
     return program, requests, loads, prompts, seed
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW_OK)
+@examples(60)
 @given(executions())
 def test_every_token_computes_what_it_would_alone(case: tuple) -> None:
     """Any mix of requests, adapters and swaps gives the logits of each request run by itself."""

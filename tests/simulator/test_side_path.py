@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel, catalogue
@@ -80,7 +81,7 @@ def test_a1_rank_16_beside_the_matrix_own_broadcast_costs_what_the_review_found(
         assert found.decode_tokens_per_s_user == pytest.approx(rate, rel=5e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(values=designs, rank=st.integers(1, 64), pair=st.tuples(widths, widths))
 def test_law_more_activations_per_cycle_are_never_slower(
     values: dict[str, Any], rank: int, pair: tuple[int, int]
@@ -89,7 +90,7 @@ def test_law_more_activations_per_cycle_are_never_slower(
     assert many <= few
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(values=designs, rank=st.integers(1, 64), pair=st.tuples(widths, widths))
 def test_law_what_is_wider_than_the_broadcast_is_never_cheaper(
     values: dict[str, Any], rank: int, pair: tuple[int, int]
@@ -108,7 +109,7 @@ def test_law_what_is_wider_than_the_broadcast_is_never_cheaper(
     assert (many["lora_bus"] > 0) == (spent[1]["lora_bus"] > 0) == (wide > lanes)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(values=designs, rank=st.integers(1, 64), below=st.floats(0, 1))
 def test_law_no_rank_is_free_that_hears_only_the_broadcast(
     values: dict[str, Any], rank: int, below: float
@@ -124,7 +125,7 @@ def test_law_no_rank_is_free_that_hears_only_the_broadcast(
     assert lora_bus_bits(chip) == lora_wire_mm(chip, SMALL) == area(chip, SMALL)["lora_bus"] == 0
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(
     values=designs,
     heard=widths,

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
@@ -103,7 +104,7 @@ chips = st.fixed_dictionaries(
 shapes = st.sampled_from(["r1:qv:int4", "r8:mlp:int8", "r16:all-linear:int8", "r64:qv:float16"])
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(values=chips, text=shapes)
 def test_law_nothing_reaches_the_card_faster_than_its_slowest_part(
     values: dict[str, Any], text: str
@@ -118,7 +119,7 @@ def test_law_nothing_reaches_the_card_faster_than_its_slowest_part(
     assert whole_s >= max(read_s, convert_s, way.image_bytes / (link.bandwidth_gb_per_s * 1e9))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(values=chips, rank=st.integers(1, 64))
 def test_shapes_with_arrays_of_ranks_have_the_file_of_each_without_its_header(
     values: dict[str, Any], rank: int

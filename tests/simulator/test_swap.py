@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
@@ -71,7 +72,7 @@ def test_hc1_by_hand() -> None:
     assert swap.warm - 56e-6 < swap.streamed < swap.warm
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(values=links, text=st.sampled_from(SHAPES))
 def test_swap_on_a_random_link(values: dict[str, Any], text: str) -> None:
     chip, adapter, swap = latency(values, text)
@@ -84,7 +85,7 @@ def test_swap_on_a_random_link(values: dict[str, Any], text: str) -> None:
     assert swap.resident <= swap.streamed <= swap.warm <= swap.cold
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     values=links,
     text=st.sampled_from(SHAPES),
@@ -104,7 +105,7 @@ def test_a_faster_link_never_makes_a_swap_slower(
     assert fast.resident == slow.resident
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(values=links, rank=st.integers(1, 32), more=st.integers(1, 32))
 def test_a_larger_adapter_never_loads_faster(values: dict[str, Any], rank: int, more: int) -> None:
     small = latency(values, f"r{rank}:all-linear:int8")[2]

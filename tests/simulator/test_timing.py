@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import chips, language_models, targets
 
@@ -30,7 +31,6 @@ from hardwire.simulator.engines.reference import visits
 from hardwire.simulator.program import build_program
 from hardwire.simulator.timing import Timing, at, grown, slower
 
-SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]
 whole = st.integers(1, 1 << 24)
 
 
@@ -75,7 +75,7 @@ def adapters(draw: st.DrawFn, chip: Chip, model: LanguageModel) -> Adapter:
     return dataclasses.replace(adapter, modules=tuple(m for m in modules if of_layer[m.layer]))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW_OK)
+@examples(150)
 @given(st.data(), chips(), language_models())
 def test_tables_are_the_visits_of_the_reference_added_up(
     data: st.DataObject, chip: Chip, model: LanguageModel
@@ -99,7 +99,7 @@ def test_tables_are_the_visits_of_the_reference_added_up(
                 assert intervals[row, context] == max(busy.values())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW_OK)
+@examples(60)
 @given(st.data(), chips(), language_models())
 def test_arrays_hold_each_design(data: st.DataObject, chip: Chip, model: LanguageModel) -> None:
     def column(low: int, high: int) -> np.ndarray:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -108,7 +109,7 @@ def test_sqnr_of_logits_ignores_what_softmax_ignores() -> None:
     assert divergence(logits, noisy).logits_sqnr_db == pytest.approx(20, abs=1e-4)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(
     hnp.arrays(np.float32, (2, 3, 7), elements=st.floats(-2000, 2000, width=32)),
     st.integers(-5, 5),

@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, given, settings
+from examples import examples
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from shell import Shell
@@ -214,7 +215,7 @@ def damaged(draw: st.DrawFn, whole: list[dict[str, Any]]) -> tuple[dict[str, Any
 def test_schema_and_program_refuse_the_same_damaged_files(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "damaged.yaml"
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @examples(200, *HealthCheck)
     @given(damaged(documents(kind)))
     def check(found: tuple[dict[str, Any], list[str]]) -> None:
         data, keys = found
@@ -397,7 +398,7 @@ def variants(draw: st.DrawFn, kind: str) -> dict[str, Any]:
 def test_schema_and_program_take_the_same_valid_files(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "valid.yaml"
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @examples(100, *HealthCheck)
     @given(variants(kind))
     def check(data: dict[str, Any]) -> None:
         path.write_text(json.dumps(data))
@@ -412,7 +413,7 @@ def test_schema_and_program_take_the_same_valid_files(kind: str, tmp_path: Path)
 UNITS = [name for family in _FAMILIES for name in family]
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(
     number=st.sampled_from(["1", "-2", "+3.5", "4.", ".5", "1e3", "6.02E-23", "", "1 2", "x"]),
     blank=st.sampled_from(["", " "]),

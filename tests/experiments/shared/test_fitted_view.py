@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from shell import printed
 
 from hardwire.experiments.shared.tables import folded, plain_table, text_table
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 10**14), min_size=1, max_size=12),
     st.integers(60, 200),

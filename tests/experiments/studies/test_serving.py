@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.experiments.studies import serving as serving_study
@@ -44,7 +45,7 @@ def bench() -> Bench:
     guess=st.floats(0.1, 1000),
     tolerance=st.floats(0.01, 0.5),
 )
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_highest_rate_lies_within_its_tolerance_below_the_limit(
     limit: float, guess: float, tolerance: float
 ) -> None:
@@ -62,7 +63,6 @@ def test_highest_rate_stops_at_the_fastest() -> None:
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=200), st.integers(1, 8))
-@settings(deadline=None)
 def test_lru_hit_rate_equals_the_cache_simulation(adapters: list[int], slots: int) -> None:
     assert lru_hit_rate(adapters, slots) == pytest.approx(hit_rate(adapters, slots, "lru"))
 
@@ -94,7 +94,6 @@ def test_fleet_by_hand() -> None:
 
 
 @given(st.lists(st.floats(0.1, 20), min_size=3, max_size=3), st.floats(0.1, 200))
-@settings(deadline=None)
 def test_more_adapters_never_take_fewer_gpus(rates: list[float], rate: float) -> None:
     fleet = _fleet(dict(zip((1, 8, 64), rates, strict=True)))
     taken = [fleet.gpus(rate, count) for count in (1, 2, 8, 30, 64)]

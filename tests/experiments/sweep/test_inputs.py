@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.experiments.replay.config import config_text, read_config
@@ -80,7 +81,7 @@ def key(study: Study) -> tuple[int, int]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.sampled_from(sorted(STUDIES)), st.integers(0, 1 << 30), st.integers(0, 1 << 30))
 def test_edits_of_any_file_change_key_and_search_and_touching_does_not(
     tmp_path_factory: pytest.TempPathFactory, name: str, one: int, other: int
@@ -104,7 +105,7 @@ def test_edits_of_any_file_change_key_and_search_and_touching_does_not(
     assert (known()[1:] == before[1:]) is same
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.sampled_from([CONFIG, WEIGHTS, "a.gguf"]), st.binary(max_size=9), st.binary(max_size=9))
 def test_edits_of_an_adapter_in_a_catalogue_change_the_key(
     tmp_path_factory: pytest.TempPathFactory, name: str, one: bytes, other: bytes

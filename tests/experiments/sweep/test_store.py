@@ -20,7 +20,8 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.experiments.cli import app as cli
@@ -186,7 +187,7 @@ def test_a_point_that_fails_is_kept_and_tried_again(
     assert not all_of(tmp_path / "s", "test")["reason"].str.startswith("failed").any()
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(st.lists(st.integers(0, 60), max_size=30), max_size=12))
 def test_the_index_finds_what_was_added(batches: list[list[int]]) -> None:
     store = Store.__new__(Store)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from designs import HC1, values_near
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.experiments.run.kernels import execute
@@ -96,7 +97,7 @@ def alone(setting: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(points())
 def test_points_together_are_points_alone(setting: dict[str, np.ndarray]) -> None:
     base = Design.open("hc1", {"adapter": "r16:all-linear:int8"})
@@ -107,7 +108,7 @@ def test_points_together_are_points_alone(setting: dict[str, np.ndarray]) -> Non
             assert together[name][index] == pytest.approx(value, rel=1e-12), (name, one)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(points(size=6), st.permutations(range(6)))
 def test_a_point_has_one_key_wherever_it_stands(
     setting: dict[str, np.ndarray], order: list[int]
@@ -123,7 +124,7 @@ def test_a_point_has_one_key_wherever_it_stands(
     assert other.keys({"datapath.lanes": lanes})[0] == keys[2]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(points(size=6))
 def test_different_points_have_different_keys(setting: dict[str, np.ndarray]) -> None:
     keys = one_study(setting).keys(setting)

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.kernels.decoder.activation import EXP_RANGE, exp_plain, silu_mul_plain
@@ -29,7 +30,7 @@ def filled(cache: KVCache, sequence: Sequence, keys: np.ndarray, values: np.ndar
     cache.write(0, pages, positions % PAGE_TOKENS, keys, values)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     seed=seeds,
     tokens=st.integers(1, 100),
@@ -66,7 +67,7 @@ def test_attention_is_close_to_float64() -> None:
     np.testing.assert_allclose(attend_plain(q, keys, values), expected, rtol=0, atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     seed=seeds,
     cuts=st.lists(st.integers(1, 20), min_size=1, max_size=6),
@@ -107,7 +108,7 @@ def test_16_bits_saturate() -> None:
     assert keys.tolist() == [[[65504, -65504]]] and values.tolist() == [[[0, 65504]]]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     seed=seeds,
     rows=st.integers(1, 4),
@@ -124,7 +125,7 @@ def test_compiled_norm_equals_its_definition(seed: int, rows: int, size: int, sc
     np.testing.assert_allclose(out, exact, rtol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(seed=seeds, size=st.integers(1, 10_000), scale=st.sampled_from([1, 100]))
 def test_compiled_activation_equals_its_definition(seed: int, size: int, scale: int) -> None:
     gate, up = normal(seed, size) * np.float32(scale), normal(seed + 1, size)
@@ -144,7 +145,7 @@ def test_exp_is_within_two_units_in_the_last_place() -> None:
     assert exp_plain(np.float32([0.0])) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     seed=seeds,
     tokens=st.integers(1, 10),

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from small_models import (
     ADAPTERS_OF,
@@ -160,7 +161,7 @@ def test_prefill_and_decode_give_the_same_bits(weights: str, kv_bits: int) -> No
     np.testing.assert_array_equal(one.logits(TOKENS[:33]), whole[:33])
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     data=st.data(),
     kv_bits=st.sampled_from([32, 8, 4]),

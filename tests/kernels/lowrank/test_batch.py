@@ -15,14 +15,15 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.kernels import FORMATS, LowRankImage, Work
 from hardwire.kernels.lowrank.batch import LowRankBatch
 
 # The first call of a format compiles it, which takes longer than hypothesis allows an example.
-several = settings(max_examples=60, deadline=None)
+several = examples(60)
 seeds = st.integers(0, 2**32 - 1)
 widths = st.integers(1, 300)  # up to two chunks of 128 outputs, and every length of tail
 

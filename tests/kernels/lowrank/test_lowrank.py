@@ -20,7 +20,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.kernels import FORMATS, LowRankImage, Work, phase_work, reference
@@ -28,7 +29,7 @@ from hardwire.kernels import FORMATS, LowRankImage, Work, phase_work, reference
 LANES = 32
 
 # The first call of a format compiles it, which takes longer than hypothesis allows an example.
-several = settings(max_examples=60, deadline=None)
+several = examples(60)
 formats = st.sampled_from(FORMATS)
 seeds = st.integers(0, 2**32 - 1)
 ranks = st.integers(1, 9)

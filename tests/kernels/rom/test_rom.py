@@ -18,13 +18,14 @@ import sys
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.kernels.rom.rom import BITS, Mix, RomMatrix, product_select
 
 # The first call of a width compiles it, which takes longer than hypothesis allows an example.
-several = settings(max_examples=60, deadline=None)
+several = examples(60)
 seeds = st.integers(0, 2**32 - 1)
 heights, widths = st.integers(1, 60), st.integers(1, 200)
 groups = st.sampled_from([32, 64, 96, 128])

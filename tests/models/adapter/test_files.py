@@ -15,7 +15,8 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models.adapter.adapter import Adapter
@@ -523,7 +524,7 @@ def check_opens_or_is_refused(name: str, content: bytes) -> None:
 FILES = st.sampled_from(["adapter_config.json", "adapter_model.safetensors", "x.gguf"])
 
 
-@settings(max_examples=150, deadline=5000)
+@examples(150)
 @given(name=FILES, share=st.floats(0, 1), from_header=st.booleans())
 def test_truncated_files_are_refused_or_valid(name: str, share: float, from_header: bool) -> None:
     sound = sound_files()[name]
@@ -531,7 +532,7 @@ def test_truncated_files_are_refused_or_valid(name: str, share: float, from_head
     check_opens_or_is_refused(name, sound[: int(share * reach)])
 
 
-@settings(max_examples=400, deadline=5000)
+@examples(400)
 @given(
     name=FILES,
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4),
@@ -548,7 +549,7 @@ def test_flipped_bytes_are_refused_or_valid(
     check_opens_or_is_refused(name, bytes(content))
 
 
-@settings(max_examples=150, deadline=5000)
+@examples(150)
 @given(name=FILES, position=st.floats(0, 1), length=st.integers(0, 64), junk=st.binary(max_size=64))
 def test_spliced_files_are_refused_or_valid(
     name: str, position: float, length: int, junk: bytes
@@ -558,7 +559,7 @@ def test_spliced_files_are_refused_or_valid(
     check_opens_or_is_refused(name, sound[:start] + junk + sound[start + length :])
 
 
-@settings(max_examples=200, deadline=5000)
+@examples(200)
 @given(word=st.integers(0, 2**64 - 1), position=st.integers(0, 600))
 def test_random_lengths_in_gguf_are_refused_or_valid(word: int, position: int) -> None:
     content = bytearray(sound_files()["x.gguf"])

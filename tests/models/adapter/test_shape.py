@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 from designs import HC1
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, LanguageModel
@@ -22,7 +23,7 @@ LLAMA = LanguageModel.by_name("llama-3.1-8b")
 SMALL = LanguageModel.by_name("llama-3.2-1b")
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     st.lists(st.integers(1, 64), min_size=1, max_size=4),
     st.sets(st.sampled_from(TARGETS), min_size=1),

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.simulator.belief.posterior import (
@@ -165,7 +166,7 @@ def test_measurements_that_nothing_agrees_with_are_refused(theta: Array) -> None
 
 
 @given(order=st.permutations(range(5)))
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_the_order_of_measurements_changes_nothing(order: list[int]) -> None:
     theta = np.random.default_rng(1).uniform(-1, 1, 500)
     modelled = toy(

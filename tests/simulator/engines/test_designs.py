@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import HC1, chips, language_models, targets
 
@@ -19,14 +20,12 @@ from hardwire.simulator.engines.designs_jit import ceil_sum
 from hardwire.simulator.program import build_program
 from hardwire.simulator.single import Load, Rates, _rates, run
 
-SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large]
 NUMBERS = (
     "decode_tokens_per_s_user", "decode_tokens_per_s_chip", "token_s", "ttft_s",
     "prefill_tokens_per_s",
 )  # fmt: skip
 
 
-@settings(deadline=None)  # the first example compiles
 @given(st.integers(0, 3000), st.integers(1, 10**6), st.integers(1, 10**6))
 def test_sum_of_ceilings(count: int, numerator: int, denominator: int) -> None:
     c = np.arange(1, count + 1, dtype=np.int64)
@@ -91,7 +90,7 @@ def adapters(draw: st.DrawFn, chip: Chip, model: LanguageModel) -> Adapter | Non
     return dataclasses.replace(whole, modules=modules)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW_OK)
+@examples(200)
 @given(st.data(), chips(), language_models())
 def test_a_design_alone_has_the_rates_of_the_engine(
     data: st.DataObject, chip: Chip, model: LanguageModel
@@ -106,7 +105,7 @@ def test_a_design_alone_has_the_rates_of_the_engine(
     assert_equal(expected, found, load.users)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW_OK)
+@examples(60)
 @given(st.data(), language_models())
 def test_many_designs_are_each_alone(data: st.DataObject, model: LanguageModel) -> None:
     """Arrays of chips, ranks and loads; words are the same for all, shared layers among them."""

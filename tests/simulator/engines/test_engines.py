@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from strategies import HC1, runs
 
@@ -16,7 +17,6 @@ from hardwire.simulator.engines import reference
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import AdapterLoad, Requests, Timeline, schedule_bursts
 
-SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 TIMES = ("first", "issued", "done", "slice_done", "load_done", "burst_start")
 VISITS = ("start", "end")
 
@@ -26,7 +26,7 @@ def assert_same(expected: Timeline, found: Timeline, names: tuple[str, ...]) -> 
         np.testing.assert_array_equal(getattr(expected, name), getattr(found, name), err_msg=name)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=SLOW_OK)
+@examples(400, HealthCheck.filter_too_much)
 @given(runs())
 def test_engines_agree_on_every_timestamp(run: tuple) -> None:
     """Every pass that is exact for a run gives the reference's times, to the last cycle."""
@@ -39,7 +39,7 @@ def test_engines_agree_on_every_timestamp(run: tuple) -> None:
         assert_same(expected, found, TIMES + (VISITS if record else ()))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW_OK)
+@examples(60, HealthCheck.filter_too_much)
 @given(runs(users=3, prompt=40, output=30))
 def test_engines_agree_on_longer_requests(run: tuple) -> None:
     program, requests, loads = run
@@ -120,7 +120,7 @@ def visits(program: TokenProgram, times: Timeline) -> list[tuple[int, int, int, 
     return found
 
 
-law = settings(max_examples=60, deadline=None, suppress_health_check=SLOW_OK)
+law = examples(60, HealthCheck.filter_too_much)
 
 
 @law

@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from examples import examples
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
@@ -24,11 +25,7 @@ SHAPES = [
     for shape in ("r1:qv:int8", "r4:attention:int8", "r8:qv:int4", "r2:all-linear:int8")
 ]
 SMALL = Chip.open("hc1").with_values({"sram.capacity_mib": 24})
-LAWS = settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+LAWS = examples(40, HealthCheck.filter_too_much)
 
 
 def machine(cards: int, users: int, issue: str, links: str) -> Server:
@@ -205,7 +202,7 @@ def test_adapters_that_nobody_wants_change_nothing(run):
     assert columns(serve((server, off, policy))) == columns(serve((server, unused, policy)))
 
 
-@settings(LAWS, max_examples=15)
+@examples(15, HealthCheck.filter_too_much)
 @given(st.tuples(machines, workloads(most=10), policies()))
 def test_reference_engine_equals_compiled_engine(run):
     assert columns(serve(run)) == columns(serve(run, engine="reference"))

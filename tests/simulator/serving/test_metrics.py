@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from serving_logs import (
     ADAPTER_BYTES,
@@ -114,7 +115,7 @@ def test_undefined_is_none() -> None:
     assert summarize(bases, made_log(bases))["adapter_hit_rate"] is None
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     requests=st.integers(1, 60),
     adapters=st.integers(0, 8),

@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.simulator.serving.cards.record import Record
@@ -18,7 +19,7 @@ SIZES = [25, 40, 7, 60, 33]
 NONE = -1
 POOL = Layout(capacity=200, page_bytes=10, block_pages=2, sizes=SIZES)
 SLOTS = dataclasses.replace(POOL, capacity=260, slots=2, slot_bytes=max(SIZES))
-LAWS = settings(max_examples=150, deadline=None)
+LAWS = examples(150)
 
 
 @dataclasses.dataclass

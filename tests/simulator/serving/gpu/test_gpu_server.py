@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models.adapter.adapter import Adapter
@@ -78,7 +79,7 @@ def columns(log: ServingLog) -> list[np.ndarray]:
     ]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(cases())
 def test_engines_agree_on_every_timestamp(
     case: tuple[BatchServer, Workload, dict[str, Any]],
@@ -91,7 +92,7 @@ def test_engines_agree_on_every_timestamp(
         np.testing.assert_array_equal(a, b)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(cases())
 def test_laws(case: tuple[BatchServer, Workload, dict[str, Any]]) -> None:
     """Every request ends once; no token before its request; memory never over capacity."""

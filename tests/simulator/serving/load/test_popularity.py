@@ -6,7 +6,8 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models.errors import InputError
@@ -56,7 +57,7 @@ MODELS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     model=MODELS,
     count=st.integers(0, 300),
@@ -97,7 +98,7 @@ def test_published_locality_and_what_shuffling_makes_of_it() -> None:
     assert lru_hit_rate(shuffled, 8) == pytest.approx(0.10, abs=0.01)
 
 
-@settings(deadline=None, max_examples=15)
+@examples(15)
 @given(
     hit_rate=st.floats(0.3, 0.98),
     slots=st.integers(1, 16),

@@ -8,7 +8,8 @@ import make_presets
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models.errors import InputError
@@ -135,7 +136,7 @@ def test_a_preset_goes_on_with_the_same_statistics() -> None:
     assert long.arrival_s[2 * len(short) - 1] == pytest.approx(2 * short.duration_s)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     name=st.sampled_from([CONV, CODE]),
     rate=st.none() | st.floats(0.01, 1000),

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import DEFAULT_EXAMPLES, examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from hardwire.models.errors import InputError
@@ -208,7 +209,7 @@ def test_compressed_traces_are_read(write, pack, head: bytes) -> None:
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd_bytes], ids=["gz", "zst"])
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(DEFAULT_EXAMPLES, HealthCheck.function_scoped_fixture)
 def test_damaged_compressed_traces_end_in_one_sentence(write, pack, data) -> None:
     packed = bytearray(pack(PLAIN.encode() + b"".join(b"%d,1,2,\n" % k for k in range(200))))
     place = data.draw(st.integers(4, len(packed) - 1))

@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
@@ -77,7 +78,7 @@ def test_a_prompt_that_is_all_there_still_computes_a_token() -> None:
     assert log.first_token_s[1] > 1.0
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(40)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([1, 3]),
@@ -118,7 +119,7 @@ def test_the_cache_forgets_the_block_that_was_idle_longest() -> None:
     assert cache.idle == 2
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(40)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([1, 3]),

@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.simulator.serving.policies import policy
@@ -153,7 +154,7 @@ def check(name: policy.Schedule, load: Load, happens: list[tuple[Any, ...]]) -> 
     return answers + rest
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(names, loads, steps())
 def test_the_first_admissible_in_the_policys_order_goes(
     name: policy.Schedule, load: Load, happens: list[tuple[Any, ...]]
@@ -162,7 +163,7 @@ def test_the_first_admissible_in_the_policys_order_goes(
     assert check(name, load, happens) == check(name, load, happens)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(names, loads, steps(), st.integers(0, 15))
 def test_memory_is_reserved_for_those_that_waited_long_enough(
     name: policy.Schedule, load: Load, happens: list[tuple[Any, ...]], reserve: int
