@@ -8,8 +8,17 @@ from typing import Annotated
 import typer
 
 from hardwire.experiments.cli.console import print_rich
+from hardwire.experiments.cli.help import CATALOGUE, Group, add
 from hardwire.experiments.cli.options import ChipOption, ModelOption, SeedOption
 
+INSPECT_EXAMPLES = (
+    "hardwire adapter inspect my-adapter",
+    "hardwire adapter inspect r64:all-linear:int4 --chip roma",
+)
+MAKE_EXAMPLES = (
+    "hardwire adapter make my-adapter",
+    "hardwire adapter make my-adapter --rank 64 --targets qv --dtype bfloat16",
+)
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -45,10 +54,12 @@ def make(
         typer.Option(metavar="TEXT", help="all-linear, attention, mlp, qv, or names joined by +."),
     ] = "all-linear",
     model: Annotated[
-        str, typer.Option(metavar="TEXT", help="Catalogue name or config.json.")
+        str,
+        typer.Option(metavar="NAME|FILE", help="Catalogue name, or a Hugging Face config.json."),
     ] = "llama-3.1-8b",
     alpha: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="lora_alpha [default: the rank]")
+        float | None,
+        typer.Option(metavar="NUMBER", help="lora_alpha [default: the rank]"),
     ] = None,
     dtype: Annotated[
         str,
@@ -69,7 +80,7 @@ def make(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line, as a group."""
-    group = typer.Typer(help="Look into adapters, and make some.", no_args_is_help=True)
-    group.command()(inspect)
-    group.command()(make)
-    app.add_typer(group, name="adapter")
+    group = typer.Typer(cls=Group, help="Look into adapters, and make some.", no_args_is_help=True)
+    add(group, inspect, examples=INSPECT_EXAMPLES)
+    add(group, make, examples=MAKE_EXAMPLES)
+    app.add_typer(group, name="adapter", rich_help_panel=CATALOGUE)

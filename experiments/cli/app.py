@@ -32,6 +32,7 @@ from hardwire.experiments.cli import (
     validate,
 )
 from hardwire.experiments.cli.console import INTERRUPTED, Output, UnwrittenError
+from hardwire.experiments.cli.help import WIDEST, Group
 
 NO_CACHE = "no locator available"
 """What numba says where it finds no folder for compiled code."""
@@ -40,17 +41,18 @@ UNREAD = 141
 """Exit status where the reader of a pipe has gone: 128 and the number of SIGPIPE."""
 
 app = typer.Typer(
+    cls=Group,
     name="hardwire",
     help="Simulate LLM chips whose base model is cast in silicon: rate, adapters, SRAM, area, "
     "power, cost.",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 for group in (
-    run, catalogue, formats, serving, sweep, search, solve, sensitivity, calibrate,
-    validate, diff, report, adapter, chip,
+    run, serving, formats, sweep, search, solve, sensitivity, calibrate, validate, diff, report,
+    chip, adapter, catalogue,
 ):  # fmt: skip
     group.register(app)
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
 from hardwire.experiments.cli import complete
 from hardwire.experiments.cli.console import print_form, print_rich
+from hardwire.experiments.cli.help import CATALOGUE, add
 from hardwire.experiments.cli.options import (
-    CsvOption,
-    LatexOption,
-    MarkdownOption,
+    TableForms,
     chosen,
+    takes,
 )
 
 KINDS = "chips, models, servers, processes, metrics, parameters, studies or presets"
+
+
+LIST_EXAMPLES = ("hardwire list", "hardwire list parameters")
+SHOW_EXAMPLES = ("hardwire show hc1", "hardwire show hc1x10 --markdown")
+SCHEMA_EXAMPLES = ("hardwire schema", "hardwire schema chip > chip.schema.json")
 
 
 def list_catalogue(
@@ -39,6 +44,7 @@ def list_catalogue(
     print_rich(overview() if kind is None else LISTS[kind.lower()]())
 
 
+@takes(TableForms)
 def show(
     name: Annotated[
         str,
@@ -48,14 +54,12 @@ def show(
             autocompletion=complete.shown_names,
         ),
     ],
-    as_csv: CsvOption = False,
-    as_markdown: MarkdownOption = False,
-    as_latex: LatexOption = False,
+    **forms: Unpack[TableForms],
 ) -> None:
     """Show all of one thing: for a chip every parameter with unit, kind, range and source."""
     from hardwire.experiments.cli.view import show_tables  # noqa: PLC0415
 
-    form = chosen(csv=as_csv, markdown=as_markdown, latex=as_latex)
+    form = chosen(forms)
     print_form(form, show_tables(name))
 
 
@@ -93,7 +97,7 @@ def doctor(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command("list")(list_catalogue)
-    app.command()(show)
-    app.command()(schema)
-    app.command()(doctor)
+    add(app, list_catalogue, CATALOGUE, LIST_EXAMPLES, name="list")
+    add(app, show, CATALOGUE, SHOW_EXAMPLES)
+    add(app, schema, CATALOGUE, SCHEMA_EXAMPLES)
+    add(app, doctor, CATALOGUE, ("hardwire doctor",))

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from hardwire.experiments.cli import complete
+from hardwire.experiments.cli.help import CATALOGUE, Group, add
+
+EXAMPLES = ("hardwire chip new mychip", "hardwire chip new mychip --extends roma --out my.yaml")
 
 
 def new(
@@ -33,11 +36,11 @@ def new(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line, as a group."""
-    group = typer.Typer(help="Make a chip file of your own.", no_args_is_help=True)
+    group = typer.Typer(cls=Group, help="Make a chip file of your own.", no_args_is_help=True)
 
     @group.callback()
     def chip() -> None:
         """Make a chip file of your own."""
 
-    group.command()(new)
-    app.add_typer(group, name="chip")
+    add(group, new, examples=EXAMPLES)
+    app.add_typer(group, name="chip", rich_help_panel=CATALOGUE)

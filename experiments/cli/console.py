@@ -100,16 +100,15 @@ def finish(
     found: Found,
     render: Callable[[Found], RenderableType],
     write: Callable[[Found, Path], list[Path]] | None,
-    as_json: bool,
-    folder: Path | None,
-    form: str = "",
+    form: str,
+    folder: Path | None = None,
 ) -> str:
     """End a command: save if asked to, then print one JSON object, or tables and what was saved.
 
     Parameters
     ----------
     write : what saves; None where nothing does.
-    form : of the tables: ``csv``, ``markdown``, ``latex``, or "" for the terminal's.
+    form : one of ``options.FORMS``, or "" for the terminal's.
 
     Returns
     -------
@@ -119,7 +118,7 @@ def finish(
     written = [] if folder is None or write is None else write(found, folder)
     names = ", ".join(path.name for path in written)
     saved = f"{folder}: {names}" if written else ""
-    if as_json:
+    if form == "json":
         from hardwire.experiments.shared.folder import to_json  # noqa: PLC0415
 
         print(to_json(found.to_dict()))

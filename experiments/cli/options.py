@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, TypeVar, get_type_hints
@@ -16,6 +16,11 @@ from hardwire.experiments.replay.meanings import MEANINGS
 Text = str | None
 Command = TypeVar("Command", bound=Callable[..., None])
 
+DESIGN, SERVER, LOAD, ADAPTERS, POLICIES, GOAL, OUTPUT = (
+    "Design", "Server", "Load", "Adapters", "Policies", "Goal", "Output",
+)  # fmt: skip
+"""Groups of options in ``--help``; those of no group are called options and come last."""
+
 
 class Figures(StrEnum):
     """Formats of figures."""
@@ -26,16 +31,49 @@ class Figures(StrEnum):
 
 
 FiguresOption = Annotated[
-    Figures, typer.Option("--figures", help="Format of the figures that --save writes.")
+    Figures,
+    typer.Option(
+        "--figures",
+        metavar="png|svg|pdf",
+        help="Format of the figures that --save writes.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object, SI units.")]
 StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Exit with status 1 if anything stands in the design's way."),
 ]
-CsvOption = Annotated[bool, typer.Option("--csv", help="The tables as comma-separated values.")]
-MarkdownOption = Annotated[bool, typer.Option("--markdown", help="The tables in Markdown.")]
-LatexOption = Annotated[bool, typer.Option("--latex", help="The tables in LaTeX (booktabs).")]
+
+
+class JsonForm(TypedDict, total=False):
+    """The form for programs; like the others one that a command ``takes`` and asks ``chosen``."""
+
+    json: Annotated[
+        bool | None,
+        typer.Option("--json", help="JSON in SI units instead of tables.", rich_help_panel=OUTPUT),
+    ]
+
+
+class TableForms(TypedDict, total=False):
+    """The forms of tables beside the terminal's."""
+
+    csv: Annotated[
+        bool | None,
+        typer.Option("--csv", help="Tables as comma-separated values.", rich_help_panel=OUTPUT),
+    ]
+    markdown: Annotated[
+        bool | None, typer.Option("--markdown", help="Tables in Markdown.", rich_help_panel=OUTPUT)
+    ]
+    latex: Annotated[
+        bool | None,
+        typer.Option("--latex", help="Tables in LaTeX (booktabs).", rich_help_panel=OUTPUT),
+    ]
+
+
+class Forms(JsonForm, TableForms, total=False):
+    """Every form of an answer beside the terminal's."""
+
+
 ChipOption = Annotated[
     str,
     typer.Option(
@@ -43,15 +81,18 @@ ChipOption = Annotated[
         metavar="NAME|FILE",
         help="Catalogue name, or a chip's YAML file.",
         autocompletion=complete.names_of("chip"),
+        rich_help_panel=DESIGN,
     ),
 ]
+_SETTINGS = "A parameter by its name in hardwire show CHIP; may be repeated."
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any parameter of hardwire list parameters; may be repeated.",
+        help=_SETTINGS,
         autocompletion=complete.settings,
+        rich_help_panel=DESIGN,
     ),
 ]
 ModelOption = Annotated[
@@ -61,11 +102,21 @@ ModelOption = Annotated[
         metavar="NAME|FILE",
         help="Catalogue name, or a Hugging Face config.json [default: the chip's own]",
         autocompletion=complete.names_of("model"),
+        rich_help_panel=DESIGN,
     ),
 ]
-PromptOption = Annotated[int, typer.Option(min=1, metavar="N", help="Prompt tokens per user.")]
-OutputOption = Annotated[int, typer.Option(min=2, metavar="N", help="Output tokens per user.")]
-UsersOption = Annotated[int, typer.Option(min=1, max=4096, metavar="N", help="Users at a time.")]
+PromptOption = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", help="Prompt tokens per user.", rich_help_panel=LOAD),
+]
+OutputOption = Annotated[
+    int,
+    typer.Option(min=2, metavar="N", help="Output tokens per user.", rich_help_panel=LOAD),
+]
+UsersOption = Annotated[
+    int,
+    typer.Option(min=1, max=4096, metavar="N", help="Users at a time.", rich_help_panel=LOAD),
+]
 SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same bytes.")]
 StudyArgument = Annotated[
     str,
@@ -85,8 +136,12 @@ SourceArgument = Annotated[
 ]
 
 
-def chosen(**asked: bool) -> str:
-    """The one form that was asked for, or "" for the terminal's.
+FORMS = tuple(get_type_hints(Forms))
+"""Their names."""
+
+
+def chosen(asked: Mapping[str, object]) -> str:
+    """The one of ``Forms`` that was asked for among a command's options, or "" for the terminal's.
 
     Raises
     ------
@@ -95,7 +150,7 @@ def chosen(**asked: bool) -> str:
     """
     from hardwire.models.errors import InputError  # noqa: PLC0415
 
-    names = [name for name, wanted in asked.items() if wanted]
+    names = [name for name in FORMS if asked.get(name)]
     if len(names) > 1:
         raise InputError(" and ".join(f"--{name}" for name in names) + ": one form at a time")
     return names[0] if names else ""
@@ -120,114 +175,140 @@ class ReplayOptions(TypedDict, total=False):
             metavar="NAME|FILE",
             help=_said("chip", "the server's"),
             autocompletion=complete.names_of("chip"),
+            rich_help_panel=SERVER,
         ),
     ]
-    settings: SetOption
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help=_SETTINGS,
+            autocompletion=complete.settings,
+            rich_help_panel=SERVER,
+        ),
+    ]
     adapters: Annotated[
         Text,
         typer.Option(
             metavar="TEXT",
             help=_said("adapters", "the trace's own, or none"),
+            rich_help_panel=ADAPTERS,
         ),
     ]
     popularity: Annotated[
         Text,
         typer.Option(
-            metavar="TEXT",
-            help=_said("popularity", "the catalogue's"),
+            metavar="TEXT", help=_said("popularity", "the catalogue's"), rich_help_panel=ADAPTERS
         ),
     ]
     slo: Annotated[Text, typer.Option(metavar="TEXT", help=_said("slo"))]
     rate: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help=_said("rate", "the source's"))
+        float | None,
+        typer.Option(metavar="NUMBER", help=_said("rate", "the source's"), rich_help_panel=LOAD),
     ]
     duration: Annotated[
         float | None,
-        typer.Option(metavar="NUMBER", help=_said("duration", "the source's")),
-    ]
-    requests: Annotated[
-        int | None, typer.Option(metavar="N", help=_said("requests", "the source's"))
-    ]
-    until: Annotated[
-        float | None,
         typer.Option(
-            metavar="NUMBER",
-            help=_said("until", "never"),
+            metavar="NUMBER", help=_said("duration", "the source's"), rich_help_panel=LOAD
         ),
     ]
-    arrivals: Annotated[Text, typer.Option(metavar="TEXT", help=_said("arrivals", "source"))]
+    requests: Annotated[
+        int | None,
+        typer.Option(metavar="N", help=_said("requests", "the source's"), rich_help_panel=LOAD),
+    ]
+    until: Annotated[float | None, typer.Option(metavar="NUMBER", help=_said("until", "never"))]
+    arrivals: Annotated[
+        Text, typer.Option(metavar="TEXT", help=_said("arrivals", "source"), rich_help_panel=LOAD)
+    ]
     time_unit: Annotated[
         Text,
-        typer.Option(metavar="TEXT", help=_said("time_unit", "the format's")),
+        typer.Option(metavar="TEXT", help=_said("time_unit", "the format's"), rich_help_panel=LOAD),
     ]
     sort: Annotated[
         bool | None,
-        typer.Option("--sort/--no-sort", help=_said("sort", "refused out of order")),
+        typer.Option(
+            "--sort/--no-sort", help=_said("sort", "refused out of order"), rich_help_panel=LOAD
+        ),
     ]
     slots: Annotated[
         int | None,
-        typer.Option(metavar="N", help=_said("slots", "the server's")),
+        typer.Option(metavar="N", help=_said("slots", "the server's"), rich_help_panel=SERVER),
     ]
-    rank: Annotated[int | None, typer.Option(metavar="N", help=_said("rank", "16"))]
+    rank: Annotated[
+        int | None, typer.Option(metavar="N", help=_said("rank", "16"), rich_help_panel=ADAPTERS)
+    ]
     adapter_rates: Annotated[
-        Text,
-        typer.Option(metavar="TEXT", help=_said("adapter_rates")),
+        Text, typer.Option(metavar="TEXT", help=_said("adapter_rates"), rich_help_panel=ADAPTERS)
     ]
     client_rates: Annotated[
         Text,
-        typer.Option(
-            metavar="TEXT",
-            help=_said("client_rates", "none"),
-        ),
+        typer.Option(metavar="TEXT", help=_said("client_rates", "none"), rich_help_panel=ADAPTERS),
     ]
-    residency: Annotated[Text, typer.Option(metavar="TEXT", help=_said("residency", "lru"))]
+    residency: Annotated[
+        Text, typer.Option(metavar="TEXT", help=_said("residency", "lru"), rich_help_panel=POLICIES)
+    ]
     swap: Annotated[
-        Text,
-        typer.Option(metavar="TEXT", help=_said("swap", "streamed")),
+        Text, typer.Option(metavar="TEXT", help=_said("swap", "streamed"), rich_help_panel=POLICIES)
     ]
-    schedule: Annotated[Text, typer.Option(metavar="TEXT", help=_said("schedule", "fcfs"))]
+    schedule: Annotated[
+        Text, typer.Option(metavar="TEXT", help=_said("schedule", "fcfs"), rich_help_panel=POLICIES)
+    ]
     routing: Annotated[
         Text,
         typer.Option(
-            metavar="TEXT",
-            help=_said("routing", "affine_spill"),
+            metavar="TEXT", help=_said("routing", "affine_spill"), rich_help_panel=POLICIES
         ),
     ]
     prefetch: Annotated[
-        int | None,
-        typer.Option(metavar="N", help=_said("prefetch", "1")),
+        int | None, typer.Option(metavar="N", help=_said("prefetch", "1"), rich_help_panel=POLICIES)
     ]
-    admission: Annotated[Text, typer.Option(metavar="TEXT", help=_said("admission", "prompt"))]
-    preemption: Annotated[Text, typer.Option(metavar="TEXT", help=_said("preemption", "recompute"))]
+    admission: Annotated[
+        Text,
+        typer.Option(metavar="TEXT", help=_said("admission", "prompt"), rich_help_panel=POLICIES),
+    ]
+    preemption: Annotated[
+        Text,
+        typer.Option(
+            metavar="TEXT", help=_said("preemption", "recompute"), rich_help_panel=POLICIES
+        ),
+    ]
     prefix_reuse: Annotated[
         bool | None,
-        typer.Option("--prefix-reuse/--no-prefix-reuse", help=_said("prefix_reuse", "no")),
+        typer.Option(
+            "--prefix-reuse/--no-prefix-reuse",
+            help=_said("prefix_reuse", "no"),
+            rich_help_panel=POLICIES,
+        ),
     ]
     reserve: Annotated[
         float | None,
-        typer.Option(
-            metavar="NUMBER",
-            help=_said("reserve", "never"),
-        ),
+        typer.Option(metavar="NUMBER", help=_said("reserve", "never"), rich_help_panel=POLICIES),
     ]
     power_limit: Annotated[
         float | None,
-        typer.Option(metavar="NUMBER", help=_said("power_limit", "the server's")),
+        typer.Option(
+            metavar="NUMBER", help=_said("power_limit", "the server's"), rich_help_panel=SERVER
+        ),
     ]
     strict: Annotated[
-        bool | None,
-        typer.Option(
-            "--strict/--no-strict",
-            help=_said("strict", "reported"),
-        ),
+        bool | None, typer.Option("--strict/--no-strict", help=_said("strict", "reported"))
     ]
     seed: Annotated[int | None, typer.Option(metavar="N", help=_said("seed", "0"))]
     engine: Annotated[Text, typer.Option(metavar="TEXT", help=_said("engine", "compiled"))]
 
 
+class OneReplay(ReplayOptions, JsonForm, total=False):
+    """What ``replay`` takes beside its source and its server."""
+
+
+class SeveralReplays(ReplayOptions, Forms, total=False):
+    """What ``compare`` takes beside its source and its servers."""
+
+
 def save_option(words: str) -> Any:
     """``--save DIR``, looked at before anything is computed; ``words`` is its help."""
-    return typer.Option(metavar="DIR", help=words, callback=_checked_folder)
+    return typer.Option(metavar="DIR", help=words, callback=_checked_folder, rich_help_panel=OUTPUT)
 
 
 def _checked_folder(folder: Path | None) -> Path | None:

@@ -7,6 +7,13 @@ from typing import Annotated
 
 import typer
 
+from hardwire.experiments.cli.help import SAVED, add
+
+EXAMPLES = (
+    "hardwire report out",
+    "hardwire report out-run out-replay --output both.html",
+)
+
 
 def report(
     folders: Annotated[
@@ -29,4 +36,4 @@ def report(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command()(report)
+    add(app, report, SAVED, EXAMPLES)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
 from hardwire.experiments.cli.console import finish, refuse
+from hardwire.experiments.cli.help import SIMULATE, add
 from hardwire.experiments.cli.options import (
+    DESIGN,
     ChipOption,
-    CsvOption,
     Figures,
     FiguresOption,
-    JsonOption,
-    LatexOption,
-    MarkdownOption,
+    Forms,
     ModelOption,
     OutputOption,
     PromptOption,
@@ -26,15 +25,22 @@ from hardwire.experiments.cli.options import (
     chosen,
     save_option,
     settings_of,
+    takes,
 )
 
 if TYPE_CHECKING:
     from hardwire.simulator.single import Engine
 
 DEFAULT_ADAPTER = "r16:all-linear"
+EXAMPLES = (
+    "hardwire run",
+    "hardwire run --users 2 --issue pipelined --set sram.capacity_mib=512",
+    "hardwire run --adapter r64:all-linear:int4 --save out",
+)
 ENGINES: tuple[Engine, ...] = ("compiled", "reference")
 
 
+@takes(Forms)
 def run(
     chip: ChipOption = "hc1",
     model: ModelOption = None,
@@ -43,16 +49,22 @@ def run(
         typer.Option(
             metavar="TEXT",
             help="PEFT folder, GGUF file, a shape such as r16:all-linear:int8, or none.",
+            rich_help_panel=DESIGN,
         ),
     ] = DEFAULT_ADAPTER,
     prompt: PromptOption = 1024,
     output: OutputOption = 1024,
     users: UsersOption = 1,
     issue: Annotated[
-        Text, typer.Option(metavar="TEXT", help="serial or pipelined [default: the chip's]")
+        Text,
+        typer.Option(
+            metavar="TEXT",
+            help="Tokens of several users: serial or pipelined [default: the chip's]",
+            rich_help_panel=DESIGN,
+        ),
     ] = None,
     engine: Annotated[
-        str, typer.Option(metavar="TEXT", help="compiled or reference.")
+        str, typer.Option(metavar="TEXT", help="What computes the times: compiled or reference.")
     ] = "compiled",
     settings: SetOption = None,
     execute: Annotated[
@@ -71,15 +83,13 @@ def run(
         ),
     ] = None,
     strict: StrictOption = False,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
-    as_markdown: MarkdownOption = False,
-    as_latex: LatexOption = False,
+    *,
     save: Annotated[
         Path | None,
         save_option("Write JSON, plots, token times and a Perfetto trace."),
     ] = None,
     figures: FiguresOption = Figures.PNG,
+    **forms: Unpack[Forms],
 ) -> None:
     """Simulate one chip and print the verdict, without and with an adapter."""
     from hardwire.experiments.run import save as files  # noqa: PLC0415
@@ -93,7 +103,7 @@ def run(
     from hardwire.models.parameters import check_word  # noqa: PLC0415
     from hardwire.simulator.single import run as simulate  # noqa: PLC0415
 
-    form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
+    form = chosen(forms)
     opened = Chip.open(chip)
     changes = settings_of(settings or [])
     if issue is not None:
@@ -110,9 +120,8 @@ def run(
         compute(result, model) if execute else Executed(result),
         lambda one: view.render(one.result, one.kernels, one.tokens),
         lambda one, folder: files.save(one.result, one.to_dict(), folder, figures),
-        as_json,
-        save,
         form,
+        save,
     )
     if strict:
         refuse(str(one) for one in result.obstacles)
@@ -120,4 +129,4 @@ def run(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command()(run)
+    add(app, run, SIMULATE, EXAMPLES)

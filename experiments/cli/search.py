@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
 from hardwire.experiments.cli.console import counter, finish, stop
+from hardwire.experiments.cli.help import EXPLORE, add
 from hardwire.experiments.cli.options import (
     Figures,
     FiguresOption,
-    JsonOption,
+    JsonForm,
     StudyArgument,
+    chosen,
     save_option,
+    takes,
+)
+
+EXAMPLES = (
+    "hardwire search lanes-area-rate",
+    "hardwire search mystudy.yaml --trials 5000 --storage my.journal --save out",
 )
 
 
+@takes(JsonForm)
 def search(
     study: StudyArgument,
     trials: Annotated[
@@ -35,12 +44,13 @@ def search(
     population: Annotated[
         int, typer.Option(min=4, metavar="N", help="Trials of a generation.")
     ] = 50,
-    as_json: JsonOption = False,
+    *,
     save: Annotated[
         Path | None,
         save_option("Write front.csv, trials.csv, search.json, search.png."),
     ] = None,
     figures: FiguresOption = Figures.PNG,
+    **forms: Unpack[JsonForm],
 ) -> None:
     """Search a study for its Pareto front: several objectives under constraints."""
     from hardwire.experiments.search import save as files  # noqa: PLC0415
@@ -49,8 +59,9 @@ def search(
     from hardwire.experiments.search.search import search as run  # noqa: PLC0415
     from hardwire.experiments.sweep import Study  # noqa: PLC0415
 
+    form = chosen(forms)
     opened = Study.open(study)
-    with counter(opened.name, trials, hidden=as_json) as bar:
+    with counter(opened.name, trials, hidden=bool(form)) as bar:
 
         def report(done: int, feasible: int, new: int) -> None:
             if bar is not None:
@@ -64,11 +75,11 @@ def search(
             population=population,
             report=report,
         )
-    finish(found, view.render, partial(files.save, figures=figures), as_json, save)
+    finish(found, view.render, partial(files.save, figures=figures), form, save)
     if found.interrupted:
         stop("the same command continues this search")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command()(search)
+    add(app, search, EXPLORE, EXAMPLES)

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
 from hardwire.experiments.cli import complete
 from hardwire.experiments.cli.console import finish
+from hardwire.experiments.cli.help import EXPLORE, add
 from hardwire.experiments.cli.options import (
-    CsvOption,
+    DESIGN,
     Figures,
     FiguresOption,
-    JsonOption,
-    LatexOption,
-    MarkdownOption,
+    Forms,
     OutputOption,
     PromptOption,
     UsersOption,
     chosen,
     save_option,
+    takes,
+)
+
+EXAMPLES = (
+    "hardwire sensitivity hc1",
+    "hardwire sensitivity hc1 --metric power_w --calibrated --save out",
 )
 
 
+@takes(Forms)
 def sensitivity(
     chip: Annotated[
         str,
@@ -55,7 +61,9 @@ def sensitivity(
     adapter: Annotated[
         str,
         typer.Option(
-            metavar="TEXT", help="PEFT folder, GGUF file, a shape such as r16:qv, or none."
+            metavar="TEXT",
+            help="PEFT folder, GGUF file, a shape such as r16:qv, or none.",
+            rich_help_panel=DESIGN,
         ),
     ] = "none",
     prompt: PromptOption = 1024,
@@ -68,15 +76,13 @@ def sensitivity(
         ),
     ] = 1024,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same numbers.")] = 0,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
-    as_markdown: MarkdownOption = False,
-    as_latex: LatexOption = False,
+    *,
     save: Annotated[
         Path | None,
         save_option("Write JSON, CSV and a figure for each metric."),
     ] = None,
     figures: FiguresOption = Figures.PNG,
+    **forms: Unpack[Forms],
 ) -> None:
     """Say which uncertain parameters a metric depends on: Sobol indices and tornado."""
     from hardwire.experiments.sensitivity import save as files  # noqa: PLC0415
@@ -84,7 +90,7 @@ def sensitivity(
     from hardwire.experiments.sensitivity.sobol import analyse  # noqa: PLC0415
     from hardwire.experiments.sweep import Design  # noqa: PLC0415
 
-    form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
+    form = chosen(forms)
     load = {"prompt": prompt, "output": output, "users": users}
     settings = {f"workload.{name}": value for name, value in load.items()}
     design = Design.open(chip, {"adapter": adapter, **settings})
@@ -95,9 +101,9 @@ def sensitivity(
         samples=samples,
         seed=seed,
     )
-    finish(report, view.render, partial(files.save, figures=figures), as_json, save, form)
+    finish(report, view.render, partial(files.save, figures=figures), form, save)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command()(sensitivity)
+    add(app, sensitivity, EXPLORE, EXAMPLES)

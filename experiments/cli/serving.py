@@ -11,14 +11,14 @@ import typer
 
 from hardwire.experiments.cli import complete
 from hardwire.experiments.cli.console import clocks, finish, refuse, stop, took
+from hardwire.experiments.cli.help import SIMULATE, add
 from hardwire.experiments.cli.options import (
-    CsvOption,
+    FORMS,
+    SERVER,
     Figures,
     FiguresOption,
-    JsonOption,
-    LatexOption,
-    MarkdownOption,
-    ReplayOptions,
+    OneReplay,
+    SeveralReplays,
     SourceArgument,
     Text,
     chosen,
@@ -27,31 +27,40 @@ from hardwire.experiments.cli.options import (
     takes,
 )
 
-SERVER = "hc1x10"
+USUAL = "hc1x10"
+REPLAY_EXAMPLES = (
+    "hardwire replay azure-conv --adapters 64 --slo ttft=0.2,tpot=20ms",
+    "hardwire replay my_trace.csv --server vllm-h100 --adapters catalogue.yaml",
+    "hardwire replay --config out/config.yaml --routing affine --save out-affine",
+)
+COMPARE_EXAMPLES = (
+    "hardwire compare azure-conv --servers hc1x10,vllm-h100 --adapters 64",
+    "hardwire compare sharegpt --rate 20 --slo ttft=0.2 --save out",
+)
 
 
-@takes(ReplayOptions)
+@takes(OneReplay)
 def replay(
     source: SourceArgument = None,
     server: Annotated[
         Text,
         typer.Option(
             metavar="NAME|FILE",
-            help=f"Catalogue name or a server's YAML file [default: {SERVER}]",
+            help=f"Catalogue name or a server's YAML file [default: {USUAL}]",
             autocompletion=complete.names_of("server"),
+            rich_help_panel=SERVER,
         ),
     ] = None,
     *,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="A saved config.yaml; options given beside it win."),
+        typer.Option(metavar="FILE", help="A saved config.yaml; options given beside it win."),
     ] = None,
-    as_json: JsonOption = False,
     save: Annotated[
         Path | None,
         save_option("Write requests, adapters, memory, numbers, config and a trace."),
     ] = None,
-    **options: Unpack[ReplayOptions],
+    **options: Unpack[OneReplay],
 ) -> None:
     """Replay a request trace on a server with many adapters."""
     from hardwire.experiments.replay import save as files  # noqa: PLC0415
@@ -64,12 +73,13 @@ def replay(
     )
     from hardwire.experiments.replay.setup import Setup  # noqa: PLC0415
 
+    form = chosen(options)
     known = {} if config is None else read_config(config)
     given = _given({"source": source, "server": server, **options})
     if "settings" in given:
         given["settings"] = {**known.get("settings", {}), **given["settings"]}
-    prepared = prepare(Setup.from_options({"server": SERVER, **known, **given}))
-    with clocks(hidden=as_json) as clock:
+    prepared = prepare(Setup.from_options({"server": USUAL, **known, **given}))
+    with clocks(hidden=bool(form)) as clock:
         done = run(prepared, clock(prepared.server.name, prepared.workload.duration_s))
     refuse_what_is_never_served(done)
     took(done.wall_s)
@@ -77,7 +87,7 @@ def replay(
         done,
         lambda one: view.render(one.summary, one.title, one.memory, one.words()),
         files.save,
-        as_json,
+        form,
         save,
     )
     if done.interrupted:
@@ -86,7 +96,7 @@ def replay(
         refuse(done.summary["obstacles"])
 
 
-@takes(ReplayOptions)
+@takes(SeveralReplays)
 def compare(
     source: SourceArgument = None,
     servers: Annotated[
@@ -95,16 +105,13 @@ def compare(
             metavar="NAME,…",
             help="Names or YAML files, joined by commas.",
             autocompletion=complete.server_lists,
+            rich_help_panel=SERVER,
         ),
     ] = "hc1x10,vllm-h100",
     *,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
-    as_markdown: MarkdownOption = False,
-    as_latex: LatexOption = False,
     save: Annotated[Path | None, save_option("Write a figure, JSON and CSV.")] = None,
     figures: FiguresOption = Figures.PNG,
-    **options: Unpack[ReplayOptions],
+    **options: Unpack[SeveralReplays],
 ) -> None:
     """Put servers side by side under the same load."""
     from hardwire.experiments.replay import compare as comparing  # noqa: PLC0415
@@ -112,16 +119,16 @@ def compare(
     from hardwire.experiments.replay.setup import Setup  # noqa: PLC0415
     from hardwire.models.errors import InputError  # noqa: PLC0415
 
-    form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
+    form = chosen(options)
     names = [name.strip() for name in servers.split(",") if name.strip()]
     if not names:
         raise InputError("--servers: names at least one server")
     given = _given({"source": source, **options})
-    with clocks(hidden=as_json) as clock:
+    with clocks(hidden=bool(form)) as clock:
         found = comparing.compare(Setup.from_options({"server": names[0], **given}), names, clock)
     took(sum(one.wall_s for one in found.done))
     saved = finish(
-        found, compare_view.render, partial(compare_save.save, figures=figures), as_json, save, form
+        found, compare_view.render, partial(compare_save.save, figures=figures), form, save
     )
     if found.interrupted:
         stop(_complete(saved))
@@ -135,8 +142,8 @@ def compare(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command()(replay)
-    app.command()(compare)
+    add(app, replay, SIMULATE, REPLAY_EXAMPLES)
+    add(app, compare, SIMULATE, COMPARE_EXAMPLES)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +158,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {
         name: readers[name](value) if name in readers else value
         for name, value in options.items()
-        if value is not None and value != []
+        if name not in FORMS and value is not None and value != []
     }
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
 from hardwire.experiments.cli import complete
 from hardwire.experiments.cli.console import REFUSED, finish
+from hardwire.experiments.cli.help import EXPLORE, add
 from hardwire.experiments.cli.options import (
+    DESIGN,
+    GOAL,
     ChipOption,
-    CsvOption,
-    JsonOption,
-    LatexOption,
-    MarkdownOption,
+    Forms,
     ModelOption,
     OutputOption,
     PromptOption,
@@ -22,10 +22,17 @@ from hardwire.experiments.cli.options import (
     UsersOption,
     chosen,
     settings_of,
+    takes,
 )
 from hardwire.experiments.cli.run import DEFAULT_ADAPTER
 
+EXAMPLES = (
+    "hardwire solve --vary sram.capacity_mib --target 16000",
+    "hardwire solve --vary datapath.lanes --metric area_mm2 --at-most 800",
+)
 
+
+@takes(Forms)
 def solve(
     vary: Annotated[
         str,
@@ -34,11 +41,15 @@ def solve(
             help="A number of hardwire list parameters, adapter.rank, workload.users, "
             "workload.prompt or workload.output.",
             autocompletion=complete.varied_names,
+            rich_help_panel=GOAL,
         ),
     ],
     chip: ChipOption = "hc1",
     target: Annotated[
-        float | None, typer.Option(metavar="TOKENS/S", help="Decode rate of one user to reach.")
+        float | None,
+        typer.Option(
+            metavar="TOKENS/S", help="Decode rate of one user to reach.", rich_help_panel=GOAL
+        ),
     ] = None,
     metric: Annotated[
         Text,
@@ -46,27 +57,35 @@ def solve(
             metavar="NAME",
             help="Another goal: one of hardwire list metrics, with a limit.",
             autocompletion=complete.metric_names,
+            rich_help_panel=GOAL,
         ),
     ] = None,
     at_least: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="The metric's limit, SI units.")
+        float | None,
+        typer.Option(
+            metavar="NUMBER", help="The metric's lowest value, SI units.", rich_help_panel=GOAL
+        ),
     ] = None,
     at_most: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="The metric's limit, SI units.")
+        float | None,
+        typer.Option(
+            metavar="NUMBER", help="The metric's highest value, SI units.", rich_help_panel=GOAL
+        ),
     ] = None,
     model: ModelOption = None,
     adapter: Annotated[
         str,
-        typer.Option(metavar="TEXT", help="On the chip, as run takes it, or none."),
+        typer.Option(
+            metavar="TEXT",
+            help="On the chip, as run takes it, or none.",
+            rich_help_panel=DESIGN,
+        ),
     ] = DEFAULT_ADAPTER,
     prompt: PromptOption = 1024,
     output: OutputOption = 1024,
     users: UsersOption = 1,
     settings: SetOption = None,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
-    as_markdown: MarkdownOption = False,
-    as_latex: LatexOption = False,
+    **forms: Unpack[Forms],
 ) -> None:
     """Find the smallest and the largest value of a parameter at which a goal holds."""
     from hardwire.experiments.search import solve_view  # noqa: PLC0415
@@ -78,7 +97,7 @@ def solve(
     from hardwire.models.chip import Chip  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
 
-    form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
+    form = chosen(forms)
     goal = make_goal(target, metric, at_least, at_most)
     opened = Chip.open(chip)
     changes = settings_of(settings or [])
@@ -87,11 +106,11 @@ def solve(
     loaded = open_adapter(adapter, base)
     shape = loaded and (AdapterShape.of_adapter(loaded) or loaded)
     found = find(Design(opened, base, shape, prompt, output, users), vary, goal)
-    finish(found, solve_view.render, None, as_json, None, form)
+    finish(found, solve_view.render, None, form)
     if not found.spans:
         raise typer.Exit(REFUSED)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command()(solve)
+    add(app, solve, EXPLORE, EXAMPLES)

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
 from hardwire.experiments.cli.console import counter, finish, print_form, refuse, stop
+from hardwire.experiments.cli.help import EXPLORE, add
 from hardwire.experiments.cli.options import (
-    CsvOption,
     Figures,
     FiguresOption,
-    JsonOption,
-    LatexOption,
-    MarkdownOption,
+    Forms,
+    JsonForm,
     StudyArgument,
     chosen,
     save_option,
+    takes,
 )
 
 if TYPE_CHECKING:
     from hardwire.experiments.sweep.store import Counts
 
 STORE = Path("hardwire-store")
+SWEEP_EXAMPLES = (
+    "hardwire sweep lanes-area-rate --save out",
+    "hardwire sweep mystudy.yaml --workers 8",
+    "hardwire sweep mystudy.yaml --scheduler tcp://host:8786",
+)
+RESULTS_EXAMPLES = (
+    "hardwire results",
+    "hardwire results 'SELECT * FROM lanes_area_rate WHERE feasible' --csv",
+)
 
 StoreOption = Annotated[
     Path,
@@ -32,6 +41,7 @@ StoreOption = Annotated[
 ]
 
 
+@takes(JsonForm)
 def sweep(
     study: StudyArgument,
     store: StoreOption = STORE,
@@ -51,12 +61,13 @@ def sweep(
             "or is held by the power limit.",
         ),
     ] = False,
-    as_json: JsonOption = False,
+    *,
     save: Annotated[
         Path | None,
         save_option("Write points, summary and configuration, and a figure."),
     ] = None,
     figures: FiguresOption = Figures.PNG,
+    **forms: Unpack[JsonForm],
 ) -> None:
     """Compute all points of a study, or those that its store lacks."""
     from hardwire.experiments.shared.extras import needs  # noqa: PLC0415
@@ -65,9 +76,10 @@ def sweep(
     from hardwire.experiments.sweep.runner import sweep as run  # noqa: PLC0415
     from hardwire.experiments.sweep.summary import summarize  # noqa: PLC0415
 
+    form = chosen(forms)
     needs("duckdb", "sweep")
     opened = Study.open(study)
-    with counter(opened.name, opened.points, hidden=as_json) as bar:
+    with counter(opened.name, opened.points, hidden=bool(form)) as bar:
 
         def report(counts: Counts) -> None:
             if bar is not None:
@@ -79,7 +91,7 @@ def sweep(
         found,
         view.render,
         partial(files.save, figures=figures),
-        as_json,
+        form,
         save if swept.counts.points else None,
     )
     if swept.interrupted:
@@ -88,6 +100,7 @@ def sweep(
         refuse(found.obstacles())
 
 
+@takes(Forms)
 def results(
     sql: Annotated[
         str | None,
@@ -97,19 +110,16 @@ def results(
         ),
     ] = None,
     store: StoreOption = STORE,
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False,
-    as_csv: CsvOption = False,
-    as_markdown: MarkdownOption = False,
-    as_latex: LatexOption = False,
+    **forms: Unpack[Forms],
 ) -> None:
     """Ask a store of sweeps in SQL (DuckDB)."""
     from hardwire.experiments.sweep.results import results as ask  # noqa: PLC0415
 
-    form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
+    form = chosen(forms)
     found = ask(store, sql)
-    if as_json:
+    if form == "json":
         print(found.to_json(orient="records", indent=1, double_precision=15))
-    elif as_csv:
+    elif form == "csv":
         print(found.to_csv(index=False), end="")
     else:
         from hardwire.experiments.sweep.view import MOST_ROWS, results_table  # noqa: PLC0415
@@ -119,5 +129,5 @@ def results(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command()(sweep)
-    app.command()(results)
+    add(app, sweep, EXPLORE, SWEEP_EXAMPLES)
+    add(app, results, EXPLORE, RESULTS_EXAMPLES)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
 from hardwire.experiments.cli.console import print_form, progress
+from hardwire.experiments.cli.help import MEASURED, add
 from hardwire.experiments.cli.options import (
-    CsvOption,
-    LatexOption,
-    MarkdownOption,
+    Forms,
     chosen,
+    takes,
+)
+
+EXAMPLES = (
+    "hardwire validate",
+    "hardwire validate --data FOLDER --all --csv",
 )
 
 
+@takes(Forms)
 def validate(
     data: Annotated[
         Path | None,
@@ -28,22 +34,19 @@ def validate(
     slow: Annotated[
         bool, typer.Option("--all", help="Also the rows that take minutes (with --data).")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, SI units.")] = False,
-    as_csv: CsvOption = False,
-    as_markdown: MarkdownOption = False,
-    as_latex: LatexOption = False,
+    **forms: Unpack[Forms],
 ) -> None:
     """Run every published figure that the models can predict, and say how far off they are."""
     from hardwire.experiments.validation.bench import Bench  # noqa: PLC0415
     from hardwire.experiments.validation.rows import validate as run  # noqa: PLC0415
     from hardwire.models.errors import InputError  # noqa: PLC0415
 
-    form = chosen(json=as_json, csv=as_csv, markdown=as_markdown, latex=as_latex)
+    form = chosen(forms)
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: is no folder")
-    with progress("validate", hidden=as_json) as report:
+    with progress("validate", hidden=bool(form)) as report:
         found = run(Bench(data=data, slow=slow), report=report)
-    if as_json:
+    if form == "json":
         rows = [row.to_dict() for row in found.rows]
         print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
         return
@@ -54,4 +57,4 @@ def validate(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command()(validate)
+    add(app, validate, MEASURED, EXAMPLES)

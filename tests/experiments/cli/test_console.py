@@ -25,14 +25,14 @@ def save(found: Found, folder: Path) -> list[Path]:
 def test_tables_and_then_what_was_saved(
     folder: Path | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    saved = console.finish(Found(), lambda found: "the table", save, False, folder)
+    saved = console.finish(Found(), lambda found: "the table", save, "", folder)
     assert saved == ("out: a.json, b.png" if folder else "")
     wanted = "the table\n" + ("\nSaved in out: a.json, b.png\n" if folder else "")
     assert capsys.readouterr() == (wanted, "")
 
 
 def test_json_is_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    console.finish(Found(), lambda found: pytest.fail("drawn"), save, True, Path("out"))
+    console.finish(Found(), lambda found: pytest.fail("drawn"), save, "json", Path("out"))
     out, err = capsys.readouterr()
     assert json.loads(out) == {"rate": None, "name": "µ"} and err == ""
 
@@ -42,7 +42,7 @@ def test_a_save_that_fails_prints_no_result(capsys: pytest.CaptureFixture[str]) 
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        console.finish(Found(), lambda found: "the table", full, False, Path("out"))
+        console.finish(Found(), lambda found: "the table", full, "", Path("out"))
     assert capsys.readouterr() == ("", "")
 
 

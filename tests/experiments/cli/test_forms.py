@@ -58,9 +58,9 @@ def test_latex_takes_every_sign() -> None:
 
 
 def test_one_form_at_a_time() -> None:
-    assert chosen(json=False, csv=True) == "csv" and chosen(csv=False) == ""
+    assert chosen({"json": None, "csv": True, "rate": 2}) == "csv" and chosen({"csv": False}) == ""
     with pytest.raises(InputError, match="--json and --csv: one form at a time"):
-        chosen(json=True, csv=True)
+        chosen({"json": True, "csv": True})
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_both_commands_have_them_all(command: object) -> None:
     assert all(parameters[name].default is None for name in SHARED)
     names = list(parameters)
     assert names[2 : 2 + len(SHARED)] == list(get_type_hints(ReplayOptions))
-    assert {"as_json", "save"} <= set(names[2 + len(SHARED) :])
+    assert {"json", "save"} <= set(names[2 + len(SHARED) :])
 
 
 def test_what_is_given_arrives_and_the_rest_is_none() -> None:
@@ -71,12 +71,3 @@ def test_defaults_are_said_in_one_form() -> None:
     wrong = {name: help for name, help in seen.items() if re.search(r"\[(?!default: )", help)}
     assert wrong == {}
     assert [name for name, help in seen.items() if re.search(r"\]\.$", help)] == []
-
-
-@pytest.mark.parametrize("command", ["run", "replay", "compare", "search", "results", "formats"])
-def test_values_are_in_capitals_or_are_choices(command: str) -> None:
-    """It was `<str>`, NAME and {STUDY} side by side."""
-    text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "160"}).output
-    options = text[text.index("Options:") :]
-    assert "--save" in options or command == "results"
-    assert not re.search(r"<(str|int|float|path|list|int range)\b", options)
