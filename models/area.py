@@ -85,8 +85,10 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
         "matrix_adders": _accumulators(chip, model) * chip.rom.accumulator_bits * full_adder,
         "attention": engines * memories * chip.attention.macs_per_cycle * mac,
         "lora": side_paths * chip.lora.macs_per_cycle * mac,
-        # Two norms, RoPE and the activation of a layer are separate units, plus the final norm.
-        "vector_units": (engines * 4 + 1) * chip.datapath.vector_lanes * process.fp16_transistors,
+        # Norms, RoPE and the activation of a layer are separate units, plus the final norm.
+        "vector_units": (engines * (6 if model.sub_norm else 4) + 1)
+        * chip.datapath.vector_lanes
+        * process.fp16_transistors,
         # A comparator per scanned logit, kept in a sorted list of eight.
         "sampling": chip.sampling.topk_logits_per_cycle * 8 * 16 * full_adder,
     }

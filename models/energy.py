@@ -83,6 +83,8 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     vector_elements = model.layers * (
         4 * model.hidden + (model.heads + model.kv_heads) * model.head_dim + model.intermediate
     )
+    if model.sub_norm:
+        vector_elements += model.layers * (model.hidden + model.intermediate)
     return {
         "rom read": weights * chip.rom.bits_per_weight / 8 * process.rom_read_pj_per_byte * pico,
         "accumulate": weights * chip.rom.accumulator_bits * process.adder_fj_per_bit * femto,

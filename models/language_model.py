@@ -25,8 +25,11 @@ HEAD = "lm_head"
 ADAPTABLE = (*TARGETS, HEAD)
 """The linear layers that LoRA can change, in the order in which a token meets them."""
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "bitnet")
 """The Hugging Face ``model_type`` values that are modelled."""
+
+ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu2": "relu2"}
+"""Hugging Face's ``hidden_act`` of the gate, and one name for each function."""
 
 _WITH_KINDS = ("qwen2", "qwen3")  # families whose configs say of each layer whether it slides
 _MOE = "is a mixture of experts"
@@ -90,7 +93,7 @@ class _Config(BaseModel):
     tie_word_embeddings: _Flag = False
     attention_bias: _Flag = False
     mlp_bias: _Flag = False
-    hidden_act: str = "silu"
+    hidden_act: str | None = None
     use_sliding_window: _Flag = False
     # Where the key is absent, transformers has 4096 in all families that know windows.
     sliding_window: _Count | None = 4096
@@ -158,6 +161,10 @@ class LanguageModel:
         Bias vectors on q, k and v; on o; on gate, up and down.
     qk_norm : bool
         RMSNorm over each head of q and k.
+    sub_norm : bool
+        RMSNorm before the o projection and before the down projection, as in BitNet b1.58.
+    activation : str
+        Of the gate: ``silu``, or ``relu2``, the square of the positive part.
     """
 
     name: str
@@ -175,6 +182,8 @@ class LanguageModel:
     output_bias: bool
     mlp_bias: bool
     qk_norm: bool
+    sub_norm: bool
+    activation: str
 
     def __repr__(self) -> str:
         return one_line(
@@ -292,6 +301,9 @@ class LanguageModel:
             if self.qk_norm:
                 shapes[f"{prefix}.self_attn.q_norm.weight"] = (self.head_dim,)
                 shapes[f"{prefix}.self_attn.k_norm.weight"] = (self.head_dim,)
+            if self.sub_norm:
+                shapes[f"{prefix}.self_attn.attn_sub_norm.weight"] = (self.hidden,)
+                shapes[f"{prefix}.mlp.ffn_sub_norm.weight"] = (self.intermediate,)
             shapes[f"{prefix}.input_layernorm.weight"] = (self.hidden,)
             shapes[f"{prefix}.post_attention_layernorm.weight"] = (self.hidden,)
         shapes["model.norm.weight"] = (self.hidden,)
@@ -350,20 +362,28 @@ def _build(config: Mapping[str, Any], where: str, name: str) -> LanguageModel:
     except ValidationError as error:
         raise InputError(f"{where}: {complaint(error)}") from error
 
-    if fields.hidden_act not in ("silu", "swish"):  # two names of one function
-        raise InputError(f"{where}: hidden_act: must be 'silu', not '{fields.hidden_act}'")
+    activation = "relu2" if family == "bitnet" else "silu"
+    stated = fields.hidden_act or activation
+    if ACTIVATIONS.get(stated) != activation:
+        raise InputError(f"{where}: hidden_act: must be '{activation}', not '{stated}'")
     max_position = _max_position(config, fields.max_position_embeddings, where)
     if window := _active_window(family, fields, max_position):
         raise InputError(f"{where}: {window} sliding-window attention, which is not modelled yet")
     heads = fields.num_attention_heads
     # Only Llama's config class falls back to one KV head per head where the key is absent: those
-    # of the other families fall back to a constant that fits one of their models.
+    # of the other families fall back to a constant that fits one of their models, BitNet's too.
     if family != "llama" and "num_key_value_heads" not in fields.model_fields_set:
         raise InputError(f"{where}: num_key_value_heads: this field is missing")
     kv_heads = fields.num_key_value_heads or heads
     if heads % kv_heads:
         raise InputError(
             f"{where}: num_key_value_heads: {kv_heads} must divide num_attention_heads, {heads}"
+        )
+    head_dim = _head_dim(family, fields, where)
+    if family == "bitnet" and heads * head_dim != fields.hidden_size:
+        raise InputError(
+            f"{where}: head_dim: {heads} heads of {head_dim} must make hidden_size, "
+            f"{fields.hidden_size}, over which BitNet norms what they give"
         )
     return LanguageModel(
         name=name,
@@ -373,16 +393,18 @@ def _build(config: Mapping[str, Any], where: str, name: str) -> LanguageModel:
         intermediate=fields.intermediate_size,
         heads=heads,
         kv_heads=kv_heads,
-        head_dim=_head_dim(family, fields, where),
+        head_dim=head_dim,
         vocab=fields.vocab_size,
         tied_embeddings=fields.tie_word_embeddings,
         max_position=max_position,
-        # Hugging Face reads attention_bias in Llama and Qwen3 only: Mistral never has biases and
-        # Qwen2 always has them, on q, k and v.
+        # Hugging Face reads attention_bias in Llama, Qwen3 and BitNet only: Mistral never has
+        # biases and Qwen2 always has them, on q, k and v.
         attention_bias=family == "qwen2" or (family != "mistral" and fields.attention_bias),
-        output_bias=family in ("llama", "qwen3") and fields.attention_bias,
+        output_bias=family in ("llama", "qwen3", "bitnet") and fields.attention_bias,
         mlp_bias=family == "llama" and fields.mlp_bias,
         qk_norm=family == "qwen3",
+        sub_norm=family == "bitnet",
+        activation=activation,
     )
 
 

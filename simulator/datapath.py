@@ -107,9 +107,12 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
         beside = matrix if has_side_path else None
         return Stage(matrix.name, operation, "rom", cycles + fill, matrix=beside)
 
-    def norm(name: str, operation: str = "norms_activations") -> Stage:
+    def norm(name: str, width: int, operation: str = "norms_activations") -> Stage:
         # Sum of squares, then scale.
-        return Stage(name, operation, "vector", 2 * pass_of_vector(model.hidden) + fill)
+        return Stage(name, operation, "vector", 2 * pass_of_vector(width) + fill)
+
+    def sub_norm(name: str, width: int) -> tuple[Stage, ...]:
+        return (norm(name, width),) if model.sub_norm else ()
 
     def activation(name: str, width: int) -> Stage:
         return Stage(name, "norms_activations", "vector", pass_of_vector(width) + fill)
@@ -119,20 +122,22 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
     return TokenStages(
         embedding=Stage("embedding", "rom", "embedding", fill),  # a lookup: one ROM row
         before=(
-            norm("norm_attention"),
+            norm("norm_attention", model.hidden),
             rom(qkv),
             activation("rope", (model.heads + model.kv_heads) * model.head_dim),
         ),
         attention=attention_stages(chip, model),
         behind=(
+            *sub_norm("sub_norm_attention", model.hidden),
             rom(o),
-            norm("norm_mlp"),
+            norm("norm_mlp", model.hidden),
             rom(gate_up),
-            activation("silu", model.intermediate),
+            activation(model.activation, model.intermediate),
+            *sub_norm("sub_norm_mlp", model.intermediate),
             rom(down),
         ),
         head=(
-            norm("final_norm", "lm_head_sampling"),
+            norm("final_norm", model.hidden, "lm_head_sampling"),
             rom(head_matrix(model), "lm_head_sampling"),
             Stage("topk", "lm_head_sampling", "topk", topk),
             Stage("sample", "lm_head_sampling", "sampler", chip.sampling.loop_cycles),

@@ -1,4 +1,4 @@
-"""The exponential and the gated activation, operation by operation, as the compiled loops do them.
+"""The exponential and the gated activations, operation by operation, as the compiled loops do them.
 
 Libraries differ in the last bit of exp, so it is written out here in float32 operations that every
 machine rounds alike.
@@ -41,4 +41,14 @@ def exp_plain(x: NDArray[np.float32]) -> NDArray[np.float32]:
 def silu_mul_plain(gate: NDArray[np.float32], up: NDArray[np.float32]) -> NDArray[np.float32]:
     """gate / (1 + exp(-gate)) · up, in float32: the definition, bit for bit."""
     value: NDArray[np.float32] = gate / (np.float32(1) + exp_plain(-gate)) * up
+    return value
+
+
+def relu2_mul_plain(gate: NDArray[np.float32], up: NDArray[np.float32]) -> NDArray[np.float32]:
+    """max(gate, 0)² · up, in float32: the definition, bit for bit.
+
+    Source: So et al., "Primer: Searching for Efficient Transformers", 2021.
+    """
+    positive = np.maximum(gate, np.float32(0))
+    value: NDArray[np.float32] = positive * positive * up
     return value

@@ -40,7 +40,8 @@ class Matrix(Protocol):
 class LayerWeights:
     """One decoder layer: matrices and biases by target, gains of the norms.
 
-    `q_norm` and `k_norm` are None where the model does not norm its heads.
+    `q_norm` and `k_norm` are None where the model does not norm its heads, `attention_norm` and
+    `mlp_norm` where it norms nothing before the o and the down projection.
     """
 
     matrices: dict[str, Matrix]
@@ -49,6 +50,8 @@ class LayerWeights:
     post_norm: NDArray[np.float32]
     q_norm: NDArray[np.float32] | None
     k_norm: NDArray[np.float32] | None
+    attention_norm: NDArray[np.float32] | None
+    mlp_norm: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +117,8 @@ class BaseWeights:
                 source.read(f"{prefix}.post_attention_layernorm.weight"),
                 vector(f"{prefix}.self_attn.q_norm.weight"),
                 vector(f"{prefix}.self_attn.k_norm.weight"),
+                vector(f"{prefix}.self_attn.attn_sub_norm.weight"),
+                vector(f"{prefix}.mlp.ffn_sub_norm.weight"),
             )
 
         embed = "model.embed_tokens.weight"

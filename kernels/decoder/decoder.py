@@ -1,9 +1,9 @@
 """A whole decoder-only language model: prefill and decode, in float32 or in the chip's formats.
 
-The path of a token is that of Hugging Face's Llama, Mistral, Qwen2 and Qwen3. Each of its steps
-computes a token from that token's own values alone, in a fixed order, so logits do not depend, to
-the last bit, on the batch, on how a prompt is cut, on the number of threads, or on what other
-adapters are resident.
+The path of a token is that of Hugging Face's Llama, Mistral, Qwen2, Qwen3 and BitNet. Each of its
+steps computes a token from that token's own values alone, in a fixed order, so logits do not
+depend, to the last bit, on the batch, on how a prompt is cut, on the number of threads, or on what
+other adapters are resident.
 """
 
 from __future__ import annotations
@@ -150,6 +150,12 @@ class Decoder:
         model = LanguageModel.from_config(folder)
         path = folder / "config.json"
         config = read_json_object(path)
+        if quantized := config.get("quantization_config"):
+            method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
+            raise InputError(
+                f"{path}: quantization_config: weights quantized by {method!r:.40} are not read; "
+                "save the model dequantized, without this field"
+            )
         rope = Rope.from_config(config, str(path))
         eps = config.get("rms_norm_eps", 1e-6)
         if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
@@ -296,10 +302,15 @@ class Decoder:
         rotate(k, batch.cos, batch.sin)
         self.cache.write(index, batch.pages, batch.slots, k, v)
         mixed = attend(q, self.cache, index, batch.tables, batch.positions + 1, batch.owners)
-        x = x + self._linear(index, "o_proj", mixed.reshape(len(x), -1), batch)
+        mixed = mixed.reshape(len(x), -1)
+        if layer.attention_norm is not None:
+            mixed = self._rms_norm(mixed, layer.attention_norm)
+        x = x + self._linear(index, "o_proj", mixed, batch)
         normed = self._rms_norm(x, layer.post_norm)
         gate = self._linear(index, "gate_proj", normed, batch)
-        self._silu_mul(gate, self._linear(index, "up_proj", normed, batch))
+        self._activate(gate, self._linear(index, "up_proj", normed, batch))
+        if layer.mlp_norm is not None:
+            gate = self._rms_norm(gate, layer.mlp_norm)
         return x + self._linear(index, "down_proj", gate, batch)
 
     def head(self, x: NDArray[np.float32], adapters: _Adapters) -> NDArray[np.float32]:
@@ -444,11 +455,11 @@ class Decoder:
         rms_norm(rows, gain, self.eps, out)
         return out.reshape(x.shape)
 
-    @staticmethod
-    def _silu_mul(gate: NDArray[np.float32], up: NDArray[np.float32]) -> None:
-        from hardwire.kernels.decoder.decoder_jit import silu_mul  # noqa: PLC0415
+    def _activate(self, gate: NDArray[np.float32], up: NDArray[np.float32]) -> None:
+        from hardwire.kernels.decoder.decoder_jit import relu2_mul, silu_mul  # noqa: PLC0415
 
-        silu_mul(gate.reshape(-1), up.reshape(-1))
+        multiply = relu2_mul if self.model.activation == "relu2" else silu_mul
+        multiply(gate.reshape(-1), up.reshape(-1))
 
     def _resident(self, name: str) -> ResidentAdapter:
         if name not in self.adapters:

@@ -1,9 +1,10 @@
 """The compiled loops of a decoder besides its matrices: norm, gated activation and attention.
 
-Each is defined bit for bit by its plain version (`norm.rms_norm_plain`, `activation.silu_mul_plain`
-and `attention.attend_plain`): every sum has a written order, and each operation rounds once to
-float32. Sums run in 32 lanes, the groups of `lowrank_jit`. The exponential is a polynomial of that
-kind too, as the libraries of two machines do not agree on the last bit of theirs.
+Each is defined bit for bit by its plain version (`norm.rms_norm_plain`, `attention.attend_plain`,
+`silu_mul_plain` and `relu2_mul_plain` of `activation`): every sum has a written order, and each
+operation rounds once to float32. Sums run in 32 lanes, the groups of `lowrank_jit`. The exponential
+is a polynomial of that kind too, as the libraries of two machines do not agree on the last bit of
+theirs.
 
 Importing this module compiles nothing: a loop is compiled at its first call and cached on disk.
 """
@@ -66,6 +67,14 @@ def silu_mul(gate, up):  # type: ignore[no-untyped-def]
         _exp(share[:count], power[:count])
         for i in range(count):
             gate[begin + i] = gate[begin + i] / (_ONE + share[i]) * up[begin + i]
+
+
+@njit(cache=True, nogil=True)
+def relu2_mul(gate, up):  # type: ignore[no-untyped-def]
+    """gate = max(gate, 0)² * up, in place, for flat arrays of one length."""
+    for i in range(gate.shape[0]):
+        positive = max(gate[i], np.float32(0))
+        gate[i] = positive * positive * up[i]
 
 
 @njit(cache=True, nogil=True)

@@ -69,6 +69,13 @@ MODELS: dict[str, dict[str, Any]] = {
         "use_sliding_window": False,
     },
     "qwen3": {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "rope_theta": 1e6},
+    "bitnet": {
+        "model_type": "bitnet",
+        "architectures": ["BitNetForCausalLM"],
+        "rope_theta": 500000.0,
+        "hidden_act": "relu2",
+        "tie_word_embeddings": True,
+    },
 }
 ADAPTERS: dict[str, dict[str, Any]] = {
     "all-linear": {"r": 4, "lora_alpha": 8, "target_modules": list(TARGETS)},
@@ -83,7 +90,12 @@ ADAPTERS: dict[str, dict[str, Any]] = {
     },
     "lm-head": {"r": 6, "lora_alpha": 9, "target_modules": ["q_proj", "v_proj", "lm_head"]},
 }
-ADAPTERS_OF = {"llama": [*ADAPTERS], "qwen3": [*ADAPTERS], "llama-tied": ["lm-head"]}
+ADAPTERS_OF = {
+    "llama": [*ADAPTERS],
+    "qwen3": [*ADAPTERS],
+    "llama-tied": ["lm-head"],
+    "bitnet": ["all-linear"],
+}
 """The models that are taken with adapters, and with which."""
 TOKENS = np.random.RandomState(0).randint(0, 128, 90)
 

@@ -31,6 +31,8 @@ PARAMETERS = {
     "Qwen--Qwen3-0.6B_dims": 596_049_920,
     "Qwen--Qwen3-1.7B_dims": 1_720_574_976,
     "Qwen--Qwen3-4B_dims": 4_022_468_096,
+    # 2.4e9 as its card says: a tied embedding, 30 layers, and two sub-norms in each.
+    "microsoft--bitnet-b1.58-2B-4T_dims": 2_412_820_480,
 }
 REFUSED = {
     "deepseek-ai--DeepSeek-R1": "'deepseek_v3' uses multi-head latent attention",
@@ -38,13 +40,13 @@ REFUSED = {
     "google--gemma-2_dims": "model_type: must be one of .* missing",
     "google--gemma-3-1b_dims": "'gemma3_text' is a Gemma model",
     "google--gemma-4-26B-A4B": "'gemma4' is a Gemma model",
-    "microsoft--bitnet-b1.58-2B-4T_dims": "'bitnet' is a family which is not modelled yet",
     "mistralai--Mixtral-8x7B-v0.1": "'mixtral' is a mixture of experts",
     "openai--gpt-oss-120b": "'gpt_oss' is a mixture of experts",
     "openai--gpt-oss-20b": "'gpt_oss' is a mixture of experts",
     "Qwen--Qwen3-30B-A3B": "'qwen3_moe' is a mixture of experts",
 }
 CATALOGUE = {
+    "bitnet-b1.58-2b-4t": 2_412_820_480,
     "llama-3.1-8b": 8_030_261_248,
     "llama-3.1-70b": 70_553_706_496,
     "llama-3.2-1b": 1_235_814_400,
@@ -112,10 +114,12 @@ def test_llama_8b_has_the_documented_dimensions_and_sizes() -> None:
     assert module_path(0, "down_proj") == "model.layers.0.mlp.down_proj"
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "bitnet"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_tensors_agree_with_the_summary_properties(family: str, tied: bool) -> None:
     config = TINY | {"model_type": family, "tie_word_embeddings": tied, "head_dim": 32}
+    if family == "bitnet":
+        config |= {"hidden_act": "relu2", "num_attention_heads": 2}
     model = LanguageModel.from_config(config | {"attention_bias": True, "mlp_bias": True})
     tensors = model.tensors()
     assert ("lm_head.weight" in tensors) is not tied
@@ -126,8 +130,8 @@ def test_tensors_agree_with_the_summary_properties(family: str, tied: bool) -> N
         for target in TARGETS
     )
     assert linear == 2 * model.linear_weights_per_layer
-    assert tensors["model.layers.1.self_attn.q_proj.weight"] == (4 * 32, 64)
-    assert tensors["model.layers.1.self_attn.o_proj.weight"] == (64, 4 * 32)
+    assert tensors["model.layers.1.self_attn.q_proj.weight"] == (model.heads * 32, 64)
+    assert tensors["model.layers.1.self_attn.o_proj.weight"] == (64, model.heads * 32)
     # Which of the biases a family really has, whatever the config asks for.
     biases = {name.split(".")[-2] for name in tensors if name.endswith(".bias")}
     attention, output = set(TARGETS[:3]), {"o_proj"}
@@ -138,9 +142,23 @@ def test_tensors_agree_with_the_summary_properties(family: str, tied: bool) -> N
             "mistral": set(),
             "qwen2": attention,
             "qwen3": attention | output,
+            "bitnet": attention | output,
         }[family]
     )
     assert ("model.layers.0.self_attn.k_norm.weight" in tensors) == (family == "qwen3")
+
+
+def test_bitnet_norms_before_its_o_and_down_projections() -> None:
+    bitnet = {"model_type": "bitnet", "hidden_act": "relu2"}
+    model = LanguageModel.from_config(TINY | bitnet)
+    tensors = model.tensors()
+    assert model.activation == "relu2"
+    assert tensors["model.layers.1.self_attn.attn_sub_norm.weight"] == (64,)
+    assert tensors["model.layers.1.mlp.ffn_sub_norm.weight"] == (160,)
+    with pytest.raises(InputError, match="hidden_act: must be 'relu2', not 'silu'"):
+        LanguageModel.from_config(TINY | {"model_type": "bitnet", "hidden_act": "silu"})
+    with pytest.raises(InputError, match="head_dim: 4 heads of 8 must make hidden_size, 64"):
+        LanguageModel.from_config(TINY | bitnet | {"head_dim": 8})
 
 
 def test_head_dim_is_read_before_it_is_derived() -> None:

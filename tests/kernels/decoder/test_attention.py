@@ -6,9 +6,14 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardwire.kernels.decoder.activation import EXP_RANGE, exp_plain, silu_mul_plain
+from hardwire.kernels.decoder.activation import (
+    EXP_RANGE,
+    exp_plain,
+    relu2_mul_plain,
+    silu_mul_plain,
+)
 from hardwire.kernels.decoder.attention import attend, attend_plain
-from hardwire.kernels.decoder.decoder_jit import rms_norm, silu_mul
+from hardwire.kernels.decoder.decoder_jit import relu2_mul, rms_norm, silu_mul
 from hardwire.kernels.decoder.dense import DenseMatrix
 from hardwire.kernels.decoder.kv_cache import KV_BITS, PAGE_TOKENS, KVCache, Sequence
 from hardwire.kernels.decoder.norm import rms_norm_plain, sum_lanes
@@ -135,6 +140,17 @@ def test_compiled_activation_equals_its_definition(seed: int, size: int, scale: 
     np.testing.assert_array_equal(gate, expected)
     exact = wide / (1 + np.exp(-np.maximum(wide, -700))) * up
     np.testing.assert_allclose(gate, exact, rtol=1e-5, atol=1e-30)
+
+
+@examples(30)
+@given(seed=seeds, size=st.integers(1, 300), scale=st.sampled_from([1, 100]))
+def test_compiled_relu2_equals_its_definition(seed: int, size: int, scale: int) -> None:
+    gate, up = normal(seed, size) * np.float32(scale), normal(seed + 1, size)
+    expected = relu2_mul_plain(gate, up)
+    exact = np.where(gate > 0, gate.astype(float) ** 2 * up, 0)
+    relu2_mul(gate, up)
+    np.testing.assert_array_equal(gate, expected)
+    np.testing.assert_allclose(gate, exact, rtol=1e-6)
 
 
 def test_exp_is_within_two_units_in_the_last_place() -> None:

@@ -97,6 +97,19 @@ def test_adapter_logits_equal_peft(files: Path, name: str, adapter: str) -> None
     assert np.abs(decoder.logits(TOKENS) - expected).max() > 1
 
 
+def test_a_checkpoint_that_computes_with_quantized_weights_is_refused(tmp_path: Path) -> None:
+    """BitNet's bfloat16 master weights, too: transformers rounds them as it multiplies."""
+    write_model(tmp_path / "m", "bitnet")
+    path = tmp_path / "m" / "config.json"
+    config = json.loads(path.read_text())
+    for said in ({"quant_method": "bitnet", "quantization_mode": "online"}, "gptq"):
+        path.write_text(json.dumps(config | {"quantization_config": said}))
+        with pytest.raises(
+            InputError, match=r"quantization_config: weights quantized by '(bit|gp)"
+        ):
+            Decoder.load(tmp_path / "m")
+
+
 @needs_reference
 def test_shards_and_bfloat16_equal_transformers(tmp_path: Path) -> None:
     from reference_logits import reference_logits
