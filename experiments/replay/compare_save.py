@@ -55,9 +55,11 @@ def save(comparison: Comparison, folder: Path, figures: str = FORMATS[0]) -> lis
 def _csv(comparison: Comparison) -> str:
     """A line per server: the plain numbers of the summary, nested ones by dotted names."""
     lines = []
+    needed = comparison.needed_dict()
     for one in comparison.done:
         flat = _flat({k: v for k, v in one.summary.items() if k != "definitions"})
-        lines.append({**flat, DID_NOT_RUN: ""})
+        fleet = _flat(needed.get(one.summary["server"]) or {}, "needed.")
+        lines.append({**flat, **fleet, DID_NOT_RUN: ""})
     lines += [{"server": name, DID_NOT_RUN: why} for name, why in comparison.obstacles.items()]
     names = list(dict.fromkeys(name for line in lines for name in line))
     text = io.StringIO()

@@ -16,6 +16,7 @@ from hardwire.experiments.replay.replay import Replay
 from hardwire.experiments.replay.sound import ON_PAPER
 from hardwire.experiments.replay.view import (
     LATENCIES,
+    NEEDED_ROWS,
     NONE,
     Definitions,
     four,
@@ -56,11 +57,7 @@ def _rows(comparison: Comparison) -> list[_Row]:
         def of_all(key: str) -> Callable[[dict[str, Any]], float | None]:
             return lambda data: getattr(needed[data["server"]], key, None)
 
-        rows += [
-            _Row("Needed, units", of_all("units"), _whole, -1),
-            _Row("Needed, price, USD", of_all("price_usd"), _whole, -1),
-            _Row("Needed, power, W", of_all("power_w"), four, -1),
-        ]
+        rows += [_Row(name, of_all(key), _or_none(show), -1) for name, key, show in NEEDED_ROWS]
     for key, name in LATENCIES.items():
         for level in ("p50", "p99"):
             rows.append(_Row(f"{name}, {level}", key_of(key, level), seconds, -1))
@@ -81,8 +78,8 @@ def _rows(comparison: Comparison) -> list[_Row]:
     ]
 
 
-def _whole(value: float | None) -> str:
-    return NONE if value is None else count(value)
+def _or_none(show: Callable[[float], str]) -> Callable[[float | None], str]:
+    return lambda value: NONE if value is None else show(value)
 
 
 def render(comparison: Comparison) -> RenderableType:

@@ -19,7 +19,7 @@ from hardwire.experiments.shared.inputs import (
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import read_yaml
-from hardwire.models.schema import Schema, head, name_of, of_record, word
+from hardwire.models.schema import Schema, editor_line, head, name_of, of_record, word
 from hardwire.simulator.serving.load.synthetic import source_file
 
 _CONTENTS = "contents"
@@ -117,8 +117,8 @@ def read_config(path: Path) -> dict[str, Any]:
     return data
 
 
-def config_text(setup: Setup) -> str:
-    """The text of ``config.yaml``: all options as resolved, and digests.
+def config_text(setup: Setup, folder: Path) -> str:
+    """The text of ``config.yaml`` in a folder: its schema, all options as resolved, and digests.
 
     Those under ``files`` are of the user's own, those under ``contents`` of all that an option
     stands for, the catalogue's files and adapters included.
@@ -130,6 +130,9 @@ def config_text(setup: Setup) -> str:
     if files:
         values[_FILES] = {field: digest(path) for field, path in files.items()}
     values[_CONTENTS] = {field: joint_digest(behind) for field, behind in inputs(setup).items()}
-    head = "# hardwire replay --config FILE runs this again, to the same bytes.\n"
+    head = (
+        f"{editor_line('config', folder)}\n"
+        "# hardwire replay --config FILE runs this again, to the same bytes.\n"
+    )
     body = {_VERSION: version("hardwire"), **values}
     return head + yaml.safe_dump(body, sort_keys=False, allow_unicode=True)

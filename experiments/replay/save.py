@@ -60,7 +60,7 @@ def save(done: Replay, folder: Path) -> list[Path]:
         "adapters.parquet": _parquet(adapters_frame(done)),
         "memory.parquet": _parquet(memory_frame(done)),
         "summary.json": json_file(done.summary),
-        "config.yaml": text_file(config_text(done.setup)),
+        "config.yaml": text_file(config_text(done.setup, folder)),
         CONFIGURATION: json_file(resolved),
         "trace.json.gz": lambda path: write_trace(done.workload, done.log, path, server),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -89,6 +89,14 @@ def number(value: float | None, digits: int = 3) -> str:
 def four(value: float | None) -> str:
     """A number in four digits, or a dash."""
     return number(value, 4)
+
+
+NEEDED_ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("Needed, units", "units", count),
+    ("Needed, price, USD", "price_usd", count),
+    ("Needed, power, W", "power_w", four),
+)
+"""Of a comparison with goals: name, attribute of a ``Fleet``, and how it is shown."""
 
 
 def joule(value: float | None) -> str:

@@ -12,6 +12,8 @@ from hardwire.experiments.replay.view import (
     LARGE_BYTES,
     LATENCIES,
     LEVELS,
+    NEEDED_ROWS,
+    NONE,
     gib,
     goals,
     load_rows,
@@ -139,7 +141,12 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
         for one in done:
             found = (*one.get("obstacles", []), *losses(one))
             warnings += [f"{one['server']}: {sentence}" for sentence in found]
-        sections = [_bars_section(done, colors), _numbers(done), _compared_definitions(done)]
+        needed = data.get("needed", {})
+        sections = [
+            _bars_section(done, colors),
+            _numbers(done, needed),
+            _compared_definitions(done, needed),
+        ]
     return Page(
         title=title,
         verdict=verdict,
@@ -303,7 +310,7 @@ def _definitions(words: Sequence[tuple[str, str]]) -> Section:
     return Section("Definitions", [Block(table=Table(("Word", "Meaning"), words, wide=True))])
 
 
-def _compared_definitions(done: Sequence[Data]) -> Section:
+def _compared_definitions(done: Sequence[Data], needed: Mapping[str, Data | None]) -> Section:
     words: dict[str, dict[str, list[str]]] = {}
     for one in done:
         for word, meaning in occurring(one).items():
@@ -313,6 +320,10 @@ def _compared_definitions(done: Sequence[Data]) -> Section:
         for word, meanings in words.items()
         for meaning, servers in meanings.items()
     ]
+    if needed:
+        from hardwire.experiments.replay.fleet import NEEDED  # noqa: PLC0415 - the simulator
+
+        rows.append(("needed", NEEDED))
     return _definitions(rows)
 
 
@@ -385,14 +396,18 @@ def _apart(rows: Sequence[Bar]) -> str:
     return f"{high.name} has {high.value / low.value:.3g} times that of {low.name}."
 
 
-def _numbers(done: Sequence[Data]) -> Section:
-    columns = ("", *(one["server"] for one in done))
+def _numbers(done: Sequence[Data], needed: Mapping[str, Data | None]) -> Section:
+    servers = [one["server"] for one in done]
     rows = [
         (title, *(show(_of(one, path)) for one in done))
         for title, path, show in _NUMBERS
         if title != MET or goals(done[0])
     ]
-    return Section("More numbers", [Block(table=Table(columns, rows))])
+    if needed:
+        for title, key, write in NEEDED_ROWS:
+            fleets = [needed.get(server) for server in servers]
+            rows.append((title, *(NONE if one is None else write(one[key]) for one in fleets)))
+    return Section("More numbers", [Block(table=Table(("", *servers), rows))])
 
 
 def _frame(path: Path, columns: list[str]) -> dict[str, np.ndarray]:

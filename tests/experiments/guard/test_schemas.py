@@ -167,7 +167,7 @@ def documents(kind: str) -> list[dict[str, Any]]:
             },
         ):  # fmt: skip
             setup = Setup.of(options, str)
-            found.append(yaml.safe_load(config_text(setup)))
+            found.append(yaml.safe_load(config_text(setup, ROOT)))
     for _, block in BLOCKS:
         if kind_of_block(block) == kind:
             text = block.replace("path: adapters/code", "shape: r8:qv")
@@ -353,7 +353,7 @@ def variants(draw: st.DrawFn, kind: str) -> dict[str, Any]:
         return {"fidelity": "replay", "replay": replay, "axes": axes}
     if kind == "config":
         source = {"source": "sharegpt", "server": "hc1x10-pipelined"}
-        text = config_text(Setup.of({**source, **draw(replay_options())}, str))
+        text = config_text(Setup.of({**source, **draw(replay_options())}, str), ROOT)
         found: dict[str, Any] = yaml.safe_load(text)
         return found
     if kind == "adapters":

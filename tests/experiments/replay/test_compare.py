@@ -40,6 +40,10 @@ def test_compare_side_by_side(hardwire: Shell, tmp_path: Path) -> None:
         lines = list(csv.DictReader(file))
     assert [line["server"] for line in lines] == servers.split(",")
     assert float(lines[2]["ttft_s.p99"]) == data["servers"][2]["ttft_s"]["p99"]
+    for line in lines[:3]:
+        fleet = data["needed"][line["server"]] or {"units": ""}
+        assert line["needed.units"] == str(fleet["units"])
+    assert {line["needed.units"] for line in lines} > {""}
     before = {name: (folder / name).read_bytes() for name in FILES}
     assert hardwire(*load, "--schedule", "grouped", "--save", folder)[0] == 0
     assert {name: (folder / name).read_bytes() for name in FILES} == before

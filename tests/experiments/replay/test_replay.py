@@ -16,6 +16,7 @@ from hardwire.experiments.replay import replay as replaying
 from hardwire.experiments.replay.config import read_config
 from hardwire.experiments.replay.save import FILES
 from hardwire.experiments.replay.setup import Setup
+from hardwire.models import schema
 from hardwire.models.errors import InputError
 
 PROMISED = {
@@ -95,7 +96,9 @@ def test_reserving_from_the_begin_is_strictly_by_arrival(
     frame = pd.read_parquet(folder / "requests.parquet")
     for _, here in frame.groupby("unit"):
         assert here.sort_values("arrival_s")["start_s"].is_monotonic_increasing
-    assert "reserve: 0" in (folder / "config.yaml").read_text()
+    saved = (folder / "config.yaml").read_text()
+    assert "reserve: 0" in saved
+    assert saved.startswith(f"{schema.EDITOR_LINE}{schema.schema_file('config').as_uri()}\n")
     assert "--reserve" in hardwire.refused(*load, "--reserve", "-1")
     assert "reserve" in hardwire.refused("replay", trace, "--server", "vllm-h100", "--reserve", "1")
 

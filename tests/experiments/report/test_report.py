@@ -167,6 +167,10 @@ def test_the_page_of_a_comparison_has_all_servers(saved: Callable[[str], Path]) 
     text = page(saved("compare"))
     assert text.count("vllm-h100") > 6
     assert "Least cost per token" in text
+    needed = json.loads((saved("compare") / "compare.json").read_text())["needed"]
+    units = ["–" if one is None else str(one["units"]) for one in needed.values()]
+    assert len(units) == 2 and f"Needed, units {' '.join(units)} Needed, price" in text
+    assert "as many of a server as together meet" in text
 
 
 @pytest.mark.parametrize("kind", PAGES)

@@ -354,7 +354,7 @@ def test_names_in_a_study_are_no_paths() -> None:
 def test_a_saved_configuration_pins_what_its_names_stand_for(tmp_path: Path, root: Path) -> None:
     """Of the catalogue, whose files may change within a version, and of adapters' files."""
     saved = tmp_path / "config.yaml"
-    saved.write_text(config_text(Setup(source="sharegpt", server="hc1x10")))
+    saved.write_text(config_text(Setup(source="sharegpt", server="hc1x10"), tmp_path))
     assert set(yaml.safe_load(saved.read_text())["contents"]) == {"source", "server"}
     assert read_config(saved)["server"] == "hc1x10"
     chip = root / "chips/hc1.yaml"
