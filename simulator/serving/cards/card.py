@@ -76,6 +76,15 @@ class Plant:
         return self.env.now  # type: ignore[return-value]
 
 
+@dataclass(frozen=True)
+class _Alone:
+    """Whom a card serves by itself: from which tick on, and the row of the table then and after."""
+
+    start: int
+    before: list[int]
+    after: list[int]
+
+
 class Card:
     """A chip with its SRAM and its queue: the clock, and the order of things.
 
@@ -109,7 +118,7 @@ class Card:
         self._count = 0
         self._pending: list[tuple[int, list[int]]] = []  # let in, waiting for their adapter
         self._offloaded: dict[int, list[int]] = {}
-        self._alone: list[int] | None = None  # who is served by itself, under serial issue
+        self._alone: _Alone | None = None  # who is served by itself, under serial issue
         self._timer: simpy.Event | None = None
         self._segment: tuple[int, int, np.ndarray] | None = None  # begin, free pages, table
         self._outcome = (FINISHED, 0)
@@ -149,8 +158,9 @@ class Card:
         self._timer = None
         now = self.plant.now()
         if self._alone is not None:
-            user, self._alone, self._count = self._alone, None, 0
-            self._end(user, now)
+            alone, self._alone = self._alone, None
+            self.busy += now - alone.start
+            self._end(alone.after, now)
         elif self._segment is not None:
             begin = self._segment[0]
             why = self._outcome[0]
@@ -200,7 +210,7 @@ class Card:
         All its pages are there, and nobody can join: no rounds are needed.
         """
         costs = self.plant.costs
-        _, row, context, prompt, output, _, first = user
+        _, row, context, prompt, output, _, first = before = user.copy()
         tick = start
         last = context + prompt
         if prompt:
@@ -211,9 +221,7 @@ class Card:
                 user[FIRST] = tick
         tick += costs.whole_sum.item(row, last + output) - costs.whole_sum.item(row, last)
         user[CONTEXT], user[PROMPT], user[OUTPUT] = last + output, 0, 0
-        self._alone = user
-        self._count = 1
-        self.busy += tick - start
+        self._alone = _Alone(start, before, user)
         self._set_timer(now, tick)
 
     def _cut_short(self, now: int) -> None:
@@ -224,10 +232,39 @@ class Card:
         self._run(begin, free, now)
         self._set_timer(now, self._outcome[1])
 
+    def cut_off(self, now: int) -> None:
+        """Note how far those in flight are, by the rounds that have ended before ``now``."""
+        waiting = [user for _, user in self._pending] + list(self._offloaded.values())
+        if self._alone is not None:
+            users = self._rounds_before(now, self._alone.start, np.array([self._alone.before]), 0)
+        elif self._segment is not None:
+            begin, free, before = self._segment
+            users = self._rounds_before(now, begin, before, free)
+        else:
+            users = self._table[: self._count]
+        record = self.plant.record
+        for user in [*users.tolist(), *waiting]:
+            request = user[REQUEST]
+            record.first[request] = user[FIRST]
+            record.generated[request] = self.plant.output[request] - user[OUTPUT]
+            record.in_flight[request] = user[CONTEXT], user[PROMPT]
+
+    def _rounds_before(self, now: int, begin: int, users: np.ndarray, free: int) -> np.ndarray:
+        """The users after the rounds from ``begin`` on that have ended before ``now``."""
+        self.busy += max(now - begin, 0)
+        tick = begin
+        while tick < now:
+            after = users.copy()
+            why, tick, free = self.plant.advance(after, len(after), free, tick, tick + 1)
+            if tick >= now or why == OUT_OF_PAGES:
+                break
+            users = after
+        return users
+
     # Letting in.
 
     def _has_place(self) -> bool:
-        return self._count + len(self._pending) < self.plant.users
+        return self._alone is None and self._count + len(self._pending) < self.plant.users
 
     def _admit(self, now: int) -> None:
         while self._has_place():

@@ -17,6 +17,8 @@ class Record(RequestRecord):
     memory : card, tick, KV pages and adapter bytes, four numbers at every change.
     dropped : rows (request, tokens), whose KV was thrown away by a preemption.
     skipped : rows (request, tokens), whose KV was there when the request was let in.
+    in_flight : where a run is cut off, by request that a card has begun: its tokens in KV, and how
+        many are left to prefill.
     """
 
     def __init__(self, requests: int) -> None:
@@ -26,3 +28,4 @@ class Record(RequestRecord):
         self.memory = array("q")
         self.dropped: list[tuple[int, int]] = []
         self.skipped: list[tuple[int, int]] = []
+        self.in_flight: dict[int, tuple[int, int]] = {}

@@ -250,6 +250,9 @@ class CardServer:
 
     def _log(self, interrupted: str | None = None) -> ServingLog:
         record, hertz = self.record, self.costs.clock_hz
+        if (self.status == Status.UNFINISHED).any():
+            for card in self.cards:
+                card.cut_off(int(self.env.now))
         columns = record.columns(self.status, self.workload.arrival_s, hertz)
         done, finish = self.status == Status.COMPLETED, columns["finish_s"]
         end_s = float(np.nanmax(finish, initial=float(self.workload.duration_s)))
@@ -298,23 +301,40 @@ class CardServer:
         )
 
     def _energy(self, done: NDArray[np.bool_], end_s: float) -> dict[str, float]:
-        """Joules of the server from 0 to ``end_s``: of ended requests' tokens, and at rest."""
-        costs, workload, server = self.costs, self.workload, self.server
-        row = np.array(costs.row)[workload.adapter[done] + 1]
+        """Joules of the server from 0 to ``end_s``: of tokens that were computed, and at rest."""
+        costs, workload, server, record = self.costs, self.workload, self.server, self.record
+        rows = np.array(costs.row)[workload.adapter + 1]
         prompt, output = workload.prompt[done], workload.output[done]
         body, whole = np.cumsum(costs.body_j, axis=1), np.cumsum(costs.whole_j, axis=1)
-        prefill = float(body[row, prompt - 1].sum())
-        decode = whole[row, prompt + output - 1] - whole[row, prompt - 1]
+        prefill = float(body[rows[done], prompt - 1].sum())
+        decode = float(
+            (whole[rows[done], prompt + output - 1] - whole[rows[done], prompt - 1]).sum()
+        )
         again = 0.0
-        for request, reused in self.record.skipped:
-            if done[request]:
-                prefill -= body[costs.row[workload.adapter[request] + 1], reused]
-        for request, tokens in self.record.dropped:
-            again += body[costs.row[workload.adapter[request] + 1], tokens]
+        reached: dict[int, int] = {}  # by request, the most tokens that a preemption threw away
+        for request, reused in record.skipped:
+            prefill -= body[rows[request], reused]
+        for request, tokens in record.dropped:
+            again += body[rows[request], tokens]
+            reached[request] = max(tokens, reached.get(request, 0))
+        begun = (self.status == Status.UNFINISHED) & (np.array(record.start) >= 0)
+        for request in np.flatnonzero(begun).tolist():  # cut off on its way
+            row, asked, made = (
+                rows[request],
+                int(workload.prompt[request]),
+                record.generated[request],
+            )
+            context, left = record.in_flight.get(request, (0, asked + made))
+            computed = asked - 1 if made else max(context, reached.get(request, 0))
+            prefill += body[row, computed]
+            decode += whole[row, asked + made - 1] - whole[row, asked - 1]
+            # Each throwing away is counted with its whole recomputation: less what is yet to do.
+            again += body[row, asked - 1] - body[row, computed]
+            again -= body[row, context + left - 1] - body[row, context] if left else 0.0
         efficiency = costs.regulator_efficiency
         return {
             "prefill": float(prefill) / efficiency,
-            "decode": float(decode.sum()) / efficiency,
+            "decode": float(decode) / efficiency,
             "recomputation": float(again) / efficiency,
             "cards_at_rest": costs.idle_w * server.cards * end_s,
             "host": server.host_w * end_s,

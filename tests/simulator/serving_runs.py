@@ -1,0 +1,86 @@
+"""Random workloads, policies and machines for the laws of a hardwired server."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from examples import examples
+from hypothesis import HealthCheck
+from hypothesis import strategies as st
+
+from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.server import Server
+from hardwire.simulator.serving.load.workload import BASE, Prefixes, Workload
+from hardwire.simulator.serving.log import ServingLog
+from hardwire.simulator.serving.policies.policy import CHOICES, Policy
+from hardwire.simulator.serving.replay import replay
+
+MODEL = LanguageModel.open("llama-3.1-8b")
+SHAPES = [
+    Adapter.from_shape(shape, MODEL)
+    for shape in ("r1:qv:int8", "r4:attention:int8", "r8:qv:int4", "r2:all-linear:int8")
+]
+SMALL = Chip.open("hc1").with_values({"sram.capacity_mib": 24})
+LAWS = examples(40, HealthCheck.filter_too_much)
+
+
+def machine(cards: int, users: int, issue: str, links: str) -> Server:
+    server = Server.open("hc1x10")
+    small = dataclasses.replace(server.machine, cards=cards, users_per_card=users, links=links)
+    return dataclasses.replace(server, issue=issue, machine=small)
+
+
+@st.composite
+def workloads(draw, most=24):
+    count = draw(st.integers(1, most))
+    adapters = draw(st.integers(0, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    span = draw(st.sampled_from([0.0, 1e-3, 1e-2, 0.1]))
+    prompt = rng.integers(1, draw(st.sampled_from([3, 40, 200])), count, endpoint=True)
+    first = np.zeros(count + 1, dtype=np.int64)
+    return Workload(
+        name="random",
+        arrival_s=np.sort(rng.uniform(0, span, count)) if span else np.zeros(count),
+        prompt=prompt,
+        output=rng.integers(1, draw(st.sampled_from([1, 20, 150])), count, endpoint=True),
+        adapter=rng.integers(BASE, adapters, count).astype(np.int32),
+        adapters=tuple(f"a{number}" for number in range(adapters)),
+        duration_s=span,
+        prefixes=Prefixes(first, np.zeros(0, dtype=np.int64)),
+    )
+
+
+@st.composite
+def policies(draw):
+    chosen = {name: draw(st.sampled_from(options)) for name, options in CHOICES.items()}
+    return Policy(
+        **chosen,
+        fairness_s=draw(st.sampled_from([0.0, 1e-3, 1.0])),
+        reserve_s=draw(st.sampled_from([None, None, 0.0, 1e-3, 1e-2])),
+        spill_s=draw(st.sampled_from([0.0, 1e-2])),
+        prefetch=draw(st.integers(0, 3)),
+        slots=draw(st.sampled_from([None, 1, 2])),
+        estimate_error=draw(st.sampled_from([0.0, 0.5])),
+        host_warm=draw(st.booleans()),
+    )
+
+
+machines = st.builds(
+    machine,
+    cards=st.integers(1, 3),
+    users=st.sampled_from([1, 2, 5]),
+    issue=st.sampled_from(["serial", "pipelined"]),
+    links=st.sampled_from(["each", "shared"]),
+)
+runs = st.tuples(machines, workloads(), policies())
+
+
+def serve(run, **options) -> ServingLog:
+    server, workload, policy = run
+    shapes = [SHAPES[number % len(SHAPES)] for number in range(len(workload.adapters))]
+    return replay(server, workload, shapes, policy, chip=SMALL, **options)
+
+
+def columns(log: ServingLog) -> dict[str, bytes]:
+    return {name: values.tobytes() for name, values in log.to_arrays().items()}
