@@ -461,6 +461,7 @@ CHIP = FileKind(
     "chip",
     {name: section for name, section in SECTIONS.items() if section is not Process},
     references={"model": "model", "process": "process"},
+    files=("model",),
     others=("calibration", "target"),
 )
 """What may stand in a chip file."""

@@ -195,7 +195,7 @@ def _entry(path: Path, key: str, kind: str, name: str) -> Path:
     """The catalogue entry, or the file, that ``path`` names under ``key``."""
     where = f"{path.name}: {key}"
     try:
-        if kind not in ("chip", "server"):
+        if kind not in ("chip", "model", "server"):
             return catalogue.resolve(kind, name)
         file = catalogue.locate(kind, name, path.parent)
         file_size(file)

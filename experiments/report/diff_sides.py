@@ -121,7 +121,7 @@ def chip_parameters(entry: Mapping[str, Any]) -> dict[str, Values]:
 
 def _of_chip(chip: Chip) -> dict[str, Values]:
     parts = chip_parameters(chip_configuration(chip))
-    return {**parts, "Chip": {"model": Value(chip.model), **parts["Chip"]}}
+    return {**parts, "Chip": {"model": Value(LanguageModel.open(chip.model).name), **parts["Chip"]}}
 
 
 def chips(

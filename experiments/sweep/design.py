@@ -135,7 +135,7 @@ class Design:
             As ``Chip.open`` and ``check_setting``.
         """
         opened = Chip.open(chip)
-        design = cls(opened, LanguageModel.by_name(opened.model))
+        design = cls(opened, LanguageModel.open(opened.model))
         checked = {k: check_setting(k, k, v) for k, v in (settings or {}).items()}
         return design.with_settings(checked)
 

@@ -199,7 +199,7 @@ class Inference:
     def __init__(self, name: str, *, candidates: int = CANDIDATES, seed: int = SEED) -> None:
         self.measurements = measurements(name)
         self.chip = Chip.open(name)
-        self.model = LanguageModel.by_name(self.chip.model)
+        self.model = LanguageModel.open(self.chip.model)
         self.seed = seed
         self.drawn = {
             key: draw(

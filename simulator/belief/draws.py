@@ -55,7 +55,7 @@ def calibrate(chip: Chip, target_s: Any | None = None) -> tuple[Any, Any]:
     parameter = chip.parameters[calibration.parameter]
     assert parameter.range is not None
     target: Any = np.asarray(calibration.value if target_s is None else target_s)
-    model = LanguageModel.by_name(chip.model)
+    model = LanguageModel.open(chip.model)
     loaded = calibration.adapter
     adapters = (Adapter.from_shape(loaded, model),) if loaded else ()
     context = decode_context(calibration.prompt, calibration.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from hardwire.experiments.sensitivity.sobol import inputs_of
 from hardwire.experiments.shared.configuration import chip_configuration
-from hardwire.models import Chip
+from hardwire.models import Chip, InputError, LanguageModel, catalogue
 from hardwire.models.server import Server
 from hardwire.simulator.belief.draws import draw_chips
 
@@ -141,3 +142,20 @@ def test_my_chip_in_my_server_was_no_chip_in_the_catalogue(
     assert Server.open(tmp_path / "sub/pod.yaml").chip == server.chip
     (tmp_path / "pod.yaml").write_text(f"extends: hc1x10\nchip: {tmp_path / 'mine.yaml'}\n")
     assert Server.open(tmp_path / "pod.yaml").chip == server.chip
+
+
+def test_the_model_of_an_own_chip_may_be_a_file_of_mine(tmp_path: Path) -> None:
+    """Relative to the chip's file; whoever extends that one has the same model."""
+    config = {**json.loads(catalogue.resolve("model", "llama-3.2-1b").read_text()), "vocab_size": 9}
+    (tmp_path / "tiny.json").write_text(json.dumps(config))
+    (tmp_path / "mine.yaml").write_text("extends: hc1\nmodel: tiny.json\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/other.yaml").write_text("extends: ../mine.yaml\n")
+    for name in ("mine.yaml", "sub/other.yaml"):
+        chip = Chip.open(tmp_path / name)
+        model = LanguageModel.open(chip.model)
+        assert (model.name, model.vocab) == ("tiny", 9)
+        assert chip.target_for(model) is None
+    with pytest.raises(InputError, match=r"lost.yaml: model: gone.json: does not exist"):
+        (tmp_path / "lost.yaml").write_text("extends: hc1\nmodel: gone.json\n")
+        Chip.open(tmp_path / "lost.yaml")
