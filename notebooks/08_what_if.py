@@ -13,9 +13,9 @@
 # %% [markdown]
 # # What if?
 #
-# Every slider below is a parameter of the chip or of its load. Rate, breakdown, SRAM and power are
-# drawn again as it moves. The dashed line over the rates is the 17,000 tokens/s that the vendor
-# states; the red point is the design as set.
+# Every row below is a parameter of the chip or of its load: move its slider or type a value. Rate,
+# breakdown, SRAM and power are drawn again. The dashed line over the rates is the 17,000 tokens/s
+# that the vendor states; the red point is the design as set.
 #
 # A slider goes from half the low end to twice the high end of what the chip file believes of the
 # parameter. *As filed* puts all back. All numbers are those of `hw.predict`: closed form,
@@ -35,7 +35,8 @@ display(WhatIf("hc1"))
 # - **Users.** With two users each gets half the rate: HC1 has one token in flight. Set *Issue* to
 #   `pipelined` and both get the whole rate.
 # - **Rank.** Every rank costs time: a side path hears what the ROM pass hears and ends after it.
-#   Double *LoRA read* and *LoRA MACs* and the cost shrinks.
+#   Type 35 at *LoRA activations*, a bus of its own, and rank 16 is free; the blocks then need
+#   a little more than the die.
 # - **Prompt and output.** The KV cache grows by 68 KiB a token, until the design does not fit; the
 #   sentence in red says what would.
 # - **Lanes and clock.** More lanes make the ROM pass shorter and the die larger; a faster clock

@@ -22,7 +22,7 @@ INK = "currentColor"
 """Text and rules are of the colour of the page's text, light or dark."""
 
 PLOT_HEIGHT, SCATTER_HEIGHT = 230, 300
-_ROW, _BAR, _STRIP = 22, 14, 30
+_ROW, _BAR, _STRIP, _STACK = 22, 14, 30, 38
 TEXT_PX, _LETTER_PX = 12, 6.4
 _PHONE_PX, _EDGE = 330, 6
 _NUMBER = ",.5~r"
@@ -202,13 +202,13 @@ def stack(parts: Sequence[Bar], capacity: float, *, alt: str = "") -> Chart:
     color = color_scale([row["label"] for row in data], [part.color for part in parts])
     layers = [
         one_layer(
-            {"type": "bar", "height": 22, "stroke": PALE},
+            {"type": "bar", "height": _ROW, "stroke": PALE},
             x={"field": "from", **x}, x2={"field": "to"},
             color={"field": "label", **color}, tooltip=_SAID,
         ),
         one_layer(_DASHED, [{}], x={"datum": capacity, **x}),
     ]  # fmt: skip
-    return Chart(data, layers, 28, _listed(alt, parts))
+    return Chart(data, layers, _STACK, _listed(alt, parts))
 
 
 def plot(

@@ -12,6 +12,7 @@ Everything is closed form, so that the picture follows the slider.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -27,6 +28,7 @@ from hardwire.experiments.shared.style import (
     MEMORY_COLORS,
     OPERATION_NAMES,
     SAID,
+    SILVER,
     block_color,
     block_name,
 )
@@ -43,6 +45,7 @@ CHIP_SLIDERS: dict[str, str] = {
     "attention.macs_per_cycle": "Attention MACs/cycle",
     "lora.read_bytes_per_cycle": "LoRA read, B/cycle",
     "lora.macs_per_cycle": "LoRA MACs/cycle",
+    "lora.activations_per_cycle": "LoRA activations/cycle",
     "sram.capacity_mib": "SRAM, MiB",
     "rom.bits_per_weight": "Bits per weight",
 }
@@ -62,44 +65,55 @@ WIDEN = 2.0
 
 LOAD_STEP = 128
 PANEL_PX = 360
+_LABEL = {"description_width": "150px"}
+_LOOK = """
+.hardwire-frame { display: grid; grid-template-columns: 370px minmax(0, 1fr); gap: 0 24px;
+  grid-template-areas: "controls headline" "controls answers"; grid-template-rows: auto 1fr;
+  align-items: start; line-height: 1.35; }
+.hardwire-controls { grid-area: controls; } .hardwire-answers { grid-area: answers; }
+.hardwire-headline { grid-area: headline; position: sticky; top: 0; z-index: 2;
+  background: var(--jp-layout-color0, Canvas); border-bottom: 1px solid SILVER;
+  box-shadow: 0 -20px 0 var(--jp-layout-color0, Canvas); }
+.hardwire-frame .facts { display: grid; gap: 4px 14px; line-height: 1.3;
+  grid-template-columns: repeat(auto-fill, minmax(116px, 1fr)); padding: 4px 0; }
+.hardwire-frame .number { font-size: 1.35em; font-weight: 600; white-space: nowrap; }
+.hardwire-frame .label { color: QUIET; }
+.hardwire-frame .said { max-height: 7em; overflow-y: auto; line-height: 1.35; }
+.hardwire-frame .columns { columns: 270px 2; column-gap: 24px; max-width: 960px; }
+.hardwire-frame .panel { break-inside: avoid; padding: 10px 0 6px; }
+.hardwire-frame .title { font-weight: 600; line-height: 1.35; margin-bottom: 4px; }
+.hardwire-panels svg { width: 100%; max-width: 460px; height: auto; overflow: visible; }
+@media (max-width: 760px) {
+  .hardwire-frame { grid-template-columns: minmax(0, 1fr);
+    grid-template-areas: "headline" "controls" "answers"; }
+  .hardwire-frame .facts {
+    gap: 0 8px; grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)); }
+  .hardwire-headline .label { font-size: 0.85em; }
+}
+/* What scrolls around the headline would hold it: only the page may. */
+:is(.widget-box, .jp-OutputArea, .jp-OutputArea-child, .jp-OutputArea-output):has(.hardwire-frame),
+.hardwire-frame.widget-box { overflow: visible; }
+""".replace("SILVER", SILVER).replace("QUIET", SAID["quiet"])
 _FORMATS = ("int8", "int4", "float16")
 _STEPS = 60
 
 
 def summary_html(answer: Answer) -> str:
-    """Headline numbers as HTML; each stands in an element whose class is its name."""
+    """The answer in a few numbers, and what stands in its way, as HTML.
+
+    Each number stands in an element whose class is its name, here as in ``details_html``.
+    """
     found, chip = answer.prediction, answer.design.chip
     rate, area = float(found.decode_tokens_per_s_user), float(found.area_mm2["total"])
-    loaded = "" if answer.design.adapter is None else ", with adapter"
+    loaded = _loaded(answer)
     facts = {
         "decode_tokens_per_s_user": (f"tokens/s, one user{loaded}", count(rate)),
-        "decode_tokens_per_s_chip": ("tokens/s, chip", count(found.decode_tokens_per_s_chip)),
-        "token_s": ("time per token", si(float(found.token_s), "s", 4)),
         "ttft_s": ("to the first token", si(float(found.ttft_s), "s", 3)),
         "power_w": (f"card power{loaded}", f"{float(found.power_w):.0f} W"),
-        "energy_j_per_decode_token": (
-            f"energy per decode token{loaded}",
-            si(float(found.energy_j_per_decode_token), "J"),
-        ),
         "sram_free": ("SRAM free", mib(float(answer.sram.free_bytes)).replace("-", "−")),
         "area_mm2": (f"of {chip.die.area_mm2:g} mm² die", f"{area:.0f} mm²"),
-        "die_cost_usd": ("die cost", _usd(answer, "die_cost_usd", ",.0f")),
-        "usd_per_million_tokens": (
-            "per million tokens",
-            _usd(answer, "usd_per_million_tokens", ".4f"),
-        ),
         "free_rank": ("free up to rank", str(answer.free_rank)),
     }
-    if answer.obstacle:  # a design that cannot run has no rates and no power, but a size
-        for name in (*list(facts)[:6], "usd_per_million_tokens"):
-            facts[name] = (facts[name][0], "–")
-    quiet = SAID["quiet"]
-    cells = "".join(
-        f'<div><div class="{name}" style="font-size:1.35em;'
-        f'font-weight:600;white-space:nowrap">{value}</div>'
-        f'<div style="color:{quiet}">{label}</div></div>'
-        for name, (label, value) in facts.items()
-    )
     said = []
     for name, text, color in (
         ("obstacle", answer.obstacle, SAID["bad"]),
@@ -107,12 +121,48 @@ def summary_html(answer: Answer) -> str:
     ):
         if text:
             said.append(f'<div class="{name}" style="color:{color}">{escape(text)}</div>')
-    return (
-        '<div class="hardwire-what-if" style="line-height:1.35">'
-        f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(9.2em,1fr));'
-        f'gap:0.5em 1em">{cells}</div>'
-        f"{''.join(said)}</div>"
+    cells = _facts_html(answer, facts)
+    return f'<div class="hardwire-what-if">{cells}<div class="said">{"".join(said)}</div></div>'
+
+
+def details_html(answer: Answer) -> str:
+    """The numbers beside the headline's, as HTML."""
+    found, loaded = answer.prediction, _loaded(answer)
+    facts = {
+        "decode_tokens_per_s_chip": ("tokens/s, chip", count(found.decode_tokens_per_s_chip)),
+        "token_s": ("time per token", si(float(found.token_s), "s", 4)),
+        "energy_j_per_decode_token": (
+            f"energy per decode token{loaded}",
+            si(float(found.energy_j_per_decode_token), "J"),
+        ),
+        "die_cost_usd": ("die cost", _usd(answer, "die_cost_usd", ",.0f")),
+        "usd_per_million_tokens": (
+            "per million tokens",
+            _usd(answer, "usd_per_million_tokens", ".4f"),
+        ),
+    }
+    return _facts_html(answer, facts)
+
+
+_OF_A_RUN = {
+    "decode_tokens_per_s_user", "decode_tokens_per_s_chip", "token_s", "ttft_s", "power_w",
+    "energy_j_per_decode_token", "usd_per_million_tokens",
+}  # fmt: skip
+"""What a design that cannot run does not have: rates and power, where its size it has."""
+
+
+def _facts_html(answer: Answer, facts: Mapping[str, tuple[str, str]]) -> str:
+    """Numbers, each over its label; by name: label and number."""
+    cells = "".join(
+        f'<div><div class="{name} number">{"–" if answer.obstacle and name in _OF_A_RUN else value}'
+        f'</div><div class="label">{label}</div></div>'
+        for name, (label, value) in facts.items()
     )
+    return f'<div class="facts">{cells}</div>'
+
+
+def _loaded(answer: Answer) -> str:
+    return "" if answer.design.adapter is None else ", with adapter"
 
 
 def _usd(answer: Answer, name: str, form: str) -> str:
@@ -122,7 +172,7 @@ def _usd(answer: Answer, name: str, form: str) -> str:
 
 
 def panels_html(answer: Answer) -> str:
-    """Rate, breakdown, SRAM, area and power as panels that wrap where the page is narrow."""
+    """Rate, breakdown, SRAM, area and power in columns of panels, one where the page is narrow."""
     found, chip = answer.prediction, answer.design.chip
     times, watts = "Where a token's time goes", "Card power"
     time = power = None
@@ -164,24 +214,20 @@ def panels_html(answer: Answer) -> str:
     memory = (
         f"SRAM: {used / BYTES_PER_MIB:,.1f} of {chip.sram.capacity_mib:,.1f} MiB; dashed: capacity"
     )
-    panels = (
+    drawn = (
         ("Rate against the adapter's rank", _rate_plot(answer)),
         (times, time),
+        (watts, power),
         (memory, stack(parts, float(answer.sram.capacity_bytes), alt=memory)),
         (taken, stack(area, die_mm2, alt=taken)),
-        (watts, power),
     )
     cells = "".join(
-        f'<div style="flex:1 1 290px;min-width:0;max-width:460px"><div style="font-weight:600;'
-        f'margin-bottom:4px">{escape(title)}</div>'
+        f'<div class="panel"><div class="title">{escape(title)}</div>'
         f"{svg(chart, PANEL_PX) if chart else 'does not run'}</div>"
-        for title, chart in panels
+        for title, chart in drawn
     )
-    return (
-        "<style>.hardwire-panels svg { width: 100%; height: auto; overflow: visible; }</style>"
-        '<div class="hardwire-panels" '
-        f'style="display:flex;flex-wrap:wrap;gap:1.2em 2em;line-height:1.35">{cells}</div>'
-    )
+    panels = f'{details_html(answer)}<div class="columns">{cells}</div>'
+    return f'<div class="hardwire-panels">{panels}</div>'
 
 
 def _rate_plot(answer: Answer) -> Chart | None:
@@ -226,33 +272,24 @@ class WhatIf:
         self._widgets: Any = widgets
         self._base = Design.open(chip)
         self._quiet = False
-        self._filed = {name: self._base.chip.value(name) for name in CHIP_SLIDERS}
+        self._rows: list[Any] = []
         self.controls = self._make_controls()
         self._first = self.settings
-        self._headline = widgets.HTML()
-        self._panels = widgets.HTML()
+        self._headline = widgets.HTML().add_class("hardwire-headline")
+        self._panels = widgets.HTML().add_class("hardwire-answers")
         reset = widgets.Button(description="As filed", tooltip="Back to where it began")
         reset.on_click(lambda _: self.reset())
         for control in self.controls.values():
             control.observe(lambda _: self._update(), names="value")
-        rows = [reset, *self.controls.values()]
-        title = widgets.HTML(f"<b>{escape(self._base.chip.title)}</b>")
-        left = widgets.VBox([title, *rows], layout={"width": "370px", "flex": "0 0 auto"})
-        right = widgets.VBox(
-            [self._headline, self._panels], layout={"flex": "1 1 460px", "min_width": "300px"}
-        )
-        self.view = widgets.HBox([left, right], layout={"flex_flow": "row wrap", "grid_gap": "1em"})
+        title = widgets.HTML(f"<style>{_LOOK}</style><b>{escape(self._base.chip.title)}</b>")
+        rows = widgets.VBox([title, reset, *self._rows]).add_class("hardwire-controls")
+        self.view = widgets.Box([self._headline, rows, self._panels]).add_class("hardwire-frame")
         self._update()
 
     @property
     def settings(self) -> dict[str, Any]:
         """The present position, by setting."""
-        return {
-            name: self._filed[name]
-            if _same(self._filed.get(name), control.value)
-            else control.value
-            for name, control in self.controls.items()
-        }
+        return {name: control.value for name, control in self.controls.items()}
 
     def reset(self) -> None:
         """Put every control back to where it began."""
@@ -275,21 +312,16 @@ class WhatIf:
         return self.view._repr_mimebundle_(**kwargs)
 
     def _make_controls(self) -> dict[str, Any]:
+        """Fill ``_rows`` with what is shown, and give what holds the value by setting."""
         widgets, chip = self._widgets, self._base.chip
-        look = {"style": {"description_width": "150px"}, "layout": {"width": "360px"}}
         made: dict[str, Any] = {}
         for name, label in CHIP_SLIDERS.items():
-            low, high, step, integer = slider_range(chip, name)
-            kind = widgets.IntSlider if integer else widgets.FloatSlider
-            made[name] = kind(
-                value=chip.value(name), min=low, max=high, step=step, description=label, **look
-            )
+            low, high, step, whole = slider_range(chip, name)
+            made[name] = self._slider(label, chip.value(name), low, high, step, whole=whole)
         for name, (label, lowest, highest, value) in LOAD_SLIDERS.items():
             top = int(chip.formats.max_rank) if name == "adapter.rank" else highest
-            made[name] = widgets.IntSlider(
-                value=min(value, top), min=lowest, max=top, step=LOAD_STEP if lowest > 1 else 1,
-                description=label, **look,
-            )  # fmt: skip
+            step = LOAD_STEP if lowest > 1 else 1
+            made[name] = self._slider(label, min(value, top), lowest, top, step, whole=True)
         formats = (str(chip.formats.adapter), *(f for f in _FORMATS if f != chip.formats.adapter))
         for name, label, options in (
             ("datapath.issue", "Issue", DECLARED["datapath.issue"].choices),
@@ -297,16 +329,50 @@ class WhatIf:
             ("adapter.format", "Adapter format", formats),
         ):
             filed = formats[0] if name == "adapter.format" else chip.value(name)
-            made[name] = widgets.Dropdown(options=options, value=filed, description=label, **look)
+            made[name] = widgets.Dropdown(
+                options=options, value=filed, description=label, style=_LABEL,
+                layout={"width": "auto"},
+            )  # fmt: skip
+            self._rows.append(made[name])
         return made
+
+    def _slider(
+        self, label: str, value: float, low: float, high: float, step: float, *, whole: bool
+    ) -> Any:
+        """A row with a box to type into, which holds the value, and a slider; the box.
+
+        The slider counts steps: browsers round what stands between two, and would write it back.
+        """
+        widgets = self._widgets
+        kind = widgets.BoundedIntText if whole else widgets.BoundedFloatText
+        box = kind(
+            value=value, min=low, max=high, step=step, description=label, style=_LABEL,
+            layout={"width": "244px", "flex": "0 0 auto"},
+        )  # fmt: skip
+        least, most = round(low / step), round(high / step)
+        slider = widgets.IntSlider(
+            value=round(value / step), min=least, max=most, readout=False,
+            layout={"flex": "1 1 auto", "width": "auto", "min_width": "0"},
+        )  # fmt: skip
+
+        def slid(_: Any) -> None:
+            if slider.value != round(box.value / step):
+                box.value = float(f"{slider.value * step:.9g}")
+
+        def typed(_: Any) -> None:
+            slider.value = round(box.value / step)
+
+        slider.observe(slid, names="value")
+        box.observe(typed, names="value")
+        self._rows.append(widgets.HBox([box, slider]))
+        return box
 
 
 def slider_range(chip: Chip, name: str) -> tuple[float, float, float, bool]:
     """Lowest and highest value, step, and whether whole, of a parameter's slider.
 
     From the parameter's own range in the chip file, widened by ``WIDEN`` to both sides, within
-    its legal bounds. The value as filed is one of the steps: browsers move a slider that begins
-    between two.
+    its legal bounds. Ends are multiples of the step, or legal bounds.
     """
     spec, parameter = DECLARED[name], chip.parameters[name]
     value = float(chip.value(name))
@@ -318,10 +384,8 @@ def slider_range(chip: Chip, name: str) -> tuple[float, float, float, bool]:
     else:
         step = 10.0 ** math.floor(math.log10(rough))
         step *= 5 if rough > 5 * step else 1
-    below, above = math.floor((value - low) / step), math.floor((high - value) / step)
-    return value - below * step, value + above * step, step, spec.integer
-
-
-def _same(filed: Any, value: Any) -> bool:
-    """Whether a slider stands where it began, but for the rounding of a browser."""
-    return filed is not None and math.isclose(filed, value, rel_tol=1e-9)
+    low, high = (
+        max(math.floor(low / step) * step, spec.low),
+        min(math.ceil(high / step) * step, spec.high),
+    )
+    return float(f"{low:.9g}"), float(f"{high:.9g}"), step, spec.integer
