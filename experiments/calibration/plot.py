@@ -225,7 +225,7 @@ def prediction_figure(report: Report) -> Figure:
             unit = after[key].unit if unit is None else unit
             old, new = (np.asarray(q[key].values) * factor for q in (before, after))
             _densities(axes, old, new)
-            axes.set_title(fill(after[key].name, 22), fontsize=9)
+            axes.set_title(fill(after[key].name, 22, break_on_hyphens=False), fontsize=9)
             axes.set_xlabel(_unit(unit), fontsize=9)
             if key == "power" and power:
                 axes.axvline(power[0].value, color=MEASURED, linewidth=1.5)
@@ -291,13 +291,9 @@ def left_out_figure(report: Report) -> Figure:
                 [low / middle, high / middle], [place, place], color=LIGHT, linewidth=7,
                 solid_capstyle="butt",
             )  # fmt: skip
-            axes.plot(
-                row.measured / middle,
-                place,
-                MARKERS.get(row.kind, "o"),
-                color=color,
-                markersize=5.5,
-            )
+            # Another shape for what is outside, which grey print shows, too.
+            marker = MARKERS.get(row.kind, "o" if row.inside else "D")
+            axes.plot(row.measured / middle, place, marker, color=color, markersize=5.5)
         axes.axvline(1, color=INK, linewidth=0.8)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(_within(ticks, axes.get_xlim())))
@@ -309,7 +305,7 @@ def left_out_figure(report: Report) -> Figure:
         axes.set_xlabel("measured / median predicted from all other measurements, logarithmic")
         axes.plot([], [], color=LIGHT, linewidth=7, label="predicted, 90 % interval")
         axes.plot([], [], "o", color=AFTER, label="measured, inside")
-        axes.plot([], [], "o", color=MEASURED, label="measured, outside")
+        axes.plot([], [], "D", color=MEASURED, label="measured, outside")
         for kind, marker in MARKERS.items():
             axes.plot([], [], marker, color=AFTER, label=f"limit: {kind} this")
         figure.legend(loc="outside lower center", ncols=3)

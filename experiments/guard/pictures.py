@@ -38,6 +38,10 @@ def _run() -> hardwire.Run:
     return hardwire.run("hc1", adapter="r16:all-linear")
 
 
+def _with(**chosen: Any) -> hardwire.Run:
+    return hardwire.run("hc1", adapter="none", **chosen)
+
+
 def _compare() -> Figure:
     servers = ("hc1x10", "hc1x10-pipelined", "vllm-h100")
     return hardwire.compare("azure-conv", servers, adapters=64, slo="ttft=0.2,tpot=0.02").plot()
@@ -113,6 +117,10 @@ def _validation() -> Figure:
 PICTURES: dict[str, Callable[[], Figure]] = {
     "breakdown": lambda: _run().plot("breakdown"),
     "rank": lambda: _run().plot("rank"),
+    "timeline": lambda: _run().plot("timeline"),
+    "pipeline": lambda: _with(users=3).plot("pipeline"),
+    "floorplan": lambda: _with().plot("floorplan"),
+    "floorplan-24-lanes": lambda: _with(settings={"datapath.lanes": 24}).plot("floorplan"),
     "compare": _compare,
     **{
         f"sweep-{study}": partial(_sweep, study)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from textwrap import wrap
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,6 +20,7 @@ from hardwire.experiments.shared.style import (
     drawing,
     ink_on,
 )
+from hardwire.experiments.shared.words_plot import say
 
 _SIDE_IN, _KEY_IN = 4.2, 2.9
 _LETTER_IN, _LINE_IN = 0.075, 0.16
@@ -29,11 +29,16 @@ _BEYOND = MAROON
 
 
 def floorplan_figure(plan: Floorplan, title: str) -> Figure:
-    """Blocks to scale in the outline of a square die; what is beyond it is hatched in red."""
+    """Blocks to scale in the outline of a square die; what is beyond it is hatched in red.
+
+    Parameters
+    ----------
+    title : what was run.
+    """
     reach = max(plan.width_mm, plan.side_mm)
     per_mm = min(_SIDE_IN / plan.side_mm, (WIDTH_IN - _KEY_IN) / reach)
     with drawing():
-        height = max(per_mm * plan.side_mm + 1.1, 0.22 * len(plan.blocks) + 1.8)
+        height = max(per_mm * plan.side_mm + 0.3, 0.22 * len(plan.blocks) + 1.0)
         figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
         axes, key = figure.subplots(1, 2, width_ratios=[WIDTH_IN - _KEY_IN, _KEY_IN])
         for block in plan.blocks:
@@ -53,14 +58,12 @@ def floorplan_figure(plan: Floorplan, title: str) -> Figure:
         axes.set_aspect("equal", anchor="W")
         axes.set_axis_off()
         _list(key, plan)
-        figure.suptitle(
-            "\n".join((title, *wrap(plan.finding, 108))), x=0.01, ha="left", fontsize=10
+        say(
+            figure,
+            plan.finding,
+            f"{title}. Outline: the die, drawn as a square of {plan.side_mm:.1f} mm; areas are to "
+            "scale, where a block lies is not modelled.",
         )
-        figure.supxlabel(
-            f"Outline: the die, drawn as a square of {plan.side_mm:.1f} mm. Areas are to scale; "
-            "where a block lies is not modelled.",
-            x=0.01, ha="left", fontsize=8.5, color=QUIET,
-        )  # fmt: skip
     return figure
 
 

@@ -142,7 +142,8 @@ class Timeline:
         more = asked.token_s - alone.token_s
         if more <= 0:
             return f"{said}; no side path of {asked.name} ends after the ROM beside it."
-        waits = " and ".join(_outlasting(asked))
+        late = _outlasting(asked)
+        waits = " and ".join(filter(None, (", ".join(late[:-1]), *late[-1:])))
         return f"{said}; {asked.name} adds {si(more, 's', 3)}, in which ROM waits for {waits}."
 
     @property

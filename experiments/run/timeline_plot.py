@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +22,7 @@ from hardwire.experiments.shared.style import (
     faded,
     ordered,
 )
+from hardwire.experiments.shared.words_plot import say
 
 _ROW_IN = 0.155
 
@@ -34,7 +34,7 @@ def token_figure(found: Timeline, title: str) -> Figure:
     in_layer = [asked.units[unit] for unit in sorted(set(asked.unit[inside].tolist()))]
     heights = [len(asked.units) + 5, len(in_layer) + 5]
     with drawing():
-        figure = Figure(figsize=(WIDTH_IN, _ROW_IN * sum(heights) + 1.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, _ROW_IN * sum(heights) + 0.6), layout="constrained")
         grid = figure.add_gridspec(2, len(tokens), height_ratios=heights)
         axes = figure.add_subplot(grid[0, :])
         _visits(axes, asked, asked.units, np.ones(len(asked.unit), dtype=bool), 0.0)
@@ -64,7 +64,7 @@ def token_figure(found: Timeline, title: str) -> Figure:
             ],
             loc="outside lower center", ncols=5,
         )  # fmt: skip
-        _head(figure, title, found.token_finding)
+        say(figure, found.token_finding, title)
     return figure
 
 
@@ -75,7 +75,7 @@ def flight_figure(found: Timeline, title: str) -> Figure:
     colors = ordered(max(users, 2))[:users]
     rows = len(pipelined.units)
     with drawing():
-        figure = Figure(figsize=(WIDTH_IN, 4.6 + _ROW_IN * (rows + 5)), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 4.0 + _ROW_IN * (rows + 5)), layout="constrained")
         grid = figure.add_gridspec(3, 1, height_ratios=[11, 11, rows + 2])
         first = figure.add_subplot(grid[0])
         second = figure.add_subplot(grid[1], sharex=first)
@@ -113,13 +113,8 @@ def flight_figure(found: Timeline, title: str) -> Figure:
                 handles.append(Patch(color=faded(color), label=f"prompt token{whose}"))
             handles.append(Patch(color=color, label=f"decode token{whose}"))
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
-        _head(figure, title, f"{found.flight_finding} The power limit is not applied here.")
+        say(figure, found.flight_finding, f"{title}. The power limit is not applied here.")
     return figure
-
-
-def _head(figure: Figure, title: str, finding: str) -> None:
-    text = "\n".join((title, *wrap(finding, 112)))
-    figure.suptitle(text, x=0.01, ha="left", fontsize=10)
 
 
 def _case(token: Token) -> str:

@@ -77,10 +77,12 @@ def _plain(effect: Effect) -> str:
 
 
 def _name(effect: Effect) -> str:
-    """The same with its unit, for a row of the figure."""
+    """The same with its unit, where the words do not end with it, for a row of the figure."""
     unit = "" if effect.input.name == MEASUREMENT else DECLARED[effect.input.name].unit
     unit = "µm" if unit == "um" else unit
-    return fill(f"{_plain(effect)}{f', {unit}' if unit else ''}".replace("mm2", "mm²"), 34)
+    said = _plain(effect)
+    shown = f", {unit}" if unit and not said.endswith(unit.replace("/", "per ")) else ""
+    return fill(f"{said}{shown}".replace("mm2", "mm²"), 34)
 
 
 def _indices(axes: Axes, shown: list[Effect]) -> None:

@@ -25,7 +25,13 @@ def settings(own: Mapping[str, Any]) -> Iterator[None]:
 
 def thousands(axis: Axis) -> None:
     """Numbers at the ticks with separators."""
-    axis.set_major_formatter(lambda value, _: f"{value:,.6g}" if abs(value) < 1e7 else f"{value:g}")
+
+    def show(value: float, _: object) -> str:
+        if 1e6 <= abs(value) < 1e9:
+            return f"{value:,.0f}"
+        return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:g}"
+
+    axis.set_major_formatter(show)
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:

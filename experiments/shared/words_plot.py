@@ -25,8 +25,9 @@ def say(figure: Figure, finding: str, setting: str = "") -> None:
     setting : chip, load and what else one has to know; how to read what explains itself badly.
     """
     width = figure.get_figwidth() - 2 * _EDGE_IN
-    lines = wrap(finding, int(_LETTERS_PER_IN * width), break_long_words=False)
-    small = wrap(setting, int(_SMALL_PER_IN * width), break_long_words=False)
+    whole: Any = {"break_long_words": False, "break_on_hyphens": False}
+    lines = wrap(finding, int(_LETTERS_PER_IN * width), **whole)
+    small = wrap(setting, int(_SMALL_PER_IN * width), **whole)
     words_in = _EDGE_IN + len(lines) * _LINE_IN + len(small) * _SMALL_IN + _EDGE_IN / 2
     height = figure.get_figheight() + words_in
     figure.set_figheight(height)

@@ -67,7 +67,7 @@ def _panel(axes: Axes, title: str, rows: Sequence[Row]) -> None:
             axes.plot(ends, [place, place], color=color, linewidth=2.4, alpha=0.5)
         filled = color if row.role == "validation" else PAPER
         axes.plot(
-            row.predicted / row.published, place, "o", color=color, markersize=4.2,
+            row.predicted / row.published, place, _marker(color), color=color, markersize=4.2,
             markerfacecolor=filled,
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [words_of(row.id) for row in rows], fontsize=8.5)
@@ -90,9 +90,15 @@ def _color(row: Row) -> str:
     return PREDICTION if row.role == "validation" else FIT
 
 
+def _marker(color: str) -> str:
+    """Another shape for what missed, which grey print shows, too."""
+    return "D" if color == MISS else "o"
+
+
 def _keys() -> list[Line2D]:
     def key(color: str, label: str, **more: Any) -> Line2D:
-        return Line2D([], [], color=color, marker="o", markersize=4.2, label=label, **more)
+        style = {"marker": _marker(color), "markersize": 4.2, **more}
+        return Line2D([], [], color=color, label=label, **style)
 
     return [
         key(PREDICTION, "predicted, 90 % interval", linewidth=2.2),

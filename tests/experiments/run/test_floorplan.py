@@ -14,6 +14,7 @@ import hardwire as hw
 from hardwire.experiments.run.floorplan import Block, Floorplan, floorplan, squarified
 from hardwire.experiments.run.floorplan_plot import floorplan_figure
 from hardwire.experiments.shared.style import PAPER
+from hardwire.experiments.shared.words_plot import finding_of
 
 
 def plan_of(die_mm2: float, **blocks: float) -> Floorplan:
@@ -87,7 +88,9 @@ def test_the_finding_says_by_how_much() -> None:
 
 def test_the_figure_of_a_run_has_every_block_with_its_area(small: dict[str, Any]) -> None:
     result = hw.run("hc1", **small)
-    said = [text.get_text() for text in result.plot("floorplan").axes[1].texts]
+    figure = result.plot("floorplan")
+    assert finding_of(figure) == floorplan(result.to_dict()).finding
+    said = [text.get_text() for text in figure.axes[1].texts]
     area = result.prediction.area_mm2
     for name, shown in (("rom", "ROM"), ("sram", "SRAM"), ("vector_units", "Vector units")):
         assert f"{area[name]:,.1f} mm²" in said and shown in said
