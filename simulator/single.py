@@ -196,7 +196,7 @@ class Result:
             "adapter_detail": detail,
             "sram": {key: _plain(value) for key, value in dataclasses.asdict(self.sram).items()},
             "area_mm2": {key: float(value) for key, value in prediction.area_mm2.items()},
-            "die_mm2": self.chip.die.area_mm2,
+            "die_area_mm2": self.chip.die.area_mm2,
             "transistors": float(prediction.transistors["total"]),
             "power_w": float(prediction.power_w),
             "energy_j_per_decode_token": float(prediction.energy_j_per_decode_token),

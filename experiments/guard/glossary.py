@@ -25,8 +25,8 @@ objects. Parameters of a chip, by their dotted names, are on [Chips and processe
 
 TERMS = {
     "die": "the piece of silicon. `die.area_mm2` is a parameter: what the chip file states. "
-    "`die_mm2` is the same in results, `area_mm2.total` what the blocks take: a design fits where "
-    "that is the smaller",
+    "`die_area_mm2` is the same in results. `area_mm2.total` is the sum of the blocks: a design "
+    "fits where that is not the larger. `die_margin_mm2` is what it leaves",
     "step, token time, TPOT": "the time of a decoded token. `token_s` is of one user on one chip, "
     "`1 / decode_tokens_per_s_user`; `tpot_s` is of one served request, waiting included",
     "TTFT": "time to first token, `ttft_s`: from arrival to the end of the first output token",

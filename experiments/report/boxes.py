@@ -44,7 +44,7 @@ def die(plan: Floorplan) -> Chart:
             "t": block.bottom + block.height, "x": block.left + block.width / 2,
             "y": block.bottom + block.height / 2, "color": block_color(block.name),
             "name": block_name(block.name), "ink": ink_on(block_color(block.name)),
-            "text": f"{block.mm2:,.1f} mm², {block.mm2 / plan.die_mm2:.1%} of the die",
+            "text": f"{block.mm2:,.1f} mm², {block.mm2 / plan.die_area_mm2:.1%} of the die",
         }
         for block in plan.blocks
     ]  # fmt: skip

@@ -105,16 +105,13 @@ def _replay(data: Data) -> Read:
 
 def _replayed(data: Data) -> Values:
     """The numbers of a replay's summary that studies know; those of goals where there are any."""
-    found = {}
-    for name, value in _flat(data).items():
-        known = REPLAY.get(name)
-        if known and (name not in ("goodput", "slo_met") or any(data["slo"].values())):
-            found[name] = Value(value, known.unit, known.meaning, headline=name in _HEADLINE)
-    return {name: found[name] for name in sorted(found, key=_place)}
-
-
-def _place(name: str) -> int:
-    return _HEADLINE.index(name) if name in _HEADLINE else len(_HEADLINE)
+    flat = _flat(data)
+    names = [*_HEADLINE, *(name for name in flat if name in REPLAY and name not in _HEADLINE)]
+    return {
+        name: Value(flat[name], REPLAY[name].unit, REPLAY[name].meaning, headline=name in _HEADLINE)
+        for name in names
+        if name not in ("goodput", "slo_met") or any(data["slo"].values())
+    }
 
 
 def _compare(data: Data) -> Read:

@@ -243,14 +243,14 @@ def _area(data: Data) -> Section:
     parts = [
         Bar(
             block_name(block.name), block.mm2,
-            f"{block.mm2:,.1f} mm², {block.mm2 / plan.die_mm2:.1%}", block_color(block.name),
+            f"{block.mm2:,.1f} mm², {block.mm2 / plan.die_area_mm2:.1%}", block_color(block.name),
         )
         for block in plan.blocks
     ]  # fmt: skip
     if plan.free_mm2 > 0:
         parts.append(Bar("Free", plan.free_mm2, f"{plan.free_mm2:,.1f} mm²", PALE))
-    against = f"Blocks against the die of {plan.die_mm2:,g} mm²"
-    bar = stack(parts, plan.die_mm2, alt=against)
+    against = f"Blocks against the die of {plan.die_area_mm2:,g} mm²"
+    bar = stack(parts, plan.die_area_mm2, alt=against)
     note = (
         f"The die as a square of {plan.side_mm:.1f} mm. Areas are to scale; where a block lies is "
         "not modelled."

@@ -39,7 +39,7 @@ class Floorplan:
     interval_mm2 : ends of the 90 % interval of the total.
     """
 
-    die_mm2: float
+    die_area_mm2: float
     total_mm2: float
     interval_mm2: tuple[float, float]
     blocks: tuple[Block, ...]
@@ -47,7 +47,7 @@ class Floorplan:
     @property
     def side_mm(self) -> float:
         """Side of the die's outline."""
-        return math.sqrt(self.die_mm2)
+        return math.sqrt(self.die_area_mm2)
 
     @property
     def width_mm(self) -> float:
@@ -57,15 +57,15 @@ class Floorplan:
     @property
     def free_mm2(self) -> float:
         """Area that no block takes; negative where the blocks do not fit."""
-        return self.die_mm2 - self.total_mm2
+        return self.die_area_mm2 - self.total_mm2
 
     @property
     def finding(self) -> str:
         """What the picture shows, in one sentence."""
-        die, (low, high) = f"{self.die_mm2:,g} mm²", self.interval_mm2
+        die, (low, high) = f"{self.die_area_mm2:,g} mm²", self.interval_mm2
         sure = f"(90 % interval {low:,.0f} … {high:,.0f})"
         if self.free_mm2 < 0:
-            times = self.total_mm2 / self.die_mm2
+            times = self.total_mm2 / self.die_area_mm2
             dies = f", {times:.1f} dies in all" if times > 1.5 else ""
             return (
                 f"The blocks take {self.total_mm2:,.1f} mm² {sure}, {-self.free_mm2:,.1f} mm² more "
@@ -74,7 +74,7 @@ class Floorplan:
         most = self.blocks[0]
         return (
             f"The blocks take {self.total_mm2:,.1f} mm² {sure} of {die}, {block_name(most.name)} "
-            f"{most.mm2 / self.die_mm2:.0%} of the die; {self.free_mm2:,.1f} mm² are free."
+            f"{most.mm2 / self.die_area_mm2:.0%} of the die; {self.free_mm2:,.1f} mm² are free."
         )
 
 
@@ -85,19 +85,19 @@ def floorplan(data: Mapping[str, Any]) -> Floorplan:
     ----------
     data : the run as its ``to_dict`` gives it, or ``verdict.json``.
     """
-    area_mm2, die_mm2 = data["area_mm2"], float(data["die_mm2"])
+    area_mm2, die_area_mm2 = data["area_mm2"], float(data["die_area_mm2"])
     shown = [
         (name, float(mm2))
         for name, mm2 in sorted(area_mm2.items(), key=lambda item: -item[1])
         if name != "total" and mm2 >= SMALLEST_MM2
     ]
     low, high = data["interval"]["area_mm2"]
-    total, height = float(area_mm2["total"]), math.sqrt(die_mm2)
+    total, height = float(area_mm2["total"]), math.sqrt(die_area_mm2)
     drawn = sum(mm2 for _, mm2 in shown) or 1.0
     # What is too small to be drawn is spread over the others, so that the edge is where it belongs.
     places = squarified([mm2 * total / drawn for _, mm2 in shown], total / height, height)
     return Floorplan(
-        die_mm2=die_mm2,
+        die_area_mm2=die_area_mm2,
         total_mm2=total,
         interval_mm2=(float(low), float(high)),
         blocks=tuple(

@@ -111,7 +111,7 @@ def _list(axes: Axes, plan: Floorplan) -> None:
     ]
     free = plan.free_mm2
     rows.append(("All blocks", plan.total_mm2, None))
-    rows.append(("Die", plan.die_mm2, None))
+    rows.append(("Die", plan.die_area_mm2, None))
     rows.append(("Free" if free >= 0 else "Beyond the die", abs(free), None))
     put: Callable[..., object] = axes.text
     for number, (name, mm2, color) in enumerate(rows):
@@ -125,4 +125,5 @@ def _list(axes: Axes, plan: Floorplan) -> None:
             )
         put(0.08, y, name, va="center", fontsize=9, color=said)
         put(0.77, y, f"{mm2:,.1f} mm²", ha="right", va="center", fontsize=9, color=said)
-        put(1.0, y, f"{mm2 / plan.die_mm2:.1%}", ha="right", va="center", fontsize=9, color=said)
+        share = f"{mm2 / plan.die_area_mm2:.1%}"
+        put(1.0, y, share, ha="right", va="center", fontsize=9, color=said)

@@ -208,8 +208,8 @@ def panels_html(answer: Answer) -> str:
         for name, mm2 in blocks
         if mm2 >= SMALLEST_MM2
     ]
-    total, die_mm2 = float(found.area_mm2["total"]), float(chip.die.area_mm2)
-    taken = f"Area: {total:,.1f} of {die_mm2:,g} mm²; dashed: the die"
+    total, die_area_mm2 = float(found.area_mm2["total"]), float(chip.die.area_mm2)
+    taken = f"Area: {total:,.1f} of {die_area_mm2:,g} mm²; dashed: the die"
     used = float(answer.sram.kv_bytes) + float(answer.sram.adapter_bytes)
     memory = (
         f"SRAM: {used / BYTES_PER_MIB:,.1f} of {chip.sram.capacity_mib:,.1f} MiB; dashed: capacity"
@@ -219,7 +219,7 @@ def panels_html(answer: Answer) -> str:
         (times, time),
         (watts, power),
         (memory, stack(parts, float(answer.sram.capacity_bytes), alt=memory)),
-        (taken, stack(area, die_mm2, alt=taken)),
+        (taken, stack(area, die_area_mm2, alt=taken)),
     )
     cells = "".join(
         f'<div class="panel"><div class="title">{escape(title)}</div>'

@@ -40,7 +40,7 @@ MOST_SPANS = 8
 """So many stretches are told; where a goal holds in more, the others are counted."""
 
 _NEEDED = (
-    "area_mm2.total", "die_mm2", "power_throttle", "prefill_power_throttle",
+    "area_mm2.total", "die_area_mm2", "power_throttle", "prefill_power_throttle",
 )  # fmt: skip
 
 
@@ -278,7 +278,7 @@ def _looked(goal: Goal, values: NDArray[Any], found: Mapping[str, NDArray[Any]])
     failed = {
         "goal": ~goal.holds(found[goal.metric]),
         "load": found["obstacle"] > 0,
-        "die": ~(found["area_mm2.total"] <= found["die_mm2"]),
+        "die": ~(found["area_mm2.total"] <= found["die_area_mm2"]),
         "decode power": ~(found["power_throttle"] >= 1),
         "prefill power": ~(found["prefill_power_throttle"] >= 1),
     }
@@ -442,7 +442,7 @@ def _words(seen: Looked, condition: str, goal: Goal) -> str:
     if condition == "load":
         return OBSTACLES[int(seen.obstacle[0])]
     if condition == "die":
-        total, die = found["area_mm2.total"], found["die_mm2"]
+        total, die = found["area_mm2.total"], found["die_area_mm2"]
         digits = 1 if total - die >= 0.05 else 4
         return f"the blocks take {total:,.{digits}f} mm² of a die of {die:,g} mm²"
     what, key = {

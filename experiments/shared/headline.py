@@ -18,7 +18,7 @@ CANNOT_BE_MADE = "cannot be made"
 def problem(data: Data) -> str:
     """What stands in the way of the design, in one line with by how much; empty where nothing."""
     asked = data["adapter_detail"] or data
-    total, die = data["area_mm2"]["total"], data["die_mm2"]
+    total, die = data["area_mm2"]["total"], data["die_area_mm2"]
     parts = []
     if not data["fits_die"]:
         times = f", {total / die:.1f} dies" if total > 1.5 * die else ""

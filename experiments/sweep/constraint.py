@@ -1,4 +1,4 @@
-"""Constraints of a study: comparisons such as ``area_mm2.total <= 0.95 * die_mm2``."""
+"""Constraints of a study: comparisons such as ``area_mm2.total <= 0.95 * die_area_mm2``."""
 
 from __future__ import annotations
 

@@ -129,6 +129,6 @@ def _numbers(summary: Mapping[str, Any], chip: Chip | None) -> dict[str, float]:
             found[name] = float(value)
     if chip is not None:
         found["area_mm2.total"] = float(area(chip, LanguageModel.open(chip.model))["total"])
-        found["die_mm2"] = float(chip.die.area_mm2)
+        found["die_area_mm2"] = float(chip.die.area_mm2)
         found["die_cost_usd"] = float(die_cost_usd(chip))
     return found

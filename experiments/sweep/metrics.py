@@ -45,7 +45,7 @@ HEADLINE: dict[str, Metric] = {
     "energy_j_per_request": Metric("J", "card energy per request, prompt included", "min"),
     "power_throttle": Metric("", "share of the rate that the power limit leaves", "max"),
     "area_mm2.total": Metric("mm2", "area of all blocks", "min"),
-    "die_mm2": Metric("mm2", "area of the die as stated", "min"),
+    "die_area_mm2": Metric("mm2", "area of the die as stated", "min"),
     "transistors": Metric("", "transistors of all blocks", "min"),
     "die_cost_usd": Metric("USD", "cost of a good die", "min"),
     "usd_per_million_tokens": Metric("USD", "card and electricity per million tokens", "min"),
@@ -86,7 +86,7 @@ ENGINE: dict[str, Metric] = {**CLOSED_FORM, **ENGINE_ONLY}
 """Rates and times are measured on simulated tokens. Power, energy, cost, area and SRAM are those of
 the closed forms, which ``hardwire run`` states too."""
 
-OF_CHIP = ("area_mm2.total", "die_mm2", "die_cost_usd")
+OF_CHIP = ("area_mm2.total", "die_area_mm2", "die_cost_usd")
 """Closed forms of the chip on the cards, stored beside the replay's numbers."""
 
 

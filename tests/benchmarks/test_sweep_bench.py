@@ -33,7 +33,7 @@ def make_study(points: int, axes: dict[str, Any]) -> Study:
         "base": {"adapter": "r16:all-linear"} if "adapter.rank" in axes else {},
         "axes": axes,
         "sample": {"random": points, "seed": 1},
-        "constraints": ["area_mm2.total <= die_mm2", "sram.free_bytes >= 0"],
+        "constraints": ["area_mm2.total <= die_area_mm2", "sram.free_bytes >= 0"],
     }
     return Study.from_dict("bench", data)
 

@@ -16,7 +16,7 @@ KEYS = {
     "chip", "model", "adapter", "issue", "target_tokens_per_s", "target_met",
     "decode_tokens_per_s_user", "decode_tokens_per_s_chip", "token_s", "ttft_s",
     "prefill_tokens_per_s", "interval", "breakdown_s", "adapter_detail", "sram", "area_mm2",
-    "die_mm2", "transistors", "power_w", "energy_j_per_decode_token",
+    "die_area_mm2", "transistors", "power_w", "energy_j_per_decode_token",
     "energy_j_per_request", "die_cost_usd",
     "usd_per_million_tokens", "fits_die", "power_capped", "obstacles", "interval_draws_share",
     "power_limit_w", "published_transistors",

@@ -33,7 +33,7 @@ title: Lanes
 base: {sram.capacity_mib: 456}
 axes: {datapath.lanes: [12, 16, 20]}
 metrics: [decode_tokens_per_s_user]
-constraints: ["area_mm2.total <= die_mm2"]
+constraints: ["area_mm2.total <= die_area_mm2"]
 objectives: {decode_tokens_per_s_user: max}
 """
 

@@ -22,7 +22,7 @@ def plan_of(die_mm2: float, **blocks: float) -> Floorplan:
     return floorplan(
         {
             "area_mm2": {**blocks, "total": total},
-            "die_mm2": die_mm2,
+            "die_area_mm2": die_mm2,
             "interval": {"area_mm2": [0.9 * total, 1.2 * total]},
         }
     )

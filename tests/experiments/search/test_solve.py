@@ -22,13 +22,13 @@ from hardwire.experiments.sweep.design import NUMERIC, evaluate, varies_freely
 from hardwire.models.errors import InputError
 
 RATE = "decode_tokens_per_s_user"
-ALL = (RATE, "area_mm2.total", "die_mm2", "power_throttle", "prefill_power_throttle")
+ALL = (RATE, "area_mm2.total", "die_area_mm2", "power_throttle", "prefill_power_throttle")
 
 
 def holds(design: Design, name: str, goal: Goal, values: Any) -> np.ndarray:
     """By hand: the goal, and nothing in the way."""
     found = evaluate(design, {name: np.asarray(values)}, (*ALL, goal.metric))
-    sound = (found["obstacle"] == 0) & (found["area_mm2.total"] <= found["die_mm2"])
+    sound = (found["obstacle"] == 0) & (found["area_mm2.total"] <= found["die_area_mm2"])
     sound &= (found["power_throttle"] >= 1) & (found["prefill_power_throttle"] >= 1)
     return sound & np.asarray(goal.holds(found[goal.metric]))
 

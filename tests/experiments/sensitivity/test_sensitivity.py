@@ -236,7 +236,7 @@ def test_other_chips(name: str) -> None:
     [
         (("powr",), {}, "--metric: 'powr' is no metric; did you mean power_w"),
         (("free_rank",), {}, "none without an adapter"),
-        (("die_mm2",), {}, "is 815 everywhere in these ranges"),
+        (("die_area_mm2",), {}, "is 815 everywhere in these ranges"),
         ((RATE,), {"workload.prompt": 60_000}, "cannot run this load: KV cache"),
     ],
 )

@@ -43,7 +43,7 @@ def test_a_store_of_any_name_is_read(
 @pytest.mark.parametrize("name", [*ODD, "st\\b", "n" * 250, "points", "Select", "2026"])
 def test_a_study_of_any_name_leaves_the_store_readable(name: str, tmp_path: Path) -> None:
     sweep(made("st"), tmp_path)
-    sweep(made(name, title=name, constraints=["die_mm2 <= 750"]), tmp_path)
+    sweep(made(name, title=name, constraints=["die_area_mm2 <= 750"]), tmp_path)
     assert len(views(tmp_path)) == 3
     (view,) = (view for view, title in views(tmp_path).items() if title == name)
     assert results(tmp_path, f'SELECT sum(feasible::INT) AS n FROM "{view}"')["n"][0] == 1

@@ -37,7 +37,7 @@ def test_the_best_point_of_a_sweep_could_be_larger_than_its_die_unsaid(
 
 @pytest.mark.parametrize(
     ("constraint", "status"),
-    [("area_mm2.total <= die_mm2", 0), ("decode_tokens_per_s_user >= 1e6", 1)],
+    [("area_mm2.total <= die_area_mm2", 0), ("decode_tokens_per_s_user >= 1e6", 1)],
 )
 def test_strict_sweeps_pass_what_can_be_and_refuse_nothing(
     hardwire: Shell, tmp_path: Path, constraint: str, status: int

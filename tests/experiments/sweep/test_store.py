@@ -37,7 +37,7 @@ AXES: dict[str, Any] = {
     "workload.users": [1, 2, 3, 4],
     "datapath.issue": ["serial", "pipelined"],
 }
-CONSTRAINTS = ["area_mm2.total <= die_mm2", "decode_tokens_per_s_user >= 9000"]
+CONSTRAINTS = ["area_mm2.total <= die_area_mm2", "decode_tokens_per_s_user >= 9000"]
 
 
 def make_study(points: int, name: str = "test", **changes: Any) -> Study:

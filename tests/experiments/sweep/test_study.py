@@ -263,14 +263,14 @@ def test_the_first_reason_is_stated() -> None:
         "reasons",
         {
             "axes": {"datapath.lanes": [4, 16, 64], "sram.capacity_mib": [64, 448]},
-            "constraints": ["area_mm2.total <= die_mm2", "decode_tokens_per_s_user >= 16000"],
+            "constraints": ["area_mm2.total <= die_area_mm2", "decode_tokens_per_s_user >= 16000"],
         },
     )
     found = study.settings(study.chunk(0, 6))
     code, reasons = study.judge(found, study.evaluate(found))
     fit = "KV cache and adapters exceed the SRAM"
     assert [reasons[c] for c in code] == [
-        fit, "decode_tokens_per_s_user >= 16000", fit, "", fit, "area_mm2.total <= die_mm2",
+        fit, "decode_tokens_per_s_user >= 16000", fit, "", fit, "area_mm2.total <= die_area_mm2",
     ]  # fmt: skip
 
 
