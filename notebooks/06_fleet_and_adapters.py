@@ -61,7 +61,7 @@ for server in ("hc1x10", "hc1x10-pipelined"):
                 "hit rate": found["adapter_hit_rate"],
                 "swaps": found["swaps"],
                 "busy": found["utilization"]["compute"]["mean"],
-                "power, W": found["power_w"],
+                "power, W": found["server_power_w"],
             }
         )
 cards = pd.DataFrame(rows).set_index(["server", "adapters"])
@@ -98,7 +98,7 @@ for count in COUNTS:
             "one GPU meets the SLO": gpu(count, RATE)[0]["slo_met"],
             "GPUs needed": gpus,
             "slots of each": slots,
-            "power of all, W": gpus * each["power_w"],
+            "power of all, W": gpus * each["server_power_w"],
         }
     )
 gpus = pd.DataFrame(rows).set_index("adapters")

@@ -34,9 +34,9 @@ TERMS = {
     "adapter names its own; `adapter.format` in studies, `adapter_detail.sram_format` in results",
     "rate": "tokens per second: `decode_tokens_per_s_user` of one user, "
     "`decode_tokens_per_s_chip` of all users",
-    "card and server": "`power_w` and `energy_j_per_token` are of one card that decodes in `run` "
-    "and in studies of closed forms and the engine; in `replay` of the whole server, idle time and "
-    "prompts included",
+    "card and server": "`power_w` and `energy_j_per_decode_token` are of one card that decodes; "
+    "`server_power_w` and `server_energy_j_per_output_token` of the whole server over a replay, "
+    "idle time and prompts included; `fleet_power_w` of several servers",
     "free rank": "`free_rank`: the highest rank that adds no cycle to any token",
     "interval": "5th to 95th percentile over the draws of all uncertain parameters",
     "obstacle": "what stands in a design's way: blocks larger than the die, a power limit",
@@ -90,7 +90,7 @@ REPLAY: dict[str, tuple[str, str]] = {
     "slo": ("s", "the goals, `ttft_s` and `tpot_s`"),
     "units": ("", "cards or GPUs"),
     "peak_sram_bytes": ("B", "most KV and adapters at a time on one card or GPU"),
-    "energy_by_j": ("J", "energy of the server by part"),
+    "server_energy_by_part_j": ("J", "energy of the server by part"),
     "price_usd": ("USD", "of the server"),
     "fits_die": ("", "whether the blocks of the chip on the cards fit its die"),
     "power_capped": ("", "whether a card's share of the power limit slows it"),

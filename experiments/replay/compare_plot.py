@@ -46,7 +46,7 @@ def compare_figure(comparison: Comparison) -> Figure:
         ):
             _latency(panel, data, servers, colors, key)
             panel.set_title(f"{words}, p50 to p99, logarithmic", pad=14)
-        _bars(panels[4], data, servers, colors, key_of("energy_j_per_token"), number)
+        _bars(panels[4], data, servers, colors, key_of("server_energy_j_per_output_token"), number)
         panels[4].set_title("Energy per output token, J")
         _bars(panels[5], data, servers, colors, key_of("usd_per_million_tokens"), number)
         panels[5].set_title("USD per million output tokens")

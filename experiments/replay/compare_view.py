@@ -72,8 +72,8 @@ def _rows(comparison: Comparison) -> list[_Row]:
         _Row("Price, USD", key_of("price_usd"), count),
         *rows,
         _Row("Compute busy", key_of("utilization", "compute", "mean"), percent),
-        _Row("Power, W", key_of("power_w"), four, -1),
-        _Row("Energy an output token", key_of("energy_j_per_token"), joule, -1),
+        _Row("Server power, W", key_of("server_power_w"), four, -1),
+        _Row("Energy an output token", key_of("server_energy_j_per_output_token"), joule, -1),
         _Row("USD per M tokens", key_of("usd_per_million_tokens"), number, -1),
     ]
 

@@ -33,14 +33,14 @@ class Fleet:
     Attributes
     ----------
     servers, units : of the kind; cards or GPUs in all of them.
-    price_usd, power_w : of all; the power is the mean of each while it serves.
+    price_usd, fleet_power_w : of all; the power is the mean of each while it serves.
     met : share of all requests of the load that met every goal.
     """
 
     servers: int
     units: int
     price_usd: float
-    power_w: float
+    fleet_power_w: float
     met: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _together(done: Sequence[Replay], requests: int) -> Fleet:
         servers=len(each),
         units=sum(one["units"] for one in each),
         price_usd=sum(one["price_usd"] for one in each),
-        power_w=sum(one["power_w"] or 0.0 for one in each),
+        fleet_power_w=sum(one["server_power_w"] or 0.0 for one in each),
         met=good / requests,
     )
 

@@ -94,7 +94,7 @@ def four(value: float | None) -> str:
 NEEDED_ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("Needed, units", "units", count),
     ("Needed, price, USD", "price_usd", count),
-    ("Needed, power, W", "power_w", four),
+    ("Needed, power, W", "fleet_power_w", four),
 )
 """Of a comparison with goals: name, attribute of a ``Fleet``, and how it is shown."""
 
@@ -273,15 +273,15 @@ def _memory(data: Mapping[str, Any], memory: str) -> RenderableType:
 def _energy(data: Mapping[str, Any]) -> RenderableType:
     table = plain_table("Energy and cost of the server", "", "", "")
     table.columns[2].justify = "left"
-    power = data["power_w"]
-    parts = sorted(data["energy_by_j"].items(), key=lambda item: -item[1])
+    power = data["server_power_w"]
+    parts = sorted(data["server_energy_by_part_j"].items(), key=lambda item: -item[1])
     total = sum(value for _, value in parts)
     split = ", ".join(
         f"{name.replace('_', ' ')} {value / total:.0%}"
         for name, value in parts
         if value > 0.005 * total
     )
-    each = data["energy_j_per_token"]
+    each = data["server_energy_j_per_output_token"]
     table.add_row(
         "Energy an output token",
         NONE if each is None else si(each, "J"),

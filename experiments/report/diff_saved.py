@@ -27,7 +27,7 @@ Read = tuple[dict[str, Values], tuple[str, ...]]
 
 _HEADLINE = (
     "goodput", "slo_met", "served.requests_per_s", "output_tokens_per_s", "ttft_s.p50",
-    "ttft_s.p99", "tpot_s.p50", "tpot_s.p99", "power_w", "energy_j_per_token",
+    "ttft_s.p99", "tpot_s.p50", "tpot_s.p99", "server_power_w", "server_energy_j_per_output_token",
     "usd_per_million_tokens",
 )  # fmt: skip
 """What a replay is compared by, whether it differs or not."""

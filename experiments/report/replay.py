@@ -285,16 +285,19 @@ def _steps(time: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _energy(data: Data) -> Section:
-    total = sum(data["energy_by_j"].values()) or 1.0
+    parts = data["server_energy_by_part_j"]
+    total = sum(parts.values()) or 1.0
     rows = [
         Bar(name.replace("_", " ").capitalize(), value, f"{value / total:.1%}")
-        for name, value in sorted(data["energy_by_j"].items(), key=lambda item: -item[1])
+        for name, value in sorted(
+            data["server_energy_by_part_j"].items(), key=lambda item: -item[1]
+        )
         if value > 0
     ]
-    each = data["energy_j_per_token"]
+    each = data["server_energy_j_per_output_token"]
     facts = [
         ("Energy per output token", "–" if each is None else si(each, "J")),
-        ("Power on average", f"{number(data['power_w'], 4)} W"),
+        ("Server power on average", f"{number(data['server_power_w'], 4)} W"),
         ("USD per million output tokens", number(data["usd_per_million_tokens"])),
         ("USD for the run", number(data["usd"])),
     ]
@@ -346,7 +349,7 @@ _COMPARED: tuple[tuple[str, tuple[str, ...], Callable[[Any], str]], ...] = (
     ("Output tokens/s, served", ("output_tokens_per_s",), lambda v: number(v, 4)),
     ("Time to first token, p99", ("ttft_s", "p99"), seconds),
     ("Time per output token, p99", ("tpot_s", "p99"), seconds),
-    ("Energy per output token", ("energy_j_per_token",), _joule),
+    ("Energy per output token", ("server_energy_j_per_output_token",), _joule),
     ("USD per million output tokens", ("usd_per_million_tokens",), number),
 )
 _NUMBERS = (
@@ -361,7 +364,7 @@ _NUMBERS = (
     ("Swaps", ("swaps",), count),
     ("Waiting for swaps", ("swap_wait_s",), seconds),
     ("Compute busy", ("utilization", "compute", "mean"), percent),
-    ("Power, W", ("power_w",), lambda v: number(v, 4)),
+    ("Server power, W", ("server_power_w",), lambda v: number(v, 4)),
 )
 
 

@@ -123,7 +123,7 @@ def _against(bench: Bench, row: Row, alone: Row, fleet: Fleet) -> Row:
         slope = (row[key] - idle[key]) / (rate - at)
         return lambda load_per_s: idle[key] + slope * (load_per_s - at)
 
-    watts, usd = line("power_w"), line("usd_per_s")
+    watts, usd = line("server_power_w"), line("usd_per_s")
     gpus = fleet.gpus(rate, count)
     needed = fleet.gpus(own, count)
     single = {k: alone.get(k, math.inf) for k in ("j_per_request", "usd_per_million_requests")}
@@ -135,7 +135,7 @@ def _against(bench: Bench, row: Row, alone: Row, fleet: Fleet) -> Row:
         "per_usd_of_one_gpu": single["usd_per_million_requests"] / row["usd_per_million_requests"],
         "per_watt_published_of_one_gpu": single["j_per_request"] * rate / PUBLISHED_SERVER_W,
         "fleet_gpus": gpus,
-        "per_watt_of_fleet": gpus * fleet.power_w / row["power_w"],
+        "per_watt_of_fleet": gpus * fleet.power_w / row["server_power_w"],
         "per_usd_of_fleet": gpus * fleet.usd_per_s / row["usd_per_s"],
         "per_watt_published_of_fleet": gpus * fleet.power_w / PUBLISHED_SERVER_W,
         "break_even_per_s_watt": fleet.passed(count, watts, fleet.power_w),
@@ -144,7 +144,7 @@ def _against(bench: Bench, row: Row, alone: Row, fleet: Fleet) -> Row:
         ),
         "break_even_per_s_usd": fleet.passed(count, usd, fleet.usd_per_s),
         "trace_per_s": own,
-        "trace_power_w": watts(own),
+        "trace_server_power_w": watts(own),
         "trace_usd_per_h": 3600 * usd(own),
         "trace_ttft_p99_s": idle["ttft_s"]["p99"],
         "trace_gpus": needed,
@@ -205,7 +205,7 @@ def _at(
         "swaps_per_request": row["swaps"] / row["requests"],
         "swap_wait_share": row["swap_wait_share"],
         "preemptions": row["preemptions"],
-        "power_w": row["power_w"],
+        "server_power_w": row["server_power_w"],
     }
 
 
@@ -326,10 +326,15 @@ def bands(bench: Bench, ratios: list[Row]) -> list[Row]:
                     column.append(0.0)
                 continue
             faster = row["rate"] / base["rate"] * gpu_base["rate"] / of_gpu[i]["rate"]
-            dearer_gpu = {k: of_gpu[i][k] / gpu_base[k] for k in ("power_w", "usd_per_s")}
+            dearer_gpu = {k: of_gpu[i][k] / gpu_base[k] for k in ("server_power_w", "usd_per_s")}
             change["capacity"].append(row["rate"] / base["rate"])
-            change["published"].append(faster * dearer_gpu["power_w"])
-            change["watt"].append(faster * dearer_gpu["power_w"] * base["power_w"] / row["power_w"])
+            change["published"].append(faster * dearer_gpu["server_power_w"])
+            change["watt"].append(
+                faster
+                * dearer_gpu["server_power_w"]
+                * base["server_power_w"]
+                / row["server_power_w"]
+            )
             change["usd"].append(
                 faster * dearer_gpu["usd_per_s"] * base["usd_per_s"] / row["usd_per_s"]
             )

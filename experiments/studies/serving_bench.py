@@ -126,7 +126,7 @@ class Bench:
         waited = (log.first_token_s - load.arrival_s)[-(-len(load) * 9 // 10) :]
         row["backlog"] = np.nanmedian(waited) / load.duration_s
         row["good"] = bool(row["slo_met"] >= SHARE and row["backlog"] <= BACKLOG)
-        row["usd_per_s"] = log.capex_usd_per_s + log.energy_usd_per_j * row["power_w"]
+        row["usd_per_s"] = log.capex_usd_per_s + log.energy_usd_per_j * row["server_power_w"]
         return row
 
     def capacity(
@@ -218,9 +218,9 @@ def shown(row: Row, **more: Any) -> Row:
     return {
         **more,
         "capacity_per_s": row["rate"],
-        "power_w": row["power_w"],
+        "server_power_w": row["server_power_w"],
         "usd_per_s": row["usd_per_s"],
-        "j_per_request": row["power_w"] / row["rate"],
+        "j_per_request": row["server_power_w"] / row["rate"],
         "usd_per_million_requests": 1e6 * row["usd_per_s"] / row["rate"],
         "ttft_p99_s": row["ttft_s"]["p99"],
         "tpot_p99_s": row["tpot_s"]["p99"],
@@ -241,7 +241,7 @@ class Fleet:
         self._log = np.log([r["adapters"] for r in of_gpu])
         # More adapters never help; what rises by chance is flattened.
         self._rate = np.minimum.accumulate([r["capacity_per_s"] for r in of_gpu])
-        self.power_w = max(r.get("power_w", 0.0) for r in of_gpu)
+        self.power_w = max(r.get("server_power_w", 0.0) for r in of_gpu)
         self.usd_per_s = max(r.get("usd_per_s", 0.0) for r in of_gpu)
 
     def one(self, adapters: float) -> float:

@@ -159,7 +159,7 @@ def test_names_paths_and_objects_are_one(tmp_path: Path, monkeypatch: pytest.Mon
     assert on_disk.adapter.adapter.max_rank == 4
     assert hw.run("hc1", "llama-3.2-1b", "lora", **LOAD).to_dict() == on_disk.to_dict()
     replays = [
-        hw.replay("azure-conv", server=server, requests=30).summary["energy_j"]
+        hw.replay("azure-conv", server=server, requests=30).summary["server_energy_j"]
         for server in ("hc1x10", Path("server.yaml"), hw.Server.open("hc1x10"))
     ]
     assert replays[0] == replays[1] == replays[2]

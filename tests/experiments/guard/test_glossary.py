@@ -57,4 +57,4 @@ def test_names_have_no_blanks(hardwire: Shell) -> None:
     found = json.loads(hardwire(*command)[1])
     found.pop("definitions")
     assert not [name for name in keys(found) if " " in name]
-    assert not [key for key in found["energy_by_j"] if " " in key]
+    assert not [key for key in found["server_energy_by_part_j"] if " " in key]

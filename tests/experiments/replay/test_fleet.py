@@ -61,7 +61,7 @@ def test_the_fewest_are_found_one_fewer_does_not_do() -> None:
     gpus = found["vllm-h100"]
     assert gpus is not None and gpus.servers > 2 and gpus.units == gpus.servers
     assert gpus.met >= GOOD * best and gpus.price_usd == gpus.servers * 32_000
-    assert 170 * gpus.servers < gpus.power_w < 1_000 * gpus.servers
+    assert 170 * gpus.servers < gpus.fleet_power_w < 1_000 * gpus.servers
     tried = [fleet._dealt(ready["vllm-h100"], k).met for k in range(2, gpus.servers + 1)]
     assert [met >= GOOD * best for met in tried] == [False] * (gpus.servers - 2) + [True]
 

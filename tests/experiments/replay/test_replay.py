@@ -22,7 +22,7 @@ from hardwire.models.errors import InputError
 PROMISED = {
     "server", "requests", "completed", "refused", "generated_tokens", "prompt_tokens",
     "duration_s", "output_tokens_per_s", "ttft_s", "tpot_s", "e2e_s", "goodput", "swaps",
-    "adapter_hit_rate", "swap_wait_s", "peak_sram_bytes", "energy_j_per_token",
+    "adapter_hit_rate", "swap_wait_s", "peak_sram_bytes", "server_energy_j_per_output_token",
     "usd_per_million_tokens",
 }  # fmt: skip
 SHORT = ["--requests", "60", "--adapters", "5"]

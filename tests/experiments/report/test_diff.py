@@ -162,7 +162,7 @@ def test_servers_differ_in_their_files_their_chips_and_what_they_take_at_rest(fo
 def test_the_power_at_rest_is_what_a_replay_takes_between_its_requests() -> None:
     _, rest_w = lines(diff("vllm-h100", "hc1x10"), "results")["rest_w"]
     done = hw.replay("azure-conv", "hc1x10", requests=20)
-    energy, end_s = done.summary["energy_by_j"], done.summary["duration_s"]
+    energy, end_s = done.summary["server_energy_by_part_j"], done.summary["duration_s"]
     at_rest = energy["cards_at_rest"] + energy["host"]
     assert at_rest == pytest.approx(rest_w * end_s, rel=0.02)  # from the first arrival, or from 0
 

@@ -74,7 +74,7 @@ def _fleet(rates: dict[int, float]) -> Fleet:
             "popularity": UNIFORM,
             "adapters": count,
             "capacity_per_s": rate,
-            "power_w": 1000.0,
+            "server_power_w": 1000.0,
             "usd_per_s": 4e-4,
         }
         for count, rate in rates.items()

@@ -104,7 +104,7 @@ def test_replay_points_are_replays() -> None:
         assert found["swaps"][point] == summary["swaps"]
         assert found["sram.peak_bytes"][point] == summary["sram"]["peak_bytes"]
         assert found["sram.capacity_bytes"][point] == capacity * 2**20
-        assert found["power_w"][point] == summary["power_w"]
+        assert found["server_power_w"][point] == summary["server_power_w"]
     assert set(found) == {*METRICS["replay"], "obstacle", "failure"}
     assert (found["failure"] == "").all() and (found["obstacle"] == 0).all()
 
@@ -206,7 +206,7 @@ def test_every_summary_number_is_a_metric() -> None:
     summary = run(prepare(Setup.of({**LOAD, "adapters": "6", "server": "hc1x10"}, str))).summary
     left_out = {
         "server", "workload", "interrupted", "definitions", "adapters", "units", "peak_sram_bytes",
-        "slo", "refusals", "energy_by_j", "price_usd",
+        "slo", "refusals", "server_energy_by_part_j", "price_usd",
         "obstacles", "fits_die", "power_capped",
     }  # fmt: skip
 

@@ -27,7 +27,7 @@ from hardwire.simulator.serving.metrics import Slo, summarize
 PROMISED = set(
     "server requests completed refused generated_tokens prompt_tokens duration_s "  # noqa: SIM905
     "output_tokens_per_s ttft_s tpot_s e2e_s goodput swaps adapter_hit_rate swap_wait_s "
-    "peak_sram_bytes energy_j_per_token usd_per_million_tokens".split()
+    "peak_sram_bytes server_energy_j_per_output_token usd_per_million_tokens".split()
 )
 
 
@@ -73,8 +73,8 @@ def test_three_requests_by_hand() -> None:
     kv_seconds = 1101 * e2e[0] + 101 * e2e[1] + 21 * e2e[2]
     assert data["sram"]["mean_kv_bytes"] == pytest.approx(KV_BYTES * kv_seconds / end)
     assert data["sram"]["mean_adapter_bytes"] == pytest.approx(ADAPTER_BYTES)
-    assert data["power_w"] == pytest.approx(250)
-    assert data["energy_j_per_token"] == pytest.approx(250 * end / 113)
+    assert data["server_power_w"] == pytest.approx(250)
+    assert data["server_energy_j_per_output_token"] == pytest.approx(250 * end / 113)
     usd = end * (1e-4 + 250 * 3e-8)
     assert data["usd_per_million_tokens"] == pytest.approx(1e6 * usd / 113)
     assert data["definitions"]["swap"] == "adapter copied into a card's SRAM"
@@ -102,8 +102,8 @@ def test_undefined_is_none() -> None:
     empty = made_workload(0)
     data = summarize(empty, made_log(empty))
     assert data["requests"] == data["completed"] == data["generated_tokens"] == 0
-    for key in ("output_tokens_per_s", "goodput", "adapter_hit_rate", "energy_j_per_token",
-                "usd_per_million_tokens", "slo_met"):  # fmt: skip
+    for key in ("output_tokens_per_s", "goodput", "adapter_hit_rate",
+                "server_energy_j_per_output_token", "usd_per_million_tokens", "slo_met"):  # fmt: skip
         assert data[key] is None, key
     assert data["ttft_s"] == {"mean": None, "p50": None, "p90": None, "p99": None}
     workload = three()
