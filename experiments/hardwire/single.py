@@ -395,7 +395,7 @@ def _metric(name: str, rates: single.Rates, prediction: closed_form.Prediction) 
     """Rates as simulated, everything else in closed form."""
     if hasattr(rates, name):
         return float(getattr(rates, name))
-    value = getattr(prediction, name)
+    value = getattr(prediction, name.removesuffix(".total"))
     return float(value["total"] if isinstance(value, dict) else value)
 
 

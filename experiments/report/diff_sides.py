@@ -56,7 +56,7 @@ _FIGURES = (
     _Figure("sram.free_bytes", "SRAM, free", "B"),
     _Figure("sram.max_context_tokens", "Longest context", "tokens"),
     _Figure("sram.max_users", "Users that fit", ""),
-    _Figure("area_mm2.total", "Area of all blocks", "mm2", "area_mm2"),
+    _Figure("area_mm2.total", "Area of all blocks", "mm2", "area_mm2.total"),
     _Figure("die_area_mm2", "Die", "mm2"),
     _Figure("transistors", "Transistors", "", "transistors"),
     _Figure("power_w", "Card power", "W", "power_w"),

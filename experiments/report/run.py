@@ -385,7 +385,7 @@ _INTERVALS = (
     ("Decode, one user", "decode_tokens_per_s_user"),
     ("Decode with adapter", "adapter_decode_tokens_per_s_user"),
     ("Time to first token", "ttft_s"),
-    ("Area", "area_mm2"),
+    ("Area", "area_mm2.total"),
     ("Transistors", "transistors"),
     ("Card power", "power_w"),
     ("Energy a decode token", "energy_j_per_decode_token"),
@@ -399,7 +399,7 @@ def _uncertainty(data: Data, configuration: Data | None) -> Section:
     detail = data["adapter_detail"] or {}
     point = {
         **{key: data[key] for _, key in _INTERVALS if key in data},
-        "area_mm2": data["area_mm2"]["total"],
+        "area_mm2.total": data["area_mm2"]["total"],
         "adapter_decode_tokens_per_s_user": detail.get("decode_tokens_per_s_user"),
     }
     rows = []

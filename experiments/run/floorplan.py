@@ -91,7 +91,7 @@ def floorplan(data: Mapping[str, Any]) -> Floorplan:
         for name, mm2 in sorted(area_mm2.items(), key=lambda item: -item[1])
         if name != "total" and mm2 >= SMALLEST_MM2
     ]
-    low, high = data["interval"]["area_mm2"]
+    low, high = data["interval"]["area_mm2.total"]
     total, height = float(area_mm2["total"]), math.sqrt(die_area_mm2)
     drawn = sum(mm2 for _, mm2 in shown) or 1.0
     # What is too small to be drawn is spread over the others, so that the edge is where it belongs.

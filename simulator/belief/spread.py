@@ -57,7 +57,7 @@ def drawn(
         "token_s": found.token_s,
         "ttft_s": found.ttft_s,
         "prefill_tokens_per_s": found.prefill_tokens_per_s,
-        "area_mm2": found.area_mm2["total"],
+        "area_mm2.total": found.area_mm2["total"],
         "transistors": found.transistors["total"],
         "power_w": found.power_w,
         "energy_j_per_decode_token": found.energy_j_per_decode_token,

@@ -150,7 +150,7 @@ def test_frames_hold_what_the_fields_hold(answers: dict[str, Any]) -> None:
     assert frame.loc["token_s", "base"] == run.base.token_s
     assert frame.loc["token_s", "with_adapter"] == run.adapter.rates.token_s
     assert frame.loc["power_w", "with_adapter"] == run.adapter.prediction.power_w
-    assert frame.loc["area_mm2", "high"] == run.interval["area_mm2"][1]
+    assert frame.loc["area_mm2.total", "high"] == run.interval["area_mm2.total"][1]
     assert run.to_frame("breakdown")["base"].sum() == pytest.approx(run.base.token_s)
     assert len(run.to_frame("tokens")) == 64 + 32 - 1
     many = answers["many"]

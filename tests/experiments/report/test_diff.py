@@ -96,13 +96,13 @@ def test_what_is_not_known_cancels_in_the_interval_of_a_change() -> None:
     model, load = LanguageModel.open("llama-3.1-8b"), Load(512, 64, 1)
     moved = changes((chip, other), model, None, load)
     assert moved["decode_tokens_per_s_user"] == [0.0, 0.0]
-    assert 0 < moved["area_mm2"][0] <= moved["area_mm2"][1]
+    assert 0 < moved["area_mm2.total"][0] <= moved["area_mm2.total"][1]
     first, second = drawn(chip, model, None, load)[0], drawn(other, model, None, load)[0]
-    ratio = np.asarray(second["area_mm2"]) / first["area_mm2"] - 1
-    assert moved["area_mm2"] == pytest.approx(np.percentile(ratio, (5, 95)), rel=1e-2)
+    ratio = np.asarray(second["area_mm2.total"]) / first["area_mm2.total"] - 1
+    assert moved["area_mm2.total"] == pytest.approx(np.percentile(ratio, (5, 95)), rel=1e-2)
     # Each alone is uncertain by more than what lies between them.
-    low, high = np.percentile(np.asarray(first["area_mm2"]), (5, 95))
-    assert high / low - 1 > moved["area_mm2"][1] - moved["area_mm2"][0]
+    low, high = np.percentile(np.asarray(first["area_mm2.total"]), (5, 95))
+    assert high / low - 1 > moved["area_mm2.total"][1] - moved["area_mm2.total"][0]
 
 
 def test_draws_of_different_measured_chips_are_not_paired() -> None:

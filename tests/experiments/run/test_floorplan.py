@@ -23,7 +23,7 @@ def plan_of(die_mm2: float, **blocks: float) -> Floorplan:
         {
             "area_mm2": {**blocks, "total": total},
             "die_area_mm2": die_mm2,
-            "interval": {"area_mm2": [0.9 * total, 1.2 * total]},
+            "interval": {"area_mm2.total": [0.9 * total, 1.2 * total]},
         }
     )
 

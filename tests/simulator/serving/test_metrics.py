@@ -102,8 +102,8 @@ def test_undefined_is_none() -> None:
     empty = made_workload(0)
     data = summarize(empty, made_log(empty))
     assert data["requests"] == data["completed"] == data["generated_tokens"] == 0
-    for key in ("output_tokens_per_s", "goodput", "adapter_hit_rate",
-                "server_energy_j_per_output_token", "usd_per_million_tokens", "slo_met"):  # fmt: skip
+    for key in ("output_tokens_per_s", "goodput", "adapter_hit_rate", "slo_met",
+                "server_energy_j_per_output_token", "usd_per_million_tokens"):  # fmt: skip
         assert data[key] is None, key
     assert data["ttft_s"] == {"mean": None, "p50": None, "p90": None, "p99": None}
     workload = three()
