@@ -100,7 +100,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean X or Y?"`` for the nearest choices, or nothing if none is near.
 
     Of dotted names such as ``sram.capacity_mib`` the field alone may be near: it may have moved to
-    another section, or have become one.
+    another section, have become one, or have got a longer name that ends in it.
     """
     by_lower = {choice.lower(): choice for choice in choices}
     scores = {lower: _nearness(word.lower(), lower) for lower in by_lower}
@@ -120,4 +120,5 @@ def _nearness(word: str, choice: str) -> tuple[float, float]:
     if not (section.isidentifier() and field.isidentifier()):
         return whole, whole
     asked = word.rpartition(".")[2]
-    return max(whole, 0.99 * alike(asked, field), 0.9 * alike(asked, section)), whole
+    near_field = max(0.99 * alike(asked, field), 0.95 * field.endswith(f"_{asked}"))
+    return max(whole, near_field, 0.9 * alike(asked, section)), whole

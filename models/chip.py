@@ -134,7 +134,9 @@ class Lora:
 class Formats:
     """Number formats of what is in SRAM, and the ranks that it is laid out for."""
 
-    adapter: Any = choice(("float32", "float16", "int8", "int4"), "format of adapters in SRAM")
+    adapter_format: Any = choice(
+        ("float32", "float16", "int8", "int4"), "format of adapters in SRAM"
+    )
     kv_bits: Any = one_of("bit", KV_BITS, "bits per KV cache element")
     max_rank: Any = count(
         "", 1, 1024, "highest rank that the side path can index", stream="lora.max_rank"

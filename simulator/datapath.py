@@ -170,7 +170,7 @@ def attention_stages(chip: Chip, model: LanguageModel) -> tuple[Stage, ...]:
 
 def adapter_format(chip: Chip, adapter: Adapter | AdapterShape) -> str:
     """The format in which ``adapter`` lies in the SRAM of ``chip``."""
-    return adapter.sram_format or str(chip.formats.adapter)
+    return adapter.adapter_format or str(chip.formats.adapter_format)
 
 
 def adapter_layer_bytes(chip: Chip, adapter: Adapter, layers: int) -> list[int]:

@@ -62,7 +62,7 @@ class AdapterReport:
     """An adapter on the chip: sizes in SRAM and on disk, rate with it, free rank, swap latency."""
 
     adapter: Adapter
-    sram_format: str
+    adapter_format: str
     bytes: int
     file_bytes: int
     rates: Rates
@@ -151,7 +151,7 @@ class Result:
             report = self.adapter
             detail = {
                 "parameters": report.adapter.parameters,
-                "sram_format": report.sram_format,
+                "adapter_format": report.adapter_format,
                 "bytes": report.bytes,
                 "file_bytes": report.file_bytes,
                 "decode_tokens_per_s_user": report.rates.decode_tokens_per_s_user,
@@ -265,7 +265,7 @@ def run(
         fmt = adapter_format(chip, adapter)
         report = AdapterReport(
             adapter=adapter,
-            sram_format=fmt,
+            adapter_format=fmt,
             bytes=adapter_bytes(chip, adapter),
             file_bytes=int(supply(chip, model, adapter).file_bytes),
             rates=_rates(program, 1, engine, with_adapter, load),

@@ -53,7 +53,7 @@ def supply(chip: Chip, model: LanguageModel, adapter: Adapter | AdapterShape) ->
     link = chip.link
     image: Any
     if isinstance(adapter, AdapterShape):
-        on_disk = dataclasses.replace(adapter, sram_format=link.disk_format)
+        on_disk = dataclasses.replace(adapter, adapter_format=link.disk_format)
         image, file = shape_bytes(chip, model, adapter), shape_bytes(chip, model, on_disk)
     else:
         image, file = adapter_bytes(chip, adapter), adapter.file_bytes

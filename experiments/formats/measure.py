@@ -109,12 +109,13 @@ class BaseError:
 class AdapterError:
     """Error of one format of an adapter's image, on a float32 base.
 
-    ``product_sqnr_db`` is of s · B A x against float64, ``error`` against the float32 image.
+    ``adapter_bits`` are stored per weight. ``product_sqnr_db`` is of s · B A x against float64,
+    ``error`` against the float32 image.
     """
 
-    fmt: str
+    adapter_format: str
     rank: int
-    stored_bits: float
+    adapter_bits: float
     product_sqnr_db: float
     error: Divergence
 
@@ -174,8 +175,7 @@ class FormatReport:
             rows.append({key: row[key] for key in plain} | none | row)
         for adapter in self.adapters:
             row = _flat(dataclasses.asdict(adapter))
-            names = zip(none, (row.pop(key) for key in ("fmt", "rank", "stored_bits")), strict=True)
-            rows.append(plain | dict(names) | row)
+            rows.append(plain | {key: row.pop(key) for key in none} | row)
         return rows
 
 

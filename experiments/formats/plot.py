@@ -70,7 +70,7 @@ def _found(report: FormatReport) -> str:
     )
     parts = []
     for fmt in _IMAGES:
-        found = [row.error.kl_nats for row in report.adapters if row.fmt == fmt]
+        found = [row.error.kl_nats for row in report.adapters if row.adapter_format == fmt]
         if found and max(found) > 0:
             parts.append(f"{fmt} {max(found):.1g}")
     return f"{said}; adapters, at most: {', '.join(parts)}." if parts else f"{said}."
@@ -116,7 +116,7 @@ def _adapter_panel(
 ) -> None:
     ranks = sorted({row.rank for row in report.adapters})
     for fmt, (color, marker) in _IMAGES.items():
-        rows = [row for row in report.adapters if row.fmt == fmt]
+        rows = [row for row in report.adapters if row.adapter_format == fmt]
         name = f"{fmt}: logits" if products else fmt
         _line(
             axes,

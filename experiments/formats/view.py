@@ -37,9 +37,10 @@ def render(report: FormatReport) -> RenderableType:
         ],
     )
     name = report.adapter or "Adapters"
-    products = {(row.fmt, row.rank): decibels(row.product_sqnr_db) for row in report.adapters}
-    logits = {(row.fmt, row.rank): decibels(row.error.logits_sqnr_db) for row in report.adapters}
-    divergences = {(row.fmt, row.rank): nats(row.error.kl_nats) for row in report.adapters}
+    rows = {(row.adapter_format, row.rank): row for row in report.adapters}
+    products = {at: decibels(row.product_sqnr_db) for at, row in rows.items()}
+    logits = {at: decibels(row.error.logits_sqnr_db) for at, row in rows.items()}
+    divergences = {at: nats(row.error.kl_nats) for at, row in rows.items()}
     return Group(
         Text(report.title, style="bold"),
         Text(_premises(report), style=QUIET),
@@ -106,7 +107,7 @@ def _both(report: FormatReport) -> Table:
 def _by_rank(name: str, report: FormatReport, cells: dict[tuple[str, int], str]) -> Table:
     ranks = list(dict.fromkeys(row.rank for row in report.adapters))
     table = plain_table(name, "", "stored bits", *(f"r{rank}" for rank in ranks))
-    for fmt in dict.fromkeys(row.fmt for row in report.adapters):
-        bits = max(row.stored_bits for row in report.adapters if row.fmt == fmt)
+    for fmt in dict.fromkeys(row.adapter_format for row in report.adapters):
+        bits = max(row.adapter_bits for row in report.adapters if row.adapter_format == fmt)
         table.add_row(fmt, f"{bits:.2f}", *(cells[fmt, rank] for rank in ranks))
     return table

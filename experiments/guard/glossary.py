@@ -30,8 +30,9 @@ TERMS = {
     "step, token time, TPOT": "the time of a decoded token. `token_s` is of one user on one chip, "
     "`1 / decode_tokens_per_s_user`; `tpot_s` is of one served request, waiting included",
     "TTFT": "time to first token, `ttft_s`: from arrival to the end of the first output token",
-    "adapter format": "how an adapter lies in SRAM: `formats.adapter` of a chip file, unless the "
-    "adapter names its own; `adapter.format` in studies, `adapter_detail.sram_format` in results",
+    "adapter format": "how an adapter lies in SRAM, `adapter_format` in results and tables: "
+    "`formats.adapter_format` of a chip file, unless the adapter names its own, in studies by the "
+    "axis `adapter.format`",
     "rate": "tokens per second: `decode_tokens_per_s_user` of one user, "
     "`decode_tokens_per_s_chip` of all users",
     "card and server": "`power_w` and `energy_j_per_decode_token` are of one card that decodes; "
@@ -68,7 +69,7 @@ RUN: dict[str, tuple[str, str]] = {
     "critical_unit_s": ("s", "for how long"),
     "adapter_detail": ("as the key", "the figures with the adapter; and those of the next rows"),
     "adapter_detail.parameters": ("", "weights of A and B"),
-    "adapter_detail.sram_format": ("", "adapter format"),
+    "adapter_detail.adapter_format": ("", "adapter format"),
     "adapter_detail.bytes": ("B", "of its image in SRAM"),
     "adapter_detail.swap_s": ("s", "until it can be used: `cold`, `warm`, `streamed`, `resident`"),
     "sram.kv_bytes_per_token": ("B", "KV cache of a token"),

@@ -137,7 +137,7 @@ def _chip(name: str, issue: str) -> Metrics:
             )
         found[loaded] |= _flat(
             {
-                "sram_format": report.sram_format,
+                "adapter_format": report.adapter_format,
                 "adapter_bytes": report.bytes,
                 "free_rank": report.free_rank,
                 "swap_s": asdict(report.swap),

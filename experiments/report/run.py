@@ -175,7 +175,7 @@ def _adapter(data: Data) -> Section:
     detail, interval = data["adapter_detail"], data["interval"]
     rows = [
         ("Size", f"{count(detail['parameters'])} parameters, {mib(detail['bytes'])} in SRAM as "
-         f"{detail['sram_format']}, {mib(detail['file_bytes'])} on disk"),
+         f"{detail['adapter_format']}, {mib(detail['file_bytes'])} on disk"),
         ("Decode with it", f"{count(detail['decode_tokens_per_s_user'])} tokens/s, {change(data)} "
          f"({span(interval['adapter_decode_tokens_per_s_user'], count)})"),
         ("Free rank", free_rank(detail["free_rank"], interval["adapter_free_rank"])),

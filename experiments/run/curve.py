@@ -23,7 +23,7 @@ def rank_curve(result: Result) -> dict[str, Any]:
     """
     chip, model, report = result.chip, result.model, result.adapter
     targets = "+".join(report.adapter.targets) if report else "all-linear"
-    fmt = report.sram_format if report else str(chip.formats.adapter)
+    fmt = report.adapter_format if report else str(chip.formats.adapter_format)
     load = {"prompt": result.prompt, "output": result.output, "users": result.users}
     top = int(chip.formats.max_rank)
     ranks = np.unique(np.linspace(1, top, min(top, CURVE_POINTS)).astype(int))

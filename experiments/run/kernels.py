@@ -30,7 +30,7 @@ class Execution:
     what the timing model's side paths are charged for a token.
     """
 
-    sram_format: str
+    adapter_format: str
     modules: int
     sqnr_db: dict[str, float]
     max_relative_error: float
@@ -91,7 +91,7 @@ def execute(chip: Chip, model: LanguageModel, adapter: Adapter) -> Execution:
     ratios["all"] = decibels(sum(signal.values()), sum(noise.values()))
     token = Timing.of(chip, model, [adapter]).tokens[1]
     return Execution(
-        sram_format=fmt,
+        adapter_format=fmt,
         modules=len(adapter.modules),
         sqnr_db=ratios,
         max_relative_error=worst,

@@ -125,7 +125,7 @@ def rank_figure(result: Result) -> Figure:
     """
     report = result.adapter
     targets = "+".join(report.adapter.targets) if report else "all-linear"
-    fmt = report.sram_format if report else str(result.chip.formats.adapter)
+    fmt = report.adapter_format if report else str(result.chip.formats.adapter_format)
     top = int(result.chip.formats.max_rank)
     curve = rank_curve(result)
     ranks, nominal, low, high = (

@@ -173,7 +173,7 @@ def _adapter(result: Result, data: dict[str, Any]) -> RenderableType:
     table.add_row(
         "Size",
         f"{count(adapter.parameters)} parameters, {mib(report.bytes)} in SRAM as "
-        f"{report.sram_format}, {mib(report.file_bytes)} on disk",
+        f"{report.adapter_format}, {mib(report.file_bytes)} on disk",
     )
     table.add_row(
         "Decode with it",
@@ -205,8 +205,8 @@ def _execution(execution: Execution) -> RenderableType:
     )
     table.add_row(
         "Numeric error",
-        f"{execution.sram_format} against float64: SQNR {execution.sqnr_db['all']:.1f} dB, worst "
-        f"module {execution.max_relative_error:.2%}",
+        f"{execution.adapter_format} against float64: SQNR {execution.sqnr_db['all']:.1f} dB, "
+        f"worst module {execution.max_relative_error:.2%}",
     )
     table.add_row(
         "SQNR by target",

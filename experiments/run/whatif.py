@@ -75,7 +75,7 @@ class Answer:
         """
         design = self.design
         ranks = np.arange(1, int(design.chip.formats.max_rank) + 1)
-        fmt = design.adapter.sram_format if isinstance(design.adapter, AdapterShape) else None
+        fmt = design.adapter.adapter_format if isinstance(design.adapter, AdapterShape) else None
         shape = AdapterShape(design.model, ranks, TARGETS, fmt)
         room = self.sram.capacity_bytes - self.sram.kv_bytes
         fits = design.adapters * shape_bytes(design.chip, design.model, shape) <= room
@@ -112,7 +112,7 @@ def what_if(base: Design, settings: Mapping[str, Any]) -> Answer:
         chip, model, users=design.users, context_tokens=context, adapter_bytes=size
     )
     prediction = _predict(design)
-    fmt = str((adapter.sram_format if adapter else None) or chip.formats.adapter)
+    fmt = str((adapter.adapter_format if adapter else None) or chip.formats.adapter_format)
     code = int(evaluate(design, {}, ())["obstacle"][0])
     return Answer(
         design=design,

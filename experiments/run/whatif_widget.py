@@ -322,7 +322,8 @@ class WhatIf:
             top = int(chip.formats.max_rank) if name == "adapter.rank" else highest
             step = LOAD_STEP if lowest > 1 else 1
             made[name] = self._slider(label, min(value, top), lowest, top, step, whole=True)
-        formats = (str(chip.formats.adapter), *(f for f in _FORMATS if f != chip.formats.adapter))
+        own = str(chip.formats.adapter_format)
+        formats = (own, *(f for f in _FORMATS if f != own))
         for name, label, options in (
             ("datapath.issue", "Issue", DECLARED["datapath.issue"].choices),
             ("formats.kv_bits", "Bits of KV cache", KV_BITS),

@@ -459,5 +459,5 @@ def adapter_name(design: Design) -> str | None:
     if not isinstance(adapter, AdapterShape):
         return None if adapter is None else adapter.name
     targets = "all-linear" if adapter.targets == TARGETS else "+".join(adapter.targets)
-    form = f":{adapter.sram_format}" if adapter.sram_format else ""
+    form = f":{adapter.adapter_format}" if adapter.adapter_format else ""
     return f"r{adapter.rank}:{targets}{form}"

@@ -16,7 +16,7 @@ import numpy as np
 from hardwire.experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS, check_option
 from hardwire.experiments.sweep.metrics import AREA_BLOCKS, CLOSED_FORM, HEADLINE
 from hardwire.models import catalogue
-from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter
+from hardwire.models.adapter.adapter import ADAPTER_FORMATS, Adapter
 from hardwire.models.adapter.base import head_obstacle
 from hardwire.models.adapter.modules import parse_targets
 from hardwire.models.adapter.shape import AdapterShape, open_adapter
@@ -47,7 +47,7 @@ WORDS: dict[str, str] = {
     "model": "a model of the catalogue, or a config.json",
     "adapter": "a PEFT folder, a GGUF file, a shape such as r16:all-linear:int8, or none",
     "adapter.targets": "all-linear, attention, mlp, qv, or names joined by +",
-    "adapter.format": ", ".join(SRAM_FORMATS),
+    "adapter.format": ", ".join(ADAPTER_FORMATS),
 }
 """Settings that are words: a value of its own for each group of points."""
 
@@ -101,8 +101,8 @@ def check_setting(where: str, name: str, value: Any) -> Any:
             raise InputError(f"{where}: {error}") from None
     elif name == "adapter.targets":
         parse_targets(value, where)
-    elif name == "adapter.format" and value not in SRAM_FORMATS:
-        raise InputError(f"{where}: '{value}' is not allowed (one of {', '.join(SRAM_FORMATS)})")
+    elif name == "adapter.format" and value not in ADAPTER_FORMATS:
+        raise InputError(f"{where}: '{value}' is not allowed (one of {', '.join(ADAPTER_FORMATS)})")
     return value
 
 
@@ -218,7 +218,7 @@ def _reshaped(
         base=model,
         rank=shape.get("rank", adapter.rank),
         targets=adapter.targets if targets is None else parse_targets(targets, "adapter.targets"),
-        sram_format=shape.get("format", adapter.sram_format),
+        adapter_format=shape.get("format", adapter.adapter_format),
     )
 
 

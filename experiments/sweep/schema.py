@@ -19,7 +19,7 @@ from hardwire.experiments.sweep.study import (
     SAMPLINGS,
     SECTIONS,
 )
-from hardwire.models.adapter.adapter import SRAM_FORMATS
+from hardwire.models.adapter.adapter import ADAPTER_FORMATS
 from hardwire.models.chip import DECLARED
 from hardwire.models.schema import Schema, any_case, head, name_of, value_of
 from hardwire.models.units import number_pattern
@@ -128,7 +128,7 @@ def _setting(name: str) -> Schema:
     if name == "process":
         return described | name_of("process", or_path=False)
     if name == "adapter.format":
-        return described | {"enum": list(SRAM_FORMATS)}
+        return described | {"enum": list(ADAPTER_FORMATS)}
     return described | {"type": ["string", "null"] if name == "adapter" else "string"}
 
 

@@ -29,7 +29,7 @@ from hardwire.models.errors import InputError
 from hardwire.models.files import file_size, read_json_object, reason
 from hardwire.models.language_model import ADAPTABLE, LanguageModel
 
-SRAM_FORMATS = ("float32", "float16", "int8", "int4")
+ADAPTER_FORMATS = ("float32", "float16", "int8", "int4")
 """Formats that adapter weights can have in SRAM."""
 
 
@@ -44,7 +44,7 @@ class Adapter:
         The model that it was made for.
     modules : tuple of LowRankModule
         In the order of `LanguageModel.places`.
-    sram_format : {"float32", "float16", "int8", "int4"} or None
+    adapter_format : {"float32", "float16", "int8", "int4"} or None
         Format of the weights in SRAM; None leaves it to the chip.
     source : Path or None
         Where the weights are; None for an adapter that is a shape only.
@@ -55,7 +55,7 @@ class Adapter:
     name: str
     base: LanguageModel = field(repr=False)
     modules: tuple[LowRankModule, ...] = field(repr=False)
-    sram_format: str | None = None
+    adapter_format: str | None = None
     source: Path | None = None
     file_bytes: int | None = field(default=None, repr=False, compare=False)
     _pairs: Mapping[Place, Pair] = field(default_factory=dict, repr=False, compare=False)
@@ -68,7 +68,7 @@ class Adapter:
             self.name,
             f"{rank} on {targets_text(self.targets)}",
             f"{self.parameters:,} parameters",
-            self.sram_format or "",
+            self.adapter_format or "",
             f"from {self.source}" if self.source is not None else "",
         )
 
@@ -80,7 +80,7 @@ class Adapter:
         ----------
         text : str
             ``rRANK:TARGETS`` or ``rRANK:TARGETS:FORMAT``. TARGETS as in `parse_targets`; FORMAT is
-            one of `SRAM_FORMATS`.
+            one of `ADAPTER_FORMATS`.
         model : LanguageModel, or its name or config.json
 
         Raises
@@ -101,13 +101,14 @@ class Adapter:
         rank = int(digits)
         check_rank(rank, model, where)
         targets = parse_targets(rest[0], where)
-        sram_format = rest[1] if len(rest) == 2 else None
-        if sram_format is not None and sram_format not in SRAM_FORMATS:
+        own = rest[1] if len(rest) == 2 else None
+        if own is not None and own not in ADAPTER_FORMATS:
             raise InputError(
-                f"{where}: the format must be one of {', '.join(SRAM_FORMATS)}, not '{sram_format}'"
+                f"{where}: the adapter format must be one of {', '.join(ADAPTER_FORMATS)}, "
+                f"not '{own}'"
             )
         places = dict.fromkeys(model.places(targets), (rank, 1.0))
-        return cls(text.strip(), model, modules_of(places, model), sram_format)
+        return cls(text.strip(), model, modules_of(places, model), own)
 
     @classmethod
     def from_config(

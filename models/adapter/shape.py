@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter
+from hardwire.models.adapter.adapter import ADAPTER_FORMATS, Adapter
 from hardwire.models.adapter.base import Base, as_base
 from hardwire.models.adapter.modules import parse_targets, targets_text
 from hardwire.models.brief import brief, one_line
@@ -31,13 +31,13 @@ class AdapterShape:
     base : the model that it is made for.
     rank : int or integer array, at least 1.
     targets : in the order of ``hardwire.models.language_model.ADAPTABLE``.
-    sram_format : one of ``SRAM_FORMATS``, or None to leave it to the chip.
+    adapter_format : one of ``ADAPTER_FORMATS``, or None to leave it to the chip.
     """
 
     base: LanguageModel
     rank: Any
     targets: tuple[str, ...]
-    sram_format: str | None = None
+    adapter_format: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, LanguageModel):
@@ -46,16 +46,16 @@ class AdapterShape:
             raise ValueError("the rank of an adapter is at least 1")
         if not self.targets or any(target not in ADAPTABLE for target in self.targets):
             raise ValueError(f"targets must be some of {', '.join(ADAPTABLE)}")
-        if self.sram_format is not None and self.sram_format not in SRAM_FORMATS:
-            raise ValueError(f"the format must be one of {', '.join(SRAM_FORMATS)}")
+        if self.adapter_format is not None and self.adapter_format not in ADAPTER_FORMATS:
+            raise ValueError(f"the format must be one of {', '.join(ADAPTER_FORMATS)}")
 
     def __repr__(self) -> str:
         words = f"rank {brief(self.rank)} on {targets_text(self.targets)}"
-        return one_line(self, "", words, self.sram_format or "")
+        return one_line(self, "", words, self.adapter_format or "")
 
     @classmethod
     def of(
-        cls, base: Base, targets: str, rank: Any, sram_format: str | None = None
+        cls, base: Base, targets: str, rank: Any, adapter_format: str | None = None
     ) -> AdapterShape:
         """A shape on targets as a user writes them, such as ``all-linear``.
 
@@ -64,7 +64,7 @@ class AdapterShape:
         InputError
             If a target is unknown.
         """
-        return cls(as_base(base), rank, parse_targets(targets, "adapter.targets"), sram_format)
+        return cls(as_base(base), rank, parse_targets(targets, "adapter.targets"), adapter_format)
 
     @classmethod
     def from_text(cls, text: str, model: Base) -> AdapterShape:
@@ -79,14 +79,14 @@ class AdapterShape:
         base, targets = adapter.base, adapter.targets
         if len(adapter.ranks) != 1 or len(adapter.modules) != len(base.places(targets)):
             return None
-        return cls(base, adapter.max_rank, targets, adapter.sram_format)
+        return cls(base, adapter.max_rank, targets, adapter.adapter_format)
 
     @property
     def name(self) -> str:
         """As a user writes it, such as ``r16:q_proj+v_proj``; with the first and last of ranks."""
         ranks = np.ravel(self.rank)
         last = f"..r{ranks[-1]}" if ranks.size > 1 else ""
-        parts = [f"r{ranks[0]}{last}", targets_text(self.targets), self.sram_format]
+        parts = [f"r{ranks[0]}{last}", targets_text(self.targets), self.adapter_format]
         return ":".join(part for part in parts if part)
 
     @property

@@ -17,7 +17,9 @@ from hardwire.models.gpu_server import BatchServer
 from hardwire.models.server import Server
 
 LLAMA = LanguageModel.by_name("llama-3.1-8b")
-TINY = LanguageModel("tiny", "llama", 1, 8, 8, 2, 2, 4, 16, True, 64, False, False, False, False)
+TINY = LanguageModel(
+    "tiny", "llama", 1, 8, 8, 2, 2, 4, 16, True, 64, False, False, False, False, False, "silu"
+)
 OPENED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "hc1": ("chip", Chip.open),
     "llama-3.1-8b": ("model", LanguageModel.open),
@@ -101,6 +103,11 @@ def test_a_shape_is_text(value: Any) -> None:
     [
         ("sram.kv_bits", ["sram.capacity", "lora.kv_bits"], "; did you mean lora.kv_bits?"),
         ("lora.format", ["formats.kv", "lora.x"], "; did you mean formats.kv?"),
+        (
+            "lora.format",
+            ["formats.adapter_format", "lora.x"],
+            "; did you mean formats.adapter_format?",
+        ),
         ("clock_ghz", ["datapath.clock_ghz", "sram.x"], "; did you mean datapath.clock_ghz?"),
         ("lama-3.1-8b", ["llama-3.1-8b", "wholly-different.1-8b"], "; did you mean llama-3.1-8b?"),
         ("HC2", ["hc1", "roma"], "; did you mean hc1?"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hardwire.models.adapter.adapter import SRAM_FORMATS, Adapter
+from hardwire.models.adapter.adapter import ADAPTER_FORMATS, Adapter
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
@@ -29,7 +29,7 @@ _KEYS = {
 }
 
 
-_FORMATS = "|".join(any_case(name) for name in SRAM_FORMATS)
+_FORMATS = "|".join(any_case(name) for name in ADAPTER_FORMATS)
 
 
 @dataclass(frozen=True)

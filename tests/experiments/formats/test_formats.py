@@ -189,7 +189,7 @@ def test_error_falls_with_bits(report: FormatReport) -> None:
     assert products == sorted(products) and products[0] > 14 and products[-1] < 36
     for rank in {row.rank for row in report.adapters}:
         rows_of_rank = [row for row in report.adapters if row.rank == rank]
-        assert [row.fmt for row in rows_of_rank] == list(FORMATS)
+        assert [row.adapter_format for row in rows_of_rank] == list(FORMATS)
         sqnr = [row.product_sqnr_db for row in rows_of_rank]
         kl = [row.error.kl_nats for row in rows_of_rank]
         assert sqnr == sorted(sqnr, reverse=True) and kl == sorted(kl)
@@ -205,7 +205,7 @@ def test_the_mix_lies_between_its_widths(report: FormatReport) -> None:
 def test_float32_is_its_own_reference(report: FormatReport) -> None:
     exact = report.base[0]
     assert (exact.weights, exact.kv_bits, exact.weight_bits) == ("float32", 32, 32)
-    floats = [row.error for row in report.adapters if row.fmt == "float32"]
+    floats = [row.error for row in report.adapters if row.adapter_format == "float32"]
     for error in (exact.error, *floats):
         assert (error.logits_sqnr_db, error.kl_nats, error.same_top) == (math.inf, 0, 1)
     assert exact.product_sqnr_db == math.inf
@@ -228,7 +228,7 @@ def test_stored_bits_are_those_of_the_arrays(report: FormatReport) -> None:
     assert kv == {32: 32, 16: 16, 8: 8.5, 4: 4.5}
     weights = {row.weights: row.weight_bits for row in report.base}
     assert (weights["rom3"], weights["rom4"], weights["rom6"]) == (3.5, 4.5, 6.5)
-    images = {row.fmt: row.stored_bits for row in report.adapters}
+    images = {row.adapter_format: row.adapter_bits for row in report.adapters}
     assert images == {"float32": 32, "float16": 16, "int8": 8.5, "int4": 4.5}
 
 
@@ -242,7 +242,8 @@ def test_a_model_and_an_adapter_of_files(folder: Path, tmp_path: Path) -> None:
     adapter = Adapter.open(write_small_adapter(tmp_path / "mine", "patterns", model), model)
     report = measure(model, folder, adapter, tokens=40)
     assert not report.random_weights and report.adapter == "mine"
-    assert [(row.fmt, row.rank) for row in report.adapters] == [(fmt, 7) for fmt in FORMATS]
+    images = [(row.adapter_format, row.rank) for row in report.adapters]
+    assert images == [(fmt, 7) for fmt in FORMATS]
     exact, packed = Decoder.load(folder), Decoder.load(folder, "rom4", kv_bits=8)
     text = np.random.default_rng(0).integers(0, model.vocab, 40)
     (row,) = (row for row in report.base if (row.weights, row.kv_bits) == ("rom4", 8))

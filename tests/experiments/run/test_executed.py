@@ -19,7 +19,7 @@ SHORT = ["--prompt", "16", "--output", "8"]
 def test_execute_counts_what_the_timing_model_charges(hardwire: Shell, small_adapter: Path) -> None:
     model = ["--model", "tinyllama-1.1b"]
     for fmt, floor in (("int8", 35), ("int4", 10), ("float32", 100)):
-        settings = ["--execute", "--set", f"formats.adapter={fmt}"]
+        settings = ["--execute", "--set", f"formats.adapter_format={fmt}"]
         data = hardwire.json(*model, "--adapter", small_adapter, *settings, *SHORT)
         execution = data["execution"]
         assert execution["agrees"] and execution["counted"] == execution["charged"]
@@ -47,7 +47,7 @@ def test_execute_computes_the_tokens_on_the_clock(
     assert data["execution"]["agrees"]
     computed = data["computed"]
     decoder = Decoder.load(tmp_path / "model", computed["weights"], kv_bits=computed["kv_bits"])
-    decoder.add_adapter("mine", adapter, data["adapter_detail"]["sram_format"])
+    decoder.add_adapter("mine", adapter, data["adapter_detail"]["adapter_format"])
     random = np.random.default_rng(SEED)
     for user in computed["users"]:
         prompt = random.integers(0, model.vocab, 5).tolist()

@@ -56,7 +56,7 @@ def test_every_chip_of_the_catalogue_begins_where_it_was_filed(chip: str) -> Non
     expected = predict(filed, model, adapter=adapter, prompt=1024, output=1024)
     assert panel.answer.prediction.token_s == expected.token_s
     assert panel.answer.free_rank == free_rank(
-        filed, model, adapter.targets, str(filed.formats.adapter)
+        filed, model, adapter.targets, str(filed.formats.adapter_format)
     )
     for name in CHIP_SLIDERS:
         low, high, _, _ = slider_range(filed, name)

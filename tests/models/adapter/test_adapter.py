@@ -143,11 +143,11 @@ def test_shape_sizes_for_llama_8b(targets: str, per_rank: int, rank: int) -> Non
 def test_shape_is_read_whole() -> None:
     adapter = Adapter.from_shape("R16:v_proj+q_proj,mlp:INT8", TINY)
     assert adapter.targets == ("q_proj", "v_proj", "gate_proj", "up_proj", "down_proj")
-    assert (adapter.ranks, adapter.max_rank, adapter.sram_format) == ({16}, 16, "int8")
+    assert (adapter.ranks, adapter.max_rank, adapter.adapter_format) == ({16}, 16, "int8")
     assert (adapter.rank(2, "v_proj"), adapter.rank(2, "o_proj")) == (16, 0)
     order = [(module.layer, TARGETS.index(module.target)) for module in adapter.modules]
     assert order == sorted(order)
-    assert Adapter.from_shape("r2:qv", TINY).sram_format is None
+    assert Adapter.from_shape("r2:qv", TINY).adapter_format is None
     with pytest.raises(ValueError, match="has a shape only"):
         adapter.weights(0, "q_proj")
 
@@ -167,7 +167,10 @@ def test_shape_is_read_whole() -> None:
         ("r4:qproj", "'qproj' is no target; .*did you mean q_proj"),
         ("r4:attn", "'attn' is no target; .*did you mean attention"),
         ("r4:", "'' is no target"),
-        ("r4:qv:int9", "the format must be one of float32, float16, int8, int4, not 'int9'"),
+        (
+            "r4:qv:int9",
+            "adapter format must be one of float32, float16, int8, int4, not 'int9'",
+        ),
     ],
 )
 def test_bad_shape_is_explained(text: str, message: str) -> None:

@@ -67,7 +67,7 @@ def test_an_irregular_adapter_has_no_shape() -> None:
         {"rank": np.array([4, 0]), "targets": ("q_proj",)},
         {"rank": 4, "targets": ()},
         {"rank": 4, "targets": ("query",)},
-        {"rank": 4, "targets": ("q_proj",), "sram_format": "int7"},
+        {"rank": 4, "targets": ("q_proj",), "adapter_format": "int7"},
     ],
 )
 def test_a_shape_that_cannot_be(shape: dict) -> None:

@@ -52,7 +52,7 @@ def test_equal_adapters_share_one_object() -> None:
     assert len(set(map(id, adapters.adapters))) == 1
     # All-linear on Llama 3.1 8B has 2,621,440 weights per rank.
     assert adapters.adapters[0].parameters == 8 * 2_621_440
-    assert adapters.adapters[0].sram_format is None
+    assert adapters.adapters[0].adapter_format is None
     assert adapters.weights is None and adapters.pinned == ()
     assert adapters.popularity() == Uniform()
 
