@@ -352,13 +352,23 @@ def _rates(
     )
 
 
+PHASES = ("prefill", "decode")
+"""Of a token, by its number in ``token_columns``."""
+
+
 def tokens_frame(result: Result) -> pd.DataFrame:
+    """``token_columns`` as a frame, the phases by name."""
+    import pandas as pd  # noqa: PLC0415 - slow to import, and most runs print no frame
+
+    columns = token_columns(result)
+    return pd.DataFrame({**columns, "phase": np.array(PHASES)[columns["phase"]]})
+
+
+def token_columns(result: Result) -> dict[str, np.ndarray]:
     """Times of every token of the run (with the adapter, where there is one), in seconds.
 
     Columns ``user, token, phase, issued_s, done_s``; tokens count from 1, prompt included.
     """
-    import pandas as pd  # noqa: PLC0415 - slow to import, and most runs print no frame
-
     adapters = [] if result.adapter is None else [result.adapter.adapter]
     program = build_program(result.chip, result.model, adapters)
     requests = Requests.uniform(result.users, result.prompt, result.output, len(adapters))
@@ -375,12 +385,10 @@ def tokens_frame(result: Result) -> pd.DataFrame:
         return (cycles - late) / prefill_hz + late / decode_hz
 
     token = np.tile(np.arange(1, requests.tokens[0] + 1), result.users)
-    return pd.DataFrame(
-        {
-            "user": np.repeat(np.arange(result.users), requests.tokens),
-            "token": token,
-            "phase": np.where(token <= result.prompt, "prefill", "decode"),
-            "issued_s": seconds(times.issued),
-            "done_s": seconds(times.done),
-        }
-    )
+    return {
+        "user": np.repeat(np.arange(result.users), requests.tokens),
+        "token": token,
+        "phase": (token > result.prompt).astype(np.int8),
+        "issued_s": seconds(times.issued),
+        "done_s": seconds(times.done),
+    }

@@ -101,6 +101,7 @@ class Result(Shown, single.Result):
             scale in the outline of the die; a token on its way through the units; tokens in serial
             and in pipelined issue.
         """
+        from hardwire.experiments.run.curve import rank_curve  # noqa: PLC0415
         from hardwire.experiments.run.floorplan import floorplan  # noqa: PLC0415
         from hardwire.experiments.run.floorplan_plot import floorplan_figure  # noqa: PLC0415
         from hardwire.experiments.run.plot import (  # noqa: PLC0415
@@ -121,7 +122,7 @@ class Result(Shown, single.Result):
                 what,
                 {
                     "breakdown": lambda: breakdown_figure(self),
-                    "rank": lambda: rank_figure(self),
+                    "rank": lambda: rank_figure(self, rank_curve(self)),
                     "floorplan": lambda: floorplan_figure(floorplan(self.to_dict()), title),
                     "timeline": lambda: token_figure(timeline(self), title),
                     "pipeline": lambda: flight_figure(timeline(self), title),

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardwire.experiments.run.curve import rank_curve
 from hardwire.experiments.shared.plot import apart, thousands
 from hardwire.experiments.shared.style import (
     COLORS,
@@ -116,18 +115,21 @@ def _in_words(operation: str) -> str:
     return name if name[1].isupper() else name[0].lower() + name[1:]
 
 
-def rank_figure(result: Result) -> Figure:
+def rank_figure(result: Result, curve: dict[str, Any]) -> Figure:
     """Decode rate of one user against the rank of an adapter, with its 90 % interval.
 
     Ranks run to the chip's ``formats.max_rank``, on the adapter's targets (all linear layers where
     the run had no adapter), in its SRAM format. The grey band is the 90 % interval of the free
     rank.
+
+    Parameters
+    ----------
+    curve : the run's ``rank_curve``.
     """
     report = result.adapter
     targets = "+".join(report.adapter.targets) if report else "all-linear"
     fmt = report.adapter_format if report else str(result.chip.formats.adapter_format)
     top = int(result.chip.formats.max_rank)
-    curve = rank_curve(result)
     ranks, nominal, low, high = (
         curve["rank"],
         curve["decode_tokens_per_s_user"],

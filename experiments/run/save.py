@@ -15,9 +15,10 @@ from hardwire.experiments.shared.configuration import (
     configuration,
 )
 from hardwire.experiments.shared.folder import json_file
+from hardwire.experiments.shared.parquet import write_columns
 from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import FORMATS, save_figure
-from hardwire.simulator.single import Result, tokens_frame
+from hardwire.simulator.single import PHASES, Result, token_columns
 
 RANKS = "rank.json"
 
@@ -39,7 +40,7 @@ def save(
     InputError
         If the folder cannot be made or written.
     """
-    # Here, because matplotlib and pandas take longer to import than most runs take.
+    # Here, because matplotlib takes longer to import than most runs take.
     from hardwire.experiments.run.floorplan_plot import floorplan_figure  # noqa: PLC0415
     from hardwire.experiments.run.plot import (  # noqa: PLC0415
         breakdown_figure,
@@ -50,17 +51,18 @@ def save(
     from hardwire.experiments.run.trace import write_trace  # noqa: PLC0415
 
     plan, times, title = floorplan(data), timeline(result), figure_title(result)
+    curve = rank_curve(result)
     writers: dict[str, Callable[[Path], Any]] = {
         "verdict.json": json_file(data),
         CONFIGURATION: json_file(run_configuration(result)),
         f"breakdown.{figures}": lambda path: save_figure(breakdown_figure(result), path),
-        f"rank.{figures}": lambda path: save_figure(rank_figure(result), path),
+        f"rank.{figures}": lambda path: save_figure(rank_figure(result, curve), path),
         f"floorplan.{figures}": lambda path: save_figure(floorplan_figure(plan, title), path),
         f"timeline.{figures}": lambda path: save_figure(token_figure(times, title), path),
         f"pipeline.{figures}": lambda path: save_figure(flight_figure(times, title), path),
-        RANKS: json_file(rank_curve(result)),
+        RANKS: json_file(curve),
         TIMELINE: json_file(times.to_dict()),
-        "tokens.parquet": lambda path: tokens_frame(result).to_parquet(path, index=False),
+        "tokens.parquet": lambda path: write_columns(path, token_columns(result), phase=PHASES),
         "trace.json.gz": lambda path: write_trace(result, path),
     }
     return write_run(folder, writers)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from shell import Shell
 
+from hardwire.experiments.run.curve import rank_curve
 from hardwire.experiments.run.plot import rank_figure
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.simulator import run
@@ -105,5 +106,6 @@ def test_save_into_a_file_is_refused(hardwire: Shell, tmp_path: Path) -> None:
 def test_the_rank_plot_names_its_targets(adapter: str, label: str) -> None:
     chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
     loaded = None if adapter == "none" else Adapter.from_shape(adapter, model)
-    figure = rank_figure(run(chip, model, loaded, prompt=4, output=4))
+    result = run(chip, model, loaded, prompt=4, output=4)
+    figure = rank_figure(result, rank_curve(result))
     assert figure.axes[0].get_xlabel() == label
