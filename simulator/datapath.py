@@ -188,9 +188,22 @@ def adapter_layer_bytes(chip: Chip, adapter: Adapter, layers: int) -> list[int]:
 
 
 def adapter_bytes(chip: Chip, adapter: Adapter) -> int:
-    """SRAM bytes of an adapter's image on ``chip``: what the kernels declare, summed."""
+    """Bytes of an adapter's image on ``chip``: what the kernels declare, summed, and what moves."""
     last = max(module.layer for module in adapter.modules)
     return sum(adapter_layer_bytes(chip, adapter, last + 1))
+
+
+def adapter_room(chip: Chip, model: LanguageModel, adapter: Adapter) -> int:
+    """SRAM bytes that an adapter takes from the KV cache and from other adapters.
+
+    Where every layer has its own memory, an adapter has the same rows in each, as a KV page has:
+    one pointer finds it everywhere. So the layer with the most of it decides for all, and layers
+    that it does not change leave their rows empty. The part of an LM head is counted once.
+    """
+    slices = adapter_layer_bytes(chip, adapter, model.layers + 1)
+    if chip.datapath.layers == "shared":
+        return sum(slices)
+    return model.layers * max(slices[:-1]) + slices[-1]
 
 
 def shape_bytes(chip: Chip, model: LanguageModel, shape: AdapterShape) -> Any:

@@ -11,7 +11,7 @@ from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.sram import SramBudget, sram_budget
-from hardwire.simulator.datapath import adapter_bytes
+from hardwire.simulator.datapath import adapter_room
 
 
 def check_fit(
@@ -35,7 +35,7 @@ def check_fit(
         obstacle = adapter_obstacle(chip, model, adapter)
         if obstacle is not None:
             raise InputError(f"{adapter.name}: {obstacle}")
-        size = adapter_bytes(chip, adapter)
+        size = adapter_room(chip, model, adapter)
     budget = sram_budget(chip, model, users=users, context_tokens=context, adapter_bytes=size)
     if budget.free_bytes < 0:
         beside = f" beside an adapter of {size / BYTES_PER_MIB:,.1f} MiB" if size else ""
@@ -59,7 +59,7 @@ def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str 
             f"rank {adapter.max_rank} exceeds what {chip.name} takes "
             f"(formats.max_rank: 1 to {chip.formats.max_rank})"
         )
-    size = adapter_bytes(chip, adapter)
+    size = adapter_room(chip, model, adapter)
     budget = sram_budget(chip, model, users=1, context_tokens=1, adapter_bytes=size)
     if budget.free_bytes < 0:
         return (

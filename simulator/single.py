@@ -23,7 +23,7 @@ from hardwire.simulator.closed_form import (
     free_rank,
     initiation_cycles,
 )
-from hardwire.simulator.datapath import OPERATIONS, adapter_bytes, adapter_format
+from hardwire.simulator.datapath import OPERATIONS, adapter_bytes, adapter_format, adapter_room
 from hardwire.simulator.fit import check_fit
 from hardwire.simulator.load import check_load
 from hardwire.simulator.obstacles import Obstacle, obstacles
@@ -59,11 +59,16 @@ class Rates:
 
 @dataclass(frozen=True)
 class AdapterReport:
-    """An adapter on the chip: sizes in SRAM and on disk, rate with it, free rank, swap latency."""
+    """An adapter on the chip: sizes in SRAM and on disk, rate with it, free rank, swap latency.
+
+    ``bytes`` are those of its image, ``room_bytes`` what it takes from the KV cache, see
+    ``hardwire.simulator.datapath.adapter_room``.
+    """
 
     adapter: Adapter
     adapter_format: str
     bytes: int
+    room_bytes: int
     file_bytes: int
     rates: Rates
     prediction: Prediction
@@ -153,6 +158,7 @@ class Result:
                 "parameters": report.adapter.parameters,
                 "adapter_format": report.adapter_format,
                 "bytes": report.bytes,
+                "room_bytes": report.room_bytes,
                 "file_bytes": report.file_bytes,
                 "decode_tokens_per_s_user": report.rates.decode_tokens_per_s_user,
                 "decode_tokens_per_s_chip": report.rates.decode_tokens_per_s_chip,
@@ -267,6 +273,7 @@ def run(
             adapter=adapter,
             adapter_format=fmt,
             bytes=adapter_bytes(chip, adapter),
+            room_bytes=adapter_room(chip, model, adapter),
             file_bytes=int(supply(chip, model, adapter).file_bytes),
             rates=_rates(program, 1, engine, with_adapter, load),
             prediction=with_adapter,

@@ -71,6 +71,7 @@ RUN: dict[str, tuple[str, str]] = {
     "adapter_detail.parameters": ("", "weights of A and B"),
     "adapter_detail.adapter_format": ("", "adapter format"),
     "adapter_detail.bytes": ("B", "of its image in SRAM"),
+    "adapter_detail.room_bytes": ("B", "that it takes there from the KV cache"),
     "adapter_detail.swap_s": ("s", "until it can be used: `cold`, `warm`, `streamed`, `resident`"),
     "sram.kv_bytes_per_token": ("B", "KV cache of a token"),
     "sram.capacity_bytes": ("B", "SRAM for KV cache and adapters"),

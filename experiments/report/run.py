@@ -173,9 +173,12 @@ def _time(data: Data) -> Section:
 
 def _adapter(data: Data) -> Section:
     detail, interval = data["adapter_detail"], data["interval"]
+    room = detail.get("room_bytes", 0)  # runs saved before it was known have none
     rows = [
         ("Size", f"{count(detail['parameters'])} parameters, {mib(detail['bytes'])} in SRAM as "
          f"{detail['adapter_format']}, {mib(detail['file_bytes'])} on disk"),
+        *([("Room", f"{mib(room)} of SRAM: its fullest layer decides, as every layer has a memory "
+            "of its own")] if room > detail["bytes"] else []),
         ("Decode with it", f"{count(detail['decode_tokens_per_s_user'])} tokens/s, {change(data)} "
          f"({span(interval['adapter_decode_tokens_per_s_user'], count)})"),
         ("Free rank", free_rank(detail["free_rank"], interval["adapter_free_rank"])),

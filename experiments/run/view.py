@@ -175,6 +175,12 @@ def _adapter(result: Result, data: dict[str, Any]) -> RenderableType:
         f"{count(adapter.parameters)} parameters, {mib(report.bytes)} in SRAM as "
         f"{report.adapter_format}, {mib(report.file_bytes)} on disk",
     )
+    if report.room_bytes > report.bytes:
+        table.add_row(
+            "Room",
+            f"{mib(report.room_bytes)} of SRAM: its fullest layer decides, as every layer has a "
+            "memory of its own",
+        )
     table.add_row(
         "Decode with it",
         f"{count(report.rates.decode_tokens_per_s_user)} tok/s, {change(data)}"

@@ -27,7 +27,7 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Quantity, check_value
 from hardwire.models.sram import sram_budget
 from hardwire.simulator.closed_form import free_rank, predict
-from hardwire.simulator.datapath import adapter_bytes, adapter_format, shape_bytes
+from hardwire.simulator.datapath import adapter_format, adapter_room, shape_bytes
 from hardwire.simulator.load import LOAD
 
 BLOCK = 16_384
@@ -311,7 +311,7 @@ def _closed_form(design: Design, metrics: tuple[str, ...]) -> dict[str, Any]:
         one = (
             shape_bytes(chip, model, adapter)
             if isinstance(adapter, AdapterShape)
-            else adapter_bytes(chip, adapter)
+            else adapter_room(chip, model, adapter)
         )
         size = design.adapters * one
     context = design.prompt + design.output

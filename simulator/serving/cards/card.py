@@ -47,6 +47,7 @@ class Plant:
     users : requests that a card has in its datapath at a time.
     transfer, load, stream : by adapter: ticks on the link; ticks from the begin of its transfer
         until a token can use it, whole and streamed.
+    image_bytes : of each adapter, that move; its size in the layout is the room that it takes.
     switch : ticks to point the datapath at another resident adapter.
     page_transfer : ticks on the link of one KV page.
     prompt, output, adapter : by request.
@@ -63,6 +64,7 @@ class Plant:
     transfer: list[int]
     load: list[int]
     stream: list[int]
+    image_bytes: list[int]
     switch: int
     page_transfer: int
     prompt: list[int]
@@ -412,7 +414,7 @@ class Card:
         done = begin + plant.load[adapter]
         if plant.policy.swap == "blocking":
             self._stopped_until = max(self._stopped_until, done)
-        size = plant.layout.sizes[adapter]
+        size = plant.image_bytes[adapter]
         plant.record.loads.append((self.number, adapter, begin, done, size))
         return begin + plant.stream[adapter] if plant.policy.swap == "streamed" else done
 

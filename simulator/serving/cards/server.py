@@ -23,7 +23,7 @@ from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
 from hardwire.models.sram import kv_bytes_per_token
-from hardwire.simulator.datapath import adapter_bytes
+from hardwire.simulator.datapath import adapter_room
 from hardwire.simulator.serving.cards import rounds
 from hardwire.simulator.serving.cards.card import Card, Plant
 from hardwire.simulator.serving.cards.costs import token_costs
@@ -70,7 +70,7 @@ class CardServer:
         kinds = {id(adapter): adapter for adapter in adapters}
         for adapter in kinds.values():
             check_base(adapter, model)
-        size_of = {key: adapter_bytes(chip, adapter) for key, adapter in kinds.items()}
+        size_of = {key: adapter_room(chip, model, adapter) for key, adapter in kinds.items()}
         sizes = [size_of[id(adapter)] for adapter in adapters]
         usable = [adapter.max_rank <= chip.formats.max_rank for adapter in adapters]
         pinned = _pinned(policy, workload)
@@ -144,6 +144,7 @@ class CardServer:
             transfer=[int(np.ceil(way.image_bytes / way.bytes_per_s * hertz)) for way in ways],
             load=swap_ticks("warm"),
             stream=swap_ticks("streamed"),
+            image_bytes=[int(way.image_bytes) for way in ways],
             switch=switch,
             page_transfer=int(np.ceil(page_bytes / bytes_per_s * hertz)),
             prompt=workload.prompt.tolist(),

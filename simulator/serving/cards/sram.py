@@ -24,7 +24,7 @@ class Layout:
     capacity : bytes for KV pages and adapters.
     page_bytes : of a KV page.
     block_pages : pages of a prefix block.
-    sizes : bytes of each adapter.
+    sizes : bytes that each adapter takes of it.
     slots : fixed adapter slots; 0 where KV and adapters share one pool.
     slot_bytes : of a slot.
     """
