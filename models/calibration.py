@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardwire.models.errors import InputError
+from hardwire.models.files import what_is_wrong
 from hardwire.models.parameters import WHOLE, Parameter
 
 Block = TypeVar("Block", bound=BaseModel)
@@ -76,6 +77,5 @@ def read_block(where: str, key: str, data: Any, block: type[Block]) -> Block:
     try:
         return block.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        field, message = first["loc"][0], first["msg"].lower()
-        raise InputError(f"{where}: {key}.{field}: {message}") from None
+        field = error.errors(include_url=False)[0]["loc"][0]
+        raise InputError(f"{where}: {key}.{field}: {what_is_wrong(error)}") from None

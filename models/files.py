@@ -105,19 +105,53 @@ def parse_json_object(content: bytes, where: str) -> dict[str, Any]:
     return parsed
 
 
+_MUST_BE = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+}
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
 def complaint(error: ValidationError) -> str:
     """Return the first thing that pydantic found wrong, as ``field: what``."""
     first = error.errors(include_url=False)[0]
     # pydantic adds the type it tried to the place of a value that may be of several types.
     tags = ("str", "int", "bool", "constrained-str", "list[str]", "list[int]")
-    parts = [str(part) for part in first["loc"] if part not in tags]
-    field = ".".join(parts)
-    if first["type"] == "missing":
-        return f"{field}: this field is missing"
-    if not field:
+    field = ".".join(str(part) for part in first["loc"] if part not in tags)
+    what = what_is_wrong(error)
+    return f"{field}: {what}" if field else what
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """Return the first thing that pydantic found wrong in our words, without the field."""
+    first = error.errors(include_url=False)[0]
+    kind, bounds = first["type"], first.get("ctx", {})
+    if kind == "missing":
+        return "this field is missing"
+    if kind == "extra_forbidden":
+        return "is no known field"
+    if kind == "value_error":
         return first["msg"].removeprefix("Value error, ")
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{field}: {message}, not {first['input']!r:.60}"
+    if kind == "string_too_short":
+        return "must not be empty"
+    bound = next((key for key in _BOUNDS if key in bounds), None)
+    if kind == "finite_number":
+        must = "must be a finite number"
+    elif bound is not None:
+        return f"must be {_BOUNDS[bound]} {bounds[bound]:.15g}, not {first['input']}"
+    elif kind == "literal_error":
+        must = f"must be {bounds['expected']}"
+    elif (first_word := kind.partition("_")[0]) in _MUST_BE:
+        must = f"must be {_MUST_BE[first_word]}"
+    else:
+        must = first["msg"][0].lower() + first["msg"][1:]
+    return f"{must}, not {first['input']!r:.60}"
 
 
 def reason(error: Exception) -> str:

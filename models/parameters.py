@@ -29,7 +29,7 @@ from pydantic import (
 
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
-from hardwire.models.files import file_size, read_bytes
+from hardwire.models.files import file_size, read_bytes, what_is_wrong
 from hardwire.models.units import read_number
 
 if TYPE_CHECKING:
@@ -331,8 +331,8 @@ def read_parameter(where: str, entry: Any, spec: Quantity, setter: str = "") -> 
     try:
         parameter = Parameter.model_validate(dict(entry))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InputError(f"{where}.{first['loc'][0]}: {first['msg'].lower()}") from None
+        field = error.errors(include_url=False)[0]["loc"][0]
+        raise InputError(f"{where}.{field}: {what_is_wrong(error)}") from None
     if parameter.unit is not None and parameter.unit != spec.unit:
         raise InputError(f"{where}: the unit is {spec.unit or 'none'}, not {parameter.unit}")
     value = check_value(where, parameter.value, spec)

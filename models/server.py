@@ -125,8 +125,19 @@ class Server:
         return self.cards * card_w + self.host_w
 
     def card_limit_w(self, limit_w: float | None = None) -> float:
-        """What a limit of the server, by default its own, leaves each card, W."""
+        """What a limit of the server, by default its own, leaves each card, W.
+
+        Raises
+        ------
+        InputError
+            If it leaves them nothing.
+        """
         whole = float(limit_w or self.machine.limit_w)
+        if whole <= self.host_w:
+            raise InputError(
+                f"{self.name}: a power limit of {whole:,g} W leaves nothing for the cards: the "
+                f"rest of the server takes {self.host_w:,g} W"
+            )
         return (whole - self.host_w) / self.cards
 
 

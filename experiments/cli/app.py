@@ -142,7 +142,17 @@ def _usage(error: Any) -> str:
     message = " ".join(error.format_message().split())
     if type(error).__name__ == "NoArgsIsHelpError":
         return str(error.format_message())
-    found = re.match(r"Invalid value for '?(.*?)'?: (?:Value error, )?(.)", message)
+    found = re.match(r"Invalid value for '?(.*?)'?: (.*)", message)
     if found:
-        message = f"{found[1]}: {found[2].lower()}{message[found.end() :]}"
+        message = f"{found[1]}: {_wrong(error) or found[2][0].lower() + found[2][1:]}"
     return f"hardwire: {message.removesuffix('.')}"
+
+
+def _wrong(error: Any) -> str:
+    """What was wrong with an option's value, in the words of files, where Pydantic found it."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from hardwire.models.files import what_is_wrong  # noqa: PLC0415
+
+    cause = error.__cause__
+    return what_is_wrong(cause) if isinstance(cause, ValidationError) else ""

@@ -21,7 +21,7 @@ from hardwire.models.energy import Activity, power
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import draw
-from hardwire.models.published import PublishedRow, published
+from hardwire.models.published import PublishedRow, published, systems
 from hardwire.models.sram import sram_budget
 from hardwire.simulator.belief.draws import SEED, stream
 from hardwire.simulator.belief.posterior import (
@@ -112,14 +112,19 @@ def measurements(chip: str) -> tuple[Measurement, ...]:
             f"{chip}: is {CALIBRATED_BY[chip]} at another clock and calibrated with it: "
             f"hardwire calibrate {CALIBRATED_BY[chip]}"
         )
-    rows = published(chip)
-    if not {row.metric for row in rows} >= NEEDED:
+    rows = published(chip) if chip in systems() else ()
+    if not _enough(rows):
+        can = [name for name in systems() if _enough(published(name))]
         raise InputError(
-            f"{chip}: cannot be calibrated: this takes published {', '.join(sorted(NEEDED))} "
-            "of a chip (there is hc1)"
+            f"{chip}: cannot be calibrated: this takes a chip of the catalogue of which "
+            f"{', '.join(sorted(NEEDED))} are published (there is {', '.join(can)})"
         )
     found = [_measurement(row, rows) for row in rows if row.metric in READINGS]
     return tuple(found)
+
+
+def _enough(rows: Sequence[PublishedRow]) -> bool:
+    return {row.metric for row in rows} >= NEEDED
 
 
 def _measurement(row: PublishedRow, rows: Sequence[PublishedRow]) -> Measurement:

@@ -72,6 +72,13 @@ def test_power_is_cards_and_host() -> None:
     assert server.power_w(np.array([0.0, 100.0])).tolist() == [600, 1600]
 
 
+def test_a_limit_that_leaves_the_cards_nothing_is_refused() -> None:
+    server = Server.open("hc1x10")
+    assert server.card_limit_w(1600) == 100
+    with pytest.raises(InputError, match=r"600 W leaves nothing .* rest of the server takes 600 W"):
+        server.card_limit_w(600)
+
+
 def test_a_server_opens_from_a_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(SOUND)

@@ -26,9 +26,8 @@ ISSUE = "'pipeline' is not allowed (one of serial, pipelined); did you mean pipe
          "float16, bfloat16); did you mean float16 or bfloat16?"),
         ("replay azure-conv --residency beladi", "--residency: 'beladi' is not allowed (one of "
          "lru, lfu, cost, belady); did you mean belady?"),
-        ("run --prompt 1k", "--prompt: input should be a valid integer, unable to parse string as "
-         "an integer"),
-        ("run --users 0", "--users: input should be greater than or equal to 1"),
+        ("run --prompt 1k", "--prompt: must be a whole number, not '1k'"),
+        ("run --users 0", "--users: must be at least 1, not 0"),
         ("run --prmpt 3", "No such option: --prmpt (Possible options: --prompt)"),
         ("sweep", "Missing argument 'STUDY'"),
         ("frobnicate", "No such command 'frobnicate'"),

@@ -222,7 +222,7 @@ BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: hw.replay("azur"), "'azur' is no file and no preset"),
     (lambda: hw.replay("azure-conv", "hc1x"), "is no server in the catalogue; did you mean hc1x10"),
     (lambda: hw.replay("azure-conv", adaptors=3), "adaptors: no such argument; did you mean adap"),
-    (lambda: hw.replay("azure-conv", rate=-1), "rate: input should be greater than 0"),
+    (lambda: hw.replay("azure-conv", rate=-1), "rate: must be above 0, not -1"),
     (lambda: hw.replay("azure-conv", slo="ttft=x"), "slo ttft=x: ttft: a number is expected"),
     (lambda: hw.replay("azure-conv", popularity="uniform"), "popularity: needs adapters"),
     (lambda: hw.replay("azure-conv", adapter_rates=[1.0]), "adapter_rates: needs duration"),

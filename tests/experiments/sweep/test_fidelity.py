@@ -184,7 +184,7 @@ def test_keys_hold_all_that_decides_a_replay(tmp_path: Path) -> None:
         ({"base": {"replay.rate": 3}}, "base.replay.rate: options stand in the section"),
         ({"axes": {"replay.routing": ["fast"]}},
          "axes.replay.routing: replay.routing: 'fast' is not allowed"),
-        ({"axes": {"replay.rate": [0, 1]}}, "axes.replay.rate: replay.rate: input should be"),
+        ({"axes": {"replay.rate": [0, 1]}}, "axes.replay.rate: replay.rate: must be above 0"),
         ({"replay": {**LOAD, "server": "vllm-h100"}, "axes": {"datapath.lanes": [8]}},
          "axes.datapath.lanes: is of a hardwired chip; vllm-h100"),
         ({"fidelity": "engine", "replay": None}, "are for fidelity replay only"),

@@ -212,7 +212,8 @@ def test_the_demo_is_calibrated_with_its_chip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chip", "words"), [("roma", "cannot be calibrated"), ("hc9", "nothing is")]
+    ("chip", "words"),
+    [("roma", "cannot be calibrated"), ("mine.yaml", r"published \(there is hc1\)")],
 )
 def test_a_chip_without_such_measurements_is_refused(chip: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
