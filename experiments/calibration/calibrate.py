@@ -161,7 +161,10 @@ class Report:
             "effective_sample_size": self.posterior.ess,
             "draws": len(self.posterior.chosen),
             "seed": self.inference.seed,
-            "measurements": [dataclasses.asdict(m) for m in self.inference.measurements],
+            "measurements": [
+                dataclasses.asdict(_as_published(self.inference, m))
+                for m in self.inference.measurements
+            ],
             "parameters": [dataclasses.asdict(row) for row in self.parameters],
             "ties": [{"one": a, "other": b, "rank_correlation": rho} for a, b, rho in self.ties],
             "predictions": [dataclasses.asdict(row) for row in self.predictions],
@@ -361,7 +364,18 @@ def _predicted(
     found = inference.posterior(others)
     rng = inference.stream(f"predicted {m.id}")
     values = predictive(m, inference.modelled, found.weighed, found.chosen, rng)
-    return _judged(m.id + note, m, values, m.value, found.ess)
+    said = _as_published(inference, m)
+    if said.unit != m.unit:
+        values = said.value * m.value / values
+    return _judged(m.id + note, said, values, said.value, found.ess)
+
+
+def _as_published(inference: Inference, m: Measurement) -> Measurement:
+    """A rate, which is inferred from as the time of a step, in tokens/s; all others as they are."""
+    row = inference.rows[m.id]
+    if row.unit == m.unit or row.value is None:
+        return m
+    return dataclasses.replace(m, value=row.value, unit=row.unit)
 
 
 def _mean_ttft(

@@ -10,8 +10,10 @@ from rich.text import Text
 from hardwire.experiments.calibration.calibrate import Report, Sensitivity
 from hardwire.experiments.shared.style import BAD, GOOD, WARNING
 from hardwire.experiments.shared.tables import (
+    LARGE,
     QUIET,
     count,
+    large,
     plain_table,
     si,
     styled,
@@ -26,8 +28,8 @@ def shown(value: float, unit: str) -> str:
     """A value in three or four digits, with an SI prefix where it is a time or an energy."""
     if unit in ("s", "J"):
         return si(value, unit, 4)
-    if abs(value) >= 1e7:
-        return f"{value / 1e9:.1f}e9"
+    if abs(value) >= LARGE:
+        return large(value, 3)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
@@ -35,6 +37,11 @@ def middle_span(values: list[float], unit: str) -> tuple[str, str]:
     """The median, and the interval around it."""
     low, middle, high = values
     return shown(middle, unit), f"{shown(low, unit)} … {shown(high, unit)}"
+
+
+def unit_beside(unit: str) -> str:
+    """A unit for its own column; none where ``shown`` says it with a prefix."""
+    return "" if unit in ("s", "J") else unit.replace("mm2", "mm²")
 
 
 def render(report: Report) -> RenderableType:
@@ -112,9 +119,10 @@ def _predictions(report: Report) -> RenderableType:
     for row in report.predictions:
         middle, around = middle_span(row.posterior, row.unit)
         filed = shown(row.filed, row.unit)
-        unit = "" if row.unit in ("s", "J") else row.unit
         before = middle_span(row.rate_alone, row.unit)[1]
-        table.add_row(row.name, unit, filed, before, styled(middle, "bold"), around)
+        table.add_row(
+            row.name, unit_beside(row.unit), filed, before, styled(middle, "bold"), around
+        )
     refused = [
         f"{1 - share:.0%} of the chips do not take the rank of {name}"
         for name, share in report.takes_rank.items()
@@ -136,12 +144,14 @@ def _predictions(report: Report) -> RenderableType:
 
 def _left_out(report: Report) -> RenderableType:
     table = plain_table(
-        "Each measurement predicted from all the others", "", "90 % interval", "measured", "below"
-    )
+        "Each measurement predicted from all the others", "", "unit", "90 % interval", "measured",
+        "below",
+    )  # fmt: skip
     table.add_column("", justify="left", no_wrap=True)
     for row in report.left_out:
         table.add_row(
             row.id,
+            unit_beside(row.unit),
             middle_span(row.interval, row.unit)[1],
             f"{'≤ ' if row.kind == 'at most' else '≥ ' if row.kind == 'at least' else ''}"
             f"{shown(row.measured, row.unit)}",
@@ -151,8 +161,8 @@ def _left_out(report: Report) -> RenderableType:
     single = report.left_out[: len(report.inference.measurements)]
     inside = sum(row.inside for row in single)
     note = Text(
-        f"{inside} of {len(single)} inside. A rate is shown as the mean decode step; below is the "
-        "share of the predicted below the measured. A limit is inside where 5 % keep it.",
+        f"{inside} of {len(single)} inside. Below is the share of the predicted below the "
+        "measured. A limit is inside where 5 % keep it.",
         style=QUIET,
     )
     return Group("", table, note)

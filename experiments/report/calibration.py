@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hardwire.experiments.calibration.view import middle_span, shown
+from hardwire.experiments.calibration.view import middle_span, shown, unit_beside
 from hardwire.experiments.report.charts import Bar, bars, spans
 from hardwire.experiments.report.page import (
     Block,
@@ -153,8 +153,8 @@ def _left_out(data: Data) -> Section:
         measured = f"{_LIMITS.get(row['kind'], '')}{shown(row['measured'], row['unit'])}"
         inside = "inside" if row["inside"] else "outside"
         rows.append(
-            (row["id"], middle_span(row["interval"], row["unit"])[1], measured,
-             f"{row['below']:.1%}", inside)
+            (row["id"], unit_beside(row["unit"]), middle_span(row["interval"], row["unit"])[1],
+             measured, f"{row['below']:.1%}", inside)
         )  # fmt: skip
         if not row["inside"]:
             marked.add(place)
@@ -168,7 +168,7 @@ def _left_out(data: Data) -> Section:
         f"{inside} of {len(single)} measurements lie inside the 90 % interval that the others give "
         "them. A limit is inside where 5 % keep it."
     )
-    columns = ("", "90 % interval", "measured", "predicted below", "")
+    columns = ("", "unit", "90 % interval", "measured", "predicted below", "")
     return Section(
         "Each measurement predicted from all the others",
         [

@@ -51,6 +51,17 @@ def test_a_measurement_left_out_does_not_predict_itself(report: Report) -> None:
     assert after["hc1.die"].interval != before["hc1.die"].interval
 
 
+def test_a_rate_is_shown_as_published_though_its_step_is_inferred_from(report: Report) -> None:
+    step = next(m for m in report.inference.measurements if m.id == "hc1.rate")
+    assert (step.unit, step.value) == ("s", pytest.approx(1 / 16960))
+    row = next(row for row in report.left_out if row.id.startswith("hc1.rate"))
+    assert (row.unit, row.measured, row.inside) == ("tokens/s", 16960, True)
+    low, middle, high = row.interval
+    assert 5_000 < low < middle < high < 50_000
+    saved = next(m for m in report.to_dict()["measurements"] if m["id"] == "hc1.rate")
+    assert (saved["unit"], saved["value"]) == ("tokens/s", 16960)
+
+
 def test_the_measured_power_lies_above_what_the_rest_predicts(report: Report) -> None:
     """The known miss of the model: it has to show."""
     row = next(row for row in report.left_out if row.id == "hc1.card_power")
