@@ -47,7 +47,7 @@ def formats(
     tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Length of the text.")] = 256,
     seed: SeedOption = 0,
     *,
-    save: Annotated[Path | None, save_option("Write formats.csv and formats.png.")] = None,
+    save: Annotated[Path | None, save_option("Write JSON, CSV and a figure.")] = None,
     figures: FiguresOption = Figures.PNG,
     **forms: Unpack[JsonForm],
 ) -> None:

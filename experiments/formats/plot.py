@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from hardwire.experiments.formats.divergence import Divergence
 from hardwire.experiments.formats.measure import FormatReport
+from hardwire.experiments.formats.view import adapters_finding, base_finding
 from hardwire.experiments.shared.style import FORMAT_COLORS, PAPER, WIDTH_IN, drawing
 from hardwire.experiments.shared.words_plot import say
 
@@ -55,29 +56,10 @@ def formats_figure(report: FormatReport) -> Figure:
         axes[1][0].set_title(f"{name}: signal over noise")
         axes[1][1].set_title(f"{name}: output distribution")
         axes[0][0].legend(loc="upper left", frameon=True, framealpha=1, edgecolor=PAPER)
-        say(figure, _found(report), f"{report.title}. Numbers at points: bits as named.")
+        data = report.to_dict()
+        found = "; ".join(filter(None, (base_finding(data), adapters_finding(data))))
+        say(figure, f"{found}.", f"{report.title}. Numbers at points: bits as named.")
     return figure
-
-
-def _found(report: FormatReport) -> str:
-    """What the coarsest and the finest format of weights and of adapters do to the output."""
-    exact = report.base[0]
-    rows = [row for row in report.base if row.kv_bits == exact.kv_bits and row.error.kl_nats > 0]
-    worst, best = (pick(rows, key=lambda row: row.error.kl_nats) for pick in (max, min))
-    said = (
-        f"{_named(worst.weights)} weights move the output by {worst.error.kl_nats:.2g} nats, "
-        f"{_named(best.weights)} by {best.error.kl_nats:.2g}"
-    )
-    parts = []
-    for fmt in _IMAGES:
-        found = [row.error.kl_nats for row in report.adapters if row.adapter_format == fmt]
-        if found and max(found) > 0:
-            parts.append(f"{fmt} {max(found):.1g}")
-    return f"{said}; adapters, at most: {', '.join(parts)}." if parts else f"{said}."
-
-
-def _named(weights: str) -> str:
-    return f"{weights.removeprefix('rom')}-bit"
 
 
 def _base_panel(

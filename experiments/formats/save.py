@@ -1,4 +1,4 @@
-"""A report on number formats on disk: both files or none."""
+"""A report on number formats on disk: all files or none."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import csv
 from pathlib import Path
 
 from hardwire.experiments.formats.measure import FormatReport
+from hardwire.experiments.shared.folder import json_file
 from hardwire.experiments.shared.run_folder import write_run
 from hardwire.experiments.shared.style import FORMATS, save_figure
 
 
 def save(report: FormatReport, folder: Path, figures: str = FORMATS[0]) -> list[Path]:
-    """Write formats.csv and a figure to ``folder``, both or none.
+    """Write the measurements as JSON and CSV and a figure to ``folder``, all or none.
 
     Parameters
     ----------
@@ -27,6 +28,7 @@ def save(report: FormatReport, folder: Path, figures: str = FORMATS[0]) -> list[
     return write_run(
         folder,
         {
+            "formats.json": json_file(report.to_dict()),
             "formats.csv": lambda path: write_csv(report, path),
             f"formats.{figures}": lambda path: save_figure(formats_figure(report), path),
         },

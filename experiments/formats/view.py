@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.text import Text
@@ -59,7 +60,33 @@ def render(report: FormatReport) -> RenderableType:
     )
 
 
+def base_finding(data: Mapping[str, Any]) -> str:
+    """What the coarsest and the finest format of the weights do; ``data`` as of ``to_dict``."""
+    exact = data["base"][0]
+    rows = [row for row in data["base"] if row["kv_bits"] == exact["kv_bits"] and row["kl_nats"]]
+    worst, best = (pick(rows, key=lambda row: row["kl_nats"]) for pick in (max, min))
+    return (
+        f"{_named(worst['weights'])} weights move the output by {worst['kl_nats']:.2g} nats, "
+        f"{_named(best['weights'])} by {best['kl_nats']:.2g}"
+    )
+
+
+def adapters_finding(data: Mapping[str, Any]) -> str:
+    """What each format of an adapter's image does at most; empty where none does anything."""
+    parts = []
+    for fmt in dict.fromkeys(row["adapter_format"] for row in data["adapters"]):
+        most = max(row["kl_nats"] for row in data["adapters"] if row["adapter_format"] == fmt)
+        if most > 0:
+            parts.append(f"{fmt} {most:.1g}")
+    return f"adapters, at most: {', '.join(parts)}" if parts else ""
+
+
+def _named(weights: str) -> str:
+    return f"{weights.removeprefix('rom')}-bit"
+
+
 def decibels(value: float) -> str:
+    """One decimal; ∞ where nothing is lost."""
     return f"{value:.1f}".replace("inf", "∞")
 
 

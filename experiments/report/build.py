@@ -17,6 +17,7 @@ from hardwire.experiments.report.draw import (
     specification,
     svg,
 )
+from hardwire.experiments.report.formats import formats_page
 from hardwire.experiments.report.page import Page
 from hardwire.experiments.report.replay import compare_page, replay_page
 from hardwire.experiments.report.run import run_page
@@ -66,6 +67,10 @@ def _calibration(folder: Path, data: Mapping[str, Any]) -> Page:
     return calibration_page(data, _optional(folder / CONFIGURATION))
 
 
+def _formats(folder: Path, data: Mapping[str, Any]) -> Page:
+    return formats_page(data)
+
+
 READERS: Mapping[str, tuple[str, Callable[[Path, Mapping[str, Any]], Page]]] = {
     "verdict.json": ("hardwire run", _run),
     "summary.json": ("hardwire replay", _replay),
@@ -74,6 +79,7 @@ READERS: Mapping[str, tuple[str, Callable[[Path, Mapping[str, Any]], Page]]] = {
     "search.json": ("hardwire search", _search),
     "sensitivity.json": ("hardwire sensitivity", _sensitivity),
     "calibration.json": ("hardwire calibrate", _calibration),
+    "formats.json": ("hardwire formats", _formats),
 }
 """File that a folder is known by: the command that writes it, and what makes its page."""
 

@@ -42,7 +42,7 @@ _FIGURES = (
 )  # fmt: skip
 
 RUN_FILES = (
-    *SUMMARIES, "configuration.json", "config.yaml", "report.html", "trace.json.gz",
+    *SUMMARIES, "formats.json", "configuration.json", "config.yaml", "report.html", "trace.json.gz",
     "rank.json", "timeline.json", "tokens.parquet", "requests.parquet", "adapters.parquet",
     "memory.parquet", "compare.csv", "points.parquet", "front.csv", "trials.csv", "sensitivity.csv",
     "posterior.parquet",

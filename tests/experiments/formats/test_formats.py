@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -36,7 +37,10 @@ from hardwire.experiments.formats.measure import (
     small_llama,
 )
 from hardwire.experiments.formats.plot import formats_figure
+from hardwire.experiments.formats.save import save
 from hardwire.experiments.formats.view import render
+from hardwire.experiments.report.build import read_page
+from hardwire.experiments.report.build import render as render_pages
 from hardwire.experiments.run.tokens import decoder_threads, rom_format
 from hardwire.kernels.decoder.base_weights import ROM_BITS, WEIGHT_FORMATS
 from hardwire.kernels.decoder.checkpoint import Checkpoint, RandomWeights
@@ -273,7 +277,7 @@ def test_the_figure_draws_what_has_an_error(report: FormatReport) -> None:
     assert [len(line.get_xdata()) for line in adapter_kl.lines] == [4, 4, 4]
 
 
-def test_the_command_saves_both_files_or_none(
+def test_the_command_saves_all_files_or_none(
     folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -289,7 +293,10 @@ def test_the_command_saves_both_files_or_none(
         printed.append(capsys.readouterr().out)
         files.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert printed[0] == printed[1] and files[0] == files[1]
-    assert set(files[0]) == {"formats.csv", "formats.png"}
+    assert set(files[0]) == {"formats.json", "formats.csv", "formats.png"}
+    manual = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^`--save DIR` writes `formats.*?\n\n", manual, re.M | re.S)
+    assert set(re.findall(r"`(formats\.\w+)`", listed)) == set(files[0])
     data = json.loads(printed[0])
     assert (data["tokens"], data["seed"], data["random_weights"]) == (12, 5, False)
     assert data["base"][0]["logits_sqnr_db"] is None
@@ -309,6 +316,27 @@ def test_the_command_saves_both_files_or_none(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == files[0]
     refused(monkeypatch, capsys, *arguments[:-1], tmp_path / "fresh")
     assert not (tmp_path / "fresh").exists()
+
+
+def test_a_saved_measurement_has_a_page(report: FormatReport, tmp_path: Path) -> None:
+    save(report, tmp_path)
+    page = read_page(tmp_path)
+    assert page.verdict.startswith("3-bit weights move the output by ") and page.warnings
+    alone, together, adapters, _ = page.sections
+    bars, table = alone.blocks
+    assert table.table is not None and together.blocks[0].table is not None
+    assert [row[0] for row in table.table.rows] == [
+        "rom3", "rom3+6", "rom4", "rom6", "16-bit KV", "8-bit KV", "4-bit KV"
+    ]  # fmt: skip
+    assert bars.chart is not None and len(bars.chart.data) == 7 and " dB with " in bars.text
+    first = next(row for row in report.base if row.weights == "rom3")
+    assert table.table.rows[0][1] == f"{first.weight_bits:.2f}"
+    assert together.blocks[0].table.rows[0][0] == "float32"
+    assert adapters.blocks[-1].table is not None
+    assert len(adapters.blocks[-1].table.rows) == len(report.adapters)
+    html = render_pages([page])
+    assert html.count('<figure class="chart"') == 2
+    assert page.verdict in html and "∞" in html
 
 
 def test_bad_input_is_one_sentence(

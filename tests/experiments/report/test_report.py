@@ -38,6 +38,11 @@ PAGES = (*KINDS, "sweep", "search", "sensitivity", "calibrate")
 PHONE_PX = 360
 PAPER_PX = 680
 """A4 between its margins of 15 mm, at 96 pixels an inch."""
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+PROSE = {
+    "sweeps": "sweep", "search": "search", "sensitivity": "sensitivity", "calibration": "calibrate",
+}  # fmt: skip
+"""Pages that say what is saved in a sentence, with the command."""
 LOAD = ("--requests", "60", "--adapters", "5", "--slo", "ttft=0.2,tpot=0.02")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("run", "--set", "datapath.lanes=20", "--prompt", "64", "--output", "32"),
@@ -530,3 +535,20 @@ def test_the_pages_of_searches_sensitivities_and_calibrations_have_their_answers
     text = page(saved("calibrate"))
     assert f"{len(found['measurements'])} measurements pin {pinned} of" in text
     assert text.count("outside") >= sum(not row["inside"] for row in found["left_out"])
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [("cli", ["run"]), ("serving", ["replay", "compare"]), *((f, [k]) for f, k in PROSE.items())],
+)
+def test_the_manual_lists_what_is_saved(
+    name: str, kinds: list[str], saved: Callable[[str], Path]
+) -> None:
+    """Of a command what follows where its page says so, in a section or in a sentence."""
+    manual = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    section, sentence = r"## `--save DIR`$.*?(?=^## |\Z)", r"`--save DIR` writes .*?(?:\n\n|\Z)"
+    (listed,) = re.findall(f"^{sentence if name in PROSE else section}", manual, re.M | re.S)
+    told = set(re.findall(r"`([\w-]+\.(?:json|csv|png|yaml|parquet|json\.gz))`", listed))
+    written = {path.name for kind in kinds for path in saved(kind).iterdir()} - {REPORT}
+    written = {re.sub("^sensitivity-.*(?=[.])", "sensitivity-METRIC", one) for one in written}
+    assert told == written
