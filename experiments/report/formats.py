@@ -128,7 +128,7 @@ def _adapters(data: Data, who: str) -> Section:
         ("Format", "Rank", "Stored bits", "Product, dB", *ERRORS),
         [
             (
-                row["adapter_format"], count(row["rank"]), f"{row['stored_bits']:.2f}",
+                row["adapter_format"], count(row["rank"]), f"{row['adapter_bits']:.2f}",
                 _db(row["product_sqnr_db"]), *_errors(row),
             )
             for row in data["adapters"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -29,6 +30,14 @@ def test_the_verdict_in_the_readme_is_the_programs(
     block = re.search(r"```text\n(.*?)\n```", README.read_text(encoding="utf-8"), re.S)
     assert block is not None
     assert block.group(1).splitlines() == printed
+
+
+def test_the_readme_counts_the_figures_that_are_validated() -> None:
+    """Those of the committed table that are published and that the models predict."""
+    rows = json.loads((ROOT / "experiments/validation/committed.json").read_text(encoding="utf-8"))
+    both = [row for row in rows if None not in (row["published"], row["predicted"])]
+    said = " ".join(README.read_text(encoding="utf-8").split())
+    assert f"`hardwire validate` sets {len(both)} published and measured figures against" in said
 
 
 def test_the_python_in_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
