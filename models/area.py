@@ -25,6 +25,22 @@ def rom_weights(model: LanguageModel) -> int:
     return model.layers * linear + head + embedding
 
 
+def matrix_side_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix, lanes: Any) -> Any:
+    """Side of a matrix that is as wide as high, its ROM and the adders of so many lanes, in mm.
+
+    Of the array that all layers share, where they do.
+    """
+    outputs, weights = matrix.out_features, matrix.weights
+    if chip.datapath.layers == "shared":
+        weights = rom_weights(model)
+        outputs = max(m.out_features for m in (*layer_matrices(model), head_matrix(model)))
+    adders = np.minimum(chip.datapath.outputs_per_pass, outputs) * chip.rom.accumulator_bits
+    process = chip.process
+    per_lane = process.adder_transistors_per_bit / (process.logic_mtransistors_per_mm2 * 1e6)
+    rom_mm2 = weights * chip.rom.bits_per_weight / 1e6 / chip.rom.density_mbit_per_mm2
+    return np.sqrt(rom_mm2 + lanes * adders * per_lane)
+
+
 def _accumulators(chip: Chip, model: LanguageModel) -> Any:
     """Adders behind the ROM: one per broadcast lane and output that accumulates in parallel."""
     matrices = layer_matrices(model)

@@ -63,7 +63,12 @@ class Datapath:
     clock_ghz: Any = quantity("GHz", 0.01, 10, "clock of the datapath")
     supply_v: Any = quantity("V", 0.4, 1.1, "supply voltage of logic and memories")
     lanes: Any = count("", 1, 4096, "activations broadcast to a matrix per cycle")
+    pipeline_ghz: Any = quantity(
+        "GHz", 0.01, 10, "clock that the pipeline is cut for, at the nominal voltage"
+    )
     fill_cycles: Any = count("cycles", 1, 4096, "pipeline fill of one operation")
+    fill_lanes: Any = count("", 1, 4096, "lanes that fill_cycles is stated for")
+    fill_ghz: Any = quantity("GHz", 0.01, 10, "pipeline_ghz that fill_cycles is stated for")
     vector_lanes: Any = count("", 1, 65536, "elements per cycle in norms, RoPE and activations")
     issue: Any = choice(ISSUES, "one token in flight, or tokens one behind another")
     layers: Any = choice(("distinct", "shared"), "own hardware per layer, or one array for all")
@@ -178,6 +183,9 @@ class Floorplan:
 
     io_mm2: Any = quantity("mm2", 0, 1000, "host link PHY, pads, PLLs")
     overhead_share: Any = quantity("", 0, 2, "routing, control, redundancy: share of the blocks")
+    defect_tolerant_share: Any = quantity(
+        "", 0, 1, "share of the die in which a defect is repaired, and costs no die"
+    )
 
 
 @dataclass(frozen=True)

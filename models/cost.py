@@ -27,22 +27,42 @@ def gross_dies(area_mm2: Any, wafer_diameter_mm: Any) -> Any:
     return np.maximum(dies, 0.0)
 
 
-def die_cost_usd(chip: Chip) -> Any:
-    """Cost of a good die in USD: wafer price over good dies. ``inf`` where no die fits."""
+def die_cost_usd(chip: Chip, blocks_mm2: Any) -> Any:
+    """Cost of a good die in USD: wafer price over good dies.
+
+    The die is as large as it is stated, or as its blocks need where that is more. Murphy's model
+    counts the defects of all of it but for ``floorplan.defect_tolerant_share``.
+
+    Parameters
+    ----------
+    blocks_mm2 : area of all blocks, the ``total`` of ``hardwire.models.area.area``.
+
+    Returns
+    -------
+    ``inf`` where that die cannot be made: it exceeds the reticle, or none fits the wafer.
+    """
     process = chip.process
-    good = gross_dies(chip.die.area_mm2, process.wafer_diameter_mm) * murphy_yield(
-        chip.die.area_mm2, process.defects_per_cm2
+    needed_mm2 = np.maximum(chip.die.area_mm2, blocks_mm2)
+    critical_mm2 = needed_mm2 * (1 - chip.floorplan.defect_tolerant_share)
+    good = gross_dies(needed_mm2, process.wafer_diameter_mm) * murphy_yield(
+        critical_mm2, process.defects_per_cm2
     )
-    with np.errstate(divide="ignore"):
-        return np.where(good > 0, process.wafer_usd / np.maximum(good, 1e-300), np.inf)[()]
+    made = (good > 0) & (needed_mm2 <= process.reticle_mm2)
+    return np.where(made, process.wafer_usd / np.maximum(good, 1e-300), np.inf)[()]
 
 
-def usd_per_million_tokens(chip: Chip, tokens_per_s: Any, energy_j_per_token: Any) -> Any:
+def usd_per_million_tokens(
+    chip: Chip, die_usd: Any, tokens_per_s: Any, energy_j_per_token: Any
+) -> Any:
     """Depreciation of the card plus electricity, in USD per million decoded tokens.
 
     Design, masks, host and staff are not in it: they depend on volume, not on the chip.
+
+    Parameters
+    ----------
+    die_usd : ``die_cost_usd`` of the chip; infinite where it cannot be made, as is then the result.
     """
-    card_usd = die_cost_usd(chip) + chip.cost.package_test_usd + chip.cost.board_usd
+    card_usd = die_usd + chip.cost.package_test_usd + chip.cost.board_usd
     busy_s = chip.cost.lifetime_years * SECONDS_PER_YEAR * chip.cost.utilization
     kwh_per_token = energy_j_per_token * chip.cost.pue / 3.6e6
     per_token = card_usd / (busy_s * tokens_per_s) + kwh_per_token * (

@@ -21,6 +21,12 @@ class Process:
     mac_int8_transistors: Any = quantity("", 100, 10000, "8-bit multiplier and 24-bit adder")
     fp16_transistors: Any = quantity("", 1000, 100000, "16-bit floating-point multiplier and adder")
     nominal_v: Any = quantity("V", 0.4, 1.1, "supply voltage at which energies and leakage hold")
+    threshold_v: Any = quantity("V", 0.05, 0.39, "threshold voltage, of the speed of logic")
+    alpha: Any = quantity("", 1, 2, "exponent of the alpha-power law, of the speed of logic")
+    max_clock_ghz: Any = quantity("GHz", 0.1, 10, "fastest pipeline at the nominal voltage")
+    register_ps: Any = quantity("ps", 1, 90, "time of a register in a cycle, with clock skew")
+    adder_level_ps: Any = quantity("ps", 1, 10000, "a level of an adder tree, nominal voltage")
+    wire_ps_per_mm: Any = quantity("ps/mm", 1, 10000, "repeated on-chip wire, nominal voltage")
     adder_fj_per_bit: Any = quantity("fJ", 0.01, 100, "energy of a full-adder bit per addition")
     mac_int8_pj: Any = quantity("pJ", 0.001, 10, "8-bit multiply and 32-bit accumulate")
     fp16_op_pj: Any = quantity("pJ", 0.01, 10, "16-bit floating-point multiply or add")
@@ -37,6 +43,7 @@ class Process:
     clock_array_share: Any = quantity("", 0, 1, "clock load of a memory array against logic")
     wafer_usd: Any = quantity("USD", 100, 100000, "price of a processed wafer")
     wafer_diameter_mm: Any = quantity("mm", 100, 450, "wafer diameter")
+    reticle_mm2: Any = quantity("mm2", 1, 100000, "largest die that one exposure prints")
     defects_per_cm2: Any = quantity("/cm2", 0.001, 10, "defect density D0")
 
 

@@ -83,8 +83,9 @@ class Prediction:
 
     ``breakdown_s`` divides a decode step of a user who has the chip to himself, by operation.
     Energies are the card's, of a decoded token and of a whole request with its prompt.
-    ``fits_die`` says whether the blocks fit the die as stated: rates and costs of one that does not
-    are on paper. ``power_capped``: whether the card's limit slows decode or prefill.
+    ``fits_die`` says whether the blocks fit the die as stated, and that the reticle: rates of one
+    that does not are on paper, and its cost is that of the die that the blocks need, or infinite.
+    ``power_capped``: whether the card's limit slows decode or prefill.
     """
 
     token_s: Any
@@ -119,7 +120,7 @@ class Prediction:
 
 
 class ClosedForms:
-    """The closed forms over one ``Timing``; area and leakage are counted once for all its tokens.
+    """The closed forms over one ``Timing``; what no token changes is counted once.
 
     Parameters
     ----------
@@ -130,6 +131,7 @@ class ClosedForms:
         self.timing = timing
         self.transistors = transistors(timing.chip, timing.model)
         self.area_mm2 = area(timing.chip, timing.model, self.transistors)
+        self.die_usd = die_cost_usd(timing.chip, self.area_mm2["total"])
         self.static_w = static_power(timing.chip, timing.model, self.area_mm2)
 
     def predict(self, number: int, *, prompt: Any, output: Any, users: Any = 1) -> Prediction:
@@ -157,7 +159,9 @@ class ClosedForms:
         with np.errstate(divide="ignore"):  # a design whose idle power is over the limit: never
             slowdown = np.divide(1.0, report.throttle)
             prefill_slowdown = np.divide(1.0, prefill_power.throttle)
-            token_usd = usd_per_million_tokens(chip, rate_chip, report.energy_j_per_token)
+            token_usd = usd_per_million_tokens(
+                chip, self.die_usd, rate_chip, report.energy_j_per_token
+            )
         return Prediction(
             token_s=step * slowdown,
             breakdown_s={operation: part / hz for operation, part in cycles.items()},
@@ -174,7 +178,7 @@ class ClosedForms:
             ),
             area_mm2=self.area_mm2,
             transistors=self.transistors,
-            die_cost_usd=die_cost_usd(chip),
+            die_cost_usd=self.die_usd,
             usd_per_million_tokens=token_usd,
             fits_die=fits_die(chip, self.area_mm2),
             power_capped=power_capped(report, prefill_power),

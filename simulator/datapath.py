@@ -23,6 +23,7 @@ from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.area import heard_per_cycle, lora_bus_bits, lora_bus_mm
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import HEAD, LanguageModel
+from hardwire.models.pipeline import fill_cycles, matrix_fill_cycles
 from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
 from hardwire.models.sram import kv_row_bits
 
@@ -82,11 +83,17 @@ class TokenStages:
 def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
     """The stages of a token of ``model`` on ``chip``. Residual additions ride on the norms.
 
-    A ROM matrix takes ``⌈n_in / lanes⌉`` passes whatever ``n_out`` (US 2025/0123802), plus the
+    A ROM matrix takes ``⌈n_in / lanes⌉`` passes whatever ``n_out`` (US 2025/0123802), plus its
     fill. A chip that accumulates fewer outputs at once repeats the passes for each group of them.
     """
-    path, fill = chip.datapath, chip.datapath.fill_cycles
+    path, fill = chip.datapath, fill_cycles(chip)
     limited = bool(np.any(np.isfinite(path.outputs_per_pass)))
+
+    qkv, o, gate_up, down = layer_matrices(model)
+    matrices = (qkv, o, gate_up, down, head_matrix(model))
+    fills = {
+        m.name: f for m, f in zip(matrices, matrix_fill_cycles(chip, model, matrices), strict=True)
+    }
 
     # Widths repeat: over arrays of designs, a division costs more than all else of a stage.
     @functools.cache
@@ -105,7 +112,7 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
             cycles = cycles * np.maximum(groups, 1)
         has_side_path = operation == "rom" or chip.lora.head == "present"
         beside = matrix if has_side_path else None
-        return Stage(matrix.name, operation, "rom", cycles + fill, matrix=beside)
+        return Stage(matrix.name, operation, "rom", cycles + fills[matrix.name], matrix=beside)
 
     def norm(name: str, width: int, operation: str = "norms_activations") -> Stage:
         # Sum of squares, then scale.
@@ -117,7 +124,6 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
     def activation(name: str, width: int) -> Stage:
         return Stage(name, "norms_activations", "vector", pass_of_vector(width) + fill)
 
-    qkv, o, gate_up, down = layer_matrices(model)
     topk = ceil_div(model.vocab, chip.sampling.topk_logits_per_cycle) + fill
     return TokenStages(
         embedding=Stage("embedding", "rom", "embedding", fill),  # a lookup: one ROM row
@@ -152,7 +158,7 @@ def attention_stages(chip: Chip, model: LanguageModel) -> tuple[Stage, ...]:
     those of scales, and products over the multipliers, ``⌈context · rate⌉``. The exponentials of
     the softmax stream behind the scores and cost one more fill.
     """
-    fill = chip.datapath.fill_cycles
+    fill = fill_cycles(chip)
     q_width = model.heads * model.head_dim
     bits = kv_row_bits(model, chip.formats.kv_bits)
     port = 8 * chip.attention.kv_read_bytes_per_cycle
@@ -252,7 +258,7 @@ def side_cycles(chip: Chip, matrix: RomMatrix, down: Work, up: Work) -> Any:
     if not np.any(down.macs):
         return BYPASS_CYCLES
     heard = ceil_div(matrix.in_features, heard_per_cycle(chip))
-    return np.maximum(heard, phase(down)) + phase(up) + 2 * chip.datapath.fill_cycles
+    return np.maximum(heard, phase(down)) + phase(up) + 2 * fill_cycles(chip)
 
 
 def side_bit_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix, down: Work) -> Any:

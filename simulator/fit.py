@@ -12,6 +12,7 @@ from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.sram import SramBudget, sram_budget
 from hardwire.simulator.datapath import adapter_room
+from hardwire.simulator.obstacles import clock_obstacle
 
 
 def check_fit(
@@ -24,6 +25,7 @@ def check_fit(
     users: int,
 ) -> SramBudget:
     """The SRAM budget of a run, or one sentence on why it cannot be."""
+    check_clock(chip)
     context = prompt + output
     if context > model.max_position:
         raise InputError(
@@ -47,6 +49,18 @@ def check_fit(
             f"{np.ceil((budget.kv_bytes + size) / BYTES_PER_MIB):,.0f} MiB"
         )
     return budget
+
+
+def check_clock(chip: Chip) -> None:
+    """Refuse a chip whose clock is above what its pipeline reaches at its supply voltage.
+
+    Raises
+    ------
+    InputError
+        With the largest clock, and what would help.
+    """
+    if obstacle := clock_obstacle(chip):
+        raise InputError(f"{chip.name}: datapath.clock_ghz: {obstacle}")
 
 
 def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from hardwire.models.chip import Chip
 from hardwire.models.energy import PowerReport, static_power
 from hardwire.models.language_model import LanguageModel
+from hardwire.models.pipeline import clock_reached, largest_clock_ghz, lowest_supply_v
 from hardwire.models.server import Server
 
 OBSTACLES = (
@@ -24,12 +25,10 @@ OBSTACLES = (
     "formats.kv_bits is not one of 4, 8, 16",
     "the replay cannot be set up so",
     "the adapter is on lm_head, beside which lora.head is absent",
+    "the clock is above the largest of the pipeline at its voltage",
 )
 """Why a design cannot run its load; the first that holds is stated. What follows below is milder:
 such a design has numbers, but they are on paper (``fits_die``) or throttled (``power_capped``)."""
-
-RETICLE_MM2 = 858
-"""The largest die that one exposure prints: a field of 26 mm by 33 mm."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,9 @@ class Obstacle:
 
 
 def fits_die(chip: Chip, area_mm2: Mapping[str, Any]) -> Any:
-    """Whether all blocks fit the die as stated; bool, or an array of them."""
-    return np.less_equal(area_mm2["total"], chip.die.area_mm2)[()]
+    """Whether all blocks fit the die as stated, and that the reticle; bool, or an array."""
+    fits = np.less_equal(area_mm2["total"], chip.die.area_mm2)
+    return (fits & np.less_equal(chip.die.area_mm2, chip.process.reticle_mm2))[()]
 
 
 def power_capped(report: PowerReport, prefill: PowerReport) -> Any:
@@ -73,6 +73,8 @@ def obstacles(
     server : that the card is in, where its share of the server's limit is what holds it.
     """
     found = []
+    if too_fast := clock_obstacle(chip):
+        found.append(too_fast)
     if not fits_die(chip, area_mm2):
         found.append(_of_die(chip, area_mm2, sram_bytes))
     held = {
@@ -83,19 +85,48 @@ def obstacles(
     return tuple(found)
 
 
+def clock_obstacle(chip: Chip) -> Obstacle | None:
+    """Why one chip cannot run at its clock, and what would help; None where it can."""
+    if clock_reached(chip):
+        return None
+    path, process = chip.datapath, chip.process
+    clock, largest = float(path.clock_ghz), float(largest_clock_ghz(chip))
+    what = (
+        f"{clock:g} GHz is above the {largest:.4g} GHz that the pipeline reaches at "
+        f"{path.supply_v:g} V."
+    )
+    ways = [f"datapath.clock_ghz of at most {math.floor(1000 * largest) / 1000:g}"]
+    if volts := lowest_supply_v(chip):
+        ways.append(f"datapath.supply_v of at least {volts:g}")
+    cut_for = min(float(path.pipeline_ghz), float(process.max_clock_ghz))
+    needed = math.ceil(1000 * clock * cut_for / largest) / 1000 if largest else math.inf
+    if needed <= process.max_clock_ghz:
+        ways.append(f"datapath.pipeline_ghz of at least {needed:g}, whose fill takes longer")
+    return Obstacle(what, f"It would run with {_either(ways)}.")
+
+
 def _of_die(chip: Chip, area_mm2: Mapping[str, Any], sram_bytes: float) -> Obstacle:
     total, die = float(area_mm2["total"]), float(chip.die.area_mm2)
+    reticle = float(chip.process.reticle_mm2)
+    if total <= die:
+        most = f"die.area_mm2 of at most {reticle:g}"
+        return Obstacle(
+            f"A die of {die:,g} mm² exceeds the reticle of {reticle:g} mm²: cannot be made.",
+            f"It could be with {most}." if total <= reticle else "Several dies would be needed.",
+        )
     over = total - die
     share = f"{total / die:.1f} dies" if total > 1.5 * die else f"{total / die:.1%}"
     what = (
         f"The blocks take {total:,.1f} mm² of a die of {die:,g} mm² ({share}): does not fit, "
         f"{over:,.1f} mm² too large."
     )
+    if total > reticle:
+        what += f" A reticle prints at most {reticle:g} mm²: cannot be made."
     ways = []
-    if total <= RETICLE_MM2:
+    if total <= reticle:
         ways.append(f"die.area_mm2 of at least {math.ceil(total):,}")
     # Blocks grow in proportion to what they are made of, and carry the overhead's share.
-    over /= 1 + float(chip.floorplan.overhead_share)
+    over = (total - min(die, reticle)) / (1 + float(chip.floorplan.overhead_share))
     sram, mib = float(area_mm2["sram"]), float(chip.sram.capacity_mib)
     smaller = math.floor(mib * (1 - over / sram))
     if smaller >= sram_bytes / 2**20:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -148,6 +149,16 @@ class Result:
             return None
         return self.asked.decode_tokens_per_s_user >= self.target_tokens_per_s
 
+    @property
+    def costs(self) -> dict[str, float | None]:
+        """Cost of the die and of a million tokens in USD, by name; None where no die can be made.
+
+        Where the blocks do not fit the die as stated, of one that is as large as they are.
+        """
+        names = ("die_cost_usd", "usd_per_million_tokens")
+        found = {name: float(getattr(self.prediction, name)) for name in names}
+        return {name: usd if math.isfinite(usd) else None for name, usd in found.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """The result as one object of plain values, in SI units."""
         prediction, base = self.prediction, self.base
@@ -210,10 +221,7 @@ class Result:
             "power_limit_w": float(self.chip.power.limit_w),
             "power_throttle": float(prediction.power.throttle),
             "prefill_power_throttle": float(prediction.prefill_power.throttle),
-            "die_cost_usd": float(prediction.die_cost_usd) if self.fits_die else None,
-            "usd_per_million_tokens": (
-                float(prediction.usd_per_million_tokens) if self.fits_die else None
-            ),
+            **self.costs,
             "published_transistors": self.chip.published_transistors(self.model),
         }
 
@@ -282,7 +290,7 @@ def run(
         )
     asked = prediction if report is None else report.prediction
     drawn, running = intervals(chip, model, adapter, load)
-    if not prediction.fits_die:  # what cannot be made has no cost
+    if not np.isfinite(prediction.die_cost_usd):  # what cannot be made has no cost
         drawn = {key: ends for key, ends in drawn.items() if "usd" not in key}
     cycles, unit = initiation_cycles(timing.tokens[-1], decode_context(prompt, output))
     return Result(

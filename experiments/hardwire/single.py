@@ -164,7 +164,7 @@ class Prediction(Shown, closed_form.Prediction):
         )  # fmt: skip
         costs = {
             # What cannot be made has no cost.
-            name: np.where(self.fits_die, getattr(self, name), np.nan)[()]
+            name: np.where(np.isfinite(self.die_cost_usd), getattr(self, name), np.nan)[()]
             for name in ("die_cost_usd", "usd_per_million_tokens")
         }
         return {
@@ -340,8 +340,8 @@ def predict(
        datapath.lanes  decode_tokens_per_s_user
     0              12                   13900.0
     1              16                   16960.0
-    2              20                   19522.0
-    3              24                   21704.0
+    2              20                   19486.0
+    3              24                   21660.0
     """
     chip_ = chip_of(chip, settings)
     base = model_of(model, chip_)

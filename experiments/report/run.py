@@ -21,6 +21,7 @@ from hardwire.experiments.run.floorplan import floorplan
 from hardwire.experiments.run.timeline import Bars, Timeline, Token
 from hardwire.experiments.shared.headline import (
     CANNOT_BE_MADE,
+    LARGER_DIE,
     against_target,
     answer,
     change,
@@ -369,12 +370,13 @@ def _power(data: Data) -> Section:
 
 
 def _cost(data: Data) -> list[tuple[str, str, str]]:
-    if not data["fits_die"]:
+    if data["die_cost_usd"] is None:
         return [(name, CANNOT_BE_MADE, "") for name in ("Die cost", "USD per million tokens")]
+    whose = "" if data["fits_die"] else f", {LARGER_DIE}"
     return [
-        ("Die cost", f"{data['die_cost_usd']:.0f} USD",
+        (f"Die cost{whose}", f"{data['die_cost_usd']:.0f} USD",
          _span(data, "die_cost_usd", 1, "USD", ".0f")),
-        ("USD per million tokens", f"{data['usd_per_million_tokens']:.4f}",
+        (f"USD per million tokens{whose}", f"{data['usd_per_million_tokens']:.4f}",
          _span(data, "usd_per_million_tokens", 1, "", ".4f")),
     ]  # fmt: skip
 

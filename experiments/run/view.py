@@ -10,6 +10,7 @@ from rich.text import Text
 
 from hardwire.experiments.shared.headline import (
     CANNOT_BE_MADE,
+    LARGER_DIE,
     against_target,
     answer,
     change,
@@ -337,17 +338,18 @@ def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
         span(spans["energy_j_per_request"], lambda v: f"{v:.2f} J"),
         f"{si(whole / result.output, 'J')} an output token",
     )  # fmt: skip
-    if result.fits_die:
+    costs = result.costs
+    if costs["die_cost_usd"] is not None:
         row(
             "Die cost",
             f"{prediction.die_cost_usd:.0f} USD",
             span(spans["die_cost_usd"], lambda v: f"{v:.0f} USD"),
-            "good die, Murphy yield",
+            "good die, Murphy yield" if result.fits_die else LARGER_DIE,
         )
         row(
             "USD per M tokens", f"{prediction.usd_per_million_tokens:.4f}",
             span(spans["usd_per_million_tokens"], lambda v: f"{v:.4f}"),
-            "card and electricity",
+            "card and electricity" if result.fits_die else LARGER_DIE,
         )  # fmt: skip
     else:
         row("Die cost", CANNOT_BE_MADE)

@@ -166,9 +166,9 @@ def _loaded(answer: Answer) -> str:
 
 
 def _usd(answer: Answer, name: str, form: str) -> str:
-    """A cost, which what does not fit its die has not."""
+    """A cost, which a die that cannot be made has not."""
     value = float(getattr(answer.prediction, name))
-    return f"{value:{form}} USD" if bool(answer.prediction.fits_die) else "–"
+    return f"{value:{form}} USD" if math.isfinite(value) else "–"
 
 
 def panels_html(answer: Answer) -> str:

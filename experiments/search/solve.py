@@ -40,7 +40,7 @@ MOST_SPANS = 8
 """So many stretches are told; where a goal holds in more, the others are counted."""
 
 _NEEDED = (
-    "area_mm2.total", "die_area_mm2", "power_throttle", "prefill_power_throttle",
+    "area_mm2.total", "die_area_mm2", "die_cost_usd", "power_throttle", "prefill_power_throttle",
 )  # fmt: skip
 
 
@@ -278,7 +278,9 @@ def _looked(goal: Goal, values: NDArray[Any], found: Mapping[str, NDArray[Any]])
     failed = {
         "goal": ~goal.holds(found[goal.metric]),
         "load": found["obstacle"] > 0,
-        "die": ~(found["area_mm2.total"] <= found["die_area_mm2"]),
+        # A die that no reticle prints, as stated or as the blocks need it, has no price.
+        "die": ~(found["area_mm2.total"] <= found["die_area_mm2"])
+        | np.isinf(found["die_cost_usd"]),
         "decode power": ~(found["power_throttle"] >= 1),
         "prefill power": ~(found["prefill_power_throttle"] >= 1),
     }
@@ -443,6 +445,8 @@ def _words(seen: Looked, condition: str, goal: Goal) -> str:
         return OBSTACLES[int(seen.obstacle[0])]
     if condition == "die":
         total, die = found["area_mm2.total"], found["die_area_mm2"]
+        if total <= die:
+            return f"a die of {die:,g} mm² is too large to be made"
         digits = 1 if total - die >= 0.05 else 4
         return f"the blocks take {total:,.{digits}f} mm² of a die of {die:,g} mm²"
     what, key = {

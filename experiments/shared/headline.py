@@ -14,13 +14,18 @@ FREE = 5e-5
 
 CANNOT_BE_MADE = "cannot be made"
 
+LARGER_DIE = "on paper: of a die as large as the blocks"
+"""What is said beside a cost where the blocks do not fit the die as stated."""
+
 
 def problem(data: Data) -> str:
     """What stands in the way of the design, in one line with by how much; empty where nothing."""
     asked = data["adapter_detail"] or data
     total, die = data["area_mm2"]["total"], data["die_area_mm2"]
     parts = []
-    if not data["fits_die"]:
+    if not data["fits_die"] and total <= die:
+        parts.append(f"{CANNOT_BE_MADE}: a die of {die:,g} mm² exceeds the reticle")
+    elif not data["fits_die"]:
         times = f", {total / die:.1f} dies" if total > 1.5 * die else ""
         parts.append(
             f"does not fit: the blocks take {total - die:,.1f} mm² more than the die of "

@@ -25,6 +25,7 @@ from hardwire.models.chip import DECLARED, KV_BITS, Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Quantity, check_value
+from hardwire.models.pipeline import clock_reached
 from hardwire.models.sram import sram_budget
 from hardwire.simulator.closed_form import free_rank, predict
 from hardwire.simulator.datapath import adapter_format, adapter_room, shape_bytes
@@ -363,6 +364,7 @@ def _obstacle(design: Design, free_bytes: Any, throttle: Any) -> Any:
         (1, np.less(free_bytes, 0)),
         (2, rank_too_high),
         (7, no_head_path),
+        (8, ~clock_reached(chip)),
         (3, np.greater(design.prompt + design.output, design.model.max_position)),
     ):
         found = np.where(holds, code, found)

@@ -128,7 +128,8 @@ def _numbers(summary: Mapping[str, Any], chip: Chip | None) -> dict[str, float]:
         if value is not None:
             found[name] = float(value)
     if chip is not None:
-        found["area_mm2.total"] = float(area(chip, LanguageModel.open(chip.model))["total"])
+        blocks_mm2 = area(chip, LanguageModel.open(chip.model))["total"]
+        found["area_mm2.total"] = float(blocks_mm2)
         found["die_area_mm2"] = float(chip.die.area_mm2)
-        found["die_cost_usd"] = float(die_cost_usd(chip))
+        found["die_cost_usd"] = float(die_cost_usd(chip, blocks_mm2))
     return found

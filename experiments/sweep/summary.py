@@ -88,7 +88,9 @@ def summarize(swept: Swept) -> Summary:
     name = study_view(swept.folder)
     wanted = list(dict.fromkeys([a.name for a in study.axes] + [*aims(swept), *study.metrics]))
     columns = ", ".join(map(identifier, wanted))
-    flags = 'coalesce("area_mm2.total" <= "die_area_mm2", true) AS fits_die'
+    # A die that cannot be made costs infinitely much; one of a GPU has neither area nor cost.
+    made = 'NOT isinf("die_cost_usd")'
+    flags = f'coalesce("area_mm2.total" <= "die_area_mm2" AND {made}, true) AS fits_die'
     if study.fidelity != "replay":
         flags += ', "power_throttle" < 1 AS power_capped'
     order = ", ".join(

@@ -79,6 +79,8 @@ def intervals(
 ) -> tuple[dict[str, list[float]], float]:
     """5th and 95th percentile of every prediction, over the draws that decode.
 
+    Costs are over those of them that can be made: see ``hardwire.models.cost.die_cost_usd``.
+
     Returns
     -------
     interval, share : low and high by name, and the share of the draws that they are of.
@@ -86,7 +88,16 @@ def intervals(
     values, runs = drawn(chip, model, adapter, load)
     if runs.any() and not runs.all():
         values = {key: np.broadcast_to(value, runs.shape)[runs] for key, value in values.items()}
-    return {key: interval(value) for key, value in values.items()}, float(runs.mean())
+    return {
+        key: interval(_made(value) if "usd" in key else value) for key, value in values.items()
+    }, float(runs.mean())
+
+
+def _made(usd: Any) -> Any:
+    """Costs of the draws that can be made: the measured chip is, whatever area a draw gives it."""
+    array = np.atleast_1d(usd)
+    finite = np.isfinite(array)
+    return array[finite] if finite.any() else array
 
 
 def changes(
@@ -113,6 +124,8 @@ def changes(
     for key, value in first.items():
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.broadcast_to(np.asarray(second[key]) / value - 1, both.shape)[both]
+        if "usd" in key:
+            ratio = _made(ratio)
         if ratio.size and np.isfinite(ratio).all():
             found[key] = interval(ratio)
     return found

@@ -20,6 +20,7 @@ from hardwire.models.chip import Chip
 from hardwire.models.energy import static_power, token_energy
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
+from hardwire.simulator.fit import check_clock
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.timing import Timing
 
@@ -82,8 +83,9 @@ def token_costs(
     Raises
     ------
     InputError
-        If the limit is below what the card takes at rest.
+        If the limit is below what the card takes at rest, or the pipeline does not reach the clock.
     """
+    check_clock(chip)
     kinds = list({id(adapter): adapter for adapter in adapters}.values())
     place = {id(adapter): number for number, adapter in enumerate(kinds, start=1)}
     timing = Timing.of(chip, model, kinds)

@@ -119,17 +119,37 @@ def test_a_design_larger_than_the_die_said_so_fifty_lines_below_its_green_headli
     first = out.splitlines()[1]
     assert "Does not fit: the blocks take 710.5 mm² more than the die of 100 mm²" in first
     assert "On paper" in out.splitlines()[2] and "17,000" not in out
-    assert out.count("cannot be made") == 2 and "mm² too large" in out
+    assert out.count("on paper: of a die as large as the blocks") == 2 and "mm² too large" in out
     assert "--strict: The blocks take 810.5 mm²" in err and "die.area_mm2 of at least 811" in err
     data = hardwire.json(*arguments)
     assert (data["fits_die"], data["power_capped"], data["target_met"]) == (False, False, False)
-    assert data["die_cost_usd"] is data["usd_per_million_tokens"] is None
-    assert not any("usd" in key for key in data["interval"])
+    assert 300 < data["die_cost_usd"] < 320 and data["usd_per_million_tokens"] > 0
     (obstacle,) = data["obstacles"]
     assert "710.5 mm² too large" in obstacle
     sound = hardwire.json(*SHORT)
     assert (sound["fits_die"], sound["power_capped"], sound["obstacles"]) == (True, False, [])
     assert hardwire("run", *SHORT, "--strict")[0] == 0
+
+
+def test_lanes_beyond_the_reticle_had_the_price_of_the_die_as_stated(hardwire: Shell) -> None:
+    """32 lanes take 916 mm² and cost 314 USD; 20 lanes take 836 mm² and cost as much."""
+    arguments = ["--set", "datapath.lanes=32", *SHORT]
+    out = hardwire("run", *arguments)[1]
+    assert out.count("cannot be made") >= 2
+    data = hardwire.json(*arguments)
+    assert data["die_cost_usd"] is data["usd_per_million_tokens"] is None
+    assert not any("usd" in key for key in data["interval"])
+    larger = hardwire.json("--set", "datapath.lanes=20", *SHORT)
+    assert larger["die_cost_usd"] > 320 and None not in larger["interval"]["die_cost_usd"]
+
+
+def test_a_die_that_no_reticle_prints_is_said_to_be_none(hardwire: Shell) -> None:
+    arguments = ["--set", "die.area_mm2=1200", *SHORT]
+    out = hardwire("run", *arguments)[1]
+    assert "Cannot be made: a die of 1,200 mm² exceeds the reticle" in out.splitlines()[1]
+    data = hardwire.json(*arguments)
+    assert not data["fits_die"] and data["die_cost_usd"] is None
+    assert data["obstacles"][0].endswith("It could be with die.area_mm2 of at most 858.")
 
 
 def test_a_70b_model_on_one_die_had_a_rate_and_a_price(hardwire: Shell) -> None:
@@ -140,9 +160,36 @@ def test_a_70b_model_on_one_die_had_a_rate_and_a_price(hardwire: Shell) -> None:
     assert "6.3 dies" in data["obstacles"][0] and "a smaller model" in data["obstacles"][0]
 
 
+ANY_CLOCK = ["--set", "datapath.pipeline_ghz=9.9", "--set", "datapath.fill_ghz=9.9",
+             "--set", "process.max_clock_ghz=10"]  # fmt: skip
+"""A pipeline that no process has, so that power alone stands in the way of a clock."""
+
+
+def test_a_clock_of_9_ghz_ran(hardwire: Shell) -> None:
+    """It gave 69,581 tokens/s, "inside the interval". Nothing but a lower clock would help."""
+    status, out, err = hardwire("run", "--adapter", "none", "--set", "datapath.clock_ghz=9")
+    assert (status, out) == (2, "")
+    assert "hc1: datapath.clock_ghz: 9 GHz is above the 2 GHz that the pipeline reaches" in err
+    assert err.endswith("It would run with datapath.clock_ghz of at most 2.\n")
+    server = ["replay", "--server", "hc1x10", "--set", "datapath.clock_ghz=9"]
+    assert hardwire(*server)[0] == 2
+
+
+def test_what_is_said_to_help_a_clock_that_is_too_high_helps(hardwire: Shell) -> None:
+    arguments = ["--adapter", "none", "--set", "datapath.clock_ghz=2.2"]
+    err = hardwire("run", *arguments)[2]
+    ways = dict(re.findall(r"([a-z_]+\.[a-z_]+) of at (?:least|most) (\d+\.?\d*)", err))
+    assert [*ways] == ["datapath.clock_ghz", "datapath.supply_v", "datapath.pipeline_ghz"]
+    for name, value in ways.items():
+        mended = hardwire.json(*arguments, "--set", f"{name}={value}", *SHORT)
+        assert mended["decode_tokens_per_s_user"] > 0, name
+    lower = f"datapath.supply_v={float(ways['datapath.supply_v']) - 0.002:g}"
+    assert hardwire("run", *arguments, "--set", lower)[0] == 2
+
+
 def test_a_clock_that_the_power_limit_cuts_was_praised(hardwire: Shell) -> None:
     """9.9 GHz were 120 % above the target, with up to 664 W beside a limit of 300 W."""
-    arguments = ["--adapter", "none", "--set", "datapath.clock_ghz=9.9"]
+    arguments = ["--adapter", "none", "--set", "datapath.clock_ghz=9.9", *ANY_CLOCK]
     out = hardwire("run", *arguments)[1]
     assert "The power limit of 300 W holds decode to 30%" in out.splitlines()[1]
     assert "above 17,000" not in out and "limit 300 W (250 … 350 drawn)" in out
