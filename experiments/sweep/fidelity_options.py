@@ -77,7 +77,10 @@ def read_options(data: Any, where: str) -> dict[str, Any]:
         if name not in known:
             raise InputError(f"{where}.{key}: no such option{did_you_mean(name, known)}")
         found[name] = value
-    found = {"server": "hc1x10", **typed(found)}
+    try:
+        found = {"server": "hc1x10", **typed(found)}
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     if not isinstance(found["server"], str):
         raise InputError(f"{where}.server: a name or a YAML file is expected")
     return found

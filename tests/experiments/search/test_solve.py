@@ -33,7 +33,7 @@ def holds(design: Design, name: str, goal: Goal, values: Any) -> np.ndarray:
     return sound & np.asarray(goal.holds(found[goal.metric]))
 
 
-@examples(25)
+@examples(8)
 @given(limit=st.floats(9_000, 21_000), capacity=st.integers(200, 460))
 def test_of_whole_numbers_every_one_is_right(limit: float, capacity: int) -> None:
     """Law: within a stretch all hold, outside none, whatever the goal."""
@@ -52,7 +52,7 @@ def test_of_whole_numbers_every_one_is_right(limit: float, capacity: int) -> Non
         assert found.nearest is None and found.alone is None
 
 
-@examples(25)
+@examples(8)
 @given(
     name=st.sampled_from(["sram.capacity_mib", "datapath.clock_ghz", "rom.density_mbit_per_mm2"]),
     limit=st.floats(12_000, 25_000),

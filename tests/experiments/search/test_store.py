@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hangs import HUNG_S
 from searches import designs, lanes
 
 from hardwire.experiments.search import search as searching
@@ -75,7 +76,7 @@ def test_a_killed_search_goes_on_where_it_was(journal: Path, tmp_path: Path) -> 
     study = Study.open("node-die")
     process = start(journal, 1_000_000)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HUNG_S
         while time.monotonic() < deadline and process.poll() is None:
             if lines(journal) > 100:
                 break
@@ -115,7 +116,7 @@ def test_two_processes_share_one_search(storage: str) -> None:
     goal = 400 if "://" not in storage else 100
     processes = [start(storage, goal) for _ in range(2)]
     for process in processes:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=HUNG_S)
         assert process.returncode == 0, errors
     trials = stored(storage)
     assert len(trials) >= goal

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from hangs import HUNG_S
 
 from hardwire.experiments.shared.folder import (
     json_file,
@@ -63,10 +64,10 @@ def test_a_device_or_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     read: list[str] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
     reader.start()
     write_text(pipe, "page")
-    reader.join(timeout=10)
+    reader.join(HUNG_S)
     assert read == ["page"] and pipe.is_fifo()
     with pytest.raises(InputError, match="cannot be written"):
         write_text(tmp_path, "page")

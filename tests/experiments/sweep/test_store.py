@@ -6,11 +6,11 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import psutil
 import pytest
 import yaml
 from examples import examples
+from hangs import HUNG_S
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -268,8 +269,8 @@ def kill_a_worker(process: subprocess.Popen[str], rng: random.Random) -> None:
         rng.choice(found).kill()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
+def wait_for(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + HUNG_S
     while time.monotonic() < end:
         if condition():
             return True
@@ -299,7 +300,7 @@ def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
             command(study, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "CHUNKS": "12"},
         )  # fmt: skip
-        assert wait_for(partial(moved_on, store, began, process), 60)
+        assert wait_for(partial(moved_on, store, began, process))
         time.sleep(rng.uniform(0, 0.3))
         kill_a_worker(process, rng)
         time.sleep(rng.uniform(0, 0.3))
@@ -307,14 +308,14 @@ def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
         assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert wait_for(lambda: not any(p.is_running() for p in survivors), 30), "workers live on"
+    assert wait_for(lambda: not any(p.is_running() for p in survivors)), "workers live on"
     began = len(list(store.glob("studies/*/chunk-*.parquet")))
     process = subprocess.Popen(
         command(study, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    wait_for(partial(moved_on, store, began, process), 60)
+    wait_for(partial(moved_on, store, began, process))
     kill_a_worker(process, rng)  # this time nothing else dies: its chunk goes to another
-    out, errors = process.communicate(timeout=120)
+    out, errors = process.communicate(timeout=HUNG_S)
     assert process.returncode == 0, errors
     counts = json.loads(out)
     assert counts["computed"] + counts["reused"] == 24_000 and counts["failed"] == 0
@@ -327,34 +328,39 @@ def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     assert not list(store.glob("*.tmp"))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def address_in(told: Path) -> str:
+    """The address that a scheduler has written, once it is whole."""
+    with suppress(OSError, ValueError):
+        return str(json.loads(told.read_text())["address"])
+    return ""
+
+
+def start(part: str, *options: str) -> subprocess.Popen[bytes]:
+    """A part of Dask as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"distributed.cli.dask_{part}", "--no-dashboard", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 @pytest.mark.slow
 def test_two_workers_on_a_tcp_scheduler(tmp_path: Path) -> None:
     """Scheduler and workers as processes of their own; both workers do a part of it."""
     study = write_study(tmp_path, 4_000, "engine")
-    address = f"tcp://127.0.0.1:{free_port()}"
-    python = [sys.executable, "-m"]
-    logs = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = [
-        subprocess.Popen(
-            [*python, "distributed.cli.dask_scheduler", "--no-dashboard", "--host", address], **logs
-        )
-    ]
-    for number in range(2):
-        options = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--name", f"w{number}"]
-        started.append(
-            subprocess.Popen([*python, "distributed.cli.dask_worker", address, *options], **logs)
-        )
+    told = tmp_path / "scheduler.json"
+    free = ["--host", "tcp://127.0.0.1:0", "--scheduler-file", str(told)]  # a port that it finds
+    started = [start("scheduler", *free)]
     try:
         from distributed import Client
 
-        with Client(address, timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
+        assert wait_for(lambda: address_in(told) != "")
+        address = address_in(told)
+        for number in range(2):
+            options = ["--nthreads", "1", "--no-nanny", "--name", f"w{number}"]
+            started.append(start("worker", address, *options))
+        with Client(address, timeout=HUNG_S, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=HUNG_S)
             options = ["--scheduler", address]
             done = subprocess.run(
                 command(study, tmp_path / "far", *options),
@@ -362,12 +368,12 @@ def test_two_workers_on_a_tcp_scheduler(tmp_path: Path) -> None:
             )  # fmt: skip
             shares = client.run(lambda dask_worker: dask_worker.state.executed_count)
         assert json.loads(done.stdout)["computed"] == 4_000
-        assert min(shares.values()) > 5, shares
+        assert min(shares.values()) > 0, shares
     finally:
         for process in reversed(started):
             process.kill()  # asked to end, a worker first waits for its scheduler
         for process in started:
-            process.wait(timeout=30)
+            process.wait(timeout=HUNG_S)
     near = sweep(Study.open(str(study)), tmp_path / "near", workers=1)
     assert near.counts.computed == 4_000
     pd.testing.assert_frame_equal(
@@ -379,11 +385,12 @@ def test_two_workers_on_a_tcp_scheduler(tmp_path: Path) -> None:
 def test_an_interrupt_keeps_what_is_done(tmp_path: Path) -> None:
     study, store = write_study(tmp_path, 40_000), tmp_path / "s"
     process = subprocess.Popen(
-        command(study, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert wait_for(lambda: bool(list(store.glob("studies/*/chunk-*.parquet"))), 60)
+        command(study, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "CHUNKS": "12"},  # however late the interrupt comes, there is more to do
+    )  # fmt: skip
+    assert wait_for(partial(moved_on, store, 0, process))
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=HUNG_S)
     assert process.returncode == 130, errors
     assert "the same command goes on where this one stopped" in errors
     assert "Traceback" not in errors
@@ -416,7 +423,7 @@ def test_bad_input_is_one_sentence(
     assert "does not exist" in said("sweep", "no.yaml", "--store", store)
     assert "holds no results of a sweep" in said("results", "--store", store)
     monkeypatch.setattr(runner, "CONNECT_S", 0.5)
-    address = f"tcp://127.0.0.1:{free_port()}"
+    address = "tcp://127.0.0.1:1"  # which nobody listens on
     text = said("sweep", study, "--store", store, "--scheduler", address)
     assert f"--scheduler {address}: no Dask scheduler answers there" in text
     assert "no Dask scheduler answers" in said("sweep", study, "--store", store, "--scheduler", "x")

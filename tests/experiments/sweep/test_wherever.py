@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from hangs import HUNG_S
 from shell import Shell
 
 import hardwire as hw
@@ -62,7 +63,7 @@ def test_a_scheduler_that_is_not_there_is_one_line(study: Path, address: str) ->
             sys.executable, "-m", "hardwire", "sweep", str(study), "--store", "s",
             "--scheduler", serve() if address == "something else" else address,
         ],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=HUNG_S,
     )  # fmt: skip
     assert done.returncode == 2
     assert "no Dask scheduler answers there" in done.stderr and done.stderr.count("\n") == 1
