@@ -154,7 +154,7 @@ class LanguageModel:
         Dimensions as in the model's config.json.
     max_position : int
         Longest context in tokens: ``max_position_embeddings``, stretched by YaRN, linear and
-        dynamic scaling of the rotary embedding as vLLM does.
+        dynamic scaling of the rotary embedding as vLLM does; and no more than a sliding window.
     tied_embeddings : bool
         The LM head is the embedding matrix; its weights exist once.
     attention_bias, output_bias, mlp_bias : bool
@@ -165,6 +165,9 @@ class LanguageModel:
         RMSNorm before the o projection and before the down projection, as in BitNet b1.58.
     activation : str
         Of the gate: ``silu``, or ``relu2``, the square of the positive part.
+    sliding_window : int, optional
+        Where layers slide, the tokens of their window. Up to there it is full attention, which is
+        what is modelled.
     """
 
     name: str
@@ -184,6 +187,7 @@ class LanguageModel:
     qk_norm: bool
     sub_norm: bool
     activation: str
+    sliding_window: int | None = None
 
     def __repr__(self) -> str:
         return one_line(
@@ -193,6 +197,15 @@ class LanguageModel:
             f"{self.parameter_count / 1e9:.2f}e9 parameters",
             f"{self.layers} layers of {self.hidden:,}",
             f"{self.max_position:,} positions",
+        )
+
+    def limit(self) -> str:
+        """What ``max_position`` is, for a sentence on a request that exceeds it."""
+        if self.sliding_window is None:
+            return f"the {self.max_position} positions of {self.name}"
+        return (
+            f"the sliding window of {self.sliding_window} tokens of {self.name}, up to which it is "
+            "full attention; beyond, it is not modelled"
         )
 
     @classmethod
@@ -367,8 +380,7 @@ def _build(config: Mapping[str, Any], where: str, name: str) -> LanguageModel:
     if ACTIVATIONS.get(stated) != activation:
         raise InputError(f"{where}: hidden_act: must be '{activation}', not '{stated}'")
     max_position = _max_position(config, fields.max_position_embeddings, where)
-    if window := _active_window(family, fields, max_position):
-        raise InputError(f"{where}: {window} sliding-window attention, which is not modelled yet")
+    window = _window(family, fields, max_position, where)
     heads = fields.num_attention_heads
     # Only Llama's config class falls back to one KV head per head where the key is absent: those
     # of the other families fall back to a constant that fits one of their models, BitNet's too.
@@ -396,7 +408,7 @@ def _build(config: Mapping[str, Any], where: str, name: str) -> LanguageModel:
         head_dim=head_dim,
         vocab=fields.vocab_size,
         tied_embeddings=fields.tie_word_embeddings,
-        max_position=max_position,
+        max_position=window or max_position,
         # Hugging Face reads attention_bias in Llama, Qwen3 and BitNet only: Mistral never has
         # biases and Qwen2 always has them, on q, k and v.
         attention_bias=family == "qwen2" or (family != "mistral" and fields.attention_bias),
@@ -405,6 +417,7 @@ def _build(config: Mapping[str, Any], where: str, name: str) -> LanguageModel:
         qk_norm=family == "qwen3",
         sub_norm=family == "bitnet",
         activation=activation,
+        sliding_window=window,
     )
 
 
@@ -443,17 +456,14 @@ def _max_position(config: Mapping[str, Any], stated: int, where: str) -> int:
     return int(math.prod(values.values()))
 
 
-def _active_window(family: str, fields: _Config, max_position: int) -> str | None:
-    """Say which field makes layers slide, as transformers decides; a window may lie unused."""
+def _window(family: str, fields: _Config, max_position: int, where: str) -> int | None:
+    """The window of layers that slide, as transformers decides; it may lie unused."""
     kinds, window = fields.layer_types, fields.sliding_window
+    slides = family == "mistral" or (family in _WITH_KINDS and fields.use_sliding_window)
     if kinds and any(kind != "full_attention" for kind in kinds):
-        return "layer_types: asks for"
-    if window is None or window >= max_position:
-        return None
-    if family == "mistral":
-        absent = "" if "sliding_window" in fields.model_fields_set else "absent, which stands for "
-        return f"sliding_window: {absent}{window} asks for"
-    slides = fields.use_sliding_window and fields.max_window_layers < fields.num_hidden_layers
-    if family in _WITH_KINDS and slides and not kinds:
-        return "use_sliding_window: asks for"
-    return None
+        known = family in _WITH_KINDS and set(kinds) <= {"full_attention", "sliding_attention"}
+        if not (known and slides and window):
+            raise InputError(f"{where}: layer_types: asks for attention which is not modelled yet")
+    elif family in _WITH_KINDS:
+        slides &= not kinds and fields.max_window_layers < fields.num_hidden_layers
+    return window if slides and window is not None and window < max_position else None

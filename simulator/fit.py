@@ -28,10 +28,7 @@ def check_fit(
     check_clock(chip)
     context = prompt + output
     if context > model.max_position:
-        raise InputError(
-            f"prompt and output: {context} tokens exceed the {model.max_position} positions "
-            f"of {model.name}"
-        )
+        raise InputError(f"prompt and output: {context} tokens exceed {model.limit()}")
     size = 0
     if adapter is not None:
         obstacle = adapter_obstacle(chip, model, adapter)

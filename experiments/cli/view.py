@@ -106,7 +106,11 @@ def _model_tables(text: str) -> RenderableType:
         ("Heads", f"{model.heads} of {model.head_dim}, {model.kv_heads} for keys and values"),
         ("Vocabulary", f"{count(model.vocab)} tokens"),
         ("Embeddings", "tied with the LM head" if model.tied_embeddings else "not tied"),
-        ("Longest context", f"{count(model.max_position)} tokens"),
+        (
+            "Longest context",
+            f"{count(model.max_position)} tokens"
+            + (": a sliding window, modelled up to there" if model.sliding_window else ""),
+        ),
         ("KV cache", f"{kv_bytes_per_token(model, 8) / 1024:g} KiB a token at 8 bits"),
     ):
         table.add_row(name, value)

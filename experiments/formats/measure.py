@@ -219,7 +219,7 @@ def measure(
         format.
     """
     if tokens > model.max_position:
-        raise InputError(f"--tokens {tokens}: {model.name} has {model.max_position} positions")
+        raise InputError(f"--tokens {tokens}: exceeds {model.limit()}")
     if adapter is not None and adapter.source is None:
         raise InputError(f"--adapter {adapter.name}: is a shape without weights; give its file")
     text = np.random.default_rng(seed).integers(0, model.vocab, tokens)

@@ -493,10 +493,7 @@ class Decoder:
             key = id(sequence)
             length = lengths[key] = lengths.get(key, sequence.length) + 1
             if length > self.model.max_position:
-                raise ValueError(
-                    f"a sequence of {length} tokens exceeds the {self.model.max_position} "
-                    f"positions of {self.model.name}"
-                )
+                raise ValueError(f"a sequence of {length} tokens exceeds {self.model.limit()}")
             first = firsts.setdefault(key, owner if sequence.owner is None else sequence.owner)
             if first != owner:
                 raise ValueError(

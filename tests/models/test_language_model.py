@@ -195,15 +195,6 @@ def test_absent_kv_heads_mean_one_per_head_in_llama_only() -> None:
         ({"model_type": ["llama"]}, "model_type: must be one of"),
         ({"num_local_experts": 8}, "num_local_experts: .*mixture of experts"),
         ({"kv_lora_rank": 512}, "kv_lora_rank: .*multi-head latent attention"),
-        (
-            {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 128}
-            | {"max_window_layers": 1},
-            "use_sliding_window: asks",
-        ),
-        (
-            {"model_type": "mistral", "max_position_embeddings": 8192},
-            "sliding_window: absent, which stands for 4096 asks for",
-        ),
         ({"rope_scaling": 3}, "rope_scaling: must be an object"),
         (
             {"rope_scaling": {"rope_type": "yarn", "factor": "4"}},
@@ -213,7 +204,10 @@ def test_absent_kv_heads_mean_one_per_head_in_llama_only() -> None:
             {"rope_parameters": {"rope_type": "linear", "factor": 0.5}},
             "rope_parameters.factor: must be a number from 1",
         ),
-        ({"model_type": "mistral", "sliding_window": 128}, "sliding_window: 128 asks for"),
+        (
+            {"model_type": "qwen2", "layer_types": ["full_attention", "linear_attention"]},
+            "layer_types: asks for",
+        ),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types: asks for"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -233,6 +227,33 @@ def test_missing_field_is_named(field: str) -> None:
 
 def test_silu_may_be_called_swish() -> None:
     assert LanguageModel.from_config(TINY | {"hidden_act": "swish"}).layers == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "window"),
+    [
+        ({"model_type": "mistral", "sliding_window": 128}, 128),
+        ({"model_type": "mistral", "max_position_embeddings": 8192}, 4096),  # the key is absent
+        (
+            {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 128}
+            | {"max_window_layers": 1},
+            128,
+        ),
+        (
+            {"model_type": "qwen3", "use_sliding_window": True, "sliding_window": 64}
+            | {"layer_types": ["full_attention", "sliding_attention"]},
+            64,
+        ),
+    ],
+    ids=["mistral", "absent", "qwen2", "layer-types"],
+)
+def test_a_sliding_window_is_read_as_the_longest_context(
+    change: dict[str, object], window: int
+) -> None:
+    """Up to the window each token sees all before it: full attention, which is modelled."""
+    model = LanguageModel.from_config(TINY | change)
+    assert (model.max_position, model.sliding_window) == (window, window)
+    assert f"the sliding window of {window} tokens" in model.limit()
 
 
 def test_an_inactive_sliding_window_is_no_obstacle() -> None:

@@ -28,7 +28,7 @@ def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("arguments", [["list"], ["run", "--json"], ["--help"]])
+@pytest.mark.parametrize("arguments", [["list"], ["run", "--output", "8", "--json"], ["--help"]])
 def test_a_full_standard_output_is_one_sentence_and_no_traceback(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -46,17 +46,20 @@ def test_a_closed_pipe_ends_quietly_with_the_status_of_the_shell() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.parametrize("backend", ["nonsense", "module://matplotlib_inline_elsewhere.backend"])
-def test_an_inherited_backend_of_matplotlib_is_no_matter(backend: str, tmp_path: Path) -> None:
-    done = run("run", "--adapter", "none", "--save", str(tmp_path / "out"), MPLBACKEND=backend)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_users_own_matplotlibrc_changes_no_figure(tmp_path: Path) -> None:
+def test_neither_an_inherited_backend_nor_the_users_matplotlibrc_changes_a_figure(
+    tmp_path: Path,
+) -> None:
     own = tmp_path / "matplotlibrc"
     own.write_text("font.size: 21\nsavefig.facecolor: black\nsavefig.bbox: tight")
-    for name, more in (("plain", {}), ("own", {"MATPLOTLIBRC": str(own)})):
-        done = run("run", "--save", str(tmp_path / name), "--json", **more)
+    of_notebooks = "module://matplotlib_inline_elsewhere.backend"
+    for name, more in (
+        ("plain", {"MPLBACKEND": "nonsense"}),
+        ("own", {"MPLBACKEND": of_notebooks, "MATPLOTLIBRC": str(own)}),
+    ):
+        done = run(
+            "run", "--prompt", "64", "--output", "8", "--save", str(tmp_path / name), "--json",
+            **more,
+        )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
     for figure in ("breakdown.png", "rank.png", "floorplan.png", "timeline.png", "pipeline.png"):
         assert (tmp_path / "own" / figure).read_bytes() == (

@@ -88,19 +88,22 @@ def test_commands_have_all_forms(
     assert "one form at a time" in hardwire.refused(*command, "--csv", "--latex")
 
 
-@pytest.mark.parametrize(
-    ("kind", "begin"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")]
-)
-def test_figures_are_of_the_format_asked_for_and_the_same_twice(
-    hardwire: Shell, tmp_path: Path, kind: str, begin: bytes
+def test_figures_are_of_the_format_asked_for_the_same_twice_and_replace_those_before(
+    hardwire: Shell, tmp_path: Path
 ) -> None:
-    for folder in ("one", "two"):
-        status, _, err = hardwire("run", *SHORT, "--save", tmp_path / folder, "--figures", kind)
-        assert (status, err) == (0, "")
-    for name in ("breakdown", "rank", "floorplan", "timeline", "pipeline"):
-        one = (tmp_path / "one" / f"{name}.{kind}").read_bytes()
-        assert one.startswith(begin)
-        assert one == (tmp_path / "two" / f"{name}.{kind}").read_bytes()
+    kinds = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
+    one, two = tmp_path / "one", tmp_path / "two"
+    for kind, begin in kinds.items():
+        for folder in (one, two):
+            status, _, err = hardwire(
+                "run", *SHORT, "--adapter", "none", "--save", folder, "--figures", kind
+            )
+            assert (status, err) == (0, "")
+            assert {path.suffix[1:] for path in folder.iterdir()} & kinds.keys() == {kind}
+        for name in ("breakdown", "rank", "floorplan", "timeline", "pipeline"):
+            drawn = (one / f"{name}.{kind}").read_bytes()
+            assert drawn.startswith(begin)
+            assert drawn == (two / f"{name}.{kind}").read_bytes()
 
 
 def test_python_refuses_a_format_of_figures_that_there_is_not(tmp_path: Path) -> None:

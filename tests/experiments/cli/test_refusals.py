@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,27 @@ def test_a_name_on_hugging_face_finds_the_catalogues(name: str, expected: str) -
     assert _of_the_catalogue(name) == expected
     with pytest.raises(InputError, match=f"did you mean {expected}\\?"):
         LanguageModel.open(name)
+
+
+def test_a_model_with_a_sliding_window_was_refused_for_every_request(
+    hardwire: Shell, tmp_path: Path
+) -> None:
+    """Up to the window it is full attention: the same answer as without one."""
+    config = {
+        "model_type": "mistral", "num_hidden_layers": 2, "hidden_size": 64,
+        "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "vocab_size": 256, "max_position_embeddings": 4096,
+    }  # fmt: skip
+    rates = []
+    for window in (96, None):
+        path = tmp_path / f"window-{window}.json"
+        path.write_text(json.dumps({**config, "sliding_window": window}))
+        short = ("--model", path, "--adapter", "none", "--output", 32)
+        rates.append(hardwire.json(*short, "--prompt", 64)["decode_tokens_per_s_user"])
+    assert rates[0] == rates[1]
+    path = tmp_path / "window-96.json"
+    said = hardwire.refused(
+        "run", "--model", path, "--adapter", "none", "--prompt", 65, "--output", 32
+    )
+    assert "97 tokens exceed the sliding window of 96 tokens of window-96" in said
+    assert "96 tokens: a sliding window" in " ".join(hardwire("show", path)[1].split())

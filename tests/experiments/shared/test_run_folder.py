@@ -319,11 +319,3 @@ def test_every_room_saves_what_a_later_run_may_replace(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"notes.txt.* must be in RUN_FILES"):
         write_run(tmp_path / "out", files("x", ("verdict.json", "notes.txt")))
     assert not list(tmp_path.iterdir())
-
-
-def test_figures_of_another_format_go_with_their_run(hardwire: Shell, tmp_path: Path) -> None:
-    short = ("run", "--prompt", "32", "--output", "8", "--adapter", "none")
-    for kind, other in (("svg", "png"), ("pdf", "svg"), ("png", "pdf")):
-        assert hardwire(*short, "--save", tmp_path / "out", "--figures", kind)[0] == 0
-        assert (tmp_path / "out" / f"rank.{kind}").exists()
-        assert not list((tmp_path / "out").glob(f"*.{other}"))

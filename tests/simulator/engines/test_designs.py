@@ -90,7 +90,7 @@ def adapters(draw: st.DrawFn, chip: Chip, model: LanguageModel) -> Adapter | Non
     return dataclasses.replace(whole, modules=modules)
 
 
-@examples(200)
+@examples(60)
 @given(st.data(), chips(), language_models())
 def test_a_design_alone_has_the_rates_of_the_engine(
     data: st.DataObject, chip: Chip, model: LanguageModel

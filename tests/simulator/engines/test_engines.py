@@ -26,7 +26,7 @@ def assert_same(expected: Timeline, found: Timeline, names: tuple[str, ...]) -> 
         np.testing.assert_array_equal(getattr(expected, name), getattr(found, name), err_msg=name)
 
 
-@examples(400, HealthCheck.filter_too_much)
+@examples(120, HealthCheck.filter_too_much)
 @given(runs())
 def test_engines_agree_on_every_timestamp(run: tuple) -> None:
     """Every pass that is exact for a run gives the reference's times, to the last cycle."""
@@ -120,7 +120,7 @@ def visits(program: TokenProgram, times: Timeline) -> list[tuple[int, int, int, 
     return found
 
 
-law = examples(60, HealthCheck.filter_too_much)
+law = examples(40, HealthCheck.filter_too_much)
 
 
 @law

@@ -19,7 +19,7 @@ SIZES = [25, 40, 7, 60, 33]
 NONE = -1
 POOL = Layout(capacity=200, page_bytes=10, block_pages=2, sizes=SIZES)
 SLOTS = dataclasses.replace(POOL, capacity=260, slots=2, slot_bytes=max(SIZES))
-LAWS = examples(150)
+LAWS = examples(60)
 
 
 @dataclasses.dataclass

@@ -79,7 +79,7 @@ def columns(log: ServingLog) -> list[np.ndarray]:
     ]  # fmt: skip
 
 
-@examples(150)
+@examples(50)
 @given(cases())
 def test_engines_agree_on_every_timestamp(
     case: tuple[BatchServer, Workload, dict[str, Any]],
@@ -92,7 +92,7 @@ def test_engines_agree_on_every_timestamp(
         np.testing.assert_array_equal(a, b)
 
 
-@examples(60)
+@examples(30)
 @given(cases())
 def test_laws(case: tuple[BatchServer, Workload, dict[str, Any]]) -> None:
     """Every request ends once; no token before its request; memory never over capacity."""
