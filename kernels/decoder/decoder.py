@@ -268,16 +268,8 @@ class Decoder:
             row[: len(sequence.pages)] = sequence.pages
         pages = tables[np.arange(len(ids)), positions // PAGE_TOKENS]
         cos, sin = self.rope.rotations(positions, self.model.head_dim)
-        batch = Batch(
-            chosen,
-            np.array(owners, np.int64),
-            positions,
-            pages,
-            positions % PAGE_TOKENS,
-            tables,
-            cos,
-            sin,
-        )
+        of, within = np.array(owners, np.int64), positions % PAGE_TOKENS
+        batch = Batch(chosen, of, positions, pages, within, tables, cos, sin)
         return batch, self.base.embedding[ids].astype(np.float32)
 
     def layer(self, index: int, x: NDArray[np.float32], batch: Batch) -> NDArray[np.float32]:

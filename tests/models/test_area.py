@@ -59,6 +59,29 @@ def test_the_other_blocks_of_hc1() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("parameter", "block"),
+    [
+        ("datapath.lanes", "matrix_adders"),
+        ("rom.accumulator_bits", "matrix_adders"),
+        ("attention.macs_per_cycle", "attention"),
+        ("lora.macs_per_cycle", "lora"),
+        ("datapath.vector_lanes", "vector_units"),
+        ("sampling.topk_logits_per_cycle", "sampling"),
+        ("sram.capacity_mib", "sram"),
+    ],
+)
+def test_a_block_is_proportional_to_its_own_size_and_no_other_moves(
+    parameter: str, block: str
+) -> None:
+    double = HC1.with_values({parameter: 2 * HC1.parameters[parameter].value})
+    before, after = transistors(HC1, LLAMA), transistors(double, LLAMA)
+    assert after[block] == 2 * before[block]
+    assert after["total"] - before["total"] == pytest.approx(before[block])
+    for name in set(before) - {block, "total"}:
+        assert after[name] == before[name], name
+
+
 def test_one_array_for_all_layers_is_counted_once() -> None:
     """ROMA adds 256 lanes × 1,024 outputs, and has K and V memories with their multipliers."""
     counted = transistors(ROMA, LanguageModel.by_name("llama-3.2-3b"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -151,6 +152,31 @@ def test_a_block_is_proportional_to_its_energy(parameter: str, block: str) -> No
     before = token_energy(HC1, LLAMA, Activity(CONTEXT))
     after = token_energy(double, LLAMA, Activity(CONTEXT))
     assert after[block] == pytest.approx(2 * before[block])
-    others = {"kv", "attention", "lora"} | {block}
-    for name in set(before) - others:
-        assert after[name] == before[name]
+    for name in set(before) - {block}:
+        assert after[name] == before[name], name
+
+
+@pytest.mark.parametrize(
+    ("parameter", "of_lora_pj"),
+    [("process.sram_pj_per_byte", 44_564_480 * 1.07), ("process.mac_int8_pj", 41_943_040 * 0.10)],
+)
+def test_an_adapter_shares_the_energy_of_memory_and_multipliers(
+    parameter: str, of_lora_pj: float
+) -> None:
+    """Doubled, each adds to the side paths what the adapter reads, or multiplies, and no more."""
+    activity = Activity(CONTEXT, adapter_macs=41_943_040, adapter_bytes=44_564_480)
+    double = HC1.with_values({parameter: 2 * HC1.parameters[parameter].value})
+    before, after = (token_energy(chip, LLAMA, activity) for chip in (HC1, double))
+    assert after["lora"] - before["lora"] == pytest.approx(of_lora_pj * 1e-12)
+
+
+def test_products_are_counted_from_the_tensors_of_the_model() -> None:
+    """Each weight of each matrix once a token: by the shapes of the file, not by a formula."""
+    weights = sum(
+        math.prod(shape)
+        for name, shape in LLAMA.tensors().items()
+        if len(shape) == 2 and "embed_tokens" not in name
+    )
+    assert weights == ACTIVE_WEIGHTS
+    read = token_energy(HC1, LLAMA, Activity(CONTEXT))["rom read"]
+    assert read == pytest.approx(weights * 3.5 / 8 * 0.08e-12)
