@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from browser import chromium
+from browser import chromium, new_page
 from matplotlib.figure import Figure
 from shell import Shell
 
@@ -232,7 +232,7 @@ def test_every_colour_of_a_table_reads_on_either_ground(
 ) -> None:
     """Contrast of at least 3 to 1 (WCAG's least for large text and signs) on both grounds."""
     ground, ink = {"light": ("#ffffff", "#111111"), "dark": ("#111111", "#d4d4d4")}[theme]
-    page = browser.new_page(viewport={"width": 1100, "height": 800})
+    page = new_page(browser, viewport={"width": 1100, "height": 800})
     for name in NAMES:
         body = answers[name]._repr_html_()
         page.set_content(f"<body style='background:{ground};color:{ink}'>{body}</body>")

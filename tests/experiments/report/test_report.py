@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import typer
-from browser import chromium
+from browser import chromium, new_page
 from typer.testing import CliRunner
 
 from hardwire.experiments.cli import report as cli_report
@@ -214,7 +214,7 @@ def test_a_browser_shows_it_on_a_phone_and_prints_it_without_network(
     with chromium() as browser:
         asked: list[str] = []
         said: list[str] = []
-        phone = browser.new_page(viewport={"width": PHONE_PX, "height": 740})
+        phone = new_page(browser, viewport={"width": PHONE_PX, "height": 740})
         phone.on("request", lambda request: asked.append(request.url))
         phone.on("console", lambda message: said.append(message.text))
         phone.on("pageerror", lambda error: said.append(str(error)))
@@ -224,7 +224,7 @@ def test_a_browser_shows_it_on_a_phone_and_prints_it_without_network(
         for anchor in phone.locator("nav a").all():
             assert phone.locator(str(anchor.get_attribute("href"))).count() == 1
         phone.screenshot(path=tmp_path / "phone.png", full_page=True)
-        desk = browser.new_page(viewport={"width": 1100, "height": 800})
+        desk = new_page(browser, viewport={"width": 1100, "height": 800})
         show(desk, report)
         assert desk.evaluate("document.documentElement.scrollWidth") <= 1100
         desk.screenshot(path=tmp_path / "desk.png", full_page=True)
@@ -274,7 +274,7 @@ def test_without_script_the_page_still_has_its_tables_and_charts(
 def test_a_pointer_tells_values_and_zooms(saved: Callable[[str], Path], tmp_path: Path) -> None:
     report = write_report([saved("sweep")], tmp_path / REPORT)
     with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1100, "height": 1200})
+        page = new_page(browser, viewport={"width": 1100, "height": 1200})
         show(page, report)
         along, against = page.locator("figure.chart").all()
         told = page.locator("#vg-tooltip-element")

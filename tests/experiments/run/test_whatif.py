@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import chromium
+from browser import chromium, new_page
+from hangs import HUNG_S
 
 from hardwire.experiments.run.whatif import Answer
 from hardwire.experiments.run.whatif_widget import CHIP_SLIDERS, WhatIf, slider_range
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTEBOOK = ROOT / "notebooks" / "08_what_if.py"
-START_S = 60
 
 
 @pytest.fixture
@@ -122,23 +120,18 @@ def test_an_unknown_chip_is_one_sentence() -> None:
 
 @contextmanager
 def voila(notebook: Path, folder: Path) -> Iterator[str]:
-    """Serve a notebook on a free port; its settings and logs stay in ``folder``."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    """Serve a notebook on a port that Voilà finds; its settings and logs stay in ``folder``."""
     home = {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     with (folder / "voila.log").open("w") as log:
         server = subprocess.Popen(
             [
-                sys.executable, "-m", "voila", str(notebook), f"--port={port}", "--no-browser",
+                sys.executable, "-m", "voila", str(notebook), "--no-browser",
                 "--Voila.ip=127.0.0.1",
             ],
             env={**os.environ, **home}, cwd=ROOT, stdout=log, stderr=log,
         )  # fmt: skip
         try:
-            address = f"http://127.0.0.1:{port}/"
-            _wait_for(address + "static/voila.js", server, folder / "voila.log")
-            yield address
+            yield _address(server, folder / "voila.log")
         finally:
             server.terminate()
             try:
@@ -148,17 +141,14 @@ def voila(notebook: Path, folder: Path) -> Iterator[str]:
                 server.wait()
 
 
-def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + START_S
+def _address(server: subprocess.Popen[bytes], log: Path) -> str:
+    """Where Voilà says that it listens, once it does."""
+    end = time.monotonic() + HUNG_S
     while server.poll() is None and time.monotonic() < end:
-        try:
-            urllib.request.urlopen(address, timeout=2).close()
-        except urllib.error.HTTPError:
-            return  # it answers, whatever it says
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
+        told = re.search(r"running at:\s+(http://\S+/)\s", log.read_text())
+        if told:
+            return told[1]
+        time.sleep(0.2)
     pytest.fail(f"voila does not answer: {log.read_text()[-2000:]}")
 
 
@@ -186,13 +176,13 @@ def test_a_slider_moved_in_a_browser_changes_the_numbers_to_those_of_predict(
         notebook = tmp_path / "08_what_if.ipynb"
         jupytext.write(jupytext.read(NOTEBOOK), notebook)
         with voila(notebook, tmp_path) as address:
-            page = browser.new_page(viewport={"width": 1280, "height": 1200})
+            page = new_page(browser, viewport={"width": 1280, "height": 1200})
             asked: list[str] = []
             problems: list[str] = []
             page.on("request", lambda request: asked.append(request.url))
             page.on("pageerror", lambda error: problems.append(str(error)))
             page.goto(address)
-            page.locator(".hardwire-what-if").wait_for(timeout=START_S * 1000)
+            page.locator(".hardwire-what-if").wait_for()
 
             chip, model = Chip.open("hc1"), LanguageModel.open("llama-3.1-8b")
             adapter = Adapter.from_shape("r16:all-linear", model)
@@ -206,13 +196,13 @@ def test_a_slider_moved_in_a_browser_changes_the_numbers_to_those_of_predict(
             )  # fmt: skip
             rate = round(moved.decode_tokens_per_s_user)
             headline = page.locator(".decode_tokens_per_s_user", has_text=f"{rate:,}")
-            headline.wait_for(timeout=10_000)
+            headline.wait_for()
             assert shown(page, "power_w") == round(float(moved.power_w))
             assert shown(page, "area_mm2") == round(moved.area_mm2["total"])
             assert page.locator(".warning").inner_text().startswith("The blocks take")
 
             panels = page.locator(".decode_tokens_per_s_chip", has_text=f"{rate:,}")
-            panels.wait_for(timeout=10_000)
+            panels.wait_for()
             page.locator(".hardwire-frame").screenshot(path=tmp_path / "moved.png")
 
             # Between two steps of the slider, which stays where it was typed.
@@ -223,7 +213,7 @@ def test_a_slider_moved_in_a_browser_changes_the_numbers_to_those_of_predict(
                 model, adapter=adapter, prompt=1024, output=1024,
             )  # fmt: skip
             rate = round(faster.decode_tokens_per_s_user)
-            page.locator(".decode_tokens_per_s_user", has_text=f"{rate:,}").wait_for(timeout=10_000)
+            page.locator(".decode_tokens_per_s_user", has_text=f"{rate:,}").wait_for()
             assert page.get_by_label("Clock, GHz").input_value() == "1.42"
 
             # On a phone the numbers stay in sight beside the last slider, and nothing is cut off.
@@ -240,7 +230,7 @@ def test_a_slider_moved_in_a_browser_changes_the_numbers_to_those_of_predict(
             # Four users of 2,048 tokens do not fit beside the adapter: a sentence, no traceback.
             press(page, "Users", "ArrowRight", 3)
             obstacle = page.locator(".obstacle")
-            obstacle.wait_for(timeout=10_000)
+            obstacle.wait_for()
             assert "lack 138.5 MiB" in obstacle.inner_text()
             page.screenshot(path=tmp_path / "obstacle.png")
 
