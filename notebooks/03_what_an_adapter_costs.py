@@ -77,7 +77,7 @@ for targets in TARGETS:
             base, {"adapter": f"r16:{targets}:{fmt}"}, ("sram.adapter_bytes",)
         )["sram.adapter_bytes"][0]  # fmt: skip
         rows.append((targets, fmt, int(free), f"{low:.0f} … {high:.0f}", round(size / 2**20, 1)))
-columns = ["targets", "format", "free rank", "90 % interval", "rank 16, MiB"]
+columns = ["targets", "format", "free rank", "90% interval", "rank 16, MiB"]
 table = pd.DataFrame(rows, columns=columns).set_index(["targets", "format"])
 table.style.format({"rank 16, MiB": "{:.1f}"})
 
@@ -141,7 +141,7 @@ free = whole["free rank"]
 reach = f"an int8 adapter is free up to rank {free}" if free else "no rank of int8 is free"
 wide = buses.index[buses["free rank"] >= 16][0]
 print(
-    f"On all linear layers {reach} ({whole['90 % interval']}). "
+    f"On all linear layers {reach} ({whole['90% interval']}). "
     f"Rank 16 costs {buses.loc[16, 'rank 16 costs']:.1%} of the rate and rank 64 {cost:.0%} "
     f"({-best[-1]:.0f} … {-worst[-1]:.0f} %): whether a high rank is cheap is not known.\n"
     f"With a bus of {wide} activations a cycle rank 16 is free, and the blocks take "

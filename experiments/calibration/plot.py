@@ -63,15 +63,15 @@ def parameter_figure(report: Report) -> Figure:
         axes.tick_params(axis="y", length=0)
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
-        axes.plot([], [], color=LIGHT, linewidth=7, label="before: 5 to 95 % of the range")
+        axes.plot([], [], color=LIGHT, linewidth=7, label="before: 5 to 95% of the range")
         axes.plot(
-            [], [], "o-", color=AFTER, linewidth=2, markersize=4, label="after: 5 to 95 %, median"
+            [], [], "o-", color=AFTER, linewidth=2, markersize=4, label="after: 5 to 95%, median"
         )
         figure.legend(loc="outside lower center", ncols=2)
         say(
             figure, _narrowed(report),
             f"{report.posterior.chip.title}. Grey bars are scaled to the same length; a blue line "
-            "that is longer leans on an end of its range, of which the bar leaves out 5 %.",
+            "that is longer leans on an end of its range, of which the bar leaves out 5%.",
         )  # fmt: skip
     return figure
 
@@ -151,7 +151,7 @@ def corner_figure(report: Report) -> Figure:
         say(
             figure, _tied(chip),
             "Dots are draws that agree with all measurements; lanes are whole numbers. Dotted: 5 "
-            "and 95 % of these draws.",
+            "and 95% of these draws.",
         )  # fmt: skip
     return figure
 
@@ -241,7 +241,7 @@ def prediction_figure(report: Report) -> Figure:
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
         say(
             figure, _power_found(after["power"].values, power[0].value if power else None),
-            f"{report.posterior.chip.title}. Densities; dotted: 5 and 95 % of the draws that agree "
+            f"{report.posterior.chip.title}. Densities; dotted: 5 and 95% of the draws that agree "
             "with all measurements.",
         )  # fmt: skip
     return figure
@@ -256,7 +256,7 @@ def _power_found(values: Array, published: float | None) -> str:
     if published is None:
         return f"{said}."
     above = np.mean(np.asarray(values) >= published)
-    share = "less than 1 %" if above < 0.01 else f"{100 * above:.0f} %"
+    share = "less than 1%" if above < 0.01 else f"{100 * above:.0f}%"
     return f"{said}; {share} of the draws reach the published {published:.0f} W."
 
 
@@ -303,7 +303,7 @@ def left_out_figure(report: Report) -> Figure:
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("measured / median predicted from all other measurements, logarithmic")
-        axes.plot([], [], color=LIGHT, linewidth=7, label="predicted, 90 % interval")
+        axes.plot([], [], color=LIGHT, linewidth=7, label="predicted, 90% interval")
         axes.plot([], [], "o", color=AFTER, label="measured, inside")
         axes.plot([], [], "D", color=MEASURED, label="measured, outside")
         for kind, marker in MARKERS.items():

@@ -69,7 +69,7 @@ def _headline(report: Report) -> RenderableType:
     by_key = {row.key: row for row in report.predictions}
     for name, _ in report.shapes:
         middle, around = middle_span(by_key[f"loss.{name}"].posterior, "%")
-        text.append(f"{name} costs {middle} % of the decode rate, {around} %\n")
+        text.append(f"{name} costs {middle}% of the decode rate, {around}%\n")
     text.append(f"{chip.title}\n")
     ess = report.posterior.ess
     text.append(
@@ -114,7 +114,7 @@ def _parameters(report: Report) -> RenderableType:
 
 def _predictions(report: Report) -> RenderableType:
     table = plain_table(
-        "What follows", "", "unit", "as filed", "from the rate alone", "median", "90 % interval"
+        "What follows", "", "unit", "as filed", "from the rate alone", "median", "90% interval"
     )
     for row in report.predictions:
         middle, around = middle_span(row.posterior, row.unit)
@@ -144,7 +144,7 @@ def _predictions(report: Report) -> RenderableType:
 
 def _left_out(report: Report) -> RenderableType:
     table = plain_table(
-        "Each measurement predicted from all the others", "", "unit", "90 % interval", "measured",
+        "Each measurement predicted from all the others", "", "unit", "90% interval", "measured",
         "below",
     )  # fmt: skip
     table.add_column("", justify="left", no_wrap=True)
@@ -162,7 +162,7 @@ def _left_out(report: Report) -> RenderableType:
     inside = sum(row.inside for row in single)
     note = Text(
         f"{inside} of {len(single)} inside. Below is the share of the predicted below the "
-        "measured. A limit is inside where 5 % keep it.",
+        "measured. A limit is inside where 5% keep it.",
         style=QUIET,
     )
     return Group("", table, note)

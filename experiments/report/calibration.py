@@ -96,11 +96,11 @@ def _predictions(data: Data) -> Section:
         + ", ".join(f"{one['parameter']} ({one['rank_correlation']:+.2f})" for one in ones)
         for key, ones in data["drivers"].items()
     ]
-    columns = ("", "as filed", "from the rate alone", "median", "90 % interval")
+    columns = ("", "as filed", "from the rate alone", "median", "90% interval")
     blocks = [Block(table=Table(columns, rows))]
     if found:
         least = max(found, key=lambda one: one[0])[1]
-        caption = "90 % interval after all measurements, against the chip as filed"
+        caption = "90% interval after all measurements, against the chip as filed"
         text = f"Known least: {least.name}, {least.text}."
         chart = spans([bar for _, bar in found], alt=caption)
         blocks.insert(0, Block(caption=caption, text=text, chart=chart))
@@ -124,7 +124,7 @@ def _parameters(data: Data) -> Section:
         )
         for row in changed
     ]  # fmt: skip
-    caption = "Width of the 90 % interval after the measurements, of that before"
+    caption = "Width of the 90% interval after the measurements, of that before"
     text = "Dashed: as wide as before."
     if changed:
         narrow = min(changed, key=lambda row: row["width"])
@@ -165,10 +165,10 @@ def _left_out(data: Data) -> Section:
     inside = sum(row["inside"] for row in single)
     caption = "What all other measurements predict, against its median"
     text = (
-        f"{inside} of {len(single)} measurements lie inside the 90 % interval that the others give "
-        "them. A limit is inside where 5 % keep it."
+        f"{inside} of {len(single)} measurements lie inside the 90% interval that the others give "
+        "them. A limit is inside where 5% keep it."
     )
-    columns = ("", "unit", "90 % interval", "measured", "predicted below", "")
+    columns = ("", "unit", "90% interval", "measured", "predicted below", "")
     return Section(
         "Each measurement predicted from all the others",
         [

@@ -81,7 +81,7 @@ def _results(found: Diff, part: Part) -> RenderableType:
     """A line for each result, and below the intervals of both sides and of the change."""
     a, b = found.names
     table = plain_table(part.title, "", a, b, "change")
-    spans = plain_table(f"{part.title}, 90 % intervals", "", a, b, "change")
+    spans = plain_table(f"{part.title}, 90% intervals", "", a, b, "change")
     for one in (table, spans):
         one.columns[0].no_wrap, one.columns[0].overflow = False, "fold"
     for line in part.lines:

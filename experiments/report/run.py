@@ -125,7 +125,7 @@ _RATES = (
 
 def _rates(data: Data) -> Section:
     detail = data["adapter_detail"]
-    columns = ["", "base", "90 % interval", *(["with adapter"] if detail else [])]
+    columns = ["", "base", "90% interval", *(["with adapter"] if detail else [])]
     rows = []
     for name, key, show in _RATES:
         row = [name, show(data[key]), span(data["interval"][key], show)]
@@ -199,9 +199,7 @@ def _ranks(data: Data, curve: Data) -> Section:
     detail, target = data["adapter_detail"], data["target_tokens_per_s"]
     lines = [
         Line("base alone", [data[key]] * len(ranks), SILVER),
-        Line(
-            "with adapter, 90 % interval", curve[key], COLORS["lora"], curve["low"], curve["high"]
-        ),
+        Line("with adapter, 90% interval", curve[key], COLORS["lora"], curve["low"], curve["high"]),
     ]
     point = (curve["adapter_rank"], detail[key]) if detail else None
     everywhere = curve["targets"] in ("all-linear", "+".join(TARGETS))
@@ -362,7 +360,7 @@ def _power(data: Data) -> Section:
         ("Transistors of the blocks", large(data["transistors"], 3),
          _span(data, "transistors", 1e-9, "e9", ".0f")),
     ]  # fmt: skip
-    table = Table(("", "as filed", "90 % interval"), rows)
+    table = Table(("", "as filed", "90% interval"), rows)
     blocks = [Block(table=table)]
     if some := only_of_some(data):
         blocks.append(Block(text=some))
@@ -415,7 +413,7 @@ def _uncertainty(data: Data, configuration: Data | None) -> Section:
         said = f"{low - 1:+.0%} … {high - 1:+.0%}".replace("inf%", "∞")
         rows.append(Bar(name, 1.0, said, interval=(low, high)))
     text = (
-        "90 % intervals, from the 5th to the 95th percentile over draws of all parameters that "
+        "90% intervals, from the 5th to the 95th percentile over draws of all parameters that "
         "have a range, against the prediction (the dashed line), on a logarithmic scale. They hold "
         "if the structure of the model and the ranges are right. A parameter that was set is not "
         "drawn."

@@ -29,7 +29,7 @@ MATTERS = 0.01
 INDICES = (
     "First order: the share of the variance that an input causes by itself. Total: with all its "
     "interactions. Inputs are varied over their whole ranges, all at once; low and high are the "
-    "ends of one range with all others as filed. ± is half a 95 % interval by bootstrap."
+    "ends of one range with all others as filed. ± is half a 95% interval by bootstrap."
 )
 
 

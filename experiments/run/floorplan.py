@@ -63,7 +63,7 @@ class Floorplan:
     def finding(self) -> str:
         """What the picture shows, in one sentence."""
         die, (low, high) = f"{self.die_area_mm2:,g} mm²", self.interval_mm2
-        sure = f"(90 % interval {low:,.0f} … {high:,.0f})"
+        sure = f"(90% interval {low:,.0f} … {high:,.0f})"
         if self.free_mm2 < 0:
             times = self.total_mm2 / self.die_area_mm2
             dies = f", {times:.1f} dies in all" if times > 1.5 else ""

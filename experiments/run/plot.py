@@ -150,7 +150,7 @@ def rank_figure(result: Result, curve: dict[str, Any]) -> Figure:
         if report is not None:
             _free_rank(axes, result, top)
         style: Any = {"color": COLORS["lora"], "clip_on": False}
-        axes.fill_between(ranks, low, high, alpha=0.2, linewidth=0, label="90 % interval", **style)
+        axes.fill_between(ranks, low, high, alpha=0.2, linewidth=0, label="90% interval", **style)
         axes.plot(ranks, nominal, linewidth=2, label="with an adapter, as filed", **style)
         if report is not None:
             axes.plot(
@@ -184,7 +184,7 @@ def _free_rank(axes: Axes, result: Result, top: int) -> None:
     if free:
         axes.axvline(min(free, top), color=QUIET, linewidth=1, zorder=0.5)
     axes.annotate(
-        f"free rank {free}, 90 %: {low:.0f} … {high:.0f}", (high, 0.98),
+        f"free rank {free}, 90%: {low:.0f} … {high:.0f}", (high, 0.98),
         xycoords=("data", "axes fraction"), xytext=(-4, 0), textcoords="offset points",
         ha="right", va="top", color=INK, fontsize=9,
     )  # fmt: skip
@@ -208,7 +208,7 @@ def _what_rank_costs(result: Result, curve: dict[str, Any]) -> str:
     lost = 1 - one.rates.decode_tokens_per_s_user / base
     costs = "costs nothing" if lost < SAME else f"costs {lost:.1%} of the rate"
     low, high = result.interval["adapter_decode_tokens_per_s_user"]
-    said = f"{one.adapter.name} {costs} (90 %: {low:,.0f} … {high:,.0f} tokens/s)"
+    said = f"{one.adapter.name} {costs} (90%: {low:,.0f} … {high:,.0f} tokens/s)"
     if one.adapter.max_rank >= curve["rank"][-1]:
         return f"{said}."
     return f"{said}, {last.removesuffix(' of the rate')}."

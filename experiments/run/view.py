@@ -106,7 +106,7 @@ def _rates(result: Result, data: dict[str, Any]) -> RenderableType:
     with_adapter, target = result.adapter, result.target_tokens_per_s
     if not result.fits_die:  # what cannot be made reaches nothing
         target = None
-    columns = ["90 % interval"]
+    columns = ["90% interval"]
     if with_adapter is not None:
         columns.append("with adapter")
     if target is not None:
@@ -296,7 +296,7 @@ def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
         styled(f"{total / die:.1%}", style),
         styled(note, style),
     )
-    facts = plain_table(f"Silicon, power and cost{mark(data)}", "", "", "90 % interval", "")
+    facts = plain_table(f"Silicon, power and cost{mark(data)}", "", "", "90% interval", "")
     facts.columns[-1].justify = "left"
 
     def row(name: str, value: str, interval: str = "", note: str = "") -> None:

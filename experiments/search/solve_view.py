@@ -86,7 +86,7 @@ def _headline(found: Solution) -> RenderableType:
 def _points(found: Solution) -> RenderableType:
     """As it is, and the ends of each stretch: value, metric, and how sure that is."""
     of_value = found.spec.unit or found.name.rpartition(".")[2]
-    table = plain_table("", "", of_value, unit_of_metric(found), "90 % interval", "holds in")
+    table = plain_table("", "", of_value, unit_of_metric(found), "90% interval", "holds in")
 
     def row(name: str, point: Point) -> None:
         ends = point.interval

@@ -52,7 +52,7 @@ def sensitivity_figure(report: Report, one: Sensitivity) -> Figure:
         say(
             figure,
             _found(one),
-            f"{load.chip.name}{with_adapter} · {how} · Sobol indices with 95 % intervals; "
+            f"{load.chip.name}{with_adapter} · {how} · Sobol indices with 95% intervals; "
             "right: one input at a time from end to end of its range, the others as filed",
         )
     return figure

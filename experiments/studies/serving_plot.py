@@ -36,7 +36,7 @@ _TICKS = (1, 4, 16, 64, 256, 1000)
 _SAME = 0.03
 """Lines that differ by less coincide: the study finds a capacity to 3 %."""
 
-_LOCAL = "dashed: local, 83 % of the requests to the 8 adapters used last (local:0.83:8)"
+_LOCAL = "dashed: local, 83% of the requests to the 8 adapters used last (local:0.83:8)"
 
 
 def figures(tables: dict[str, list[Row]]) -> dict[str, Figure]:
@@ -208,7 +208,7 @@ def _sram(rows: list[Row]) -> Figure:
                  (name, high)}  # fmt: skip
         if found:
             most = max((s for s in found if s != "movable"), key=int)
-            parts.append(f"{name} {found['movable']:.2g} % against {found[most]:.2g} %")
+            parts.append(f"{name} {found['movable']:.2g}% against {found[most]:.2g}%")
     say(
         figure,
         f"A movable border refuses hardly any request, eight fixed slots many: {', '.join(parts)}.",
@@ -261,7 +261,7 @@ def _uncertainty(rows: list[Row]) -> Figure:
         if least[0] > 1
         else f"Not in every band do the cards serve more than the GPUs: {least[1]}, "
         f"{_COUNTS[least[2]][0]}, goes down to {least[0]:.2g} times as many requests.",
-        f"Against a fleet of {GPU} of the same capacity; bands: 5 to 95 % over what is assumed",
+        f"Against a fleet of {GPU} of the same capacity; bands: 5 to 95% over what is assumed",
     )
     return figure
 

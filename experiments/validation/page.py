@@ -76,7 +76,7 @@ def _table(rows: Sequence[Row]) -> str:
             ]
         )
     heads = (
-        "Row", "Published", "Predicted", "90 % interval", "Unit", "Error", "Allowed", "Used for",
+        "Row", "Published", "Predicted", "90% interval", "Unit", "Error", "Allowed", "Used for",
         "Source",
     )  # fmt: skip
     return _markdown(heads, lines)

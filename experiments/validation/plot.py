@@ -51,7 +51,7 @@ def validation_figure(rows: Sequence[Row]) -> Figure:
 
 
 _SETTING = (
-    "A line is the 90 % interval, the published figure's own error included. Where no range is "
+    "A line is the 90% interval, the published figure's own error included. Where no range is "
     "drawn from and no error is published, as of the vLLM runs, there is only the point."
 )
 
@@ -101,7 +101,7 @@ def _keys() -> list[Line2D]:
         return Line2D([], [], color=color, label=label, **style)
 
     return [
-        key(PREDICTION, "predicted, 90 % interval", linewidth=2.2),
+        key(PREDICTION, "predicted, 90% interval", linewidth=2.2),
         key(MISS, "predicted, outside its tolerance", linewidth=2.2),
         key(
             FIT,

@@ -254,7 +254,7 @@ def of_agreement(found: Agreement) -> Row:
         tolerance="" if found.limit is None else f"{found.limit:.1%}" if found.limit else "exact",
         status="" if found.limit is None else "met" if found.worst <= found.limit else "missed",
         note=found.note,
-        words=f"mean {found.mean * 100:.2g} %, {found.cases} cases",
+        words=f"mean {found.mean * 100:.2g}%, {found.cases} cases",
     )
 
 

@@ -104,7 +104,7 @@ def summary(validation: Validation) -> list[str]:
     if judged:
         lines.append(
             f"{inside} of {judged} validation rows ({inside / judged:.0%}) lie in the model's own "
-            "90 % interval; ! marks those outside. Rows of calibration, in-sample rows and "
+            "90% interval; ! marks those outside. Rows of calibration, in-sample rows and "
             "identities are not counted."
         )
     toleranced = [row for row in validation.rows if row.status in ("met", "missed")]
@@ -139,7 +139,7 @@ def render(validation: Validation) -> RenderableType:
 def _system(title: str, rows: list[Row]) -> list[RenderableType]:
     """The rows and, under them, where the figures are from and why rows miss."""
     table = plain_table(
-        title, "", "published", "predicted", "90 % interval", "unit", "error", "allowed", "used for"
+        title, "", "published", "predicted", "90% interval", "unit", "error", "allowed", "used for"
     )
     table.padding = (0, 1, 0, 0)
     for column in (4, 7):

@@ -83,14 +83,14 @@ READINGS = {
     "die_area_mm2": Reading(
         "at most",
         0.04,
-        "logic, about a fifth of the die, is counted by hand from its arithmetic: 20 %",
+        "logic, about a fifth of the die, is counted by hand from its arithmetic: 20%",
     ),
     "transistors": Reading("at most", 0.04, "as the die's area; periphery is in no block"),
     "context_tokens": Reading("at least", 0.0, "tokens are counted"),
     "card_power_w": Reading(
         "level",
         0.25,
-        "between the 14 % by which an independent model of this card differs from ours as filed, "
+        "between the 14% by which an independent model of this card differs from ours as filed, "
         "and the 2.4 times by which ours misses the power of ROMA",
     ),
 }

@@ -79,7 +79,7 @@ def test_only_what_does_not_fit_is_red_and_as_large_as_that() -> None:
 def test_the_finding_says_by_how_much() -> None:
     fits = plan_of(100, rom=60.0, sram=30.0).finding
     assert fits == (
-        "The blocks take 90.0 mm² (90 % interval 81 … 108) of 100 mm², ROM 60% of the die; 10.0 "
+        "The blocks take 90.0 mm² (90% interval 81 … 108) of 100 mm², ROM 60% of the die; 10.0 "
         "mm² are free."
     )
     over = plan_of(100, rom=500.0, sram=30.0).finding
