@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -28,6 +30,8 @@ def shown(value: float, unit: str) -> str:
     """A value in three or four digits, with an SI prefix where it is a time or an energy."""
     if unit in ("s", "J"):
         return si(value, unit, 4)
+    if math.isinf(value):  # the cost of what cannot be made
+        return "∞"
     if abs(value) >= LARGE:
         return large(value, 3)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
