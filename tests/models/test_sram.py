@@ -48,7 +48,7 @@ def test_roma_by_hand() -> None:
     assert budget.kv_bytes_per_token == 57_344 + 2 * 1792
 
 
-@examples(200)
+@examples(80)
 @given(load=loads, kv_bits=st.sampled_from([4, 8, 16]), name=st.sampled_from(MODELS))
 def test_the_budget_is_conserved_and_what_fits_is_the_most(
     load: dict[str, int], kv_bits: int, name: str

@@ -62,7 +62,7 @@ def executions(draw: st.DrawFn) -> tuple:
     return program, requests, loads, prompts, seed
 
 
-@examples(60)
+@examples(25)
 @given(executions())
 def test_every_token_computes_what_it_would_alone(case: tuple) -> None:
     """Any mix of requests, adapters and swaps gives the logits of each request run by itself."""

@@ -72,7 +72,7 @@ def test_hc1_by_hand() -> None:
     assert swap.warm - 56e-6 < swap.streamed < swap.warm
 
 
-@examples(150)
+@examples(50)
 @given(values=links, text=st.sampled_from(SHAPES))
 def test_swap_on_a_random_link(values: dict[str, Any], text: str) -> None:
     chip, adapter, swap = latency(values, text)

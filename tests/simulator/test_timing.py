@@ -75,7 +75,7 @@ def adapters(draw: st.DrawFn, chip: Chip, model: LanguageModel) -> Adapter:
     return dataclasses.replace(adapter, modules=tuple(m for m in modules if of_layer[m.layer]))
 
 
-@examples(150)
+@examples(50)
 @given(st.data(), chips(), language_models())
 def test_tables_are_the_visits_of_the_reference_added_up(
     data: st.DataObject, chip: Chip, model: LanguageModel

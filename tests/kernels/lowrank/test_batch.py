@@ -23,7 +23,7 @@ from hardwire.kernels import FORMATS, LowRankImage, Work
 from hardwire.kernels.lowrank.batch import LowRankBatch
 
 # The first call of a format compiles it, which takes longer than hypothesis allows an example.
-several = examples(60)
+several = examples(40)
 seeds = st.integers(0, 2**32 - 1)
 widths = st.integers(1, 300)  # up to two chunks of 128 outputs, and every length of tail
 

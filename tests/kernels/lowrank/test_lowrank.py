@@ -29,7 +29,7 @@ from hardwire.kernels import FORMATS, LowRankImage, Work, phase_work, reference
 LANES = 32
 
 # The first call of a format compiles it, which takes longer than hypothesis allows an example.
-several = examples(60)
+several = examples(40)
 formats = st.sampled_from(FORMATS)
 seeds = st.integers(0, 2**32 - 1)
 ranks = st.integers(1, 9)

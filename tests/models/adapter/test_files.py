@@ -532,7 +532,7 @@ def test_truncated_files_are_refused_or_valid(name: str, share: float, from_head
     check_opens_or_is_refused(name, sound[: int(share * reach)])
 
 
-@examples(400)
+@examples(150)
 @given(
     name=FILES,
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4),
@@ -559,7 +559,7 @@ def test_spliced_files_are_refused_or_valid(
     check_opens_or_is_refused(name, sound[:start] + junk + sound[start + length :])
 
 
-@examples(200)
+@examples(80)
 @given(word=st.integers(0, 2**64 - 1), position=st.integers(0, 600))
 def test_random_lengths_in_gguf_are_refused_or_valid(word: int, position: int) -> None:
     content = bytearray(sound_files()["x.gguf"])

@@ -78,7 +78,7 @@ def test_a_prompt_that_is_all_there_still_computes_a_token() -> None:
     assert log.first_token_s[1] > 1.0
 
 
-@examples(40)
+@examples(20)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([1, 3]),
@@ -119,7 +119,7 @@ def test_the_cache_forgets_the_block_that_was_idle_longest() -> None:
     assert cache.idle == 2
 
 
-@examples(40)
+@examples(20)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([1, 3]),

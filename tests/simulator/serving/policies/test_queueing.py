@@ -154,7 +154,7 @@ def check(name: policy.Schedule, load: Load, happens: list[tuple[Any, ...]]) -> 
     return answers + rest
 
 
-@examples(300)
+@examples(100)
 @given(names, loads, steps())
 def test_the_first_admissible_in_the_policys_order_goes(
     name: policy.Schedule, load: Load, happens: list[tuple[Any, ...]]
@@ -163,7 +163,7 @@ def test_the_first_admissible_in_the_policys_order_goes(
     assert check(name, load, happens) == check(name, load, happens)
 
 
-@examples(300)
+@examples(100)
 @given(names, loads, steps(), st.integers(0, 15))
 def test_memory_is_reserved_for_those_that_waited_long_enough(
     name: policy.Schedule, load: Load, happens: list[tuple[Any, ...]], reserve: int
