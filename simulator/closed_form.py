@@ -1,16 +1,14 @@
 """Rates in closed form: the engines' cycles averaged over context, for numbers or arrays.
 
 Exact but for two averages: a mean over contexts instead of a sum, and half a cycle for the
-rounding up of each attention read. On the catalogue chips that is under 0.1 % of a decode step;
-the time to first token under pipelined issue, where the busiest unit can change along the prompt,
-is within 1 %, and within 8 % for short prompts on random designs. Where several users' tokens queue
-on units that layers share, it is a lower bound: up to a quarter off on random designs. ``hardwire
-validate`` measures all of these.
+rounding up of each attention read. That is under 0.1 % of a decode step and 0.2 % of a time to
+first token. Where several users' tokens queue on units that layers share, some of their steps are
+followed and stand for all (``hardwire.simulator.queueing``): within 1 % on the catalogue's chips
+and 3 % on random designs. ``hardwire validate`` measures all of these.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,15 +25,8 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.datapath import side_cycles, side_work
 from hardwire.simulator.load import check_load
 from hardwire.simulator.obstacles import fits_die, power_capped
-from hardwire.simulator.timing import Reading, Timing, TokenTiming, joined, rate
-
-MEAN_ROUNDING = 0.5
-"""Mean of ``⌈x⌉ − x`` over many contexts."""
-
-
-def mean(context: Any) -> Reading:
-    """Reads attention as the mean over contexts, given their mean."""
-    return lambda stage: stage.cycles + rate(stage.rates) * context + MEAN_ROUNDING
+from hardwire.simulator.pipelined import EXACT, error_bound, first_token_cycles, step_cycles
+from hardwire.simulator.timing import Timing, TokenTiming, joined, mean
 
 
 def token_cycles(token: TokenTiming, context: Any) -> dict[str, Any]:
@@ -44,19 +35,6 @@ def token_cycles(token: TokenTiming, context: Any) -> dict[str, Any]:
     ``lora`` is what the low-rank product adds to the base: zero where it hides behind it.
     """
     return token.by_operation(mean(context))
-
-
-def initiation_cycles(
-    token: TokenTiming, context: Any, *, inside_prompt: bool = False
-) -> tuple[Any, str]:
-    """Cycles per token of the busiest unit, which bounds pipelined issue, and its name.
-
-    A token ``inside_prompt`` does not visit the LM head. With arrays the name is that of the unit
-    which is busiest at the first point.
-    """
-    busy = token.by_unit(mean(context), inside_prompt=inside_prompt)
-    name = max(busy, key=lambda unit: np.ravel(busy[unit])[0])
-    return functools.reduce(np.maximum, busy.values()), name
 
 
 def decode_context(prompt: Any, output: Any) -> Any:
@@ -86,6 +64,8 @@ class Prediction:
     ``fits_die`` says whether the blocks fit the die as stated, and that the reticle: rates of one
     that does not are on paper, and its cost is that of the die that the blocks need, or infinite.
     ``power_capped``: whether the card's limit slows decode or prefill.
+    ``error_bound``: what step and first token are off by at most, relative to the engine, where
+    users' tokens queue on units that layers share more than elsewhere.
     """
 
     token_s: Any
@@ -105,6 +85,7 @@ class Prediction:
     usd_per_million_tokens: Any
     fits_die: Any
     power_capped: Any
+    error_bound: Any
 
     def __repr__(self) -> str:
         designs = np.size(self.token_s)
@@ -140,18 +121,19 @@ class ClosedForms:
         hz, chip = timing.hz, timing.chip
         context, inside = decode_context(prompt, output), (prompt + 1) / 2
         cycles = token_cycles(token, context)
-        whole = sum(cycles.values()) / hz
-        head = token.head / hz
-        prefill = sum(token_cycles(token, inside).values()) / hz - head
+        bound: Any = EXACT
         if chip.datapath.issue == "serial":
-            step = whole * users
+            head = token.head / hz
+            prefill = sum(token_cycles(token, inside).values()) / hz - head
+            step = sum(cycles.values()) / hz * users
             last_ttft = prompt * users * prefill + users * head
             ttft = last_ttft - (users - 1) / 2 * (prefill + head)
         else:
-            step = np.maximum(whole, users * (initiation_cycles(token, context)[0] / hz))
-            fill = initiation_cycles(token, inside, inside_prompt=True)[0] / hz
-            last_ttft = (prompt * users - 1) * fill + prefill + head
-            ttft = last_ttft - (users - 1) / 2 * fill
+            step = step_cycles(token, prompt=prompt, output=output, users=users) / hz
+            bound = error_bound(token, prompt=prompt, users=users)
+            last, apart = first_token_cycles(token, prompt, users)
+            last_ttft = last / hz
+            ttft = last_ttft - (users - 1) / 2 * (apart / hz)
         report = self._power(token, context, users / step)
         rate_user = report.throttle / step
         rate_chip = users * rate_user
@@ -182,6 +164,7 @@ class ClosedForms:
             usd_per_million_tokens=token_usd,
             fits_die=fits_die(chip, self.area_mm2),
             power_capped=power_capped(report, prefill_power),
+            error_bound=bound,
         )
 
     def _power(

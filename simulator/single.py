@@ -22,12 +22,12 @@ from hardwire.simulator.closed_form import (
     Prediction,
     decode_context,
     free_rank,
-    initiation_cycles,
 )
 from hardwire.simulator.datapath import OPERATIONS, adapter_bytes, adapter_format, adapter_room
 from hardwire.simulator.fit import check_fit
 from hardwire.simulator.load import check_load
 from hardwire.simulator.obstacles import Obstacle, obstacles
+from hardwire.simulator.pipelined import initiation_cycles
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests, Timeline
 from hardwire.simulator.supply import supply

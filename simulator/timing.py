@@ -41,6 +41,9 @@ from hardwire.simulator.datapath import (
 CLOCK = "datapath.clock_ghz"
 """The parameter that changes no cycle."""
 
+MEAN_ROUNDING = 0.5
+"""Mean of ``⌈x⌉ − x`` over many contexts."""
+
 Reading = Callable[[Stage], Any]
 """Cycles of a stage of attention: at a context, or their mean over some."""
 
@@ -123,7 +126,12 @@ class TokenTiming:
     @property
     def head(self) -> Any:
         """Cycles of what turns the last layer's output into a token."""
-        return sum(part for stage in self.stages.head for part in self.parts(stage, self.head_side))
+        return sum(self.head_parts)
+
+    @property
+    def head_parts(self) -> tuple[Any, ...]:
+        """Cycles of what follows each other at the head."""
+        return tuple(p for stage in self.stages.head for p in self.parts(stage, self.head_side))
 
     def parts(self, stage: Stage, side: dict[str, Any]) -> tuple[Any, ...]:
         """Cycles of what follows each other in a stage: of both its branches, or of each."""
@@ -264,6 +272,11 @@ class Timing:
 def at(context: Any) -> Reading:
     """Reads attention at a context, or at each of an array of them."""
     return lambda stage: stage.cycles + grown(stage.rates, context)
+
+
+def mean(context: Any) -> Reading:
+    """Reads attention as the mean over contexts, given their mean."""
+    return lambda stage: stage.cycles + rate(stage.rates) * context + MEAN_ROUNDING
 
 
 def _token(

@@ -173,6 +173,7 @@ class Prediction(Shown, closed_form.Prediction):
             "fits_die": self.fits_die,
             "power_capped": self.power_capped,
             "power_throttle": self.power.throttle,
+            "closed_form_error_bound": self.error_bound,
             "transistors": self.transistors["total"],
             **{f"area_mm2.{k.replace(' ', '_')}": v for k, v in self.area_mm2.items()},
             **{f"breakdown_s.{name}": part for name, part in self.breakdown_s.items()},

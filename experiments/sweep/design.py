@@ -330,6 +330,7 @@ def _closed_form(design: Design, metrics: tuple[str, ...]) -> dict[str, Any]:
         "energy_j_per_request": found.energy_j_per_request,
         "power_throttle": found.power.throttle,
         "prefill_power_throttle": found.prefill_power.throttle,
+        "closed_form_error_bound": found.error_bound,
         "die_area_mm2": chip.die.area_mm2,
         "die_margin_mm2": chip.die.area_mm2 - found.area_mm2["total"],
         "transistors": found.transistors["total"],

@@ -44,6 +44,7 @@ HEADLINE: dict[str, Metric] = {
     "energy_j_per_decode_token": Metric("J", "card energy per decoded token", "min"),
     "energy_j_per_request": Metric("J", "card energy per request, prompt included", "min"),
     "power_throttle": Metric("", "share of the rate that the power limit leaves", "max"),
+    "closed_form_error_bound": Metric("", "what the closed form's times are off by at most", "min"),
     "area_mm2.total": Metric("mm2", "area of all blocks", "min"),
     "die_area_mm2": Metric("mm2", "area of the die as stated", "min"),
     "transistors": Metric("", "transistors of all blocks", "min"),

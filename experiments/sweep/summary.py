@@ -12,6 +12,7 @@ from hardwire.experiments.sweep.metrics import Better
 from hardwire.experiments.sweep.results import identifier, results, study_view
 from hardwire.experiments.sweep.runner import Swept
 from hardwire.experiments.sweep.store import view_name
+from hardwire.simulator.pipelined import EXACT
 
 BEST = 8
 
@@ -27,12 +28,14 @@ class Summary:
         ``fits_die`` and ``power_capped`` say whether such a design can be made, and whether the
         card's limit slows its decoding (which replays do not store).
     reasons : points by why they fall out, most first.
+    inexact : points whose times the closed form knows less well, for tokens queue on shared units.
     """
 
     swept: Swept
     name: str
     best: pd.DataFrame
     reasons: dict[str, int]
+    inexact: int
 
     @property
     def name_taken(self) -> bool:
@@ -70,6 +73,7 @@ class Summary:
             "interrupted": swept.interrupted,
             "wall_s": swept.seconds,
             "infeasible": self.reasons,
+            "inexact": self.inexact,
             "best": self.best.to_dict(orient="records"),
         }
 
@@ -98,7 +102,7 @@ def summarize(swept: Swept) -> Summary:
         for metric, side in aims(swept).items()
     )
     if swept.counts.points == 0:
-        return Summary(swept, name, pd.DataFrame(), {})
+        return Summary(swept, name, pd.DataFrame(), {}, 0)
     best = results(
         swept.store,
         f'SELECT {columns}, {flags} FROM "{name}" WHERE feasible '
@@ -109,6 +113,10 @@ def summarize(swept: Swept) -> Summary:
         f'SELECT reason, count(*) AS n FROM "{name}" WHERE NOT feasible '
         "GROUP BY ALL ORDER BY n DESC, reason",
     )
+    inexact = 0
+    if study.fidelity == "closed-form":
+        query = f'SELECT count(*) AS n FROM "{name}" WHERE "closed_form_error_bound" > {EXACT}'
+        inexact = int(results(swept.store, query)["n"].iloc[0])
     return Summary(
-        swept, name, best, dict(zip(reasons["reason"], reasons["n"].tolist(), strict=True))
+        swept, name, best, dict(zip(reasons["reason"], reasons["n"].tolist(), strict=True)), inexact
     )

@@ -24,6 +24,7 @@ from hardwire.experiments.sweep.results import identifier
 from hardwire.experiments.sweep.store import view_name
 from hardwire.experiments.sweep.study import Study
 from hardwire.experiments.sweep.summary import Summary, aims
+from hardwire.simulator.pipelined import EXACT, FEW, FOLLOWED
 
 MOST_ROWS = 40
 """Rows that ``hardwire results`` prints."""
@@ -42,6 +43,13 @@ def render(found: Summary) -> RenderableType:
         for reason, number_of in found.reasons.items():
             table.add_row(Text(reason), count(number_of), f"{number_of / points:.1%}")
         parts += ["", table]
+    if found.inexact:
+        words = (
+            f"At {count(found.inexact)} points tokens queue on shared units: times are within "
+            f"{FOLLOWED:.0%} of the engine's, of two or three prompt tokens within {FEW:.0%}, "
+            f"elsewhere within {EXACT:.1%} (closed_form_error_bound). fidelity: engine has none"
+        )
+        parts += ["", Text(words)]
     if found.swept.new:
         words = "is new and keeps the points; --store or HARDWIRE_STORE names another folder"
         parts += ["", Text(f"{found.swept.store} {words}")]

@@ -170,7 +170,7 @@ def compile_batch(
     parts = token.by_operation(lambda stage: stage.cycles)
     spans: dict[str, list[Any]] = {"pre_max": [], "pre_sum": [], "post_max": [], "post_sum": []}
     attention = token.stages.attention
-    head = [part for stage in token.stages.head for part in token.parts(stage, token.head_side)]
+    head = token.head_parts
     for kind in token.kinds:
         for span, stages in (("pre", token.stages.before), ("post", token.stages.behind)):
             slowest: Any = 0

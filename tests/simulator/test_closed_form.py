@@ -170,36 +170,33 @@ def test_pipelined_users_on_distinct_layers(
     assert abs(unthrottled_step(chip, found) - expected) <= 0.5 * SMALL.layers + 1e-3 * expected
 
 
-@pytest.mark.parametrize("users", [2, 3, 8, 32])
+@pytest.mark.parametrize("users", [2, 3, 4, 8, 32])
 def test_pipelined_users_on_shared_layers(users: int) -> None:
-    """Units that a token visits many times: the closed form is a bound, and met at saturation.
-
-    Between one user and a full pipeline, tokens queue behind each other's visits although the
-    busiest unit has idle time (12 % for two users on ROMA); no closed form here covers that.
-    """
+    """Units that a token visits many times: users queue, two of them for 12 %."""
     chip = Chip.open("roma")
     model = LanguageModel.by_name(chip.model)
     load = {"prompt": 16, "output": 32, "users": users}
     found = unthrottled_step(chip, predict(chip, model, **load))
-    expected = engine_step(chip, model, None, load)
-    assert found <= expected * 1.001
-    assert found == pytest.approx(expected, rel=0.15 if users == 2 else 2e-3)
+    assert found == pytest.approx(engine_step(chip, model, None, load), rel=1e-2)
 
 
-@pytest.mark.parametrize("users", [1, 2, 16])
+@pytest.mark.parametrize("prompt", [128, 1500])
+@pytest.mark.parametrize("users", [1, 2, 5])
 @pytest.mark.parametrize("name", CHIPS)
-def test_pipelined_prefill(name: str, users: int) -> None:
+def test_pipelined_prefill(name: str, users: int, prompt: int) -> None:
     """Prompt tokens follow at the interval of the busiest unit, the LM head's not among them.
 
-    Within 2 %: the interval is taken at the mean context, and the filling of the pipeline is
-    a few tokens of a short prompt.
+    On ROMA, K and V come to take as long as the matrices within the longer prompt.
     """
     chip = Chip.open(name).with_values({"datapath.issue": "pipelined"})
     model = LanguageModel.by_name(chip.model)
-    load = {"prompt": 128, "output": 2, "users": users}
+    load = {"prompt": prompt, "output": 2, "users": users}
     found = predict(chip, model, **load)
     first = output_cycles(chip, model, None, load)[:, 0] / (chip.datapath.clock_ghz * 1e9)
-    assert found.ttft_s * found.prefill_power.throttle == pytest.approx(first.mean(), rel=0.02)
+    assert found.ttft_s * found.prefill_power.throttle == pytest.approx(first.mean(), rel=1e-3)
+    assert found.prefill_tokens_per_s / found.prefill_power.throttle == pytest.approx(
+        users * prompt / first.max(), rel=1e-3
+    )
 
 
 # --- arrays and breakdown -------------------------------------------------------------------------
