@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
@@ -57,7 +58,7 @@ def first_tokens(
     return simulate(build_program(chip, SMALL, loaded), requests).done.reshape(users, -1)[:, -1]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(values=designs, low=st.integers(0, 3000), contexts=st.integers(1, 5000))
 def test_the_mean_of_the_busiest_is_that_of_each_context(
     values: dict[str, Any], low: int, contexts: int
@@ -70,7 +71,7 @@ def test_the_mean_of_the_busiest_is_that_of_each_context(
     assert found >= float(initiation_cycles(of_all, low + (contexts + 1) / 2)[0]) * (1 - 1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     values=designs,
     adapter=adapters,

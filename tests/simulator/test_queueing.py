@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
@@ -54,7 +55,7 @@ def of_load(
     return float(found), float(np.mean(outputs[:, -1] - outputs[:, 0]) / (output - 1))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     values=designs,
     adapter=st.sampled_from([None, "r2:qv", "r16:all-linear", "unlike"]),
@@ -80,7 +81,7 @@ def test_all_steps_of_a_short_request_are_the_engines(
     assert found == pytest.approx(expected, rel=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     values=designs,
     prompt=st.integers(20, 100),
