@@ -122,7 +122,9 @@ class Card:
         self._offloaded: dict[int, list[int]] = {}
         self._alone: _Alone | None = None  # who is served by itself, under serial issue
         self._timer: simpy.Event | None = None
-        self._segment: tuple[int, int, np.ndarray] | None = None  # begin, free pages, table
+        # Of what is computed ahead: begin, free pages, held and table there.
+        self._segment: tuple[int, int, int, np.ndarray] | None = None
+        self._held = 0  # until then prompt tokens that have begun hold the busiest unit
         self._outcome = (FINISHED, 0)
         self._stopped_until = 0  # a blocking load
         self._holding = False  # after a preemption nobody is let in until somebody ends
@@ -197,12 +199,14 @@ class Card:
     def _compute(self, now: int, until: int) -> None:
         """Run the active users ahead; their table is then that of the end."""
         free = self.sram.free_pages()
-        self._segment = (now, free, self._table[: self._count].copy())
+        self._segment = (now, free, self._held, self._table[: self._count].copy())
         self._run(now, free, until)
         self._set_timer(now, self._outcome[1])
 
     def _run(self, begin: int, free: int, until: int) -> None:
-        why, tick, left = self.plant.advance(self._table, self._count, free, begin, until)
+        why, tick, left, self._held = self.plant.advance(
+            self._table, self._count, free, self._held, begin, until
+        )
         self._outcome = why, tick
         self.sram.reserve(free - left)
 
@@ -229,7 +233,7 @@ class Card:
     def _cut_short(self, now: int) -> None:
         """End the segment at the first round that begins from now on, so that others can join."""
         assert self._segment is not None
-        begin, free, before = self._segment
+        begin, free, self._held, before = self._segment
         self._table[: self._count] = before
         self._run(begin, free, now)
         self._set_timer(now, self._outcome[1])
@@ -238,10 +242,12 @@ class Card:
         """Note how far those in flight are, by the rounds that have ended before ``now``."""
         waiting = [user for _, user in self._pending] + list(self._offloaded.values())
         if self._alone is not None:
-            users = self._rounds_before(now, self._alone.start, np.array([self._alone.before]), 0)
+            users = self._rounds_before(
+                now, self._alone.start, np.array([self._alone.before]), 0, 0
+            )
         elif self._segment is not None:
-            begin, free, before = self._segment
-            users = self._rounds_before(now, begin, before, free)
+            begin, free, held, before = self._segment
+            users = self._rounds_before(now, begin, before, free, held)
         else:
             users = self._table[: self._count]
         record = self.plant.record
@@ -251,13 +257,17 @@ class Card:
             record.generated[request] = self.plant.output[request] - user[OUTPUT]
             record.in_flight[request] = user[CONTEXT], user[PROMPT]
 
-    def _rounds_before(self, now: int, begin: int, users: np.ndarray, free: int) -> np.ndarray:
+    def _rounds_before(
+        self, now: int, begin: int, users: np.ndarray, free: int, held: int
+    ) -> np.ndarray:
         """The users after the rounds from ``begin`` on that have ended before ``now``."""
         self.busy += max(now - begin, 0)
         tick = begin
         while tick < now:
             after = users.copy()
-            why, tick, free = self.plant.advance(after, len(after), free, tick, tick + 1)
+            why, tick, free, held = self.plant.advance(
+                after, len(after), free, held, tick, tick + 1
+            )
             if tick >= now or why == OUT_OF_PAGES:
                 break
             users = after

@@ -29,9 +29,10 @@ from hardwire.simulator.serving.cards.rounds_jit import advance as run
 NEVER = 2**62
 """A tick that no run reaches."""
 
-Advance = Callable[[NDArray[np.int64], int, int, int, int], tuple[int, int, int]]
-"""Takes (users, count, free pages, begin, until), moves the first ``count`` users on in place in
-whole rounds, the last of which begins before tick ``until``, and returns (why, tick, free pages).
+Advance = Callable[[NDArray[np.int64], int, int, int, int, int], tuple[int, int, int, int]]
+"""Takes (users, count, free pages, held, begin, until), moves the first ``count`` users on in place
+in whole rounds, the last of which begins before tick ``until``, and returns (why, tick, free pages,
+held). ``held`` is the tick until which prompt tokens that have begun hold the busiest unit.
 """
 
 
@@ -41,21 +42,23 @@ def compiled(costs: TokenCosts, page_tokens: int) -> Advance:
     body_interval, whole_interval = costs.body_interval, costs.whole_interval
 
     def advance(
-        users: NDArray[np.int64], count: int, free: int, begin: int, until: int
-    ) -> tuple[int, int, int]:
-        why, now, left = run(
+        users: NDArray[np.int64], count: int, free: int, held: int, begin: int, until: int
+    ) -> tuple[int, int, int, int]:
+        why, now, left, held = run(
             users,
             count,
             body,
             whole,
             body_interval,
             whole_interval,
+            costs.serial,
             page_tokens,
             free,
+            held,
             begin,
             until,
         )
-        return why, now, left
+        return why, now, left, held
 
     return advance
 
@@ -87,48 +90,52 @@ def reference(costs: TokenCosts, page_tokens: int) -> Advance:
         return int(np.ceil(table[row, context] / costs.budget_w * costs.clock_hz))
 
     def advance(
-        users: NDArray[np.int64], count: int, free: int, begin: int, until: int
-    ) -> tuple[int, int, int]:
+        users: NDArray[np.int64], count: int, free: int, held: int, begin: int, until: int
+    ) -> tuple[int, int, int, int]:
         now = begin
         while now < until:
-            decoding = [user for user in users[:count] if user[PROMPT] == 0]
-            prefilling = [user for user in users[:count] if user[PROMPT] > 0]
+            first = [user for user in users[:count] if user[PROMPT] <= 1]
+            prefilling = [user for user in users[:count] if user[PROMPT] > 1]
+            decoding = [user for user in first if user[PROMPT] == 0]
             full = [user for user in decoding if user[CONTEXT] == user[PAGES] * page_tokens]
             if len(full) > free:
-                return OUT_OF_PAGES, now, free
+                return OUT_OF_PAGES, now, free, held
             free -= len(full)
             for user in full:
                 user[PAGES] += 1
-            length = work = 0
-            for user in decoding:
+            before = work = max(held - now, 0)
+            longest = 0
+            for user in first:
                 user[CONTEXT] += 1
                 user[OUTPUT] -= 1
-                length = max(length, latency(int(user[ROW]), int(user[CONTEXT]), True))
+                longest = max(longest, latency(int(user[ROW]), int(user[CONTEXT]), True))
                 work += interval(int(user[ROW]), int(user[CONTEXT]), True)
-            for user in prefilling:
-                sampled = user[PROMPT] == 1
-                length = max(length, latency(int(user[ROW]), int(user[CONTEXT]) + 1, sampled))
-            new = []
+            if first:
+                end = max(before + longest, work)
+            else:
+                end = max(
+                    latency(int(user[ROW]), int(user[CONTEXT]) + 1, False) for user in prefilling
+                )
             for user in prefilling:
                 taken = 0
-                while user[PROMPT] > 0:
-                    sampled = user[PROMPT] == 1
-                    cost = interval(int(user[ROW]), int(user[CONTEXT]) + 1, sampled)
-                    if taken and work + cost > length:
+                while user[PROMPT] > 1:
+                    cost = interval(int(user[ROW]), int(user[CONTEXT]) + 1, False)
+                    ends = work + cost if costs.serial else work
+                    if taken and (ends > end or (ends == end and not costs.serial)):
                         break
+                    end = max(end, ends)
                     work += cost
                     user[CONTEXT] += 1
                     user[PROMPT] -= 1
                     taken += 1
-                if user[PROMPT] == 0:
-                    user[OUTPUT] -= 1
-                    new.append(user)
-            now += max(length, work)
-            for user in new:
+            held = now + work
+            now += end if first else min(end, work)
+            for user in first:
+                user[PROMPT] = 0
                 if user[FIRST] < 0:
                     user[FIRST] = now
             if (users[:count, OUTPUT] == 0).any():
-                return FINISHED, now, free
-        return STOPPED, now, free
+                return FINISHED, now, free, held
+        return STOPPED, now, free, held
 
     return advance

@@ -1,10 +1,15 @@
 """What a card does between two control events, compiled: rounds of tokens of its active users.
 
-A round gives every active user who decodes one token, and those who prefill as many tokens as fit,
-one at least. Its length is the longest latency of a token in it, or the sum of the tokens'
-initiation intervals where that is more. Under serial issue intervals are latencies, so users take
-turns token by token; under pipelined issue tokens follow each other, and prompt tokens fill the
-places that decoding leaves.
+A round begins with the tokens that others wait for, one of every user who decodes and the last of
+every prompt that has come to it. Prompt tokens before the last follow: as many as can begin in the
+round, one at least of each user, in the order in which users were let in. A round lasts until its
+first tokens have ended, and no shorter than the sum of their initiation intervals; of prompt tokens
+alone, until as many have begun as can in the time of one.
+
+Under pipelined issue the last prompt token that begins in a round can hold the busiest unit, or the
+card's power, beyond the round's end: the next round's tokens come behind it, so that no time of the
+unit and no power is left unused. Under serial issue intervals are latencies and no token outlasts
+its round, so users take turns token by token.
 """
 
 from __future__ import annotations
@@ -26,8 +31,9 @@ _NOW = -2  # the first token comes out at the end of this round
 
 @njit(cache=True)
 def advance(  # type: ignore[no-untyped-def]
-    users, count, body, whole, body_interval, whole_interval, page_tokens, free, begin, until
-):
+    users, count, body, whole, body_interval, whole_interval, serial, page_tokens, free, held,
+    begin, until,
+):  # fmt: skip
     """Run rounds from tick ``begin`` until something happens; see ``rounds.Advance``."""
     now = begin
     while now < until:
@@ -36,44 +42,43 @@ def advance(  # type: ignore[no-untyped-def]
             if users[i, PROMPT] == 0 and users[i, CONTEXT] == users[i, PAGES] * page_tokens:
                 wanted += 1
         if wanted > free:
-            return OUT_OF_PAGES, now, free
+            return OUT_OF_PAGES, now, free, held
         free -= wanted
-        length, work = 0, 0
+        work = max(held - now, 0)
+        length, alone = 0, 0
         for i in range(count):
             row, context = users[i, ROW], users[i, CONTEXT] + 1
-            if users[i, PROMPT] == 0:
-                if users[i, CONTEXT] == users[i, PAGES] * page_tokens:
-                    users[i, PAGES] += 1
-                users[i, CONTEXT] = context
-                users[i, OUTPUT] -= 1
-                length = max(length, whole[row, context])
-                work += whole_interval[row, context]
-            elif users[i, PROMPT] == 1:
-                length = max(length, whole[row, context])
-            else:
-                length = max(length, body[row, context])
-        for i in range(count):
-            left = users[i, PROMPT]
-            if left == 0:
+            if users[i, PROMPT] > 1:
+                alone = max(alone, body[row, context])
                 continue
-            row, context = users[i, ROW], users[i, CONTEXT]
+            if users[i, PROMPT] == 1:
+                users[i, PROMPT] = 0
+                if users[i, FIRST] < 0:
+                    users[i, FIRST] = _NOW
+            elif users[i, CONTEXT] == users[i, PAGES] * page_tokens:
+                users[i, PAGES] += 1
+            users[i, CONTEXT] = context
+            users[i, OUTPUT] -= 1
+            length = max(length, whole[row, context])
+            work += whole_interval[row, context]
+        waited = length > 0
+        end = max(length + max(held - now, 0), work) if waited else alone
+        for i in range(count):
+            row, context, left = users[i, ROW], users[i, CONTEXT], users[i, PROMPT]
             first = True
-            while left > 0:
-                table = whole_interval if left == 1 else body_interval
-                cost = table[row, context + 1]
-                if not first and work + cost > length:
+            while left > 1:
+                cost = body_interval[row, context + 1]
+                if not first and (work + cost > end if serial else work >= end):
                     break
                 first = False
+                end = max(end, work + cost if serial else work)
                 work += cost
                 context += 1
                 left -= 1
             users[i, CONTEXT] = context
             users[i, PROMPT] = left
-            if left == 0:
-                users[i, OUTPUT] -= 1
-                if users[i, FIRST] < 0:
-                    users[i, FIRST] = _NOW
-        now += max(length, work)
+        held = now + work
+        now += end if waited else min(end, work)
         finished = False
         for i in range(count):
             if users[i, FIRST] == _NOW:
@@ -81,5 +86,5 @@ def advance(  # type: ignore[no-untyped-def]
             if users[i, OUTPUT] == 0:
                 finished = True
         if finished:
-            return FINISHED, now, free
-    return STOPPED, now, free
+            return FINISHED, now, free, held
+    return STOPPED, now, free, held
