@@ -267,6 +267,10 @@ class ReplayOptions(TypedDict, total=False):
         Text,
         typer.Option(metavar="TEXT", help=_said("admission", "prompt"), rich_help_panel=POLICIES),
     ]
+    prefill: Annotated[
+        Text,
+        typer.Option(metavar="TEXT", help=_said("prefill", "in_order"), rich_help_panel=POLICIES),
+    ]
     preemption: Annotated[
         Text,
         typer.Option(

@@ -66,6 +66,7 @@ class ReplayOptions(TypedDict, total=False):
     routing: policy.Routing | None
     prefetch: int | None
     admission: policy.Admission | None
+    prefill: policy.Prefill | None
     preemption: policy.Preemption | None
     prefix_reuse: bool | None
     reserve: float | None
@@ -186,8 +187,8 @@ def replay(source: Named, server: ServerLike = SERVER, **options: Unpack[ReplayO
         Sort a trace by arrival; by default one that is out of order is refused.
     slo : mapping
         Goals in seconds, as ``{"ttft": 0.2, "tpot": "20ms"}``.
-    slots, residency, swap, schedule, routing, prefetch, admission, preemption, prefix_reuse, \
-reserve, power_limit
+    slots, residency, swap, schedule, routing, prefetch, admission, prefill, preemption, \
+prefix_reuse, reserve, power_limit
         Policies of the server, as ``hardwire replay --help`` lists them.
     strict : bool
         Refuse a load with a request that can never be served.

@@ -25,6 +25,7 @@ MEANINGS: dict[str, str] = {
     "routing": "to which card: round_robin, least_loaded, affine or affine_spill",
     "prefetch": "requests ahead whose adapters are loaded",
     "admission": "let in when the prompt fits, or the whole: prompt or whole",
+    "prefill": "prompts one after the other, or token by token: in_order or in_turn",
     "preemption": "KV pages that make room: recompute or offload",
     "prefix_reuse": "keep KV of prompt prefixes",
     "reserve": "seconds of waiting after which nobody passes a request by",

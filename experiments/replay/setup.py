@@ -31,8 +31,8 @@ from hardwire.simulator.serving.policies import policy
 from hardwire.simulator.serving.replay import open_server
 
 POLICY_FIELDS = (
-    "residency", "swap", "schedule", "routing", "prefetch", "admission", "preemption",
-    "prefix_reuse", "reserve", "power_limit",
+    "residency", "swap", "schedule", "routing", "prefetch", "admission", "prefill",
+    "preemption", "prefix_reuse", "reserve", "power_limit",
 )  # fmt: skip
 """Options of hardwired servers only: a GPU server has vLLM's or TensorRT-LLM's own scheduler."""
 
@@ -84,6 +84,7 @@ class Setup(BaseModel):
     routing: policy.Routing | None = None
     prefetch: Annotated[int, Field(ge=0), WHOLE] | None = None
     admission: policy.Admission | None = None
+    prefill: policy.Prefill | None = None
     preemption: policy.Preemption | None = None
     prefix_reuse: bool | None = None
     reserve: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

@@ -29,8 +29,8 @@ OPTION_NUMBERS: dict[str, Quantity] = {
 
 OPTION_WORDS = (
     "source", "server", "adapters", "popularity", "arrivals", "adapter_rates", "slo", "residency",
-    "swap", "schedule", "routing", "admission", "preemption", "engine", "prefix_reuse", "strict",
-    "client_rates", "time_unit", "sort", "chip",
+    "swap", "schedule", "routing", "admission", "prefill", "preemption", "engine", "prefix_reuse",
+    "strict", "client_rates", "time_unit", "sort", "chip",
 )  # fmt: skip
 """Options that are words, counts of adapters, or yes and no."""
 

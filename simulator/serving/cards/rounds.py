@@ -36,7 +36,7 @@ held). ``held`` is the tick until which prompt tokens that have begun hold the b
 """
 
 
-def compiled(costs: TokenCosts, page_tokens: int) -> Advance:
+def compiled(costs: TokenCosts, page_tokens: int, *, in_turn: bool) -> Advance:
     """``rounds_jit.advance`` over the tables of ``costs``."""
     body, whole = costs.body, costs.whole
     body_interval, whole_interval = costs.body_interval, costs.whole_interval
@@ -52,6 +52,7 @@ def compiled(costs: TokenCosts, page_tokens: int) -> Advance:
             body_interval,
             whole_interval,
             costs.serial,
+            in_turn,
             page_tokens,
             free,
             held,
@@ -63,7 +64,7 @@ def compiled(costs: TokenCosts, page_tokens: int) -> Advance:
     return advance
 
 
-def reference(costs: TokenCosts, page_tokens: int) -> Advance:
+def reference(costs: TokenCosts, page_tokens: int, *, in_turn: bool) -> Advance:
     """The rounds, token by token."""
     program = costs.program
 
@@ -116,18 +117,25 @@ def reference(costs: TokenCosts, page_tokens: int) -> Advance:
                 end = max(
                     latency(int(user[ROW]), int(user[CONTEXT]) + 1, False) for user in prefilling
                 )
-            for user in prefilling:
-                taken = 0
-                while user[PROMPT] > 1:
-                    cost = interval(int(user[ROW]), int(user[CONTEXT]) + 1, False)
-                    ends = work + cost if costs.serial else work
-                    if taken and (ends > end or (ends == end and not costs.serial)):
-                        break
-                    end = max(end, ends)
-                    work += cost
-                    user[CONTEXT] += 1
-                    user[PROMPT] -= 1
-                    taken += 1
+            order = list(prefilling)
+            if in_turn and order:
+                least = min(order, key=lambda user: int(user[CONTEXT]))
+                at = next(place for place, user in enumerate(order) if user is least)
+                order = [*order[at:], *order[:at]]
+            queue = [(user, True) for user in order]
+            while queue:
+                user, must = queue.pop(0)
+                if user[PROMPT] == 1:
+                    continue
+                cost = interval(int(user[ROW]), int(user[CONTEXT]) + 1, False)
+                ends = work + cost if costs.serial else work
+                if not must and (ends > end or (ends == end and not costs.serial)):
+                    continue
+                end = max(end, ends)
+                work += cost
+                user[CONTEXT] += 1
+                user[PROMPT] -= 1
+                queue.insert(len(queue) if in_turn else 0, (user, False))
             held = now + work
             now += end if first else min(end, work)
             for user in first:

@@ -2,7 +2,8 @@
 
 A round begins with the tokens that others wait for, one of every user who decodes and the last of
 every prompt that has come to it. Prompt tokens before the last follow: as many as can begin in the
-round, one at least of each user, in the order in which users were let in. A round lasts until its
+round, one at least of each user; user by user in the order in which they were let in, or in turn,
+token by token, from the user on whose prompt is least far. A round lasts until its
 first tokens have ended, and no shorter than the sum of their initiation intervals; of prompt tokens
 alone, until as many have begun as can in the time of one.
 
@@ -31,8 +32,8 @@ _NOW = -2  # the first token comes out at the end of this round
 
 @njit(cache=True)
 def advance(  # type: ignore[no-untyped-def]
-    users, count, body, whole, body_interval, whole_interval, serial, page_tokens, free, held,
-    begin, until,
+    users, count, body, whole, body_interval, whole_interval, serial, in_turn, page_tokens,
+    free, held, begin, until,
 ):  # fmt: skip
     """Run rounds from tick ``begin`` until something happens; see ``rounds.Advance``."""
     now = begin
@@ -63,20 +64,34 @@ def advance(  # type: ignore[no-untyped-def]
             work += whole_interval[row, context]
         waited = length > 0
         end = max(length + max(held - now, 0), work) if waited else alone
-        for i in range(count):
-            row, context, left = users[i, ROW], users[i, CONTEXT], users[i, PROMPT]
-            first = True
-            while left > 1:
-                cost = body_interval[row, context + 1]
-                if not first and (work + cost > end if serial else work >= end):
-                    break
-                first = False
-                end = max(end, work + cost if serial else work)
-                work += cost
-                context += 1
-                left -= 1
-            users[i, CONTEXT] = context
-            users[i, PROMPT] = left
+        start = 0
+        if in_turn:
+            for i in range(count):
+                if users[i, PROMPT] > 1 and (
+                    users[start, PROMPT] <= 1 or users[i, CONTEXT] < users[start, CONTEXT]
+                ):
+                    start = i
+        going, first_pass = True, True
+        while going:
+            going = False
+            for j in range(count):
+                i = (start + j) % count
+                row, context, left = users[i, ROW], users[i, CONTEXT], users[i, PROMPT]
+                taken = 0
+                while left > 1 and not (in_turn and taken):
+                    cost = body_interval[row, context + 1]
+                    late = work + cost > end if serial else work >= end
+                    if late and (taken or not first_pass):
+                        break
+                    end = max(end, work + cost if serial else work)
+                    work += cost
+                    context += 1
+                    left -= 1
+                    taken += 1
+                users[i, CONTEXT] = context
+                users[i, PROMPT] = left
+                going = going or (in_turn and taken > 0)
+            first_pass = False
         held = now + work
         now += end if waited else min(end, work)
         finished = False

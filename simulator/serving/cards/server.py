@@ -128,7 +128,7 @@ class CardServer:
         plant = Plant(
             env=self.env,
             costs=costs,
-            advance=advance(costs, PAGE_TOKENS),
+            advance=advance(costs, PAGE_TOKENS, in_turn=policy.prefill == "in_turn"),
             policy=policy,
             page_tokens=PAGE_TOKENS,
             layout=Layout(

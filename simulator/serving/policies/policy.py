@@ -15,6 +15,7 @@ Schedule = Literal["fcfs", "grouped", "shortest", "slo"]
 Routing = Literal["round_robin", "least_loaded", "affine", "affine_spill"]
 Preemption = Literal["recompute", "offload"]
 Admission = Literal["prompt", "whole"]
+Prefill = Literal["in_order", "in_turn"]
 Swap = LoadMode
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -23,6 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "routing": get_args(Routing),
     "preemption": get_args(Preemption),
     "admission": get_args(Admission),
+    "prefill": get_args(Prefill),
     "swap": get_args(Swap),
 }
 
@@ -51,6 +53,8 @@ class Policy:
         that KV pages and adapters share, with a movable border.
     admission : a request is let in when its prompt fits (it may be preempted later), or when
         prompt and whole output fit.
+    prefill : whose prompt tokens a card takes first where several users have some left: of him who
+        was let in first, or of all in turn, token by token, as ``hardwire run`` does.
     preemption : what happens to KV pages of a request that has to make room: computed again, or
         moved to host memory over the link and back.
     prefix_reuse : keep KV pages of prompt prefixes for later requests of the same adapter.
@@ -72,6 +76,7 @@ class Policy:
     prefetch: int = 1
     slots: int | None = None
     admission: Admission = "prompt"
+    prefill: Prefill = "in_order"
     preemption: Preemption = "recompute"
     prefix_reuse: bool = False
     estimate_error: float = 0.0
