@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 import hardwire as hw
-from hardwire.experiments.shared.style import COLORS, STYLE
+from hardwire.experiments.shared.style import STYLE, TARGET_COLORS
 from hardwire.experiments.sweep import Design, evaluate
 from hardwire.simulator import draw_chips, free_rank, swap_latency
 
@@ -48,13 +48,14 @@ drawn_alone = hw.predict(drawn, **load).token_s
 shapes = [f"r{rank}:all-linear" for rank in ranks]
 kept = [drawn_alone / hw.predict(drawn, adapter=one, **load).token_s for one in shapes]
 figure, axes = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
-colors = [COLORS[name] for name in ("norms_activations", "attention", "lm_head_sampling", "rom")]
-for targets, color in zip(TARGETS, colors, strict=True):
+for targets in TARGETS:
     settings = {"adapter.targets": targets, "adapter.rank": ranks}
     steps = evaluate(base, settings, ("token_s",))["token_s"]
-    axes.plot(ranks, 100 * (alone / steps - 1), color=color, linewidth=2, label=targets)
+    axes.plot(
+        ranks, 100 * (alone / steps - 1), color=TARGET_COLORS[targets], linewidth=2, label=targets
+    )
 worst, best = 100 * (np.percentile(kept, [5, 95], axis=1) - 1)
-axes.fill_between(ranks, worst, best, color=colors[-1], alpha=0.15, linewidth=0)
+axes.fill_between(ranks, worst, best, color=TARGET_COLORS["all-linear"], alpha=0.15, linewidth=0)
 axes.set(xlabel="rank", ylabel="change of decode rate, %", xlim=(0, ranks[-1]))
 axes.legend(frameon=False, loc="lower left", fontsize=9)
 plt.show()

@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from hardwire.experiments.shared.style import COLORS, STYLE
+from hardwire.experiments.shared.style import AMOUNT, INK, MAROON, PAPER, STYLE, ordered
 from hardwire.experiments.sweep import Design, evaluate
 
 plt.rcParams.update(STYLE)
@@ -56,11 +56,11 @@ found = evaluate(
 users = found["sram.max_users"].reshape(len(adapters), len(contexts))
 
 figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-axes.imshow(np.log1p(users), cmap="Blues", aspect="auto", origin="lower")
+axes.imshow(np.log1p(users), cmap=AMOUNT, aspect="auto", origin="lower")
 for (row, column), value in np.ndenumerate(users):
     axes.text(
         column, row, f"{value:.0f}", ha="center", va="center", fontsize=9,
-        color="white" if value > 8 else "#b2182b" if value == 0 else "#333333",
+        color=PAPER if value > 8 else MAROON if value == 0 else INK,
     )  # fmt: skip
 axes.set_xticks(range(len(contexts)), [f"{context:,}" for context in contexts])
 axes.set_yticks(range(len(adapters)), adapters)
@@ -108,8 +108,7 @@ table.style.format({"free, MiB": "{:+.1f}", "area, mm²": "{:.0f}"})
 
 # %%
 figure, axes = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
-colors = ("rom", "attention", "norms_activations", "lm_head_sampling")
-for number, color in zip((1, 2, 4, 8), colors, strict=True):
+for number, color in zip((1, 2, 4, 8), ordered(4), strict=True):
     longest = evaluate(
         base,
         {"workload.users": number, "workload.adapters": adapters},
@@ -119,10 +118,11 @@ for number, color in zip((1, 2, 4, 8), colors, strict=True):
         adapters,
         longest,
         "o-",
-        color=COLORS[color],
+        color=color,
         label=f"{number} users" if number > 1 else "1 user",
     )
 axes.set(xlabel="adapters in SRAM", ylabel="tokens of context per user", ylim=(0, None))
+axes.yaxis.set_major_formatter("{x:,.0f}")
 axes.legend(frameon=False, fontsize=9)
 plt.show()
 

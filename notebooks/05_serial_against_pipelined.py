@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 import hardwire as hw
-from hardwire.experiments.shared.style import COLORS, STYLE
+from hardwire.experiments.shared.style import GRID, ISSUES, STYLE
 from hardwire.simulator import draw_chips
 
 plt.rcParams.update(STYLE)
@@ -75,17 +75,18 @@ hw.run(serial, users=3, **LOAD).plot("pipeline")
 users = np.arange(1, 65)
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.5), layout="constrained")
 curves = {}
-for chip, color in ((serial, COLORS["rom"]), (pipelined, COLORS["attention"])):
+for chip in (serial, pipelined):
     found = hw.predict(chip, users=users, **LOAD)
-    curves[chip.datapath.issue] = found
     name = chip.datapath.issue
+    color = ISSUES[name].color
+    curves[name] = found
     left.plot(users, found.decode_tokens_per_s_chip / 1e3, color=color, linewidth=2, label=name)
     right.plot(users, found.decode_tokens_per_s_user / 1e3, color=color, linewidth=2, label=name)
 left.set(xlabel="users", ylabel="thousand tokens/s, chip", ylim=(0, None), xlim=(1, 64))
 right.set(xlabel="users", ylabel="thousand tokens/s, user", ylim=(0, None), xlim=(1, 64))
 left.legend(frameon=False, fontsize=9)
 for axes in (left, right):
-    axes.axvspan(1, 3, color="#e6e6e6", zorder=0)
+    axes.axvspan(1, 3, color=GRID, zorder=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks([1, 2, 4, 8, 16, 32, 64], [1, 2, 4, 8, 16, 32, 64])
 figure.suptitle("Grey: what HC1's SRAM holds, 2,048 tokens each", x=0.01, ha="left", fontsize=10)

@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import hardwire as hw
-from hardwire.experiments.shared.style import COLORS, STYLE
+from hardwire.experiments.shared.style import INK, SERVERS, STYLE
 
 plt.rcParams.update(STYLE)
 RATE, SLO, GOOD = 5.5, {"ttft": 0.5, "tpot": 0.05}, 0.99
@@ -107,15 +107,14 @@ gpus.style.format({"one GPU meets the SLO": "{:.1%}", "power of all, W": "{:,.0f
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.5), layout="constrained")
 ticks = range(len(COUNTS))
-for name, color, marker in (
-    ("hc1x10", COLORS["rom"], "o"), ("hc1x10-pipelined", COLORS["norms_activations"], "s"),
-):  # fmt: skip
-    left.plot(ticks, 100 * cards.loc[name, "met the SLO"], color=color, marker=marker, label=name)
-    right.plot(ticks, cards.loc[name, "power, W"] / 1e3, color=color, marker=marker)
-orange = {"color": COLORS["attention"], "marker": "^"}
-left.plot(ticks, 100 * gpus["one GPU meets the SLO"], **orange, label="one H100, vLLM")
-right.plot(ticks, gpus["power of all, W"] / 1e3, **orange, linestyle="--", label="H100s needed")
-right.axhline(2.5, color="#333333", linestyle=":", label="ten cards, as published")
+for name, size in (("hc1x10", 10), ("hc1x10-pipelined", 5)):  # they coincide
+    mark = {**SERVERS[name]._asdict(), "markersize": size}
+    left.plot(ticks, 100 * cards.loc[name, "met the SLO"], **mark, label=name)
+    right.plot(ticks, cards.loc[name, "power, W"] / 1e3, **mark)
+mark = SERVERS["vllm-h100"]._asdict()
+left.plot(ticks, 100 * gpus["one GPU meets the SLO"], **mark, label="one H100, vLLM")
+right.plot(ticks, gpus["power of all, W"] / 1e3, **mark, linestyle="--", label="H100s needed")
+right.axhline(2.5, color=INK, linestyle=":", label="ten cards, as published")
 left.set(ylabel="requests that met the SLO, %", ylim=(0, 104))
 right.set(ylabel="power, kW", ylim=(0, None))
 for axes in (left, right):

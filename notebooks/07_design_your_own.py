@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 import hardwire as hw
-from hardwire.experiments.shared.style import COLORS, STYLE
+from hardwire.experiments.shared.style import DESIGN_COLORS, INK, STYLE
 from hardwire.experiments.sweep import Design, evaluate
 
 plt.rcParams.update(STYLE)
@@ -80,20 +80,21 @@ for number in range(1, int(users[fits].max()) + 1):
 figure, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
 shown = np.flatnonzero(fits)[:4000]
 axes.scatter(
-    users[shown] + rng.uniform(-0.25, 0.25, len(shown)), rate[shown], s=3, color="#bdbdbd",
-    label="designs that fit (4,000 of them)",
+    users[shown] + rng.uniform(-0.25, 0.25, len(shown)), rate[shown], s=3,
+    color=DESIGN_COLORS["feasible"], label="designs that fit (4,000 of them)",
 )  # fmt: skip
 axes.plot(
     [number for number, _ in border], [rate[best] for _, best in border], "o-",
-    color=COLORS["rom"], label="the fastest",
+    drawstyle="steps-mid", color=DESIGN_COLORS["front"], label="the fastest",
 )  # fmt: skip
 axes.plot(
     filed["sram.max_users"], filed["decode_tokens_per_s_user"], "D", markersize=8,
-    color=COLORS["lora"], label="HC1 as filed",
+    color=DESIGN_COLORS["filed"], label="HC1 as filed",
 )  # fmt: skip
 axes.set_xticks([number for number, _ in border])
-axes.axhline(17_000, color="#333333", linestyle="--", linewidth=1)
+axes.axhline(17_000, color=INK, linestyle="--", linewidth=1)
 axes.set(xlabel="users of 2,048 tokens that fit", ylabel="tokens/s, one user", ylim=(0, None))
+axes.yaxis.set_major_formatter("{x:,.0f}")
 axes.legend(frameon=False, fontsize=9, loc="lower left")
 plt.show()
 

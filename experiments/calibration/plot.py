@@ -17,7 +17,7 @@ from hardwire.experiments.calibration.calibrate import ParameterRow, Report
 from hardwire.experiments.calibration.view import shown
 from hardwire.experiments.shared.plot import thousands
 from hardwire.experiments.shared.style import BELIEF_COLORS, INK, WIDTH_IN, drawing
-from hardwire.experiments.shared.words import parameter_words, words_of
+from hardwire.experiments.shared.words import quantity_words, words_of
 from hardwire.experiments.shared.words_plot import say
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.simulator.belief.posterior import Array
@@ -56,7 +56,7 @@ def parameter_figure(report: Report) -> Figure:
         axes = figure.subplots()
         for place, row in enumerate(rows):
             _strip(axes, place, row)
-        axes.set_yticks(range(len(rows)), [_words(row.name) for row in rows])
+        axes.set_yticks(range(len(rows)), [fill(quantity_words(row.name), 36) for row in rows])
         axes.invert_yaxis()
         axes.set_xlim(-0.36, 1.55)
         axes.set_xticks([])
@@ -81,20 +81,11 @@ def _narrowed(report: Report) -> str:
     counts = Counter(row.verdict for row in report.parameters)
     learnt = counts["pinned"] + counts["narrowed"]
     moved = counts["shifted up"] + counts["shifted down"]
-    first = _words(report.parameters[0].name)
+    first = quantity_words(report.parameters[0].name)
     return (
         f"The measurements narrow {learnt} of {len(report.parameters)} parameters, {first} most, "
         f"and shift {moved} more; {counts['open']} stay as open as before."
     )
-
-
-def _words(name: str) -> str:
-    """A parameter in words; the clocks of several runs have a name after a comma."""
-    parameter, _, which = name.partition(", ")
-    if parameter in DECLARED:
-        said = parameter_words(parameter)
-        return fill(f"{said}, {which}" if which else said, 36)
-    return name.replace("datapath.", "")
 
 
 def _unit(unit: str) -> str:

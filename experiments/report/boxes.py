@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from hardwire.experiments.report.charts import INK, TEXT_PX, Chart, color_scale, one_layer
+from hardwire.experiments.report.charts import (
+    INK,
+    TEXT_PX,
+    Chart,
+    color_scale,
+    names_in_lines,
+    one_layer,
+)
 from hardwire.experiments.run.floorplan import Floorplan
 from hardwire.experiments.shared.style import MAROON, PAPER, block_color, block_name, ink_on
 
@@ -103,10 +111,10 @@ def gantt(
         for row, start, end, group in boxes
     ]
     ticks = [number[row] for row in (rows if named is None else named)]
-    names = "{" + ",".join(f"{number[row]}:'{row}'" for row in rows) + "}[datum.value]"
+    names = names_in_lines(f"{json.dumps(list(rows), ensure_ascii=False)}[datum.value]")
     y = {
         "type": "quantitative", "title": None, "scale": {"domain": [len(rows) - 0.5, -0.5]},
-        "axis": {"values": ticks, "labelExpr": names, "domain": False, "ticks": False,
+        "axis": {"values": ticks, **names, "domain": False, "ticks": False,
                  "grid": row_px >= _ROW_PX, "labelPadding": 6, "labelLimit": 150},
     }  # fmt: skip
     x = {

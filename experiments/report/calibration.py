@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hardwire.experiments.calibration.view import middle_span, shown, unit_beside
-from hardwire.experiments.report.charts import Bar, bars, spans
+from hardwire.experiments.report.charts import Bar, bars, folded, spans
 from hardwire.experiments.report.page import (
     Block,
     Page,
@@ -17,6 +17,7 @@ from hardwire.experiments.report.page import (
 )
 from hardwire.experiments.shared.style import BELIEF_COLORS, ROW_COLORS
 from hardwire.experiments.shared.tables import count
+from hardwire.experiments.shared.words import quantity_words, words_of
 from hardwire.simulator.belief.chip import MIN_ESS
 
 Data = Mapping[str, Any]
@@ -42,7 +43,7 @@ def calibration_page(data: Data, configuration: Data | None) -> Page:
         f"leave {len(still)} open"
     )
     ess = data["effective_sample_size"]
-    lines = [f"{name.capitalize()}: {'; '.join(by_verdict[name])}"
+    lines = [f"{name.capitalize()}: {'; '.join(map(quantity_words, by_verdict[name]))}"
              for name in ("pinned", "narrowed") if name in by_verdict]  # fmt: skip
     lines.append(
         f"{count(data['candidates'])} candidates, effective sample size {count(ess)}, seed "
@@ -88,21 +89,23 @@ def _predictions(data: Data) -> Section:
         low, centre, high = row["posterior"]
         if row["filed"] > 0 and centre > 0:
             ends = low / row["filed"], high / row["filed"]
-            bar = Bar(row["name"], 1.0, around, BELIEF_COLORS["after"], ends)
-            found.append((ends[1] / max(ends[0], 1e-9), bar))
+            bar = Bar(folded(row["name"]), 1.0, around, BELIEF_COLORS["after"], ends)
+            found.append((ends[1] / max(ends[0], 1e-9), row["name"], bar))
     names = {row["key"]: row["name"] for row in data["predictions"]}
     hangs = [
         f"{names[key]} hangs on "
-        + ", ".join(f"{one['parameter']} ({one['rank_correlation']:+.2f})" for one in ones)
+        + ", ".join(
+            f"{quantity_words(one['parameter'])} ({one['rank_correlation']:+.2f})" for one in ones
+        )
         for key, ones in data["drivers"].items()
     ]
     columns = ("", "as filed", "from the rate alone", "median", "90% interval")
     blocks = [Block(table=Table(columns, rows))]
     if found:
-        least = max(found, key=lambda one: one[0])[1]
+        _, least, widest = max(found, key=lambda one: one[0])
         caption = "90% interval after all measurements, against the chip as filed"
-        text = f"Known least: {least.name}, {least.text}."
-        chart = spans([bar for _, bar in found], alt=caption)
+        text = f"Known least: {least}, {widest.text}."
+        chart = spans([bar for *_, bar in found], alt=caption)
         blocks.insert(0, Block(caption=caption, text=text, chart=chart))
     if hangs:
         blocks.append(Block(text="; ".join(hangs) + " (rank correlation)."))
@@ -112,13 +115,16 @@ def _predictions(data: Data) -> Section:
 def _parameters(data: Data) -> Section:
     changed = [row for row in data["parameters"] if row["verdict"] != "open"]
     widths = [
-        Bar(row["name"], min(row["width"], 1.5), f"{row['width']:.0%}, {row['verdict']}",
-            BELIEF_COLORS["after"])
+        Bar(
+            folded(quantity_words(row["name"])), min(row["width"], 1.5),
+            f"{row['width']:.0%}, {row['verdict']}", BELIEF_COLORS["after"],
+        )
         for row in changed
     ]  # fmt: skip
     rows = [
         (
-            row["name"], row["unit"], middle_span(row["prior"], "")[1],
+            quantity_words(row["name"]), row["name"], row["unit"].replace("mm2", "mm²"),
+            middle_span(row["prior"], "")[1],
             *middle_span(row["posterior"], ""),
             row["verdict"] + (f", {row['bound']} bound" if row["bound"] else ""),
         )
@@ -128,19 +134,21 @@ def _parameters(data: Data) -> Section:
     text = "Dashed: as wide as before."
     if changed:
         narrow = min(changed, key=lambda row: row["width"])
-        text = f"The most is learnt of {narrow['name']}: {narrow['width']:.0%} is left. {text}"
+        most = quantity_words(narrow["name"])
+        text = f"The most is learnt of {most}: {narrow['width']:.0%} is left. {text}"
     ties = [
-        f"Tied, rank correlation {one['rank_correlation']:+.2f}: {one['one']} and {one['other']}."
+        f"Tied, rank correlation {one['rank_correlation']:+.2f}: {quantity_words(one['one'])} and "
+        f"{quantity_words(one['other'])}."
         for one in data["ties"]
     ]
-    columns = ("", "unit", "before", "median", "after", "verdict")
+    columns = ("Parameter", "Name", "Unit", "Before", "Median", "After", "Verdict")
     rest = len(data["parameters"]) - len(changed)
     notes = [f"The other {rest} get back their ranges.", *ties]
     return Section(
         "What the measurements say of the parameters",
         [
             Block(caption=caption, text=text, chart=bars(widths, limit=1.0, alt=caption)),
-            Block(table=Table(columns, rows)),
+            Block(table=Table(columns, rows, wide=True)),
             Block(text=" ".join(notes)),
         ],
     )
@@ -153,20 +161,22 @@ def _left_out(data: Data) -> Section:
         measured = f"{_LIMITS.get(row['kind'], '')}{shown(row['measured'], row['unit'])}"
         inside = "inside" if row["inside"] else "outside"
         rows.append(
-            (row["id"], unit_beside(row["unit"]), middle_span(row["interval"], row["unit"])[1],
-             measured, f"{row['below']:.1%}", inside)
+            (words_of(row["id"]), unit_beside(row["unit"]),
+             middle_span(row["interval"], row["unit"])[1], measured, f"{row['below']:.1%}", inside)
         )  # fmt: skip
         if not row["inside"]:
             marked.add(place)
         color = ROW_COLORS["predicted" if row["inside"] else "missed"]
-        said = f"measured ×{row['measured'] / middle:.2f}, {inside}"
-        drawn.append(Bar(row["id"], 1.0, said, color, (low / middle, high / middle)))
+        said = f"×{row['measured'] / middle:.2f}{'' if row['inside'] else ', outside'}"
+        drawn.append(
+            Bar(folded(words_of(row["id"])), 1.0, said, color, (low / middle, high / middle))
+        )
     single = data["left_out"][: len(data["measurements"])]
     inside = sum(row["inside"] for row in single)
     caption = "What all other measurements predict, against its median"
     text = (
         f"{inside} of {len(single)} measurements lie inside the 90% interval that the others give "
-        "them. A limit is inside where 5% keep it."
+        "them. A limit is inside where 5% keep it. Beside each: the measurement over the median."
     )
     columns = ("", "unit", "90% interval", "measured", "predicted below", "")
     return Section(

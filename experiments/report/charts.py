@@ -8,8 +8,9 @@ One kind for each question: what a whole consists of (``bars``, ``stack``), how 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,8 @@ INK = "currentColor"
 """Text and rules are of the colour of the page's text, light or dark."""
 
 PLOT_HEIGHT, SCATTER_HEIGHT = 230, 300
-_ROW, _BAR, _STRIP, _STACK = 22, 14, 30, 38
+_ROW, LINE, _BAR, _STRIP, _STACK = 22, 13, 14, 30, 38
+_NAME_LETTERS = 24
 TEXT_PX, _LETTER_PX = 12, 6.4
 _PHONE_PX, _EDGE = 330, 6
 _NUMBER = ",.5~r"
@@ -48,7 +50,10 @@ CONFIG: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: a value in the chart's unit, what is written beside it, and perhaps an interval."""
+    """One bar: a value in the chart's unit, what is written beside it, and perhaps an interval.
+
+    A name may have several lines.
+    """
 
     name: str
     value: float
@@ -162,7 +167,7 @@ def bars(rows: Sequence[Bar], *, limit: float | None = None, alt: str = "") -> C
     ]
     if limit is not None:
         layers.append(one_layer(_DASHED, [{}], x={"datum": limit, **x}))
-    return Chart(data, layers, _ROW * len(rows), _listed(alt, rows))
+    return Chart(data, layers, row_px(row.name for row in rows) * len(rows), _listed(alt, rows))
 
 
 def spans(rows: Sequence[Bar], *, alt: str = "") -> Chart:
@@ -187,7 +192,7 @@ def spans(rows: Sequence[Bar], *, alt: str = "") -> Chart:
         _TEXTS,
         one_layer(_DASHED, [{}], x={"datum": 1, **x}),
     ]  # fmt: skip
-    return Chart(data, layers, _ROW * len(rows), _listed(alt, rows))
+    return Chart(data, layers, row_px(row.name for row in rows) * len(rows), _listed(alt, rows))
 
 
 def stack(parts: Sequence[Bar], capacity: float, *, alt: str = "") -> Chart:
@@ -359,9 +364,29 @@ def scatter(
     return Chart(data, layers, SCATTER_HEIGHT, alt, (), ("x", "y"))
 
 
+def names_in_lines(name: str) -> dict[str, Any]:
+    """Settings of an axis whose names may have several lines, each in the middle of its row.
+
+    Parameters
+    ----------
+    name : Vega expression of the name at ``datum``.
+    """
+    lines = [
+        {"test": f"length(split({name}, '\\n')) == {count}", "value": -LINE * (count - 1) / 2}
+        for count in (2, 3)
+    ]
+    return {
+        "labelExpr": f"split({name}, '\\n')", "labelLineHeight": LINE,
+        "labelOffset": {"condition": lines, "value": 0},
+    }  # fmt: skip
+
+
 _ROWS = {
     "field": "name", "type": "nominal", "sort": None, "title": None,
-    "axis": {"domain": False, "ticks": False, "labelFontSize": TEXT_PX, "labelPadding": 8},
+    "axis": {
+        "domain": False, "ticks": False, "labelFontSize": TEXT_PX, "labelPadding": 8,
+        **names_in_lines("datum.label"),
+    },
 }  # fmt: skip
 _OWN = {"field": "color", "type": "nominal", "scale": None}
 _SAID = [{"field": "name", "title": "title"}, {"field": "text", "title": "value"}]
@@ -373,6 +398,24 @@ _X_AXIS = {
     "labelOverlap": "greedy",
 }
 _Y_AXIS = {"format": _TICK, "domain": False, "ticks": False, "tickCount": 5}
+
+
+def folded(words: str) -> str:
+    """Words as the name of a row, in lines that leave a phone room for what is drawn.
+
+    Of what takes more than two lines only what stands before a colon is kept.
+    """
+    for said in (words, words.partition(": ")[0]):
+        lines = fill(said, _NAME_LETTERS, break_long_words=False, break_on_hyphens=False)
+        if lines.count("\n") < 2:
+            break
+    return lines
+
+
+def row_px(names: Iterable[str]) -> int:
+    """Height of rows of which each has room for its name."""
+    lines = max((name.count("\n") + 1 for name in names), default=1)
+    return max(_ROW, lines * LINE + 6)
 
 
 def one_layer(
@@ -413,7 +456,8 @@ def _tip(field: str, title: str) -> dict[str, Any]:
 
 
 def _listed(what: str, rows: Sequence[Bar]) -> str:
-    return "; ".join([*([what] if what else []), *(f"{row.name} {row.text}" for row in rows)])
+    said = (f"{row.name} {row.text}".replace("\n", " ") for row in rows)
+    return "; ".join([*([what] if what else []), *said])
 
 
 def _shown(value: float, otherwise: float) -> float:

@@ -89,5 +89,9 @@ def fingerprint(text: str) -> str:
 
 
 def soft(text: str) -> str:
-    """A text as HTML that may break behind the joints of names such as ``workload.prompt``."""
-    return re.sub(r"(?<=[^\W\d])([._/=+])(?=[^\W\d])", r"\1<wbr>", escape(text))
+    """A text as HTML that may break behind the joints of names such as ``workload.prompt``.
+
+    Not within a unit such as W/mm².
+    """
+    joint = r"(?<=[^\W\d])([._=+]|/(?=[^\W\d]{4}))(?=[^\W\d])"
+    return re.sub(joint, r"\1<wbr>", escape(text))

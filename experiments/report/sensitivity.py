@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hardwire.experiments.report.boxes import gantt
-from hardwire.experiments.report.charts import Bar, bars
+from hardwire.experiments.report.charts import Bar, bars, folded, row_px
 from hardwire.experiments.report.page import (
     Block,
     Page,
@@ -19,7 +19,8 @@ from hardwire.experiments.report.page import (
 )
 from hardwire.experiments.report.sweep import label
 from hardwire.experiments.shared.style import END_COLORS, INDEX_COLORS
-from hardwire.experiments.shared.tables import count, number, short_names
+from hardwire.experiments.shared.tables import count, number
+from hardwire.experiments.shared.words import quantity_words
 
 Data = Mapping[str, Any]
 
@@ -78,15 +79,15 @@ def _finding(metric: Data, found: Data) -> str:
     name, first = next(iter(_that_matter(found).items()))
     what = label(metric, unit=False)
     return (
-        f"{what[:1].upper()}{what[1:]}: {name} takes part in {max(first['total'], 0):.0%} of the "
-        f"variance, {max(first['first'], 0):.0%} by itself"
+        f"{what[:1].upper()}{what[1:]}: {quantity_words(name)} takes part in "
+        f"{max(first['total'], 0):.0%} of the variance, {max(first['first'], 0):.0%} by itself"
     )
 
 
 def _metric(metric: Data, found: Data, configuration: Data | None) -> Section:
     unit = found["unit"].replace("mm2", "mm²")
     shown = _that_matter(found)
-    short = {name: text.replace("_", " ") for name, text in short_names(list(shown)).items()}
+    short = {name: folded(quantity_words(name)) for name in shown}
     blocks = []
     for order, title in (("total", "Share of the variance, with interactions"),
                          ("first", "Share of the variance, each input by itself")):  # fmt: skip
@@ -155,11 +156,13 @@ def _tornado(
     room = 0.02 * (max(every) - min(every) or 1.0)
     low, high = swings[order[0]]
     text = (
-        f"{number(filed)} as filed; {order[0]} alone moves it from {number(low)} to {number(high)}."
+        f"{number(filed)} as filed; {quantity_words(order[0])} alone moves it from "
+        f"{number(low)} to {number(high)}."
     )
     groups = [(f"input at its {end} end", END_COLORS[end]) for end in ("low", "high")]
     chart = gantt(
         [short[name] for name in order], boxes, groups, x_label=label(metric),
-        x_range=(min(every) - room, max(every) + room), alt=text, row_px=18,
+        x_range=(min(every) - room, max(every) + room), alt=text,
+        row_px=row_px(short.values()),
     )  # fmt: skip
     return Block(caption="From the chip as filed to the ends of each range", text=text, chart=chart)

@@ -14,7 +14,7 @@ from hardwire.experiments.sensitivity.sobol import MEASUREMENT, Effect, Report, 
 from hardwire.experiments.sensitivity.view import input_value
 from hardwire.experiments.shared.plot import small_unit, thousands
 from hardwire.experiments.shared.style import END_COLORS, INDEX_COLORS, INK, WIDTH_IN, drawing
-from hardwire.experiments.shared.words import parameter_words
+from hardwire.experiments.shared.words import quantity_words
 from hardwire.experiments.shared.words_plot import say
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 from hardwire.models.chip import DECLARED
@@ -71,9 +71,7 @@ def _found(one: Sensitivity) -> str:
 
 def _plain(effect: Effect) -> str:
     """What an input is, in words."""
-    if effect.input.name == MEASUREMENT:
-        return "the error of the measurement"
-    return parameter_words(effect.input.name)
+    return quantity_words(effect.input.name)
 
 
 def _name(effect: Effect) -> str:

@@ -91,6 +91,19 @@ def parameter_words(name: str) -> str:
     return said
 
 
+def quantity_words(name: str) -> str:
+    """What a calibration or a sensitivity names, in words: a parameter, perhaps of one run.
+
+    The clocks of several runs have a name after a comma.
+    """
+    if name == "measurement":
+        return "the error of the measurement"
+    parameter, _, which = name.partition(", ")
+    if parameter not in DECLARED:
+        return name.replace("datapath.", "")
+    return parameter_words(parameter) + (f", {which}" if which else "")
+
+
 def caption(finding: str) -> str:
     """What a picture shows, as a page of the manual has it below the picture."""
     return fill(f"*{finding}*", 100, break_long_words=False, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""Charts of reports: a front is drawn in steps."""
+"""Charts of reports: fronts go in steps, and names of rows are whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from hardwire.experiments.report.charts import Group, scatter
+from hardwire.experiments.report.charts import Bar, Group, bars, folded, scatter
 from hardwire.experiments.report.draw import svg
 
 POINTS = [(1.0, 10.0), (2.0, 30.0), (4.0, 35.0)]
@@ -34,3 +34,11 @@ def test_a_front_goes_in_steps_and_never_aslant(
 def test_without_a_front_no_line_is_drawn() -> None:
     group = Group("feasible", "#22569e", POINTS, {"design": ["a", "b", "c"]})
     assert "line mark" not in svg(scatter([group], x_label="area", y_label="rate"))
+
+
+def test_a_long_name_has_two_lines_and_both_are_whole() -> None:
+    name = folded("routing, control, redundancy: share of the blocks that nobody counts")
+    assert name == "routing, control,\nredundancy"
+    picture = svg(bars([Bar(name, 1.0, "1"), Bar("width of an output's part", 2.0, "2")]))
+    for line in (*name.splitlines(), "width of an output's part"):
+        assert f">{line}<" in picture

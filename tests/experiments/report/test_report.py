@@ -26,6 +26,7 @@ from hardwire.experiments.report.draw import fingerprint, soft, specification, s
 from hardwire.experiments.run.save import run_configuration
 from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.folder import to_json
+from hardwire.experiments.shared.words import parameter_words
 from hardwire.models import Chip, LanguageModel
 from hardwire.models.errors import InputError
 from hardwire.simulator import run
@@ -510,6 +511,8 @@ def test_several_folders_are_one_page_whose_links_stay_apart(
 
 def test_names_break_at_their_joints_only() -> None:
     assert soft("workload.prompt") == "workload.<wbr>prompt"
+    assert soft("models/chips") == "models/<wbr>chips"
+    assert soft("0.0067 W/mm², tokens/s") == "0.0067 W/mm², tokens/s"
     assert soft("q_proj+k_proj <b> 1.5") == "q_<wbr>proj+<wbr>k_<wbr>proj &lt;b&gt; 1.5"
 
 
@@ -529,7 +532,7 @@ def test_the_pages_of_searches_sensitivities_and_calibrations_have_their_answers
     found = json.loads((saved("sensitivity") / "sensitivity.json").read_text())
     name, first = next(iter(found["metrics"]["power_w"]["inputs"].items()))
     text = page(saved("sensitivity"))
-    assert f"{name} takes part in {first['total']:.0%} of the variance" in text
+    assert f"{parameter_words(name)} takes part in {first['total']:.0%} of the variance" in text
     found = json.loads((saved("calibrate") / "calibration.json").read_text())
     pinned = sum(row["verdict"] == "pinned" for row in found["parameters"])
     text = page(saved("calibrate"))

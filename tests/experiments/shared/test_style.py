@@ -73,7 +73,7 @@ def lab(color: str, vision: str = "normal") -> np.ndarray:
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-@pytest.mark.parametrize("folder", ["experiments"])
+@pytest.mark.parametrize("folder", ["experiments", "notebooks"])
 def test_no_other_module_names_a_colour(folder: str) -> None:
     table = ROOT / "experiments" / "shared" / "style.py"
     read = [path for path in (ROOT / folder).rglob("*.py") if path != table]
