@@ -69,6 +69,7 @@ class Line:
     Attributes
     ----------
     values, low, high : arrays as long as the plot's positions; a gap where one is not finite.
+    part : as long, a number for each position: the line breaks where it is another.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Line:
     color: str = PLAIN
     low: Any = None
     high: Any = None
+    part: Any = None
 
 
 @dataclass(frozen=True)
@@ -253,10 +255,12 @@ def plot(
         for key, values in (("v", line.values), ("low", line.low), ("high", line.high)):
             if values is not None:
                 columns[f"{key}{i}"] = _numbers(values, log_x and across == "x")
-    data = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     heights = columns if along == "x" else {"at": (), "share": columns["at"]}
     tops = [v for key, column in heights.items() if key != "at" for v in column if v is not None]
     tops += [limit or 0.0, point[1] if point else 0.0]
+    parts = {f"part{i}": _numbers(one.part) for i, one in enumerate(lines) if one.part is not None}
+    columns = {**columns, **parts}
+    data = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     x_scale = {"type": "log"} if log_x else {"zero": False, "nice": False}
     axes: dict[str, dict[str, Any]] = {
         "x": {"title": x_label, "axis": _X_AXIS, "type": "quantitative",
@@ -289,6 +293,7 @@ def plot(
         one_layer(
             mark, **at, **{across: {"field": f"v{i}", **axes[across]}}, **order,
             color={"datum": line.name, **color},
+            **({} if line.part is None else {"detail": {"field": f"part{i}"}}),
         )
         for i, line in enumerate(lines)
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from hardwire.experiments.report.page import (
 from hardwire.experiments.shared.headline import sound_mark
 from hardwire.experiments.shared.style import DESIGN_COLORS, ordered
 from hardwire.experiments.shared.tables import count, number
-from hardwire.experiments.sweep.curves import Curves, best_along, front
+from hardwire.experiments.sweep.curves import Curves, best_along, front, parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,12 @@ def _along(axes: Data, aims: Data, points: pd.DataFrame) -> Block:
     words = any(isinstance(at, str) for at in every)
     positions = list(every) if words else sorted(every)
     lines = [
-        Line("" if value is None else number(value), best.reindex(positions), color)
+        Line(
+            "" if value is None else number(value),
+            best.reindex(positions),
+            color,
+            part=parts(curves.designs[value]).reindex(positions) if len(best) else None,
+        )
         for (value, best), color in zip(
             curves.lines.items(), ordered(len(curves.lines)), strict=True
         )
@@ -126,9 +131,19 @@ def _along(axes: Data, aims: Data, points: pd.DataFrame) -> Block:
     )  # fmt: skip
     return Block(
         caption=f"{what.capitalize()} among feasible points{by}",
-        text=_best(curves, side, aims[aim], across, axes),
+        text=f"{_best(curves, side, aims[aim], across, axes)}{_broken(curves, axes)}",
         chart=chart,
     )
+
+
+def _broken(curves: Curves, axes: Data) -> str:
+    """Of what the lines break, if any does."""
+    found: dict[str, None] = {}
+    for designs in curves.designs.values():
+        if len(designs) and parts(designs).any():
+            found |= dict.fromkeys(designs.columns[designs.nunique() > 1])
+    names = " or ".join(label(axes[str(name)], unit=False) for name in found)
+    return f" A line breaks where the best design has another {names}." if names else ""
 
 
 def _best(curves: Curves, side: Better, aim: Data, across: Data, axes: Data) -> str:
@@ -221,6 +236,6 @@ def headings(columns: Sequence[str], configuration: Data | None) -> list[str]:
 def label(what: Data, *, unit: bool = True) -> str:
     """What an axis or a metric means, with its unit."""
     if "meaning" not in what:
-        return str(what["name"])
+        return str(what["name"]).replace(".", " ").replace("_", " ")
     shown = what["unit"].replace("mm2", "mm²") if unit else ""
     return f"{what['meaning']}{f', {shown}' if shown else ''}"

@@ -15,6 +15,8 @@ from hardwire.experiments.sweep.pareto import non_dominated
 MOST_LINES = 8
 ENOUGH = 6
 BINS = 40
+MOST_BREAKS = 3
+"""A line that changes its design more often is not broken there."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,20 @@ class Curves:
     by: str | None
     lines: Mapping[Any, pd.Series]
     designs: Mapping[Any, pd.DataFrame]
+
+
+def parts(designs: pd.DataFrame) -> pd.Series:
+    """Parts of a line in which the axes that are not shown keep their values, numbered from 0.
+
+    One part where they change more often than ``MOST_BREAKS`` times.
+
+    Parameters
+    ----------
+    designs : of one line of ``Curves``, by position.
+    """
+    change = (designs != designs.shift()).any(axis=1)
+    number = change.cumsum() - int(change.iloc[0])
+    return number if number.iloc[-1] <= MOST_BREAKS else number * 0
 
 
 def best_along(axes: Sequence[str], aim: str, side: Better, points: pd.DataFrame) -> Curves:

@@ -23,7 +23,7 @@ from hardwire.experiments.shared.style import (
 )
 from hardwire.experiments.shared.tables import count, number
 from hardwire.experiments.shared.words_plot import say
-from hardwire.experiments.sweep.curves import BINS, Curves, best_along, front
+from hardwire.experiments.sweep.curves import BINS, Curves, best_along, front, parts
 from hardwire.experiments.sweep.design import NUMERIC
 from hardwire.experiments.sweep.metrics import Better
 from hardwire.experiments.sweep.study import Study
@@ -32,9 +32,6 @@ IN, OUT, FRONT = (DESIGN_COLORS[key] for key in ("feasible", "infeasible", "fron
 MOST_DOTS = 20_000
 MOST_STEPS = 7
 """A line of fewer values is drawn in steps: between two designs it keeps the first's."""
-
-MOST_BREAKS = 3
-"""A line that changes its design more often is not broken there."""
 
 SAME = 1e-3
 """Lines that differ by less coincide."""
@@ -154,14 +151,11 @@ def _coincide(one: pd.Series, other: pd.Series) -> bool:
 
 def _unbroken(best: pd.Series, designs: pd.DataFrame) -> list[tuple[pd.Series, str]]:
     """The parts of a line in which the other axes keep their values, each with what it says."""
-    changed = designs.loc[:, designs.nunique() > 1]
-    if changed.empty:
-        return [(best, "")]
-    part = (changed != changed.shift()).any(axis=1).cumsum()
-    if part.iloc[-1] - 1 > MOST_BREAKS:
+    part = parts(designs)
+    if not part.any():
         return [(best, "")]
     found = []
-    for _, rows in changed.groupby(part):
+    for _, rows in designs.loc[:, designs.nunique() > 1].groupby(part):
         what = ", ".join(_valued(str(n), v) for n, v in rows.iloc[0].items())
         found.append((best.loc[rows.index], what))
     return found

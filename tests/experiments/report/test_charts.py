@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from hardwire.experiments.report.charts import Bar, Group, bars, folded, scatter
+from hardwire.experiments.report.charts import Bar, Group, Line, bars, folded, plot, scatter
 from hardwire.experiments.report.draw import svg
 
 POINTS = [(1.0, 10.0), (2.0, 30.0), (4.0, 35.0)]
@@ -42,3 +42,11 @@ def test_a_long_name_has_two_lines_and_both_are_whole() -> None:
     picture = svg(bars([Bar(name, 1.0, "1"), Bar("width of an output's part", 2.0, "2")]))
     for line in (*name.splitlines(), "width of an output's part"):
         assert f">{line}<" in picture
+
+
+def test_a_line_breaks_between_its_parts_only() -> None:
+    """Designs that differ in more than the position are not joined."""
+    line = Line("", [1.0, 2.0, 3.0, 4.0, 5.0], part=[0, 0, 0, 1, 1])
+    picture = svg(plot([10, 11, 12, 13, 14], [line], x_label="lanes", y_label="rate"))
+    paths = re.findall(r'aria-roledescription="line mark" d="M([^"]+)"', picture)
+    assert sorted(len(path.split("L")) for path in paths) == [2, 3]

@@ -233,6 +233,7 @@ def test_a_browser_shows_it_on_a_phone_and_prints_it_without_network(
         desk.emulate_media(media="print")
         desk.set_viewport_size({"width": PAPER_PX, "height": 900})
         assert desk.evaluate("document.documentElement.scrollWidth") <= PAPER_PX
+        assert _smallest_text_px(desk) >= 9, "drawn for a wide window, letters shrink on paper"
         assert_charts_are_whole(desk)
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
         assert said == []
