@@ -25,6 +25,12 @@ Data = Mapping[str, Any]
 MOST_PAIRS, MOST_ROWS = 3, 20
 
 
+def _at(axis: Data, value: Any) -> str:
+    """A place on an axis, in words and with its unit."""
+    unit = str(axis.get("unit", "")).replace("mm2", "mm²")
+    return f"{label(axis, unit=False)} {number(value)} {unit}".rstrip()
+
+
 def search_page(data: Data, folder: Path, configuration: Data | None) -> Page:
     """The page of a search.
 
@@ -38,13 +44,17 @@ def search_page(data: Data, folder: Path, configuration: Data | None) -> Page:
     designs = f"{count(len(front))} design{'s' * (len(front) != 1)} on the Pareto front"
     verdict = f"{designs} of {count(feasible)} feasible trials" if front else "No feasible design"
     aims = {one["name"]: one for one in (configuration or {}).get("aims", ())}
-    axes = [one["name"] for one in (configuration or {}).get("axes", ())]
-    sides = ", ".join(f"{side} {name}" for name, side in data["objectives"].items())
+    known = {one["name"]: one for one in (configuration or {}).get("axes", ())}
+    axes = list(known)
+    sides = ", ".join(
+        f"{side} {label(aims.get(name, {'name': name}), unit=False)}"
+        for name, side in data["objectives"].items()
+    )
     lines = [f"{data['study']}: {sides}", f"{count(trials)} trials in {data['optuna_study']}"]
     for name, side in data["objectives"].items():
         if front and name in aims:
             best = (max if side == "max" else min)(front, key=lambda row: row[name])
-            where = ", ".join(f"{axis} {number(best[axis])}" for axis in axes)
+            where = ", ".join(_at(one, best[axis]) for axis, one in known.items())
             lines.append(f"Best {label(aims[name])}: {number(best[name])}, with {where}")
     sections = [Section("Figures", _figures(data, folder, configuration))]
     if front:
