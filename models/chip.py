@@ -67,8 +67,8 @@ class Datapath:
         "GHz", 0.01, 10, "clock that the pipeline is cut for, at the nominal voltage"
     )
     fill_cycles: Any = count("cycles", 1, 4096, "pipeline fill of one operation")
-    fill_lanes: Any = count("", 1, 4096, "lanes that fill_cycles is stated for")
-    fill_ghz: Any = quantity("GHz", 0.01, 10, "pipeline_ghz that fill_cycles is stated for")
+    fill_lanes: Any = count("", 1, 4096, "lanes that the pipeline fill is stated for")
+    fill_ghz: Any = quantity("GHz", 0.01, 10, "clock of the pipeline that its fill is stated for")
     vector_lanes: Any = count("", 1, 65536, "elements per cycle in norms, RoPE and activations")
     issue: Any = choice(ISSUES, "one token in flight, or tokens one behind another")
     layers: Any = choice(("distinct", "shared"), "own hardware per layer, or one array for all")

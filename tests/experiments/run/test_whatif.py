@@ -20,6 +20,7 @@ from hardwire.experiments.run.whatif import Answer
 from hardwire.experiments.run.whatif_widget import CHIP_SLIDERS, WhatIf, slider_range
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
 from hardwire.models.catalogue import names
+from hardwire.models.pipeline import largest_clock_ghz
 from hardwire.simulator import free_rank, predict, run
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def test_the_power_limit_is_said_and_counted(panel: WhatIf) -> None:
     panel.controls["datapath.issue"].value = "pipelined"
     panel.controls["workload.prompt"].value = panel.controls["workload.output"].value = 128
     panel.controls["workload.users"].value = 16
-    panel.controls["datapath.clock_ghz"].value = panel.controls["datapath.clock_ghz"].max
+    panel.controls["datapath.clock_ghz"].value = float(largest_clock_ghz(Chip.open("hc1")))
     assert "The power limit of 300 W holds decode at" in text(panel)
     parts_are_the_whole(panel.answer)
     assert panel.answer.breakdown_s["power_cap"] > 0
