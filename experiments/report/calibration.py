@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,11 +83,16 @@ def _predictions(data: Data) -> Section:
     rows, found = [], []
     for row in data["predictions"]:
         unit = "" if row["unit"] in ("s", "J") else f", {row['unit']}"
-        middle, around = middle_span(row["posterior"], row["unit"])
-        alone = middle_span(row["rate_alone"], row["unit"])[1]
+        # JSON has null for what is not finite: the cost of a die that cannot be made.
+        posterior, rate_alone = (
+            [math.inf if end is None else end for end in row[key]]
+            for key in ("posterior", "rate_alone")
+        )
+        middle, around = middle_span(posterior, row["unit"])
+        alone = middle_span(rate_alone, row["unit"])[1]
         filed = shown(row["filed"], row["unit"])
         rows.append((f"{row['name']}{unit}", filed, alone, middle, around))
-        low, centre, high = row["posterior"]
+        low, centre, high = posterior
         if row["filed"] > 0 and centre > 0:
             ends = low / row["filed"], high / row["filed"]
             bar = Bar(folded(row["name"]), 1.0, around, BELIEF_COLORS["after"], ends)
