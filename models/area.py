@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 
 from hardwire.models.chip import Chip
+from hardwire.models.fabric import (
+    ACTIVATION_BITS,
+    LOGIT_BITS,
+    TOPK_PLACES,
+    registers,
+    units,
+)
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
 
 BYTES_PER_MIB = 1 << 20
-
-ACTIVATION_BITS = 8
-"""Bits of an activation on a bus; the ROM kernels take as many."""
 
 
 def rom_weights(model: LanguageModel) -> int:
@@ -39,19 +43,6 @@ def matrix_side_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix, lanes: A
     per_lane = process.adder_transistors_per_bit / (process.logic_mtransistors_per_mm2 * 1e6)
     rom_mm2 = weights * chip.rom.bits_per_weight / 1e6 / chip.rom.density_mbit_per_mm2
     return np.sqrt(rom_mm2 + lanes * adders * per_lane)
-
-
-def _accumulators(chip: Chip, model: LanguageModel) -> Any:
-    """Adders behind the ROM: one per broadcast lane and output that accumulates in parallel."""
-    matrices = layer_matrices(model)
-    head = head_matrix(model)
-    width = chip.datapath.outputs_per_pass
-    if chip.datapath.layers == "shared":
-        widest = max(m.out_features for m in (*matrices, head))
-        return chip.datapath.lanes * np.minimum(width, widest)
-    per_layer = sum(np.minimum(width, m.out_features) for m in matrices)
-    head_outputs = np.minimum(width, head.out_features)
-    return chip.datapath.lanes * (model.layers * per_layer + head_outputs)
 
 
 def heard_per_cycle(chip: Chip) -> Any:
@@ -86,27 +77,28 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
     """Transistors by block, and ``total``, for ``model`` hardwired on ``chip``.
 
     ROM is charged per weight (Taalas states one transistor per weight), SRAM per bit cell,
-    arithmetic per full-adder bit. Macro periphery, routing and repair are in no block: the sum is
-    a lower bound on a published count.
+    arithmetic per full-adder bit, registers by ``hardwire.models.fabric``. Macro periphery, routing
+    and repair are in no block: the sum is a lower bound on a published count.
     """
     process = chip.process
-    engines = 1 if chip.datapath.layers == "shared" else model.layers
-    side_paths = engines * len(layer_matrices(model)) + (chip.lora.head == "present")
+    number = units(chip, model)
     full_adder = process.adder_transistors_per_bit
-    memories = 2 if chip.attention.kv_memories == "separate" else 1
     mac = process.mac_int8_transistors
     blocks = {
         "rom": rom_weights(model) * chip.rom.transistors_per_weight,
         "sram": chip.sram.capacity_mib * BYTES_PER_MIB * 8 * process.sram_transistors_per_bit,
-        "matrix_adders": _accumulators(chip, model) * chip.rom.accumulator_bits * full_adder,
-        "attention": engines * memories * chip.attention.macs_per_cycle * mac,
-        "lora": side_paths * chip.lora.macs_per_cycle * mac,
-        # Norms, RoPE and the activation of a layer are separate units, plus the final norm.
-        "vector_units": (engines * (6 if model.sub_norm else 4) + 1)
-        * chip.datapath.vector_lanes
-        * process.fp16_transistors,
-        # A comparator per scanned logit, kept in a sorted list of eight.
-        "sampling": chip.sampling.topk_logits_per_cycle * 8 * 16 * full_adder,
+        # An adder per broadcast lane and output that accumulates in parallel.
+        "matrix_adders": (
+            chip.datapath.lanes * number["matrix_adders"] * chip.rom.accumulator_bits * full_adder
+        ),
+        "attention": number["attention"] * chip.attention.macs_per_cycle * mac,
+        "lora": number["lora"] * chip.lora.macs_per_cycle * mac,
+        "vector_units": (
+            number["vector_units"] * chip.datapath.vector_lanes * process.fp16_transistors
+        ),
+        # A comparator per scanned logit and place of the sorted list.
+        "sampling": (chip.sampling.topk_logits_per_cycle * TOPK_PLACES * LOGIT_BITS * full_adder),
+        "registers": sum(registers(chip, model).values()) * process.flop_transistors,
     }
     return {**blocks, "total": sum(blocks.values())}
 
@@ -129,7 +121,7 @@ def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None
         "rom": rom_mbit / chip.rom.density_mbit_per_mm2,
         "sram": sram_mbit / chip.sram.density_mbit_per_mm2,
     }
-    for block in ("matrix_adders", "attention", "lora", "vector_units", "sampling"):
+    for block in ("matrix_adders", "attention", "lora", "vector_units", "sampling", "registers"):
         blocks[block] = counted[block] / density
     blocks["lora_bus"] = lora_wire_mm(chip, model) * chip.process.bus_um_per_bit / 1e3
     blocks["overhead"] = chip.floorplan.overhead_share * sum(blocks.values())

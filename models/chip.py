@@ -88,7 +88,12 @@ class Rom:
     bits_per_weight: Any = quantity("bit", 1, 16, "stored bits per weight, mean over the model")
     transistors_per_weight: Any = quantity("", 0.1, 64, "ROM transistors per weight")
     density_mbit_per_mm2: Any = quantity("Mb/mm2", 1, 500, "ROM macro density")
+    product: Any = choice(
+        ("select", "multiply"),
+        "a cell selects one of the products that are formed once for all, or is multiplied",
+    )
     accumulator_bits: Any = count("bit", 4, 64, "width of an output's accumulator")
+    registers_per_output: Any = quantity("", 1, 100000, "registers, in bits, behind an output")
     broadcast_pitch_mm: Any = quantity("mm", 0.01, 10, "spacing of product lines in a matrix")
 
 
@@ -195,6 +200,9 @@ class Power:
     regulator_efficiency: Any = quantity("", 0.3, 1, "of the card's voltage regulators")
     board_w: Any = quantity("W", 0, 1000, "card beside the chip: link, fan, controller")
     limit_w: Any = quantity("W", 1, 100000, "card power limit; throughput is capped at it")
+    junction_c: Any = quantity("C", -40, 150, "junction temperature, which leakage grows with")
+    idle_clock_share: Any = quantity("", 0, 1, "share of its clock that waiting hardware gets")
+    idle_toggle: Any = quantity("", 0, 1, "share of ROM adders that toggle while they wait")
 
 
 @dataclass(frozen=True)

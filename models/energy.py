@@ -1,7 +1,14 @@
-"""Energy per token and power, closed form: activity × energy, plus leakage, plus clock."""
+"""Energy per token and power, closed form: what the chip takes while it waits, and per token.
+
+Power is idle power plus energy per token times tokens per second. Registers of units that work are
+clocked for the cycles that the timing model gives; while they wait, by ``power.idle_clock_share``.
+Since a unit works in proportion to the rate, what work adds to the clock is energy per token, and
+one line holds at any load, issue and number of users.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,28 +16,50 @@ import numpy as np
 
 from hardwire.models.area import area, logic_area
 from hardwire.models.chip import Chip
+from hardwire.models.fabric import (
+    ACTIVATION_BITS,
+    LOGIT_BITS,
+    PRODUCT_BITS,
+    TOPK_PLACES,
+    registers,
+    registers_per_unit,
+    units,
+)
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
 from hardwire.models.sram import kv_bytes_per_token
 
-VECTOR_OPS_PER_ELEMENT = 4
+OPS_PER_ELEMENT = 4
 """Floating-point operations per element of a norm, RoPE or SiLU·mul pass (square, scale, gain,
-add; rotate; exponential and product), counted by hand from the formulas."""
+add; rotate; exponential and product), and per exponential of the softmax (subtract, scale, look up,
+correct), counted by hand from the formulas."""
 
-PRODUCT_BITS = 12
-"""An 8-bit activation times a weight of up to 4 bits."""
+SCALED_WEIGHTS = 32
+"""Weights of an output that share a scale, as ``hardwire.kernels.rom`` stores them: for each such
+group a multiply and an addition."""
+
+RESULT_BITS = 24
+"""A product of 12 bits, summed over up to 2^12 inputs: what an output sends over the die."""
+
+PJ_PER_WEIGHT_USE = (0.6, 1.3)
+"""Energy of a whole chip for one weight multiplied into one token, of five published hardwired
+chips and designs of 5 to 7 nm; shown beside the model's, and used for nothing."""
+
+PICO, FEMTO = 1e-12, 1e-15
 
 
 @dataclass(frozen=True)
 class Activity:
     """What one token makes the chip do.
 
-    ``context_tokens`` it attends to; what its adapter multiplies, reads, and moves over buses of
-    the side paths' own (bits times mm); and whether it is ``sampled``, which takes the LM head.
-    Prompt tokens before the last are not.
+    ``context_tokens`` it attends to; for how many cycles it keeps units of each block busy, summed
+    over the units (``unit_cycles``, by the blocks of ``hardwire.models.fabric.units``); what its
+    adapter multiplies, reads, and moves over buses of the side paths' own (bits times mm); and
+    whether it is ``sampled``, which takes the LM head. Prompt tokens before the last are not.
     """
 
     context_tokens: Any
+    unit_cycles: Mapping[str, Any]
     adapter_macs: Any = 0
     adapter_bytes: Any = 0
     adapter_bit_mm: Any = 0
@@ -42,88 +71,168 @@ class PowerReport:
     """Power of one chip and its card at a token rate. Watts and joules.
 
     ``throttle`` is the share of the unconstrained rate that the card's power limit allows.
-    ``blocks_j`` is dynamic energy per token by block.
+    ``idle_blocks_w`` is what the chip takes while it waits, ``blocks_j`` dynamic energy per token,
+    both by block: ``chip_w`` is the sum of the first and of the second times ``tokens_per_s``, the
+    rate that the limit leaves. ``idle_w`` is the card's power at rest, and ``energy_j_per_token``
+    the card's while it decodes without a pause.
     """
 
+    idle_blocks_w: dict[str, Any]
     blocks_j: dict[str, Any]
     dynamic_j_per_token: Any
     static_w: Any
     chip_w: Any
     card_w: Any
+    idle_w: Any
     energy_j_per_token: Any
     throttle: Any
+    tokens_per_s: Any
+
+    def energy_j_at(self, utilization: Any) -> Any:
+        """Card energy per token where it decodes for a share of the time and waits for the rest."""
+        with np.errstate(divide="ignore"):
+            return self.energy_j_per_token + np.divide(
+                self.idle_w * (1 / utilization - 1), self.tokens_per_s
+            )
+
+
+def card_power_by_part(chip: Chip, report: PowerReport) -> dict[str, Any]:
+    """Power of a card by where it goes, in watts: the sum is ``report.card_w``."""
+    moved = {block: joule * report.tokens_per_s for block, joule in report.blocks_j.items()}
+    board = chip.power.board_w
+    return {
+        **report.idle_blocks_w,
+        **moved,
+        "regulators": report.card_w - board - report.chip_w,
+        "board": board,
+    }
+
+
+def pj_per_weight_use(report: PowerReport, model: LanguageModel) -> Any:
+    """Energy of the whole chip per weight of a decoded token; see ``PJ_PER_WEIGHT_USE``."""
+    return report.chip_w / (report.tokens_per_s * weight_uses(model)) / PICO
+
+
+def weight_uses(model: LanguageModel, *, sampled: bool = True) -> int:
+    """Weights that one token is multiplied by: the linear layers, and where sampled the LM head."""
+    body = model.layers * sum(matrix.weights for matrix in layer_matrices(model))
+    return body + head_matrix(model).weights * sampled
 
 
 def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[str, Any]:
     """Dynamic energy of one token by block, in joules.
 
-    ROM: every weight is read and selected once, and one accumulator addition made per weight;
-    the products of an activation with the weight alphabet (2^bits of them) run along the matrix
-    on wires of ``area / broadcast_pitch``. Attention: K and V of every past token read once, one
-    multiply-accumulate per query head and element.
+    ROM: every weight is read once, its product selected or formed, and one addition made for it, by
+    ``glitch_factor`` more than one change a result; each group of weights is scaled once. The
+    products of an activation with the weight alphabet, or the activation alone where cells do not
+    select, run along the matrix on wires of ``area / broadcast_pitch``; inputs and results cross
+    the die once. Attention: K and V of every past token read once, one multiply-accumulate per
+    query head and element, one exponential per head and token. Registers: what their clock takes
+    in cycles of work above those of waiting, and new data in each. Energies grow with the square of
+    the supply voltage.
     """
     process = chip.process
-    matrices = layer_matrices(model)
-    head = head_matrix(model)
-    pico, femto = 1e-12, 1e-15
+    shares = [(matrix, model.layers) for matrix in layer_matrices(model)]
+    if activity.sampled:
+        shares.append((head_matrix(model), 1))
 
     def total(per_matrix: Any) -> Any:
-        body = model.layers * sum(per_matrix(m) for m in matrices)
-        return body + per_matrix(head) if activity.sampled else body
+        return sum(times * per_matrix(matrix) for matrix, times in shares)
 
-    weights = total(lambda m: m.weights)
+    scaling = (chip.datapath.supply_v / process.nominal_v) ** 2
+    pico, femto = scaling * PICO, scaling * FEMTO
+    weights = weight_uses(model, sampled=activity.sampled)
+    selects = chip.rom.product == "select"
+    copies = np.exp2(chip.rom.bits_per_weight) * PRODUCT_BITS if selects else ACTIVATION_BITS
 
-    def wire_bit_mm(matrix: RomMatrix) -> Any:
-        mm2 = matrix.weights * chip.rom.bits_per_weight / 1e6 / chip.rom.density_mbit_per_mm2
-        products = np.exp2(chip.rom.bits_per_weight)
-        length_mm = mm2 / chip.rom.broadcast_pitch_mm
-        return matrix.in_features * products * PRODUCT_BITS * length_mm
+    # mm² of ROM per weight over the pitch of its lines; the models' part is one number.
+    line_mm = chip.rom.bits_per_weight / 1e6 / chip.rom.density_mbit_per_mm2
+    line_mm = line_mm / chip.rom.broadcast_pitch_mm
+    broadcast = total(lambda m: m.in_features * m.weights) * copies * line_mm
 
-    attention_macs = 2 * model.layers * model.heads * model.head_dim * activity.context_tokens
-    vector_elements = model.layers * (
+    def crossing_bits(matrix: RomMatrix) -> int:
+        return matrix.in_features * ACTIVATION_BITS + matrix.out_features * RESULT_BITS
+
+    attended = model.layers * model.heads * activity.context_tokens
+    elements = model.layers * (
         4 * model.hidden + (model.heads + model.kv_heads) * model.head_dim + model.intermediate
     )
     if model.sub_norm:
-        vector_elements += model.layers * (model.hidden + model.intermediate)
-    return {
-        "rom read": weights * chip.rom.bits_per_weight / 8 * process.rom_read_pj_per_byte * pico,
-        "accumulate": weights * chip.rom.accumulator_bits * process.adder_fj_per_bit * femto,
-        "broadcast": total(wire_bit_mm) * process.wire_fj_per_bit_mm * femto,
+        elements = elements + model.layers * (model.hidden + model.intermediate)
+    elements = elements + 2 * model.hidden * activity.sampled  # the final norm
+    adder, wire, fp16 = process.adder_fj_per_bit, process.wire_fj_per_bit_mm, process.fp16_op_pj
+    held = 1 - chip.power.idle_toggle  # what toggles at all times is charged as waiting
+    product = process.select_fj if selects else process.multiply_4x8_fj
+    found = {
+        "rom_read": weights * chip.rom.bits_per_weight / 8 * (process.rom_read_pj_per_byte * pico),
+        "select" if selects else "multiply": weights * (product * femto),
+        "accumulate": (
+            weights * chip.rom.accumulator_bits * (adder * process.glitch_factor * (held * femto))
+        ),
+        "rescale": weights / SCALED_WEIGHTS * 2 * (fp16 * pico),
+        "broadcast": broadcast * (wire * femto),
+        "die_wires": total(crossing_bits) * np.sqrt(chip.die.area_mm2) * (wire * femto),
         "kv": (
             kv_bytes_per_token(model, chip.formats.kv_bits)
             * (activity.context_tokens + 1)
-            * process.sram_pj_per_byte
-            * pico
+            * (process.sram_pj_per_byte * pico)
         ),
-        "attention": attention_macs * process.mac_int8_pj * pico,
+        "attention": 2 * attended * model.head_dim * (process.mac_int8_pj * pico),
+        "softmax": attended * OPS_PER_ELEMENT * (fp16 * pico),
         "lora": (
             activity.adapter_macs * process.mac_int8_pj
             + activity.adapter_bytes * process.sram_pj_per_byte
         )
         * pico,
-        "lora_bus": activity.adapter_bit_mm * process.wire_fj_per_bit_mm * femto,
-        "vector": vector_elements * VECTOR_OPS_PER_ELEMENT * process.fp16_op_pj * pico,
+        "lora_bus": activity.adapter_bit_mm * (wire * femto),
+        "vector": elements * OPS_PER_ELEMENT * (fp16 * pico),
     }
+    if activity.sampled:
+        found["topk"] = model.vocab * TOPK_PLACES * LOGIT_BITS * (adder * femto)
+    each = registers_per_unit(chip)
+    clocked = sum(cycles * each[block] for block, cycles in activity.unit_cycles.items())
+    working = process.flop_clock_fj * (1 - chip.power.idle_clock_share) + process.flop_data_fj
+    return {**found, "working_registers": clocked * (working * femto)}
 
 
-def static_power(chip: Chip, model: LanguageModel, blocks: dict[str, Any] | None = None) -> Any:
-    """Leakage and clock tree in watts. The clock is taken as never gated: nothing says it is.
+def idle_power(
+    chip: Chip, model: LanguageModel, blocks: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Power of the chip while it waits, by block, in watts.
+
+    Leakage of logic, SRAM and ROM grows with voltage and by e for each ``leakage_efold_k`` of
+    temperature. The clock's spine is never gated; registers get ``power.idle_clock_share`` of their
+    clock. In ``power.idle_toggle`` of the matrices all adders work in every cycle, for nothing.
 
     Parameters
     ----------
     blocks : ``area`` of the same chip and model, where it is at hand.
     """
-    process = chip.process
+    process, power = chip.process, chip.power
     blocks = blocks or area(chip, model)
-    logic = logic_area(blocks)
-    leakage = (
-        logic * process.logic_leakage_w_per_mm2
-        + blocks["sram"] * process.sram_leakage_w_per_mm2
-        + blocks["rom"] * process.rom_leakage_w_per_mm2
-    )
-    clocked_mm2 = logic + (blocks["sram"] + blocks["rom"]) * process.clock_array_share
-    clock = clocked_mm2 * process.clock_pj_per_mm2_cycle * 1e-12 * chip.datapath.clock_ghz * 1e9
-    return leakage + clock
+    volts = chip.datapath.supply_v / process.nominal_v
+    warmth = np.exp((power.junction_c - process.leakage_at_c) / process.leakage_efold_k)
+    leaking = volts * warmth
+    hz = chip.datapath.clock_ghz * 1e9
+    per_s = volts**2 * hz
+    sram_mib = chip.sram.capacity_mib * 8
+    rom_mbit = blocks["rom"] * chip.rom.density_mbit_per_mm2
+    waiting = power.idle_clock_share * process.flop_clock_fj * FEMTO * per_s
+    adders = chip.datapath.lanes * units(chip, model)["matrix_adders"] * chip.rom.accumulator_bits
+    return {
+        "logic_leakage": logic_area(blocks) * (process.logic_leakage_w_per_mm2 * leaking),
+        "sram_leakage": sram_mib * (process.sram_leakage_mw_per_mib * 1e-3 * leaking),
+        "rom_leakage": rom_mbit * (process.rom_leakage_mw_per_mbit * 1e-3 * leaking),
+        "clock_spine": blocks["total"] * (process.clock_spine_pj_per_mm2 * PICO * per_s),
+        **{
+            f"waiting_{block}": number * waiting for block, number in registers(chip, model).items()
+        },
+        "toggling_adders": (
+            adders
+            * (power.idle_toggle * process.adder_fj_per_bit * process.glitch_factor)
+            * (FEMTO * per_s)
+        ),
+    }
 
 
 def power(
@@ -131,14 +240,14 @@ def power(
     model: LanguageModel,
     activity: Activity,
     tokens_per_s: Any,
-    static_w: Any | None = None,
+    idle: dict[str, Any] | None = None,
 ) -> PowerReport:
     """Power at an unconstrained chip rate, after the card's limit has capped it.
 
     Parameters
     ----------
     tokens_per_s : rate of the chip if power were free.
-    static_w : ``static_power`` of the same chip and model, where it is at hand.
+    idle : ``idle_power`` of the same chip and model, where it is at hand.
 
     Returns
     -------
@@ -147,8 +256,9 @@ def power(
     """
     blocks = token_energy(chip, model, activity)
     dynamic_j = sum(blocks.values())
-    if static_w is None:
-        static_w = static_power(chip, model)
+    if idle is None:
+        idle = idle_power(chip, model)
+    static_w = sum(idle.values())
     efficiency = chip.power.regulator_efficiency
     budget_w = (chip.power.limit_w - chip.power.board_w) * efficiency - static_w
     throttle = np.clip(budget_w / (dynamic_j * tokens_per_s), 0.0, 1.0)
@@ -158,11 +268,19 @@ def power(
     with np.errstate(divide="ignore"):
         per_token = np.where(rate > 0, card_w / np.maximum(rate, 1e-300), np.inf)
     return PowerReport(
+        idle_blocks_w=idle,
         blocks_j=blocks,
         dynamic_j_per_token=dynamic_j,
         static_w=static_w,
         chip_w=chip_w,
         card_w=card_w,
+        idle_w=static_w / efficiency + chip.power.board_w,
         energy_j_per_token=per_token[()],
         throttle=throttle,
+        tokens_per_s=rate,
     )
+
+
+def static_power(chip: Chip, model: LanguageModel) -> Any:
+    """Power of the chip while it waits, in watts: the sum of ``idle_power``."""
+    return sum(idle_power(chip, model).values())

@@ -27,20 +27,40 @@ class Process:
     register_ps: Any = quantity("ps", 1, 90, "time of a register in a cycle, with clock skew")
     adder_level_ps: Any = quantity("ps", 1, 10000, "a level of an adder tree, nominal voltage")
     wire_ps_per_mm: Any = quantity("ps/mm", 1, 10000, "repeated on-chip wire, nominal voltage")
+    flop_transistors: Any = quantity("", 8, 100, "transistors of a register's flip-flop, per bit")
+    mac_int8_registers: Any = quantity("", 0, 200, "registers, in bits, of a multiplier of 8 bits")
+    fp16_registers: Any = quantity("", 0, 1000, "registers, in bits, of a 16-bit vector lane")
+    compare_registers: Any = quantity(
+        "", 0, 1000, "registers, in bits, for a logit that is scanned"
+    )
     adder_fj_per_bit: Any = quantity("fJ", 0.01, 100, "energy of a full-adder bit per addition")
+    glitch_factor: Any = quantity("", 1, 10, "switching of an adder tree over one change a result")
     mac_int8_pj: Any = quantity("pJ", 0.001, 10, "8-bit multiply and 32-bit accumulate")
     fp16_op_pj: Any = quantity("pJ", 0.01, 10, "16-bit floating-point multiply or add")
-    rom_read_pj_per_byte: Any = quantity("pJ/B", 0.001, 10, "mask-ROM read and product select")
+    multiply_4x8_fj: Any = quantity(
+        "fJ", 1, 1000, "multiply of an activation by a weight that was read"
+    )
+    rom_read_pj_per_byte: Any = quantity("pJ/B", 0.001, 10, "mask-ROM read: word and bit lines")
+    select_fj: Any = quantity(
+        "fJ", 0.1, 1000, "wire from a cell that selects a product to its adder"
+    )
     sram_pj_per_byte: Any = quantity("pJ/B", 0.01, 50, "SRAM read or write, macro included")
     wire_fj_per_bit_mm: Any = quantity("fJ/bit/mm", 1, 500, "repeated on-chip wire, random data")
     bus_um_per_bit: Any = quantity("um", 0.01, 10, "die width that a bit of a long bus takes")
     logic_leakage_w_per_mm2: Any = quantity("W/mm2", 0, 1, "leakage of logic, hot")
-    sram_leakage_w_per_mm2: Any = quantity("W/mm2", 0, 1, "leakage of SRAM arrays, hot")
-    rom_leakage_w_per_mm2: Any = quantity("W/mm2", 0, 1, "leakage of ROM arrays, hot")
-    clock_pj_per_mm2_cycle: Any = quantity(
-        "pJ/mm2", 0, 1000, "clock tree per cycle and mm2 of dense logic"
+    sram_leakage_mw_per_mib: Any = quantity("mW/Mib", 0, 100, "leakage of SRAM arrays, hot")
+    rom_leakage_mw_per_mbit: Any = quantity("mW/Mb", 0, 100, "leakage of ROM arrays, hot")
+    leakage_at_c: Any = quantity("C", -40, 150, "junction temperature of these leakages")
+    leakage_efold_k: Any = quantity("K", 5, 200, "warming that multiplies leakage by e")
+    flop_clock_fj: Any = quantity(
+        "fJ", 0.01, 100, "clocking a register of one bit, its tree included"
     )
-    clock_array_share: Any = quantity("", 0, 1, "clock load of a memory array against logic")
+    flop_data_fj: Any = quantity(
+        "fJ", 0, 100, "a register of one bit that takes new data, per cycle"
+    )
+    clock_spine_pj_per_mm2: Any = quantity(
+        "pJ/mm2", 0, 1000, "top-level clock distribution, never gated, per cycle and mm2 of die"
+    )
     wafer_usd: Any = quantity("USD", 100, 100000, "price of a processed wafer")
     wafer_diameter_mm: Any = quantity("mm", 100, 450, "wafer diameter")
     reticle_mm2: Any = quantity("mm2", 1, 100000, "largest die that one exposure prints")

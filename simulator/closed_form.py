@@ -20,7 +20,7 @@ from hardwire.models.area import area, transistors
 from hardwire.models.brief import brief, one_line
 from hardwire.models.chip import Chip
 from hardwire.models.cost import die_cost_usd, usd_per_million_tokens
-from hardwire.models.energy import PowerReport, power, static_power
+from hardwire.models.energy import PowerReport, idle_power, power
 from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.datapath import side_cycles, side_work
 from hardwire.simulator.load import check_load
@@ -60,7 +60,9 @@ class Prediction:
     """What the closed forms say of one chip, model, adapter and load. SI units, or arrays.
 
     ``breakdown_s`` divides a decode step of a user who has the chip to himself, by operation.
-    Energies are the card's, of a decoded token and of a whole request with its prompt.
+    Energies are the card's, of a decoded token, of one where the card waits between tokens (it
+    decodes for ``cost.utilization`` of the time), and of a whole request with its prompt.
+    ``idle_w`` is the card at rest. The cost of a token has the energy of waiting in it.
     ``fits_die`` says whether the blocks fit the die as stated, and that the reticle: rates of one
     that does not are on paper, and its cost is that of the die that the blocks need, or infinite.
     ``power_capped``: whether the card's limit slows decode or prefill.
@@ -77,7 +79,9 @@ class Prediction:
     power: PowerReport
     prefill_power: PowerReport
     power_w: Any
+    idle_w: Any
     energy_j_per_decode_token: Any
+    energy_j_per_utilized_token: Any
     energy_j_per_request: Any
     area_mm2: dict[str, Any]
     transistors: dict[str, Any]
@@ -112,8 +116,11 @@ class ClosedForms:
         self.timing = timing
         self.transistors = transistors(timing.chip, timing.model)
         self.area_mm2 = area(timing.chip, timing.model, self.transistors)
-        self.die_usd = die_cost_usd(timing.chip, self.area_mm2["total"])
-        self.static_w = static_power(timing.chip, timing.model, self.area_mm2)
+        self.fits_die = fits_die(timing.chip, self.area_mm2)
+        # Blocks that count as fitting need no larger die than the one that is stated.
+        needed = np.where(self.fits_die, timing.chip.die.area_mm2, self.area_mm2["total"])
+        self.die_usd = die_cost_usd(timing.chip, needed)
+        self.idle_w = idle_power(timing.chip, timing.model, self.area_mm2)
 
     def predict(self, number: int, *, prompt: Any, output: Any, users: Any = 1) -> Prediction:
         """``predict`` for an adapter of the timing by its number, 0 for none."""
@@ -141,9 +148,8 @@ class ClosedForms:
         with np.errstate(divide="ignore"):  # a design whose idle power is over the limit: never
             slowdown = np.divide(1.0, report.throttle)
             prefill_slowdown = np.divide(1.0, prefill_power.throttle)
-            token_usd = usd_per_million_tokens(
-                chip, self.die_usd, rate_chip, report.energy_j_per_token
-            )
+            utilized_j = report.energy_j_at(chip.cost.utilization)
+            token_usd = usd_per_million_tokens(chip, self.die_usd, rate_chip, utilized_j)
         return Prediction(
             token_s=step * slowdown,
             breakdown_s={operation: part / hz for operation, part in cycles.items()},
@@ -154,7 +160,9 @@ class ClosedForms:
             power=report,
             prefill_power=prefill_power,
             power_w=report.card_w,
+            idle_w=report.idle_w,
             energy_j_per_decode_token=report.energy_j_per_token,
+            energy_j_per_utilized_token=utilized_j,
             energy_j_per_request=(
                 prompt * prefill_power.energy_j_per_token + (output - 1) * report.energy_j_per_token
             ),
@@ -162,7 +170,7 @@ class ClosedForms:
             transistors=self.transistors,
             die_cost_usd=self.die_usd,
             usd_per_million_tokens=token_usd,
-            fits_die=fits_die(chip, self.area_mm2),
+            fits_die=self.fits_die,
             power_capped=power_capped(report, prefill_power),
             error_bound=bound,
         )
@@ -173,7 +181,7 @@ class ClosedForms:
         """Power of tokens that follow each other; an adapter's weights are read once for each."""
         activity = token.activity(context, sampled=sampled)
         timing = self.timing
-        return power(timing.chip, timing.model, activity, tokens_per_s, self.static_w)
+        return power(timing.chip, timing.model, activity, tokens_per_s, self.idle_w)
 
 
 def predict(

@@ -12,6 +12,7 @@ import numpy as np
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
+from hardwire.models.energy import card_power_by_part, pj_per_weight_use
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Quantity, check_value
@@ -131,6 +132,11 @@ class Result:
         return self.prediction if self.adapter is None else self.adapter.prediction
 
     @property
+    def power_by_part_w(self) -> dict[str, Any]:
+        """Card power without the adapter by where it goes; the sum is ``prediction.power_w``."""
+        return card_power_by_part(self.chip, self.prediction.power)
+
+    @property
     def fits_die(self) -> bool:
         """Whether all blocks fit the die: a design that they do not fit cannot be made."""
         return bool(self.prediction.fits_die)
@@ -216,7 +222,11 @@ class Result:
             "die_area_mm2": self.chip.die.area_mm2,
             "transistors": float(prediction.transistors["total"]),
             "power_w": float(prediction.power_w),
+            "power_by_part_w": {key: float(value) for key, value in self.power_by_part_w.items()},
+            "idle_w": float(prediction.idle_w),
+            "pj_per_weight_use": float(pj_per_weight_use(prediction.power, self.model)),
             "energy_j_per_decode_token": float(prediction.energy_j_per_decode_token),
+            "energy_j_per_utilized_token": float(prediction.energy_j_per_utilized_token),
             "energy_j_per_request": float(prediction.energy_j_per_request),
             "power_limit_w": float(self.chip.power.limit_w),
             "power_throttle": float(prediction.power.throttle),
@@ -267,10 +277,9 @@ def run(
     closed = ClosedForms(timing)
     prediction = load.of(closed, 0)
     if not prediction.power.throttle:
-        idle_w = prediction.power.static_w / chip.power.regulator_efficiency + chip.power.board_w
         raise InputError(
-            f"{chip.name}: power.limit_w: {chip.power.limit_w:g} W is below the {idle_w:.1f} W "
-            "that the card takes before it decodes a token"
+            f"{chip.name}: power.limit_w: {chip.power.limit_w:g} W is below the "
+            f"{prediction.idle_w:.1f} W that the card takes before it decodes a token"
         )
     base = _rates(program, 0, engine, prediction, load)
     report = None

@@ -22,8 +22,9 @@ from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
 from hardwire.models.energy import Activity
 from hardwire.models.errors import InputError
+from hardwire.models.fabric import outputs_at_once
 from hardwire.models.language_model import HEAD, LanguageModel
-from hardwire.models.rom import layer_matrices
+from hardwire.models.rom import head_matrix, layer_matrices
 from hardwire.simulator.datapath import (
     OPERATIONS,
     Rates,
@@ -102,6 +103,8 @@ class TokenTiming:
         where the chip has none there.
     work, head_work : what the side paths in the layers, and at the head, multiply and read.
     bit_mm, head_bit_mm : bits times mm that the buses of those side paths carry.
+    busy, head_busy : cycles for which the layers, and the head, keep units of each block of
+        ``hardwire.models.fabric.units`` busy, summed over the units; those of attention left out.
     fixed : cycles by operation (see ``OPERATIONS``), those of attention left out.
     sequential : a low-rank product is a stage of its own behind the ROM stage, not beside it.
     shared : layers share their units.
@@ -115,6 +118,8 @@ class TokenTiming:
     head_work: Work
     bit_mm: Any
     head_bit_mm: Any
+    busy: dict[str, Any]
+    head_busy: dict[str, Any]
     fixed: dict[str, Any]
     sequential: bool
     shared: bool
@@ -143,9 +148,16 @@ class TokenTiming:
     def activity(self, context: Any, *, sampled: bool) -> Activity:
         """What the token makes the chip do; a side path reads its weights once for each token."""
         work, bit_mm = self.work, self.bit_mm
+        cycles = dict(self.busy)
         if sampled:
             work, bit_mm = work + self.head_work, bit_mm + self.head_bit_mm
-        return Activity(context, work.macs, work.bytes, bit_mm, sampled)
+            for block, more in self.head_busy.items():
+                cycles[block] = cycles[block] + more
+        # On average: whether a last cycle of a read is whole hardly matters for its energy.
+        cycles["attention"] = self.layers * sum(
+            stage.cycles + rate(stage.rates) * context for stage in self.stages.attention
+        )
+        return Activity(context, cycles, work.macs, work.bytes, bit_mm, sampled)
 
     def by_operation(self, attention: Reading) -> dict[str, Any]:
         """Cycles of the token with the chip to itself, by operation (see ``OPERATIONS``).
@@ -316,6 +328,10 @@ def _token(
         kinds.append(LayerKind(layers, side))
     at_head = _ranks_of_head(adapter, model) if chip.lora.head == "present" else ()
     head_side, head_work, head_bit_mm, more = beside(stages.head, at_head)
+    busy = _busy(chip, model, (*stages.before, *stages.behind), model.layers)
+    busy["lora"] = sum(kind.layers * sum(kind.side.values()) for kind in kinds)
+    head_busy = _busy(chip, model, stages.head, 1)
+    head_busy["lora"] = sum(head_side.values())
     return TokenTiming(
         stages=stages,
         kinds=tuple(kinds),
@@ -325,10 +341,31 @@ def _token(
         head_work=head_work,
         bit_mm=bit_mm,
         head_bit_mm=head_bit_mm,
+        busy=busy,
+        head_busy=head_busy,
         fixed={**fixed, "lora": added + more},
         sequential=sequential,
         shared=chip.datapath.layers == "shared",
     )
+
+
+_BLOCKS = {"vector": "vector_units", "topk": "sampling"}
+"""Blocks of ``hardwire.models.fabric.units`` by the name of a unit that is one of them."""
+
+
+def _busy(chip: Chip, model: LanguageModel, stages: Sequence[Stage], times: int) -> dict[str, Any]:
+    """Cycles of busy units by block, of stages that a token visits so many times."""
+    matrices = {matrix.name: matrix for matrix in (*layer_matrices(model), head_matrix(model))}
+    busy: dict[str, Any] = dict.fromkeys(("matrix_adders", "broadcast", *_BLOCKS.values()), 0)
+    for stage in stages:
+        if stage.unit == "rom":
+            outputs = times * outputs_at_once(chip, model, matrices[stage.name])
+            busy["matrix_adders"] = busy["matrix_adders"] + outputs * stage.cycles
+            busy["broadcast"] = busy["broadcast"] + times * stage.cycles
+        elif stage.unit in _BLOCKS:
+            block = _BLOCKS[stage.unit]
+            busy[block] = busy[block] + times * stage.cycles
+    return busy
 
 
 def _fixed(stages: TokenStages, layers: int) -> dict[str, Any]:

@@ -58,7 +58,7 @@ RUN: dict[str, tuple[str, str]] = {
     "users": ("", "at a time"),
     "settings": ("as the parameter", "what was set over the chip, by parameter"),
     "own": ("as the parameter", "what a file states over a measured chip, with range and source"),
-    "fits_die": ("", "whether the blocks fit the die"),
+    "fits_die": ("", "whether the blocks fit the die, or are no larger than the measured chip's"),
     "power_capped": ("", "whether a power limit slows decode or prefill"),
     "obstacles": ("", "a sentence for each thing in the way"),
     "target_tokens_per_s": ("tokens/s", "the rate to reach"),
@@ -76,6 +76,8 @@ RUN: dict[str, tuple[str, str]] = {
     "sram.kv_bytes_per_token": ("B", "KV cache of a token"),
     "sram.capacity_bytes": ("B", "SRAM for KV cache and adapters"),
     "power_limit_w": ("W", "of the card"),
+    "power_by_part_w": ("W", "card power by where it goes; the sum is `power_w`"),
+    "pj_per_weight_use": ("pJ", "energy of the chip per weight of a decoded token"),
     "published_transistors": ("", "as published of this chip; else null"),
 }
 """Keys of ``run --json`` that are no metric of a study: unit and meaning."""

@@ -159,8 +159,8 @@ class Prediction(Shown, closed_form.Prediction):
         """Metrics by the names that sweeps have for them."""
         rates = (
             "decode_tokens_per_s_user", "decode_tokens_per_s_chip", "token_s", "ttft_s",
-            "prefill_tokens_per_s", "power_w", "energy_j_per_decode_token",
-            "energy_j_per_request",
+            "prefill_tokens_per_s", "power_w", "idle_w", "energy_j_per_decode_token",
+            "energy_j_per_utilized_token", "energy_j_per_request",
         )  # fmt: skip
         costs = {
             # What cannot be made has no cost.

@@ -60,6 +60,7 @@ _FIGURES = (
     _Figure("die_area_mm2", "Die", "mm2"),
     _Figure("transistors", "Transistors", "", "transistors"),
     _Figure("power_w", "Card power", "W", "power_w"),
+    _Figure("idle_w", "Card power, idle", "W", "idle_w"),
     _Figure("energy_j_per_decode_token", "Energy a decode token", "J",
             "energy_j_per_decode_token"),
     _Figure("energy_j_per_request", "Energy a whole request", "J", "energy_j_per_request"),

@@ -352,6 +352,7 @@ def _bars(bars: Bars, rows: Sequence[str], names: Sequence[str]) -> list[Box]:
 def _power(data: Data) -> Section:
     rows = [
         ("Card power", f"{data['power_w']:.0f} W", _span(data, "power_w", 1, "W", ".0f")),
+        ("Card power, idle", f"{data['idle_w']:.0f} W", _span(data, "idle_w", 1, "W", ".0f")),
         ("Energy a decode token", si(data["energy_j_per_decode_token"], "J"),
          _span(data, "energy_j_per_decode_token", 1e3, "mJ", ".2f")),
         ("Energy a request, prompt included", si(data["energy_j_per_request"], "J"),

@@ -43,6 +43,7 @@ from hardwire.experiments.shared.tables import (
     styled,
     text_table,
 )
+from hardwire.models.energy import PJ_PER_WEIGHT_USE
 from hardwire.simulator.single import Result
 
 if TYPE_CHECKING:
@@ -331,6 +332,22 @@ def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
     row(
         "Energy a decode token", si(float(prediction.energy_j_per_decode_token), "J"),
         span(spans["energy_j_per_decode_token"], lambda v: f"{v * 1e3:.2f} mJ"), "card",
+    )  # fmt: skip
+    idle, used = float(prediction.idle_w), float(chip.cost.utilization)
+    row(
+        "Card power, idle", f"{idle:.0f} W", span(spans["idle_w"], lambda v: f"{v:.0f} W"),
+        f"{idle / float(prediction.power_w):.0%} of that under load",
+    )  # fmt: skip
+    utilized = float(prediction.energy_j_per_utilized_token)
+    row(
+        f"Energy a token at {used:.0%} use", si(utilized, "J"),
+        span(spans["energy_j_per_utilized_token"], lambda v: f"{v * 1e3:.2f} mJ"),
+        "card, waiting between requests included",
+    )  # fmt: skip
+    low, high = PJ_PER_WEIGHT_USE
+    row(
+        "Chip energy a weight", f"{data['pj_per_weight_use']:.2f} pJ", "",
+        f"for each token; five published designs: {low:g} to {high:g} pJ",
     )  # fmt: skip
     whole = float(prediction.energy_j_per_request)
     row(

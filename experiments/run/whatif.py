@@ -15,6 +15,7 @@ import numpy as np
 from hardwire.experiments.shared.tables import mib
 from hardwire.experiments.sweep.design import Design, evaluate
 from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.energy import card_power_by_part
 from hardwire.models.language_model import TARGETS
 from hardwire.models.sram import SramBudget, sram_budget
 from hardwire.simulator.closed_form import Prediction, free_rank, predict
@@ -54,18 +55,22 @@ class Answer:
     @property
     def power_by_part_w(self) -> dict[str, float]:
         """Card power by where it goes, in watts; the sum is ``power_w``."""
-        report, chip = self.prediction.power, self.design.chip
-        rate = float(self.prediction.decode_tokens_per_s_chip)
-        moved = {name: float(energy) * rate for name, energy in report.blocks_j.items()}
-        board = float(chip.power.board_w)
+        parts = card_power_by_part(self.design.chip, self.prediction.power)
+        watts = {name: float(part) for name, part in parts.items()}
+
+        def take(*names: str) -> float:
+            return sum(watts.pop(name, 0.0) for name in names)
+
+        registers = [name for name in watts if name.startswith("waiting_")]
         return {
-            "Leakage, clock": float(report.static_w),
-            "ROM read": moved.pop("rom read"),
-            "Accumulate": moved.pop("accumulate"),
-            "Broadcast": moved.pop("broadcast"),
-            "KV, LoRA, vector": sum(moved.values()),
-            "Regulators": float(report.card_w) - board - float(report.chip_w),
-            "Board": board,
+            "Leakage": take("logic_leakage", "sram_leakage", "rom_leakage"),
+            "Clock": take("clock_spine", "working_registers", *registers),
+            "ROM read": take("rom_read", "select", "multiply"),
+            "Adders": take("accumulate", "rescale", "toggling_adders"),
+            "Wires": take("broadcast", "die_wires", "lora_bus"),
+            "Regulators": take("regulators"),
+            "Board": take("board"),
+            "KV, LoRA, vector": sum(watts.values()),
         }
 
     def rate_by_rank(self) -> tuple[np.ndarray, np.ndarray]:

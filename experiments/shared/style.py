@@ -42,6 +42,7 @@ BLOCK_COLORS = {
     "lora": RED,
     "vector_units": GREEN,
     "sampling": VIOLET,
+    "registers": GREY,
     "io": DARK,
     "overhead": "#f2f2f2",
 }

@@ -31,7 +31,7 @@ class Metric:
 
 AREA_BLOCKS = (
     "rom", "sram", "matrix_adders", "attention", "lora", "lora_bus", "vector_units", "sampling",
-    "overhead", "io", "total",
+    "registers", "overhead", "io", "total",
 )  # fmt: skip
 
 HEADLINE: dict[str, Metric] = {
@@ -41,7 +41,11 @@ HEADLINE: dict[str, Metric] = {
     "ttft_s": Metric("s", "mean time to first token", "min"),
     "prefill_tokens_per_s": Metric("tokens/s", "prompt tokens of all users", "max"),
     "power_w": Metric("W", "card power while decoding", "min"),
+    "idle_w": Metric("W", "card power while it waits", "min"),
     "energy_j_per_decode_token": Metric("J", "card energy per decoded token", "min"),
+    "energy_j_per_utilized_token": Metric(
+        "J", "the same where the card decodes for cost.utilization of the time and waits", "min"
+    ),
     "energy_j_per_request": Metric("J", "card energy per request, prompt included", "min"),
     "power_throttle": Metric("", "share of the rate that the power limit leaves", "max"),
     "closed_form_error_bound": Metric("", "what the closed form's times are off by at most", "min"),

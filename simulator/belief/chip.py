@@ -90,8 +90,8 @@ READINGS = {
     "card_power_w": Reading(
         "level",
         0.25,
-        "between the 14% by which an independent model of this card differs from ours as filed, "
-        "and the 2.4 times by which ours misses the power of ROMA",
+        "between the 13% and the 58% by which ours exceeds the power of ROMA, at the two loads "
+        "that it may be of",
     ),
 }
 """Metrics that tell something of the parameters. Others repeat these: the server's rate is ten
@@ -255,6 +255,7 @@ class Inference:
         self._step_cycles = {
             m.id: np.empty(size) for m in self.measurements if m.metric == "card_power_w"
         }
+        self._activities: dict[tuple[str, int], Activity] = {}
         fixed = {
             m.id: np.empty(size)
             for m in self.measurements
@@ -266,6 +267,8 @@ class Inference:
                 log_s[m.id][part] = np.log(step.of(self.rows[m.id]) * 1e-9)
             for key, cycles in self._step_cycles.items():
                 cycles[part] = step.of(self.rows[key])
+                context = _mean_context(self.rows[key])
+                self._activities[key, part.start] = step.token.activity(context, sampled=True)
             for key, values in fixed.items():
                 values[part] = _level(self.rows[key], chip, self.model)
         low, high = self.chip.parameters[CLOCK].range or (np.nan, np.nan)
@@ -278,14 +281,15 @@ class Inference:
         return Modelled(size, log_s, fixed, self._clocked, bounds)
 
     def _clocked(self, clocks_ghz: Mapping[str, Array]) -> dict[str, Array]:
-        """Card power, at the vendor's clock."""
+        """Card power at the vendor's clock and the measured rate, limit or not."""
         found = {}
         for key, cycles in self._step_cycles.items():
-            context = _mean_context(self.rows[key])
             watts = np.empty(len(cycles))
             for part, chip in self._chips(len(watts), clocks_ghz[VENDOR]):
+                free = chip._replaced({"power.limit_w": np.inf})
                 rate = chip.datapath.clock_ghz * 1e9 / cycles[part]
-                watts[part] = power(chip, self.model, Activity(context), rate).card_w
+                activity = self._activities[key, part.start]
+                watts[part] = power(free, self.model, activity, rate).card_w
             found[key] = watts
         return found
 
@@ -298,8 +302,8 @@ class _Steps:
     """Cycles of decode steps and prompts: a step's cycles are linear in its context."""
 
     def __init__(self, chip: Chip, model: LanguageModel) -> None:
-        token = Timing.of(chip, model).tokens[0]
-        near, far = (token_cycles(token, context) for context in (1, 1001))
+        self.token = Timing.of(chip, model).tokens[0]
+        near, far = (token_cycles(self.token, context) for context in (1, 1001))
         self.head = near["lm_head_sampling"]
         self.start: Any = sum(near.values())
         self.slope: Any = (far["attention"] - near["attention"]) / 1000

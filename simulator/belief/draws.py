@@ -2,7 +2,8 @@
 
 Each draw takes every parameter that has a range from that range, then solves the calibrated one
 so that the draw reproduces the measurement it was fitted to, itself drawn within its error. Draws
-that would need the calibrated parameter outside its range are rejected. What-if settings of a user
+that would need the calibrated parameter outside its range are rejected, and those that the card's
+power limit would hold below the measured rate. What-if settings of a user
 are applied afterwards: they change a chip, not what is believed of the measured one. So are the
 differences of a file that extends a measured chip, drawn from the ranges that it gives them.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.calibration import Calibration
 from hardwire.models.chip import DECLARED, Chip
+from hardwire.models.energy import power
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Parameter, draw
@@ -50,17 +52,23 @@ def calibrate(chip: Chip, target_s: Any | None = None) -> tuple[Any, Any]:
     -----
     Bisection over the parameter's range; decode time is monotone in every rate-like parameter.
     """
-    calibration = chip.calibration
-    assert calibration is not None
-    parameter = chip.parameters[calibration.parameter]
-    assert parameter.range is not None
-    target: Any = np.asarray(calibration.value if target_s is None else target_s)
+    assert chip.calibration is not None
+    target = np.asarray(chip.calibration.value if target_s is None else target_s)
+    return _solved(_timed(chip, chip.calibration), chip.calibration, target)
+
+
+def _timed(chip: Chip, calibration: Calibration) -> Timing:
+    """The tokens that were measured."""
     model = LanguageModel.open(chip.model)
     loaded = calibration.adapter
-    adapters = (Adapter.from_shape(loaded, model),) if loaded else ()
-    context = decode_context(calibration.prompt, calibration.output)
+    return Timing.of(chip, model, (Adapter.from_shape(loaded, model),) if loaded else ())
 
-    timing = Timing.of(chip, model, adapters)
+
+def _solved(timing: Timing, calibration: Calibration, target: Any) -> tuple[Any, Any]:
+    chip = timing.chip
+    parameter = chip.parameters[calibration.parameter]
+    assert parameter.range is not None
+    context = decode_context(calibration.prompt, calibration.output)
 
     def step(value: Any) -> Any:
         tried = chip._replaced({calibration.parameter: value})
@@ -122,8 +130,11 @@ def _reproducing(
         drawn = _candidates(chip.parameters, factor * size, seed)
         error = stream(seed, "measurement").standard_normal(factor * size)
         target = calibration.value * (1 + calibration.relative_error * error)
-        value, solved = calibrate(chip._replaced(drawn), target)
-        kept = np.flatnonzero(solved)[:size]
+        timing = _timed(chip._replaced(drawn), calibration)
+        value, solved = _solved(timing, calibration, target)
+        at_rate = chip._replaced({**drawn, calibration.parameter: value})
+        timing = timing.recounted(at_rate, calibration.parameter)
+        kept = np.flatnonzero(solved & _within_limit(timing, calibration, target))[:size]
         if len(kept) == size:
             break
     if len(kept) < MIN_ACCEPTED:
@@ -133,6 +144,13 @@ def _reproducing(
         )
     drawn[calibration.parameter] = value
     return {name: values[kept] for name, values in drawn.items()}
+
+
+def _within_limit(timing: Timing, calibration: Calibration, token_s: Any) -> Any:
+    """Where the card's power limit lets a chip decode as fast as was measured."""
+    context = decode_context(calibration.prompt, calibration.output)
+    activity = timing.tokens[-1].activity(context, sampled=True)
+    return power(timing.chip, timing.model, activity, 1 / token_s).throttle == 1
 
 
 def interval(values: Any) -> list[float]:

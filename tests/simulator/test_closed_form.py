@@ -257,7 +257,7 @@ def test_operations_sum_to_the_token(
         ("hc1", {}, 1),
         ("hc1", {}, 3),
         ("hc1", {"datapath.issue": "pipelined"}, 3),
-        ("hc1", {"power.limit_w": 70}, 1),
+        ("hc1", {"power.limit_w": 110}, 1),
         ("hc1", {"lora.order": "sequential"}, 1),
         ("roma", {}, 2),
     ],

@@ -11,8 +11,10 @@ from hardwire.experiments.guard import pages
 from hardwire.experiments.validation.committed import read_table
 from hardwire.models import Chip, catalogue
 
+PAGES = ["chips.md", "glossary.md", "validation.md", "serving-study.md", "area-power-cost.md"]
 
-@pytest.mark.parametrize("name", ["chips.md", "glossary.md", "validation.md", "serving-study.md"])
+
+@pytest.mark.parametrize("name", PAGES)
 def test_the_page_is_in_sync(name: str) -> None:
     assert (pages.DOCS / name).read_text(encoding="utf-8") == pages.render()[name], (
         f"docs/{name} is out of date: run python -m hardwire.experiments.guard.pages"
@@ -48,7 +50,7 @@ def test_every_row_of_the_validation_is_on_its_page_with_its_source() -> None:
     assert not re.search(r"^\{\w+\}$", text, re.M), "a table's place is not filled"
 
 
-@pytest.mark.parametrize("name", ["chips.md", "glossary.md", "validation.md", "serving-study.md"])
+@pytest.mark.parametrize("name", PAGES)
 def test_every_row_of_a_table_has_all_its_cells(name: str) -> None:
     for block in re.findall(r"(?:^\|.*\n)+", pages.render()[name], flags=re.MULTILINE):
         cells = {len(re.split(r"(?<!\\)\|", line)) for line in block.splitlines()}

@@ -196,7 +196,7 @@ def test_a_server_whose_chip_cannot_be_made_says_so_first(hardwire: Shell, tmp_p
 
 
 def test_a_limit_that_slows_the_cards_of_a_server_is_said(hardwire: Shell) -> None:
-    held = hardwire.answer("replay", *LOAD, "--power-limit", 1300)
+    held = hardwire.answer("replay", *LOAD, "--power-limit", 1700)
     assert held["power_capped"] is True and held["fits_die"] is True
-    assert "The server's power limit leaves a card 70 W" in held["obstacles"][0]
+    assert "The server's power limit leaves a card 110 W" in held["obstacles"][0]
     assert "limit_w of the server of at least" in held["obstacles"][0]

@@ -127,7 +127,7 @@ def test_options_reach_the_server(hardwire: Shell) -> None:
     assert local["adapter_hit_rate"] > base["adapter_hit_rate"]
     blocking = hardwire.answer(*load, "--swap", "blocking", "--prefetch", "0")
     assert blocking["swap_wait_s"] > base["swap_wait_s"]
-    capped = hardwire.answer(*load, "--power-limit", "1300")
+    capped = hardwire.answer(*load, "--power-limit", "1700")
     assert capped["e2e_s"]["mean"] > base["e2e_s"]["mean"]
     cut = hardwire.answer(*CONV, "--duration", "30", "--until", "30", "--adapters", "3")
     assert cut["duration_s"] == pytest.approx(30, rel=1e-3)

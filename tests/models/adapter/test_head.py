@@ -95,4 +95,7 @@ def test_the_path_is_paid_for_as_one_more_of_the_layers(name: str) -> None:
     without, paid = (transistors(c, model) for c in (chip, with_path))
     one = chip.lora.macs_per_cycle * chip.process.mac_int8_transistors
     assert paid["lora"] - without["lora"] == one
-    assert np.isclose(paid["total"] - without["total"], one, rtol=1e-6)
+    held = chip.lora.macs_per_cycle * chip.process.mac_int8_registers
+    held *= chip.process.flop_transistors
+    assert np.isclose(paid["registers"] - without["registers"], held, rtol=1e-6)
+    assert np.isclose(paid["total"] - without["total"], one + held, rtol=1e-6)

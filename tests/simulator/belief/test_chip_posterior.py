@@ -58,6 +58,7 @@ def test_every_published_row_is_a_measurement_or_repeats_one(inference: Inferenc
 
 def test_the_times_of_a_candidate_are_those_of_the_closed_form(inference: Inference) -> None:
     chip = inference.chip.with_values({key: v[:50] for key, v in inference.drawn.items()})
+    chip = chip._replaced({"power.limit_w": np.inf})  # which would slow some of them
     hz = chip.datapath.clock_ghz * 1e9
     for m in inference.measurements:
         if m.kind != "time":
@@ -148,7 +149,7 @@ def test_intervals_hold_nine_in_ten_of_the_chips_that_were_simulated(inference: 
     """Truths drawn as the prior and the limits say; measured; inferred; looked up."""
     limits = [m for m in inference.measurements if m.kind in ("at most", "at least")]
     truths = inference.posterior(limits, size=TRIALS).chosen
-    names = ("datapath.lanes", "rom.density_mbit_per_mm2", "process.clock_pj_per_mm2_cycle",
+    names = ("datapath.lanes", "rom.density_mbit_per_mm2", "process.rom_read_pj_per_byte",
              "sampling.loop_cycles")  # fmt: skip
     held: dict[str, list[bool]] = {name: [] for name in (*names, CLOCK, "watts")}
     for truth in truths:

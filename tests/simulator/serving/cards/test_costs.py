@@ -81,12 +81,12 @@ def test_rounds_stay_near_the_engine_under_pipelined_issue(
     """Rounds put decode on a grid of one latency, 59 µs: first tokens are off by one at most."""
     workload = together([prompt] * users, [output] * users)
     # The engines know no power limit, which under pipelined issue holds prompts back.
-    unlimited = CHIP.with_values({"power.limit_w": 5000})
+    unlimited = CHIP.with_values({"power.limit_w": 50_000})
     log = replay(
         one_card("pipelined", users),
         workload,
         [ADAPTER],
-        Policy(power_limit_w=10_000, prefill="in_turn"),
+        Policy(power_limit_w=100_000, prefill="in_turn"),
         chip=unlimited,
     )
     requests = Requests.uniform(users, prompt, output)
@@ -99,8 +99,8 @@ def test_rounds_stay_near_the_engine_under_pipelined_issue(
 def test_a_lone_prompt_takes_what_the_engine_says_under_pipelined_issue() -> None:
     """But for one layer's attention, which the engine takes with the first token; 0.03 %."""
     server = one_card("pipelined", 1)
-    fast = CHIP.with_values({"power.limit_w": 5000})
-    policy = Policy(power_limit_w=10_000)
+    fast = CHIP.with_values({"power.limit_w": 50_000})
+    policy = Policy(power_limit_w=100_000)
     log = replay(server, together([2000], [2]), [ADAPTER], policy, chip=fast)
     requests = Requests.uniform(1, 2000, 2)
     times = simulate(build_program(CHIP, MODEL, issue="pipelined"), requests)
@@ -110,13 +110,13 @@ def test_a_lone_prompt_takes_what_the_engine_says_under_pipelined_issue() -> Non
 
 def test_prompts_in_order_end_one_after_the_other() -> None:
     """The work is the same: the last ends when it does in turn, the first long before."""
-    fast = CHIP.with_values({"power.limit_w": 5000})
+    fast = CHIP.with_values({"power.limit_w": 50_000})
     in_order, in_turn = (
         replay(
             one_card("pipelined", 3),
             together([1500] * 3, [5] * 3),
             [ADAPTER],
-            Policy(power_limit_w=10_000, prefill=prefill),
+            Policy(power_limit_w=100_000, prefill=prefill),
             chip=fast,
         ).first_token_s
         for prefill in ("in_order", "in_turn")

@@ -1,0 +1,150 @@
+"""Tables of docs/area-power-cost.md: area by block, and where the watts of a card go.
+
+The text of the page is written by hand, the tables between its markers are not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from hardwire.experiments.shared.style import block_name
+from hardwire.models import Chip, LanguageModel
+from hardwire.models.energy import card_power_by_part
+from hardwire.models.fabric import registers
+from hardwire.simulator.belief.draws import draw_chips, interval
+from hardwire.simulator.closed_form import predict
+
+PAGE = "area-power-cost.md"
+
+LOADS = {"hc1": (1024, 1024), "roma": (1024, 2)}
+"""Prompt and output of one user by chip: what rates were published for."""
+
+CONSTANTS = {
+    "logic_leakage": "`logic_leakage_w_per_mm2`",
+    "sram_leakage": "`sram_leakage_mw_per_mib`",
+    "rom_leakage": "`rom_leakage_mw_per_mbit`",
+    "clock_spine": "`clock_spine_pj_per_mm2`",
+    "waiting_matrix_adders": "`flop_clock_fj`, `idle_clock_share`, `registers_per_output`",
+    "waiting_attention": "as above, `mac_int8_registers`",
+    "waiting_lora": "as above",
+    "waiting_vector_units": "as above, `fp16_registers`",
+    "waiting_broadcast": "as above",
+    "waiting_sampling": "as above, `compare_registers`",
+    "toggling_adders": "`idle_toggle`",
+    "working_registers": "`flop_clock_fj`, `flop_data_fj`, duty of the timing model",
+    "rom_read": "`rom_read_pj_per_byte`",
+    "select": "`select_fj`",
+    "multiply": "`multiply_4x8_fj`",
+    "accumulate": "`adder_fj_per_bit`, `glitch_factor`",
+    "rescale": "`fp16_op_pj`, twice for 32 weights",
+    "broadcast": "`wire_fj_per_bit_mm`",
+    "die_wires": "as above, over the die",
+    "kv": "`sram_pj_per_byte`",
+    "attention": "`mac_int8_pj`",
+    "softmax": "`fp16_op_pj`",
+    "vector": "as above",
+    "topk": "`adder_fj_per_bit`",
+    "lora": "`mac_int8_pj`, `sram_pj_per_byte`",
+    "lora_bus": "`wire_fj_per_bit_mm`",
+    "regulators": "`regulator_efficiency`",
+    "board": "`board_w`",
+}
+"""What the watts of a part come from, in the order of the table."""
+
+_PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def render(text: str) -> str:
+    """The page with its tables written anew.
+
+    Raises
+    ------
+    KeyError
+        If it has a place for a table that there is not.
+    """
+
+    def table(place: re.Match[str]) -> str:
+        return f"{place[1]}\n{_WRITERS[place[2]]()}\n{place[3]}"
+
+    return _PLACE.sub(table, text)
+
+
+def _power() -> str:
+    """Watts by part of both chips, and between which of them nine draws in ten lie."""
+    found = {name: _watts(name) for name in LOADS}
+    lines = [
+        "| Part | Comes from | HC1, W | 90 % interval | ROMA, W | 90 % interval |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for part in (*CONSTANTS, "card"):
+        cells = [found[name].get(part, ("–", "–")) for name in LOADS]
+        name, source = part.replace("_", " "), CONSTANTS.get(part, "the sum")
+        row = [f"**{name}**" if part == "card" else name, source]
+        lines.append("| " + " | ".join([*row, *cells[0], *cells[1]]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _watts(name: str) -> dict[str, tuple[str, str]]:
+    chip = Chip.open(name)
+    model, (prompt, output) = LanguageModel.by_name(chip.model), LOADS[name]
+    one, many = (
+        _parts(given, predict(given, model, prompt=prompt, output=output).power)
+        for given in (chip, draw_chips(chip))
+    )
+    return {
+        part: (_number(float(watts)), " … ".join(map(_number, interval(many[part]))))
+        for part, watts in one.items()
+    }
+
+
+def _parts(chip: Chip, report: Any) -> dict[str, Any]:
+    return card_power_by_part(chip, report) | {"card": report.card_w}
+
+
+def _number(watts: float) -> str:
+    if watts < 0.005:
+        return "0"
+    return f"{watts:.2f}" if watts < 1 else f"{watts:.1f}" if watts < 100 else f"{watts:.0f}"
+
+
+def _area() -> str:
+    """Transistors, registers and mm² of HC1 by block."""
+    chip = Chip.open("hc1")
+    model = LanguageModel.by_name(chip.model)
+    found = predict(chip, model, prompt=1024, output=1024)
+    die = float(chip.die.area_mm2)
+    lines = [f"| HC1 | Transistors | Area | Of {die:g} mm² |", "|---|---:|---:|---:|"]
+    blocks = sorted(found.area_mm2.items(), key=lambda item: -float(item[1]))
+    for block, mm2 in [item for item in blocks if item[0] != "total"]:
+        count = found.transistors.get(block)
+        number = "–" if count is None else f"{float(count) / 1e9:.3g}e9"
+        lines.append(
+            f"| {block_name(block)} | {number} | {float(mm2):.2f} mm² | {float(mm2) / die:.1%} |"
+        )
+    total, mm2 = float(found.transistors["total"]), float(found.area_mm2["total"])
+    lines.append(
+        f"| **total** | **{total / 1e9:.1f}e9** | **{mm2:.1f} mm²** | **{mm2 / die:.1%}** |"
+    )
+    lines.append(f"| published | {float(chip.die.transistors) / 1e9:g}e9 | {die:g} mm² | |")
+    return "\n".join(lines) + "\n"
+
+
+def _registers() -> str:
+    """Registers by block of both chips, in millions."""
+    found = {
+        name: registers(chip, LanguageModel.by_name(chip.model))
+        for name, chip in ((name, Chip.open(name)) for name in LOADS)
+    }
+    lines = ["| Block | HC1, million bits | ROMA |", "|---|---:|---:|"]
+    for block in found["hc1"]:
+        cells = [f"{float(np.round(found[name][block] / 1e6, 3)):.3g}" for name in LOADS]
+        lines.append("| " + " | ".join([block_name(block), *cells]) + " |")
+    cells = [f"**{sum(found[name].values()) / 1e6:.3g}**" for name in LOADS]
+    lines.append("| " + " | ".join(["**all**", *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+_WRITERS = {"area": _area, "registers": _registers, "power": _power}
