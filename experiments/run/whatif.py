@@ -20,7 +20,7 @@ from hardwire.models.language_model import TARGETS
 from hardwire.models.sram import SramBudget, sram_budget
 from hardwire.simulator.closed_form import Prediction, free_rank, predict
 from hardwire.simulator.datapath import shape_bytes
-from hardwire.simulator.obstacles import OBSTACLES, obstacles
+from hardwire.simulator.obstacles import OBSTACLES, clock_obstacle, obstacles
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,8 @@ def _obstacle(code: int, design: Design, budget: SramBudget) -> str:
     if code == 0:
         return ""
     if budget.free_bytes >= 0:
+        if too_fast := clock_obstacle(design.chip):
+            return str(too_fast)
         text = OBSTACLES[code]
         return f"{text[0].upper()}{text[1:]}."
     lacking = -float(budget.free_bytes)

@@ -203,8 +203,11 @@ def test_the_interval_as_it_is_is_the_one_of_run() -> None:
 
 def test_the_share_of_draws_counts_those_in_which_all_holds() -> None:
     found = hw.solve("sram.capacity_mib", 16_000)
-    easy = hw.solve("sram.capacity_mib", 1_000, settings={"die.area_mm2": 5_000})
+    large = {"die.area_mm2": 5_000, "process.reticle_mm2": 5_000}
+    easy = hw.solve("sram.capacity_mib", 1_000, settings={**large, "datapath.supply_v": 1.1})
     assert easy.filed.share == 1.0
+    # At the voltages of the range, a few draws do not reach their clock.
+    assert 0.95 < (hw.solve("sram.capacity_mib", 1_000, settings=large).filed.share or 0) < 1
     assert 0 < (found.filed.share or 0) < 0.5  # the blocks of most draws outgrow the die
 
 
