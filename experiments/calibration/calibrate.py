@@ -229,8 +229,10 @@ def _shape(text: str, model: LanguageModel) -> AdapterShape:
 
 
 def percentiles(values: Any) -> list[float]:
-    """5th, 50th and 95th percentile."""
+    """5th, 50th and 95th percentile; a cost is of the draws whose die can be made."""
     array = np.asarray(values, dtype=float)
+    finite = np.isfinite(array)
+    array = array[finite] if finite.any() else array
     return [float(x) for x in np.quantile(array, QUANTILES, method="inverted_cdf")]
 
 
