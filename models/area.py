@@ -8,25 +8,26 @@ import numpy as np
 
 from hardwire.models.chip import Chip
 from hardwire.models.fabric import (
-    ACTIVATION_BITS,
     LOGIT_BITS,
     TOPK_PLACES,
     registers,
     units,
 )
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
+from hardwire.models.memories import matrix_mm2, rom_mm2, sram_mm2
+from hardwire.models.rom import (
+    ACTIVATION_BITS,
+    RomFormat,
+    RomMatrix,
+    adder_bits,
+    head_matrix,
+    layer_matrices,
+    rescale_units,
+    rom_bits,
+    rom_transistors,
+)
 
 BYTES_PER_MIB = 1 << 20
-
-
-def rom_weights(model: LanguageModel) -> int:
-    """Weights in ROM: the linear layers, the LM head and, where it is another matrix, the
-    embedding. Norm gains and biases are a few hundred kB and left out."""
-    head = model.hidden * model.vocab
-    embedding = 0 if model.tied_embeddings else head
-    linear = sum(m.weights for m in layer_matrices(model))
-    return model.layers * linear + head + embedding
 
 
 def matrix_side_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix, lanes: Any) -> Any:
@@ -34,15 +35,15 @@ def matrix_side_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix, lanes: A
 
     Of the array that all layers share, where they do.
     """
-    outputs, weights = matrix.out_features, matrix.weights
+    fmt, process = RomFormat.of(chip), chip.process
+    outputs, longest, rom = matrix.out_features, matrix.in_features, matrix_mm2(chip, matrix)
     if chip.datapath.layers == "shared":
-        weights = rom_weights(model)
-        outputs = max(m.out_features for m in (*layer_matrices(model), head_matrix(model)))
-    adders = np.minimum(chip.datapath.outputs_per_pass, outputs) * chip.rom.accumulator_bits
-    process = chip.process
-    per_lane = process.adder_transistors_per_bit / (process.logic_mtransistors_per_mm2 * 1e6)
-    rom_mm2 = weights * chip.rom.bits_per_weight / 1e6 / chip.rom.density_mbit_per_mm2
-    return np.sqrt(rom_mm2 + lanes * adders * per_lane)
+        each = (*layer_matrices(model), head_matrix(model))
+        outputs, longest = max(m.out_features for m in each), max(m.in_features for m in each)
+        rom = rom_bits(chip, model) / 1e6 / chip.rom.density_mbit_per_mm2
+    adders = np.minimum(chip.datapath.outputs_per_pass, outputs) * process.adder_transistors_per_bit
+    per_mm2 = process.logic_mtransistors_per_mm2 * 1e6
+    return np.sqrt(rom + (fmt.tree_bits(lanes) + fmt.sum_bits(longest)) * adders / per_mm2)
 
 
 def heard_per_cycle(chip: Chip) -> Any:
@@ -58,8 +59,7 @@ def lora_bus_bits(chip: Chip) -> Any:
 def lora_bus_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix) -> Any:
     """Length of that bus: along one side of its matrix, or of the array that all layers share."""
     shared = chip.datapath.layers == "shared"
-    weights = rom_weights(model) if shared else matrix.weights
-    return np.sqrt(weights * chip.rom.bits_per_weight / 1e6 / chip.rom.density_mbit_per_mm2)
+    return np.sqrt(rom_mm2(chip, model) if shared else matrix_mm2(chip, matrix))
 
 
 def lora_wire_mm(chip: Chip, model: LanguageModel) -> Any:
@@ -76,21 +76,20 @@ def lora_wire_mm(chip: Chip, model: LanguageModel) -> Any:
 def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
     """Transistors by block, and ``total``, for ``model`` hardwired on ``chip``.
 
-    ROM is charged per weight (Taalas states one transistor per weight), SRAM per bit cell,
-    arithmetic per full-adder bit, registers by ``hardwire.models.fabric``. Macro periphery, routing
-    and repair are in no block: the sum is a lower bound on a published count.
+    ROM is charged per weight (Taalas states one transistor per weight) and per bit of a scale, SRAM
+    per bit cell, arithmetic per full-adder bit, rescaling per 16-bit floating-point unit, registers
+    by ``hardwire.models.fabric``. Macro periphery, routing and repair are in no block: the sum is a
+    lower bound on a published count.
     """
     process = chip.process
     number = units(chip, model)
     full_adder = process.adder_transistors_per_bit
     mac = process.mac_int8_transistors
     blocks = {
-        "rom": rom_weights(model) * chip.rom.transistors_per_weight,
+        "rom": rom_transistors(chip, model),
         "sram": chip.sram.capacity_mib * BYTES_PER_MIB * 8 * process.sram_transistors_per_bit,
-        # An adder per broadcast lane and output that accumulates in parallel.
-        "matrix_adders": (
-            chip.datapath.lanes * number["matrix_adders"] * chip.rom.accumulator_bits * full_adder
-        ),
+        "matrix_adders": adder_bits(chip, model) * full_adder,
+        "rescale": rescale_units(chip, model) * process.fp16_transistors,
         "attention": number["attention"] * chip.attention.macs_per_cycle * mac,
         "lora": number["lora"] * chip.lora.macs_per_cycle * mac,
         "vector_units": (
@@ -106,8 +105,9 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
 def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None) -> dict[str, Any]:
     """Area by block in mm², and ``total``.
 
-    ROM and SRAM from macro density, logic from transistors over placed density, buses of side
-    paths from their wires, ``overhead`` a share of the sum, ``io`` stated.
+    ROM and SRAM from what they hold and how wide they are read (``hardwire.models.memories``),
+    logic from transistors over placed density, buses of side paths from their wires, ``overhead`` a
+    share of the sum, ``io`` stated.
 
     Parameters
     ----------
@@ -115,13 +115,13 @@ def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None
     """
     counted = counted or transistors(chip, model)
     density = chip.process.logic_mtransistors_per_mm2 * 1e6
-    rom_mbit = rom_weights(model) * chip.rom.bits_per_weight / 1e6
-    sram_mbit = chip.sram.capacity_mib * BYTES_PER_MIB * 8 / 1e6
     blocks = {
-        "rom": rom_mbit / chip.rom.density_mbit_per_mm2,
-        "sram": sram_mbit / chip.sram.density_mbit_per_mm2,
+        "rom": rom_mm2(chip, model),
+        "sram": sram_mm2(chip, model, chip.sram.capacity_mib * BYTES_PER_MIB * 8),
     }
-    for block in ("matrix_adders", "attention", "lora", "vector_units", "sampling", "registers"):
+    for block in (
+        "matrix_adders", "rescale", "attention", "lora", "vector_units", "sampling", "registers",
+    ):  # fmt: skip
         blocks[block] = counted[block] / density
     blocks["lora_bus"] = lora_wire_mm(chip, model) * chip.process.bus_um_per_bit / 1e3
     blocks["overhead"] = chip.floorplan.overhead_share * sum(blocks.values())

@@ -20,6 +20,7 @@ from hardwire.models import catalogue
 from hardwire.models.brief import brief, one_line
 from hardwire.models.calibration import Calibration, Target, read_block, read_calibration
 from hardwire.models.catalogue import did_you_mean
+from hardwire.models.chip_memories import Rom, Sram
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import (
@@ -79,31 +80,6 @@ class Datapath:
         "outputs that accumulate in parallel; all of them if not given",
         default=math.inf,
     )
-
-
-@dataclass(frozen=True)
-class Rom:
-    """The mask ROM that holds the base model and multiplies by it."""
-
-    bits_per_weight: Any = quantity("bit", 1, 16, "stored bits per weight, mean over the model")
-    transistors_per_weight: Any = quantity("", 0.1, 64, "ROM transistors per weight")
-    density_mbit_per_mm2: Any = quantity("Mb/mm2", 1, 500, "ROM macro density")
-    product: Any = choice(
-        ("select", "multiply"),
-        "a cell selects one of the products that are formed once for all, or is multiplied",
-    )
-    accumulator_bits: Any = count("bit", 4, 64, "width of an output's accumulator")
-    registers_per_output: Any = quantity("", 1, 100000, "registers, in bits, behind an output")
-    broadcast_pitch_mm: Any = quantity("mm", 0.01, 10, "spacing of product lines in a matrix")
-
-
-@dataclass(frozen=True)
-class Sram:
-    """SRAM for KV cache and adapters."""
-
-    capacity_mib: Any = quantity("MiB", 1, 1 << 20, "SRAM for KV cache and adapters")
-    density_mbit_per_mm2: Any = quantity("Mb/mm2", 1, 200, "SRAM macro density")
-    write_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 20, "write port of a layer's SRAM")
 
 
 @dataclass(frozen=True)

@@ -17,26 +17,29 @@ import numpy as np
 from hardwire.models.area import area, logic_area
 from hardwire.models.chip import Chip
 from hardwire.models.fabric import (
-    ACTIVATION_BITS,
     LOGIT_BITS,
     PRODUCT_BITS,
     TOPK_PLACES,
     registers,
     registers_per_unit,
-    units,
 )
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
+from hardwire.models.rom import (
+    ACTIVATION_BITS,
+    RomFormat,
+    RomMatrix,
+    adder_bits,
+    head_matrix,
+    layer_matrices,
+    rescales,
+    rom_bits,
+)
 from hardwire.models.sram import kv_bytes_per_token
 
 OPS_PER_ELEMENT = 4
 """Floating-point operations per element of a norm, RoPE or SiLU·mul pass (square, scale, gain,
 add; rotate; exponential and product), and per exponential of the softmax (subtract, scale, look up,
 correct), counted by hand from the formulas."""
-
-SCALED_WEIGHTS = 32
-"""Weights of an output that share a scale, as ``hardwire.kernels.rom`` stores them: for each such
-group a multiply and an addition."""
 
 RESULT_BITS = 24
 """A product of 12 bits, summed over up to 2^12 inputs: what an output sends over the die."""
@@ -122,8 +125,8 @@ def weight_uses(model: LanguageModel, *, sampled: bool = True) -> int:
 def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[str, Any]:
     """Dynamic energy of one token by block, in joules.
 
-    ROM: every weight is read once, its product selected or formed, and one addition made for it, by
-    ``glitch_factor`` more than one change a result; each group of weights is scaled once. The
+    ROM: every weight and scale is read once, every product selected or formed and added, by
+    ``glitch_factor`` more than one change a result; each group's sum is rescaled once. The
     products of an activation with the weight alphabet, or the activation alone where cells do not
     select, run along the matrix on wires of ``area / broadcast_pitch``; inputs and results cross
     the die once. Attention: K and V of every past token read once, one multiply-accumulate per
@@ -144,6 +147,10 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     weights = weight_uses(model, sampled=activity.sampled)
     selects = chip.rom.product == "select"
     copies = np.exp2(chip.rom.bits_per_weight) * PRODUCT_BITS if selects else ACTIVATION_BITS
+    fmt, lanes = RomFormat.of(chip), chip.datapath.lanes
+    # Behind each output, a tree adds up the lanes and an accumulator the passes.
+    sum_bits = total(lambda m: m.weights * fmt.sum_bits(m.in_features))
+    added_bits = (weights * fmt.tree_bits(lanes) + sum_bits) / lanes
 
     # mm² of ROM per weight over the pitch of its lines; the models' part is one number.
     line_mm = chip.rom.bits_per_weight / 1e6 / chip.rom.density_mbit_per_mm2
@@ -164,12 +171,10 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     held = 1 - chip.power.idle_toggle  # what toggles at all times is charged as waiting
     product = process.select_fj if selects else process.multiply_4x8_fj
     found = {
-        "rom_read": weights * chip.rom.bits_per_weight / 8 * (process.rom_read_pj_per_byte * pico),
+        "rom_read": total(fmt.stored_bits) / 8 * (process.rom_read_pj_per_byte * pico),
         "select" if selects else "multiply": weights * (product * femto),
-        "accumulate": (
-            weights * chip.rom.accumulator_bits * (adder * process.glitch_factor * (held * femto))
-        ),
-        "rescale": weights / SCALED_WEIGHTS * 2 * (fp16 * pico),
+        "accumulate": added_bits * (adder * process.glitch_factor * (held * femto)),
+        "rescale": total(lambda m: rescales(chip, m)) * 2 * (fp16 * pico),
         "broadcast": broadcast * (wire * femto),
         "die_wires": total(crossing_bits) * np.sqrt(chip.die.area_mm2) * (wire * femto),
         "kv": (
@@ -216,9 +221,9 @@ def idle_power(
     hz = chip.datapath.clock_ghz * 1e9
     per_s = volts**2 * hz
     sram_mib = chip.sram.capacity_mib * 8
-    rom_mbit = blocks["rom"] * chip.rom.density_mbit_per_mm2
+    rom_mbit = rom_bits(chip, model) / 1e6
     waiting = power.idle_clock_share * process.flop_clock_fj * FEMTO * per_s
-    adders = chip.datapath.lanes * units(chip, model)["matrix_adders"] * chip.rom.accumulator_bits
+    adders = adder_bits(chip, model)
     return {
         "logic_leakage": logic_area(blocks) * (process.logic_leakage_w_per_mm2 * leaking),
         "sram_leakage": sram_mib * (process.sram_leakage_mw_per_mib * 1e-3 * leaking),

@@ -13,10 +13,7 @@ import numpy as np
 
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
-
-ACTIVATION_BITS = 8
-"""Bits of an activation on a bus; the ROM kernels take as many."""
+from hardwire.models.rom import ACTIVATION_BITS, RomMatrix, head_matrix, layer_matrices
 
 PRODUCT_BITS = 12
 """An 8-bit activation times a weight of up to 4 bits."""

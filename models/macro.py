@@ -25,6 +25,28 @@ class Macro:
     row_overhead: Any
     periphery_rows: Any
 
+    @classmethod
+    def of_density(cls, density: Any, rows: Any, periphery_rows: Any) -> Macro:
+        """The macros of which one of ``rows`` rows has a density, in Mb/mm².
+
+        ``periphery_rows`` counts rows with their share of drivers, so that no more needs to be
+        known of the cell.
+        """
+        return cls(1 / (density * (1 + periphery_rows / rows)), 1, periphery_rows)
+
+    def widened(self, width: Any, shared: Any) -> Macro:
+        """The macros of words that are ``width`` times as wide.
+
+        A word line's decoder, timing and control are there once, whatever the width, and sense
+        amplifiers, input and output once for each bit of it.
+
+        Parameters
+        ----------
+        shared : share of the periphery that is there once.
+        """
+        per_column = 1 - shared + shared / width
+        return Macro(self.cell_um2, self.row_overhead, self.periphery_rows * per_column)
+
     def efficiency(self, rows: Any) -> Any:
         """Share of the macro's area that is bit cells."""
         return 1 / (self.row_overhead + self.periphery_rows / rows)
@@ -35,7 +57,8 @@ class Macro:
 
     def area_mm2(self, bits: Any, rows: Any) -> Any:
         """mm² of so many bits in macros of so many rows."""
-        return bits / 1e6 / self.density_mbit_per_mm2(rows)
+        um2 = self.cell_um2 * bits * (self.row_overhead + self.periphery_rows / rows)
+        return um2 / 1e6
 
 
 def fit_macro(cell_um2: float, first: tuple[float, Any], second: tuple[float, Any]) -> Macro:

@@ -17,6 +17,15 @@ class Process:
         "MTr/mm2", 1, 1000, "placed logic density, standard cells"
     )
     sram_transistors_per_bit: Any = quantity("", 4, 12, "transistors per SRAM bit cell")
+    sram_periphery_rows: Any = quantity(
+        "", 0, 100000, "periphery of a 64-bit SRAM macro, as rows of its array"
+    )
+    rom_periphery_rows: Any = quantity(
+        "", 0, 100000, "periphery of a 64-bit ROM macro, as rows of its array"
+    )
+    macro_shared_periphery: Any = quantity(
+        "", 0, 1, "share of the periphery of a 64-bit macro that wider words do not repeat"
+    )
     adder_transistors_per_bit: Any = quantity("", 10, 60, "transistors per full-adder bit")
     mac_int8_transistors: Any = quantity("", 100, 10000, "8-bit multiplier and 24-bit adder")
     fp16_transistors: Any = quantity("", 1000, 100000, "16-bit floating-point multiplier and adder")

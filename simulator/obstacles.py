@@ -91,7 +91,7 @@ def obstacles(
     if too_fast := clock_obstacle(chip):
         found.append(too_fast)
     if not fits_die(chip, area_mm2):
-        found.append(_of_die(chip, area_mm2, sram_bytes))
+        found.append(_of_die(chip, model, area_mm2, sram_bytes))
     held = {
         what: one for what, one in (("decode", report), ("prefill", prefill)) if one.throttle < 1
     }
@@ -120,7 +120,9 @@ def clock_obstacle(chip: Chip) -> Obstacle | None:
     return Obstacle(what, f"It would run with {_either(ways)}.")
 
 
-def _of_die(chip: Chip, area_mm2: Mapping[str, Any], sram_bytes: float) -> Obstacle:
+def _of_die(
+    chip: Chip, model: LanguageModel, area_mm2: Mapping[str, Any], sram_bytes: float
+) -> Obstacle:
     total, die = float(area_mm2["total"]), float(chip.die.area_mm2)
     reticle = float(chip.process.reticle_mm2)
     if total <= die:
@@ -140,14 +142,10 @@ def _of_die(chip: Chip, area_mm2: Mapping[str, Any], sram_bytes: float) -> Obsta
     ways = []
     if total <= reticle:
         ways.append(f"die.area_mm2 of at least {math.ceil(total):,}")
-    # Blocks grow in proportion to what they are made of, and carry the overhead's share.
-    over = (total - min(die, reticle)) / (1 + float(chip.floorplan.overhead_share))
-    sram, mib = float(area_mm2["sram"]), float(chip.sram.capacity_mib)
-    smaller = math.floor(mib * (1 - over / sram))
-    if smaller >= sram_bytes / 2**20:
+    smaller = _most_that_fits(chip, model, "sram.capacity_mib")
+    if smaller >= max(1, sram_bytes / 2**20):
         ways.append(f"sram.capacity_mib of at most {smaller:,}")
-    adders, lanes = float(area_mm2["matrix_adders"]), int(chip.datapath.lanes)
-    fewer = math.floor(lanes * (1 - over / adders))
+    fewer = _most_that_fits(chip, model, "datapath.lanes")
     if fewer >= 1:
         ways.append(f"datapath.lanes of at most {fewer:,}")
     if ways:
@@ -155,6 +153,19 @@ def _of_die(chip: Chip, area_mm2: Mapping[str, Any], sram_bytes: float) -> Obsta
     rom = float(area_mm2["rom"])
     alone = f"ROM alone takes {rom:,.0f} mm²" if rom > die else "No single block is to blame"
     return Obstacle(what, f"{alone}: a smaller model, a denser process or a larger die would help.")
+
+
+def _most_that_fits(chip: Chip, model: LanguageModel, name: str) -> int:
+    """The largest whole number below a parameter's value with which the blocks fit; 0 for none."""
+    fits, too_many = 0, math.ceil(chip.value(name))
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        changed = chip._replaced({name: middle})
+        if fits_die(changed, area(changed, model)):
+            fits = middle
+        else:
+            too_many = middle
+    return fits
 
 
 def _of_power(

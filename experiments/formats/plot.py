@@ -66,7 +66,8 @@ def _base_panel(
     axes: Axes, report: FormatReport, value: Callable[[Divergence], float], products: bool
 ) -> None:
     exact = report.base[0]
-    weights = [row for row in report.base if row.kv_bits == exact.kv_bits]
+    # Formats of chips, with other groups, would break the line.
+    weights = [r for r in report.base if r.kv_bits == exact.kv_bits and "/" not in r.weights]
     cache = [row for row in report.base if row.weights == exact.weights]
     above, below = (0, 7), (0, -13)
     _line(

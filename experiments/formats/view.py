@@ -64,6 +64,7 @@ def base_finding(data: Mapping[str, Any]) -> str:
     """What the coarsest and the finest format of the weights do; ``data`` as of ``to_dict``."""
     exact = data["base"][0]
     rows = [row for row in data["base"] if row["kv_bits"] == exact["kv_bits"] and row["kl_nats"]]
+    rows = [row for row in rows if "/" not in row["weights"]]  # with a scale for 32 inputs
     worst, best = (pick(rows, key=lambda row: row["kl_nats"]) for pick in (max, min))
     return (
         f"{_named(worst['weights'])} weights move the output by {worst['kl_nats']:.2g} nats, "

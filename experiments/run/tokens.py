@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hardwire.kernels.decoder.base_weights import ROW
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
@@ -68,12 +69,16 @@ def decoder_threads() -> int:
 
 
 def rom_format(chip: Chip) -> str:
-    """The narrowest packed weight format that holds the chip's bits per weight.
+    """The narrowest packed weight format that holds the chip's bits per weight, and its groups.
 
-    3, 4 or 6 bits, or the mix of 3 and 6 bits with 3.5 per cell. Beyond 6 bits, the widest.
+    3, 4 or 6 bits, or the mix of 3 and 6 bits with 3.5 per cell. Beyond 6 bits, the widest. Scales
+    are shared by as many inputs as on the chip, in steps of 32, or by a row.
     """
-    bits = float(chip.rom.bits_per_weight)
-    return "rom3" if bits <= 3 else "rom3+6" if bits <= 3.5 else "rom4" if bits <= 4 else "rom6"
+    bits, inputs = float(chip.rom.bits_per_weight), int(chip.rom.scale_group)
+    cells = "rom3" if bits <= 3 else "rom3+6" if bits <= 3.5 else "rom4" if bits <= 4 else "rom6"
+    inputs = max(32, inputs // 32 * 32)
+    group = "" if inputs == 32 else "/row" if inputs == ROW else f"/{inputs}"
+    return f"{cells}{group}"
 
 
 def execute_run(

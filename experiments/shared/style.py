@@ -136,6 +136,7 @@ OPERATION_NAMES = {
 BLOCK_NAMES = {
     "rom": "ROM",
     "sram": "SRAM",
+    "rescale": "Rescaling",
     "lora": "LoRA side paths",
     "lora_bus": "LoRA buses",
     "io": "I/O",

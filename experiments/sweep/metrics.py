@@ -30,8 +30,8 @@ class Metric:
 
 
 AREA_BLOCKS = (
-    "rom", "sram", "matrix_adders", "attention", "lora", "lora_bus", "vector_units", "sampling",
-    "registers", "overhead", "io", "total",
+    "rom", "sram", "matrix_adders", "rescale", "attention", "lora", "lora_bus", "vector_units",
+    "sampling", "registers", "overhead", "io", "total",
 )  # fmt: skip
 
 HEADLINE: dict[str, Metric] = {

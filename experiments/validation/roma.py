@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.adapter.shape import AdapterShape
-from hardwire.models.area import BYTES_PER_MIB, area, rom_weights
+from hardwire.models.area import BYTES_PER_MIB, area
 from hardwire.models.chip import Chip
 from hardwire.models.published import PublishedRow
+from hardwire.models.rom import rom_bits
 from hardwire.models.sram import sram_budget
 from hardwire.simulator.closed_form import Prediction
 from hardwire.simulator.datapath import shape_bytes
@@ -49,10 +51,10 @@ def _rom_bytes(bench: Bench, row: PublishedRow) -> Predicted:
     """What the ROM holds; the draws are with a tied embedding stored once, or again as LM head."""
     name = str(row.conditions["chip"])
     model = bench.model(name)
-    once = rom_weights(model)
-    one, many = (c.rom.bits_per_weight / 8 for c in (bench.chip(name), bench.drawn(name)))
-    twice = once + model.embedding_weights
-    return Predicted(float(once * one), np.concatenate([once * many, twice * many]))
+    again = dataclasses.replace(model, tied_embeddings=False)
+    drawn = bench.drawn(name)
+    once, twice = (rom_bits(drawn, stored) / 8 for stored in (model, again))
+    return Predicted(float(rom_bits(bench.chip(name), model) / 8), np.concatenate([once, twice]))
 
 
 def _vector_units(blocks: dict[str, Any], chip: Chip, row: PublishedRow) -> Any:
@@ -87,7 +89,9 @@ PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
     "chip_power_w": _of_prediction(lambda p: p.power.chip_w),
     "rom_bytes": _rom_bytes,
     "area_total": _of_area(lambda blocks, chip, row: blocks["total"]),
-    "area_l_units": _of_area(lambda blocks, chip, row: blocks["rom"] + blocks["matrix_adders"]),
+    "area_l_units": _of_area(
+        lambda blocks, chip, row: blocks["rom"] + blocks["matrix_adders"] + blocks["rescale"]
+    ),
     "area_h_units": _of_area(
         lambda blocks, chip, row: blocks["sram"] + blocks["attention"] + blocks["lora"]
     ),

@@ -21,8 +21,33 @@ within each block that a source yields (`hardwire.kernels.decoder.checkpoint.BLO
 more of a matrix is ever in float32: every block has its sixth, not only the matrix as a whole.
 """
 
-WEIGHT_FORMATS = ("float32", *ROM_BITS)
-"""Formats of the base's matrices."""
+WEIGHT_FORMATS = ("float32", *ROM_BITS, "rom3+6/row", "rom4/128")
+"""Formats of the base's matrices that are compared; the last two are those of HC1 and of ROMA.
+
+Behind a stroke stands the number of inputs that share a scale, a multiple of 32, or "row" for one
+scale per output; without it they are 32.
+"""
+
+ROW = 65536
+"""Inputs of a group that no row exceeds."""
+
+
+def rom_cells(fmt: str) -> tuple[int | Mix, int]:
+    """Cell bits and inputs that share a scale, of a format such as "rom4" or "rom3+6/row".
+
+    Raises
+    ------
+    ValueError
+        If there is no such format.
+    """
+    name, stroke, group = fmt.partition("/")
+    inputs = 32 if not stroke else ROW if group == "row" else int(group) if group.isdigit() else 0
+    if name not in ROM_BITS or inputs % 32 or not 32 <= inputs <= ROW:
+        raise ValueError(
+            f"weights must be one of {', '.join(WEIGHT_FORMATS)}, or /N for scales of N inputs, a "
+            f"multiple of 32, not {fmt!r}"
+        )
+    return ROM_BITS[name], inputs
 
 
 class Matrix(Protocol):
@@ -83,7 +108,7 @@ class BaseWeights:
         ----------
         model, source
         fmt
-            One of `WEIGHT_FORMATS`.
+            One of `WEIGHT_FORMATS`, or another of `rom_cells`.
 
         Raises
         ------
@@ -92,16 +117,15 @@ class BaseWeights:
         InputError
             If a tensor cannot be read.
         """
-        if fmt not in WEIGHT_FORMATS:
-            raise ValueError(f"weights must be one of {', '.join(WEIGHT_FORMATS)}, not {fmt!r}")
+        bits, group = (32, 32) if fmt == "float32" else rom_cells(fmt)
         shapes = model.tensors()
 
         def matrix(name: str) -> Matrix:
             out_features, in_features = shapes[name]
             if fmt == "float32":
                 return DenseMatrix.from_blocks((out_features, in_features), source.blocks(name))
-            bits = ROM_BITS[fmt]
-            return RomMatrix.stack([RomMatrix.pack(b, bits) for b in source.blocks(name)])
+            inputs = min(group, -(-in_features // 32) * 32)
+            return RomMatrix.stack([RomMatrix.pack(b, bits, inputs) for b in source.blocks(name)])
 
         def vector(name: str) -> NDArray[np.float32] | None:
             return source.read(name) if name in shapes else None

@@ -10,10 +10,13 @@ weight scale per output and one float32 activation scale per token. For one toke
 2. For each input in turn, all products of its code with the alphabet are formed once, each output's
    cell selects one of them, and each output adds it to its integer sum.
 3. At the end of a group, y = y + (weight scale * activation scale) * sum in float32, each of the
-   three operations rounded once, groups in order, from y = 0 on.
+   three operations rounded once, and before them a sum beyond 2^24; groups in order, from y = 0 on.
 
 `product_select` does literally that; `RomMatrix.apply` gives the same bits. A matrix may mix two
 widths, each output row having one of them.
+
+A group may be a whole row. Bits stored, and the width of a group's sum, are those of
+`hardwire.models.rom.RomFormat`, by which area and energy go.
 
 Source of the scheme: US 2025/0123802 A1 and US 2025/0225198 A1. Formats and scales are this
 project's choice, as those of HC1 are not published.
@@ -27,6 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hardwire.models.rom import RomFormat
+
 BITS = (3, 4, 6)
 """Bits of a ROM cell's code."""
 
@@ -34,7 +39,7 @@ _PLANES = {3: (2, 1), 4: (4,), 6: (4, 2)}
 _ROWS, _CHUNK, _WAYS = 16, 32, 4  # the layout that `rom_jit` describes
 _VECTOR = _ROWS * _WAYS
 _TOP = 127
-_MAX_GROUP = 4096  # 4096 * 32 * 127 < 2^24: a group's integer sum is exact in float32
+_MAX_GROUP = 65536  # 65536 * 63 * 127 < 2^31: a group's integer sum fits an int32
 _TOKENS = 4  # tokens that share one unpacking of the codes
 _CACHE_LINE = 64
 _FLOAT32 = np.dtype(np.float32)
@@ -188,7 +193,7 @@ class RomMatrix:
         bits
             3, 4 or 6, or a `Mix` of two of them.
         group
-            Inputs that share a scale: a multiple of 32, up to 4096. The last group of a row may
+            Inputs that share a scale: a multiple of 32, up to 65536. The last group of a row may
             cover fewer inputs; its cells are there all the same.
 
         Raises
@@ -271,6 +276,13 @@ class RomMatrix:
     def nbytes(self) -> int:
         """Bytes of codes and scales, the padding to 16 rows and whole groups included."""
         return sum(section.nbytes for section in self.sections)
+
+    @property
+    def format(self) -> RomFormat:
+        """What a chip would store, without padding, and how wide its sums would be."""
+        rows = [np.count_nonzero(section.rows >= 0) for section in self.sections]
+        bits = sum(n * section.bits for n, section in zip(rows, self.sections, strict=True))
+        return RomFormat(bits / self.out_features, self.group)
 
     def dequantized(self) -> NDArray[np.float32]:
         """The weights that the codes and scales stand for, (out_features, in_features)."""

@@ -114,7 +114,7 @@ def test_a_chip_opens_from_a_path(chip_file: ChipFile) -> None:
     ("old", "new", "words"),
     [
         ("lora:\n", "lroa:\n", ["my.yaml: lroa is no known section", "did you mean lora"]),
-        ("  density_mbit_per_mm2: {value: 24.0", "  kv_bits: {value: 24.0",
+        ("  density_mbit_per_mm2: {value: 25.7", "  kv_bits: {value: 25.7",
          ["my.yaml: sram.kv_bits is no known parameter; did you mean formats.kv_bits"]),
         ("  order:", "  format:",
          ["my.yaml: lora.format is no known parameter; did you mean", "formats.adapter_format"]),

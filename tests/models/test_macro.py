@@ -44,3 +44,22 @@ def test_the_fit_gives_back_the_macros_that_made_its_points(
 def test_one_depth_is_not_enough() -> None:
     with pytest.raises(ValueError, match="two depths"):
         fit_macro(0.027, (1024, 13.1), (1024, 13.2))
+
+
+@given(MACROS, ROWS, ROWS)
+def test_a_density_at_one_depth_gives_the_density_at_another(
+    macro: Macro, filed: int, rows: int
+) -> None:
+    in_array = macro.periphery_rows / macro.row_overhead
+    found = Macro.of_density(macro.density_mbit_per_mm2(filed), filed, in_array)
+    expected = macro.density_mbit_per_mm2(rows)
+    assert found.density_mbit_per_mm2(rows) == pytest.approx(expected)
+
+
+@given(MACROS, ROWS, st.floats(1, 16), st.floats(0, 1))
+def test_wider_words_are_never_less_dense(
+    macro: Macro, rows: int, width: float, shared: float
+) -> None:
+    wide = macro.widened(width, shared)
+    assert wide.density_mbit_per_mm2(rows) >= macro.density_mbit_per_mm2(rows) * (1 - 1e-12)
+    assert macro.widened(1, shared).periphery_rows == pytest.approx(macro.periphery_rows)

@@ -121,15 +121,15 @@ def test_a_design_larger_than_the_die_said_so_fifty_lines_below_its_green_headli
     status, out, err = hardwire("run", *arguments, "--strict")
     assert status == 1
     first = out.splitlines()[1]
-    assert "Does not fit: the blocks take 729.1 mm² more than the die of 100 mm²" in first
+    assert "Does not fit: the blocks take 732.1 mm² more than the die of 100 mm²" in first
     assert "On paper" in out.splitlines()[2] and "17,000" not in out
     assert out.count("on paper: of a die as large as the blocks") == 2 and "mm² too large" in out
-    assert "--strict: The blocks take 829.1 mm²" in err and "die.area_mm2 of at least 830" in err
+    assert "--strict: The blocks take 832.1 mm²" in err and "die.area_mm2 of at least 833" in err
     data = hardwire.json(*arguments)
     assert (data["fits_die"], data["power_capped"], data["target_met"]) == (False, False, False)
     assert 300 < data["die_cost_usd"] < 340 and data["usd_per_million_tokens"] > 0
     (obstacle,) = data["obstacles"]
-    assert "729.1 mm² too large" in obstacle
+    assert "732.1 mm² too large" in obstacle
     sound = hardwire.json(*DENSE, *SHORT)
     assert (sound["fits_die"], sound["power_capped"], sound["obstacles"]) == (True, False, [])
     assert hardwire("run", *DENSE, *SHORT, "--strict")[0] == 0

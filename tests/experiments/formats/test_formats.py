@@ -42,7 +42,7 @@ from hardwire.experiments.formats.view import render
 from hardwire.experiments.report.build import read_page
 from hardwire.experiments.report.build import render as render_pages
 from hardwire.experiments.run.tokens import decoder_threads, rom_format
-from hardwire.kernels.decoder.base_weights import ROM_BITS, WEIGHT_FORMATS
+from hardwire.kernels.decoder.base_weights import ROM_BITS, WEIGHT_FORMATS, rom_cells
 from hardwire.kernels.decoder.checkpoint import Checkpoint, RandomWeights
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import KV_BITS
@@ -50,6 +50,8 @@ from hardwire.kernels.lowrank.formats import FORMATS
 from hardwire.kernels.rom.rom import Mix, RomMatrix
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
 from hardwire.models.language_model import TARGETS, module_path
+from hardwire.models.rom import RomFormat
+from hardwire.models.rom import RomMatrix as Shape
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -173,8 +175,33 @@ def test_every_block_of_rows_has_its_sixth(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_a_chip_is_computed_in_the_narrowest_format_that_holds_it(bits: float, fmt: str) -> None:
     chip = Chip.open("hc1")
-    assert rom_format(chip) == "rom3+6"
-    assert rom_format(chip.with_values({"rom.bits_per_weight": bits})) == fmt
+    assert rom_format(chip.with_values({"rom.bits_per_weight": bits})) == f"{fmt}/row"
+    values = {"rom.bits_per_weight": bits, "rom.scale_group": 32}
+    assert rom_format(chip.with_values(values)) == fmt
+
+
+@pytest.mark.parametrize(("name", "fmt"), [("hc1", "rom3+6/row"), ("roma", "rom4/128")])
+def test_what_is_judged_is_what_is_priced(name: str, fmt: str) -> None:
+    """Area and energy of a chip take the widths of the matrices that are measured for it."""
+    chip = Chip.open(name)
+    assert rom_format(chip) == fmt and fmt in WEIGHT_FORMATS
+    weights = np.random.default_rng(0).standard_normal((192, 512), dtype=np.float32)
+    bits, group = rom_cells(fmt)
+    packed = RomMatrix.pack(weights, bits, min(group, 512))
+    shape = Shape("o", 512, 192, ())
+    judged, priced = packed.format, RomFormat.of(chip)
+    assert judged.stored_bits(shape) == 8 * packed.nbytes
+    assert judged.code_bits == priced.code_bits
+    assert judged.groups(512) == priced.groups(512)
+    assert judged.sum_bits(512) == priced.sum_bits(512)
+    # The kernels have no zero point, which is 2 bits of ROMA's scales.
+    assert priced.scale_bits - judged.scale_bits == {"hc1": 0, "roma": 2}[name]
+
+
+@pytest.mark.parametrize("fmt", ["rom5", "rom4/", "rom4/16", "rom4/48", "rom4/rows", "rom4/65568"])
+def test_a_format_of_weights_that_is_none_is_refused(fmt: str) -> None:
+    with pytest.raises(ValueError, match=f"weights must be one of float32, rom3.* not '{fmt}'"):
+        Decoder.random(TINY, 0, fmt)
 
 
 # --- the report -----------------------------------------------------------------------------

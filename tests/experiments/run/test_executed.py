@@ -54,7 +54,7 @@ def test_execute_computes_the_tokens_on_the_clock(
         assert user["tokens"] == decoder.generate(prompt, 6, "mine")
         assert user["adapter_version"] == 1
         assert 0 < user["first_token_s"] < user["last_token_s"]
-    assert computed["weights"] == "rom3+6" and computed["load_s"] > 0
+    assert computed["weights"] == "rom3+6/row" and computed["load_s"] > 0
     assert "computed" not in hardwire.json(*arguments[:2], *chip, "--adapter", adapter, *SHORT)
     base = hardwire.json(*arguments, "--adapter", "none")["computed"]
     assert base["load_s"] is None and base["users"][0]["adapter_version"] == 0

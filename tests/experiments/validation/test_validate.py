@@ -294,7 +294,8 @@ def test_the_command_prints_a_list_of_objects(app: typer.Typer) -> None:
     assert len(objects) == len(published("technology"))
     wanted = {"id", "system", "metric", "published", "predicted", "low", "high", "error", "role"}
     assert all({*wanted, "source"} <= set(one) for one in objects)
-    assert {one["role"] for one in objects} == {"calibration", "identity", "validation"}
+    roles = {"calibration", "identity", "in-sample", "validation"}
+    assert {one["role"] for one in objects} == roles
 
 
 def test_the_command_prints_sources_and_why_rows_miss(app: typer.Typer) -> None:

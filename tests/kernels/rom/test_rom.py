@@ -78,14 +78,17 @@ def weights_of_largest_codes(n, bits=6):
     return row
 
 
-@pytest.mark.parametrize("bits", BITS)
-def test_extreme_codes_do_not_overflow(bits):
-    """Every cell and activation at the end of its range, in the largest group."""
-    weights = np.full((16, 4096), -1.0, np.float32)
-    weights[1] = weights_of_largest_codes(4096, bits)
-    matrix = RomMatrix.pack(weights, bits, 4096)
+@pytest.mark.parametrize(("bits", "n"), [*((bits, 4096) for bits in BITS), (6, 16384)])
+def test_extreme_codes_do_not_overflow(bits, n):
+    """Every cell and activation at the end of its range, in groups as long as a row.
+
+    The last one's sum, beyond 2^24, is rounded to float32 before it is scaled.
+    """
+    weights = np.full((16, n), -1.0, np.float32)
+    weights[1] = weights_of_largest_codes(n, bits)
+    matrix = RomMatrix.pack(weights, bits, n)
     np.testing.assert_array_equal(matrix.dequantized()[:2], weights[:2])
-    for x in (np.ones(4096, np.float32), np.tile(np.float32([1, -1]), 2048)):
+    for x in (np.ones(n, np.float32), np.tile(np.float32([1, -1]), n // 2)):
         y = matrix.apply(x)
         assert y.tobytes() == product_select(matrix, x).tobytes()
         np.testing.assert_allclose(y, weights @ x, rtol=1e-6, atol=1e-3)
@@ -277,9 +280,9 @@ def changed(value):
         (changed(1e300), 6, 32, "hold values that are not finite"),
         (changed(1e6), 4, 32, "1e\\+06 needs a scale beyond float16 at 4 bits"),
         (changed(1), 5, 32, "ROM cells have 3, 4 or 6 bits, or a Mix of two of them, not 5"),
-        (changed(1), 4, 48, "multiple of 32 inputs up to 4096, not 48"),
-        (changed(1), 4, 0, "multiple of 32 inputs up to 4096, not 0"),
-        (changed(1), 4, 8192, "multiple of 32 inputs up to 4096, not 8192"),
+        (changed(1), 4, 48, "multiple of 32 inputs up to 65536, not 48"),
+        (changed(1), 4, 0, "multiple of 32 inputs up to 65536, not 0"),
+        (changed(1), 4, 65568, "multiple of 32 inputs up to 65536, not 65568"),
     ],
 )
 def test_weights_that_cannot_be_packed(weights, bits, group, message):

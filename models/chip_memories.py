@@ -1,0 +1,62 @@
+"""The sections of a chip file that describe its ROM and its SRAM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hardwire.models.parameters import choice, count, quantity
+
+
+@dataclass(frozen=True)
+class Rom:
+    """The mask ROM that holds the base model and multiplies by it."""
+
+    bits_per_weight: Any = quantity(
+        "bit", 1, 16, "bits of a weight's code, mean over the model, without its share of a scale"
+    )
+    transistors_per_weight: Any = quantity("", 0.1, 64, "ROM transistors per weight")
+    density_mbit_per_mm2: Any = quantity("Mb/mm2", 1, 500, "ROM density, as read by the chip filed")
+    product: Any = choice(
+        ("select", "multiply"),
+        "a cell selects one of the products that are formed once for all, or is multiplied",
+    )
+    registers_per_output: Any = quantity("", 1, 100000, "registers, in bits, behind an output")
+    broadcast_pitch_mm: Any = quantity("mm", 0.01, 10, "spacing of product lines in a matrix")
+    scale_group: Any = count(
+        "",
+        1,
+        65536,
+        "inputs of an output that share a scale; 65,536 is more than a row has: one scale per row",
+        default=65536,
+    )
+    scale_bits: Any = count(
+        "bit", 0, 64, "bits of a scale, with its zero point where there is one", default=16
+    )
+    macro_rows: Any = count(
+        "",
+        1,
+        1 << 24,
+        "rows of the ROM macros that have the density, where all layers share an array",
+        default=8192,
+    )
+
+
+@dataclass(frozen=True)
+class Sram:
+    """SRAM for KV cache and adapters."""
+
+    capacity_mib: Any = quantity("MiB", 1, 1 << 20, "SRAM for KV cache and adapters")
+    density_mbit_per_mm2: Any = quantity(
+        "Mb/mm2", 1, 200, "density of SRAM macros of macro_rows words of 64 bits"
+    )
+    write_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 20, "write port of a layer's SRAM")
+    macro_rows: Any = count(
+        "", 16, 1 << 20, "words of the deepest macro, which has the density", default=8192
+    )
+    macro_bits: Any = count("bit", 8, 4096, "width of a macro's words", default=64)
+    ports: Any = choice(
+        ("shared", "separate"),
+        "KV cache and side paths read through the same port, or each through one of its own",
+        default="shared",
+    )

@@ -1,0 +1,74 @@
+"""Area of a chip's memories: what they hold, and how wide they are read.
+
+A port that reads more bits in a cycle takes more macros side by side. Each then has fewer rows for
+the same bits, and a macro's periphery weighs on fewer rows: ports are paid for in area.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hardwire.models.chip import Chip
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.macro import Macro
+from hardwire.models.rom import RomFormat, RomMatrix, layer_matrices, rom_bits, rom_matrices
+
+
+def sram_port_bits(chip: Chip, model: LanguageModel) -> Any:
+    """Bits that all SRAM of the chip has to read, or write, in one cycle.
+
+    A KV memory writes through the port that it reads by. A token reads its KV cache and the weights
+    of each side path one after the other, so that one port can serve all, and does where
+    ``sram.ports`` are shared. Reads of several tokens that meet there are not modelled.
+    """
+    layers = 1 if chip.datapath.layers == "shared" else model.layers
+    memories = 2 if chip.attention.kv_memories == "separate" else 1
+    kv = memories * np.maximum(
+        chip.attention.kv_read_bytes_per_cycle, chip.sram.write_bytes_per_cycle
+    )
+    adapter = chip.lora.read_bytes_per_cycle
+    if chip.sram.ports == "shared":
+        return 8 * layers * np.maximum(kv, adapter)
+    paths = layers * len(layer_matrices(model)) + (chip.lora.head == "present")
+    return 8 * (layers * kv + paths * adapter)
+
+
+def sram_rows(chip: Chip, model: LanguageModel, bits: Any) -> Any:
+    """Words of the SRAM macros that hold ``bits`` on the chip: as few as the ports need, or as many
+    as the deepest macro has."""
+    return np.minimum(chip.sram.macro_rows, bits / sram_port_bits(chip, model))
+
+
+def sram_mm2(chip: Chip, model: LanguageModel, bits: Any) -> Any:
+    """Area of ``bits`` of SRAM, in mm²."""
+    process = chip.process
+    macro = Macro.of_density(
+        chip.sram.density_mbit_per_mm2, chip.sram.macro_rows, process.sram_periphery_rows
+    ).widened(chip.sram.macro_bits / 64, process.macro_shared_periphery)
+    return macro.area_mm2(bits, sram_rows(chip, model, bits))
+
+
+def matrix_mm2(chip: Chip, matrix: RomMatrix) -> Any:
+    """Area of the codes and scales of one matrix at the density of the chip's ROM, in mm²."""
+    return RomFormat.of(chip).stored_bits(matrix) / 1e6 / chip.rom.density_mbit_per_mm2
+
+
+def rom_mm2(chip: Chip, model: LanguageModel) -> Any:
+    """Area of the ROM, in mm².
+
+    An array that all layers share is read like any memory: the codes of every lane and output in
+    each cycle. Where layers are distinct hardware there is nothing to read: each cell selects its
+    product when that is broadcast, and the density is of the array as it is.
+    """
+    bits = rom_bits(chip, model)
+    if chip.datapath.layers == "distinct":
+        return bits / 1e6 / chip.rom.density_mbit_per_mm2
+    widest = max(matrix.out_features for _, matrix in rom_matrices(model))
+    outputs = np.minimum(chip.datapath.outputs_per_pass, widest)
+    rows = bits / (chip.datapath.lanes * outputs * chip.rom.bits_per_weight)
+    macro = Macro.of_density(
+        chip.rom.density_mbit_per_mm2, chip.rom.macro_rows, chip.process.rom_periphery_rows
+    )
+    return macro.area_mm2(bits, rows)
