@@ -20,12 +20,12 @@ from hardwire.experiments.sweep.design import NUMERIC, Design, evaluate, varies_
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.brief import one_line
 from hardwire.models.catalogue import did_you_mean
-from hardwire.models.chip import DECLARED
+from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import TARGETS
 from hardwire.models.parameters import Quantity
 from hardwire.simulator.belief.draws import draw_chips, interval
-from hardwire.simulator.obstacles import OBSTACLES
+from hardwire.simulator.obstacles import OBSTACLES, fits_die
 
 WHOLE = 4096
 """A parameter of at most so many whole values is looked at in every one of them."""
@@ -274,12 +274,15 @@ def _scan(
     return np.unique(np.clip(values[np.isfinite(values)], low, high)), False
 
 
-def _looked(goal: Goal, values: NDArray[Any], found: Mapping[str, NDArray[Any]]) -> Looked:
+def _looked(
+    chip: Chip, goal: Goal, values: NDArray[Any], found: Mapping[str, NDArray[Any]]
+) -> Looked:
+    stated = chip._replaced({"die.area_mm2": found["die_area_mm2"]})
     failed = {
         "goal": ~goal.holds(found[goal.metric]),
         "load": found["obstacle"] > 0,
         # A die that no reticle prints, as stated or as the blocks need it, has no price.
-        "die": ~(found["area_mm2.total"] <= found["die_area_mm2"])
+        "die": ~fits_die(stated, {"total": found["area_mm2.total"]})
         | np.isinf(found["die_cost_usd"]),
         "decode power": ~(found["power_throttle"] >= 1),
         "prefill power": ~(found["prefill_power_throttle"] >= 1),
@@ -311,7 +314,8 @@ class _Search:
     def look(self, values: NDArray[np.float64]) -> Looked:
         """Evaluate the design at some values."""
         typed = values.astype(np.int64) if self.spec.integer else values
-        return _looked(self.goal, values, evaluate(self.design, {self.name: typed}, self.metrics))
+        found = evaluate(self.design, {self.name: typed}, self.metrics)
+        return _looked(self.design.chip, self.goal, values, found)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -407,7 +411,8 @@ class _Search:
             for known in DECLARED
             if np.ndim(array := drawn.value(known)) and varies_freely(known)
         }
-        seen = _looked(self.goal, np.empty(0), evaluate(design, arrays, self.metrics))
+        found = evaluate(design, arrays, self.metrics)
+        seen = _looked(self.design.chip, self.goal, np.empty(0), found)
         metric = seen.metric[~np.isnan(seen.metric)]
         low, high = interval(metric) if metric.size else (math.nan, math.nan)
         return (low, high), float(seen.holds(anyway).mean())
