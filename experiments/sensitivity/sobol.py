@@ -32,6 +32,7 @@ RESAMPLES = 100
 CONFIDENCE = 0.95
 MATTERS = 0.01
 """A total index below this share of the variance is not shown."""
+LIMIT = "power.limit_w"
 RETICLE = "process.reticle_mm2"
 MEASUREMENT = "measurement"
 """Name of the calibration's own error among the inputs."""
@@ -219,7 +220,7 @@ def inputs_of(chip: Chip, calibrated: bool = False) -> tuple[Input, ...]:
         if parameter.range is not None
         and parameter.range[0] < parameter.range[1]
         and (name not in chip.overrides or name in chip.own)
-        and not (fitted is not None and name == fitted.parameter)
+        and not (fitted is not None and name in (fitted.parameter, LIMIT))
     ]
     if fitted is not None:
         sd = fitted.value * fitted.relative_error
@@ -402,6 +403,8 @@ def _metrics(
             chip = design.chip._replaced({k: v[part] for k, v in settings.items()})
             fitted[part], solved[part] = calibrate(chip, target[part])
         settings[calibration.parameter] = fitted
+        # The measured chip reaches its rate: no limit holds it.
+        settings[LIMIT] = np.full(len(points), DECLARED[LIMIT].high)
     # Half of the designs between the ranges' ends exceed a reticle. What moves a cost is asked of
     # dies of any size: an infinite one has no variance.
     settings[RETICLE] = np.full(len(points), DECLARED[RETICLE].high)

@@ -38,21 +38,17 @@ pytest.importorskip("SALib")
 HC1 = Chip.open("hc1")
 RATE = "decode_tokens_per_s_user"
 
-UNLIMITED = {"power.limit_w": 5000}
-"""No limit that would slow a draw: rates are those of the clock."""
-
 
 @pytest.fixture(scope="module")
 def free() -> Report:
     """Every range of HC1 free, for a rate, an area and a power."""
-    return analyse(Design.open("hc1", UNLIMITED), (RATE, "area_mm2.total", "power_w"), samples=512)
+    return analyse(Design.open("hc1"), (RATE, "area_mm2.total", "power_w"), samples=512)
 
 
 @pytest.fixture(scope="module")
 def fitted() -> Report:
     """HC1 as measured."""
-    design = Design.open("hc1", UNLIMITED)
-    return analyse(design, (RATE, "power_w"), samples=512, calibrated=True)
+    return analyse(Design.open("hc1"), (RATE, "power_w"), samples=512, calibrated=True)
 
 
 def effect(one: Sensitivity, name: str) -> Any:
@@ -125,7 +121,7 @@ def test_inputs_are_all_parameters_with_a_range() -> None:
     assert any(name.startswith("process.") for name in names)
     assert "datapath.clock_ghz" in names
     measured = {one.name for one in inputs_of(HC1, calibrated=True)}
-    assert names ^ measured == {"datapath.clock_ghz", MEASUREMENT}
+    assert names ^ measured == {"datapath.clock_ghz", "power.limit_w", MEASUREMENT}
 
 
 def test_what_is_not_used_has_no_effect(free: Report) -> None:
@@ -142,15 +138,15 @@ def test_total_is_at_least_first_within_its_error(
 ) -> None:
     for one in request.getfixturevalue(which).metrics:
         for found in one.effects:
-            # Twice the interval: one estimate in some hundred lies outside of the single one.
-            error = 2 * found.first_error + 1e-9
-            assert found.total + 2 * found.total_error + error >= found.first
+            # Thrice the interval: of some hundreds of estimates a few lie outside of one.
+            error = 3 * found.first_error + 1e-9
+            assert found.total + 3 * found.total_error + error >= found.first
             assert -error <= found.first <= 1 + error
         assert sum(e.first - e.first_error for e in one.effects) <= 1
 
 
 def test_one_at_a_time_is_the_metric_at_both_ends(free: Report) -> None:
-    design = Design.open("hc1", UNLIMITED)
+    design = Design.open("hc1")
     for one in free.metrics:
         for name in ("datapath.lanes", "process.rom_read_pj_per_byte", "rom.bits_per_weight"):
             found = effect(one, name)
@@ -169,8 +165,9 @@ def test_a_metric_rises_or_falls_with_its_inputs(free: Report) -> None:
 
 
 def test_free_ranges_say_what_moves_a_design(free: Report) -> None:
+    """The clock of what waits, by way of the power limit, and the clock itself."""
     names = [e.input.name for e in metric(free, RATE).effects[:2]]
-    assert names == ["datapath.clock_ghz", "datapath.lanes"]
+    assert names == ["power.idle_clock_share", "datapath.clock_ghz"]
 
 
 def test_a_measured_rate_is_open_by_its_measurement_only(fitted: Report) -> None:
@@ -186,10 +183,12 @@ def test_both_readings_agree_with_the_draws_of_the_intervals(fitted: Report) -> 
     from hardwire.simulator import predict
 
     drawn = draw_chips(HC1, 2000)
-    power = predict(drawn, Design.open("hc1").model, prompt=1024, output=1024).power_w
-    one = metric(fitted, "power_w")
-    assert one.mean == pytest.approx(power.mean(), rel=0.03)
-    assert one.deviation == pytest.approx(power.std(), rel=0.08)
+    found = predict(drawn, Design.open("hc1").model, prompt=1024, output=1024)
+    rate, one = found.decode_tokens_per_s_user, metric(fitted, RATE)
+    assert one.mean == pytest.approx(rate.mean(), rel=0.01)
+    assert one.deviation == pytest.approx(rate.std(), rel=0.08)
+    # Draws leave out what the power limit would hold below the measured rate.
+    assert metric(fitted, "power_w").mean > found.power_w.mean()
 
 
 def test_an_end_that_no_fit_reaches_has_no_value() -> None:
