@@ -117,9 +117,7 @@ class ClosedForms:
         self.transistors = transistors(timing.chip, timing.model)
         self.area_mm2 = area(timing.chip, timing.model, self.transistors)
         self.fits_die = fits_die(timing.chip, self.area_mm2)
-        # Blocks that count as fitting need no larger die than the one that is stated.
-        needed = np.where(self.fits_die, timing.chip.die.area_mm2, self.area_mm2["total"])
-        self.die_usd = die_cost_usd(timing.chip, needed)
+        self.die_usd = die_cost_usd(timing.chip, self.area_mm2["total"])
         self.idle_w = idle_power(timing.chip, timing.model, self.area_mm2)
 
     def predict(self, number: int, *, prompt: Any, output: Any, users: Any = 1) -> Prediction:

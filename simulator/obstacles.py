@@ -31,9 +31,6 @@ OBSTACLES = (
 """Why a design cannot run its load; the first that holds is stated. What follows below is milder:
 such a design has numbers, but they are on paper (``fits_die``) or throttled (``power_capped``)."""
 
-SAME = 1e-12
-"""Relative difference of areas that are the same number."""
-
 
 @dataclass(frozen=True)
 class Obstacle:
@@ -47,20 +44,9 @@ class Obstacle:
 
 
 def fits_die(chip: Chip, area_mm2: Mapping[str, Any]) -> Any:
-    """Whether all blocks fit the die as stated, and that the reticle; bool, or an array.
-
-    On the die of a measured chip also what is no larger than that chip by the same count: it was
-    made, so that a count above its die is the count's error.
-    """
-    printed = np.less_equal(chip.die.area_mm2, chip.process.reticle_mm2)
+    """Whether all blocks fit the die as stated, and that the reticle; bool, or an array."""
     fits = np.less_equal(area_mm2["total"], chip.die.area_mm2)
-    if not np.all(fits) and chip.calibration is not None:
-        measured = chip.as_filed or chip
-        made = measured._replaced({name: p.value for name, p in measured.parameters.items()})
-        counted = area(made, LanguageModel.open(made.model))["total"]
-        as_large = np.less_equal(area_mm2["total"], counted * (1 + SAME))
-        fits = fits | (as_large & np.greater_equal(chip.die.area_mm2, made.die.area_mm2))
-    return (fits & printed)[()]
+    return (fits & np.less_equal(chip.die.area_mm2, chip.process.reticle_mm2))[()]
 
 
 def power_capped(report: PowerReport, prefill: PowerReport) -> Any:
