@@ -31,11 +31,6 @@ def problem(data: Data) -> str:
             f"does not fit: the blocks take {total - die:,.1f} mm² more than the die of "
             f"{die:,g} mm²{times}"
         )
-    elif total > die:
-        parts.append(
-            f"does not fit by this count: the blocks take {total - die:,.1f} mm² more than the die "
-            f"of {die:,g} mm², like those of the chip that was made"
-        )
     held = [
         f"{what} to {asked[key]:.0%}"
         for what, key in (("decode", "power_throttle"), ("prefill", "prefill_power_throttle"))
