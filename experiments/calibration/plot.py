@@ -28,13 +28,13 @@ LIGHT, AFTER, MEASURED = (BELIEF_COLORS[key] for key in ("before", "after", "mea
 STRIPS = 20
 """Parameters in the figure, those that changed most."""
 
-CORNER = (CLOCK, "datapath.lanes", "rom.density_mbit_per_mm2", "process.clock_pj_per_mm2_cycle",
+CORNER = (CLOCK, "datapath.lanes", "rom.density_mbit_per_mm2", "power.idle_clock_share",
           "process.logic_leakage_w_per_mm2")  # fmt: skip
 LABELS = {
     CLOCK: "vendor's clock, GHz",
     "datapath.lanes": "lanes",
     "rom.density_mbit_per_mm2": "ROM density,\nMb/mm²",
-    "process.clock_pj_per_mm2_cycle": "clock tree,\npJ/mm² a cycle",
+    "power.idle_clock_share": "clock of\nwhat waits",
     "process.logic_leakage_w_per_mm2": "logic leakage,\nW/mm²",
 }
 PANELS = ("free_rank", "power", "area", "head")

@@ -443,12 +443,12 @@ def test_draws_that_cannot_run_are_no_infinite_end_of_an_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A limit that some drawn chips cannot keep at all: they are left out, and counted."""
-    options = ("--users", "2", "--issue", "pipelined", "--set", "power.limit_w=70")
+    options = ("--users", "2", "--issue", "pipelined", "--set", "power.limit_w=110")
     assert _quiet(monkeypatch, "run", *options, "--save", str(tmp_path)) == 0
     text = page(tmp_path)
     assert "∞" not in text and " inf" not in text
     assert "of the draws idle power alone is above the limit" in text
-    assert "The power limit of 70 W holds decode at" in text
+    assert "The power limit of 110 W holds decode at" in text
 
 
 def test_only_what_cannot_be_is_in_red(saved: Callable[[str], Path], tmp_path: Path) -> None:
