@@ -400,7 +400,7 @@ def solve(
     >>> found.smallest, found.largest
     (13, 16)
     >>> found.spans[0][1].beyond.reasons
-    ('the blocks take 817.1 mm² of a die of 815 mm²',)
+    ('the blocks take 819.8 mm² of a die of 815 mm²',)
     """
     goal = make_goal(target, metric, at_least, at_most)
     chip_ = chip_of(chip, settings)

@@ -262,7 +262,6 @@ def test_the_first_reason_is_stated() -> None:
     study = Study.from_dict(
         "reasons",
         {
-            "base": {"rom.density_mbit_per_mm2": 70},
             "axes": {"datapath.lanes": [4, 16, 64], "sram.capacity_mib": [64, 448]},
             "constraints": ["area_mm2.total <= die_area_mm2", "decode_tokens_per_s_user >= 16000"],
         },
