@@ -163,7 +163,7 @@ def test_the_bus_by_hand() -> None:
     """48 a cycle: 32 more than the broadcast, 256 wires along a side of each of 128 matrices."""
     chip = HC1.with_values({HEARD: 48})
     stored = [m.weights * 3.5 + m.out_features * 16 for m in layer_matrices(LLAMA)]
-    side_mm = [(bits / 57.8e6) ** 0.5 for bits in stored]
+    side_mm = [(bits / 60e6) ** 0.5 for bits in stored]
     assert lora_wire_mm(chip, LLAMA) == pytest.approx(32 * 8 * 32 * sum(side_mm))
     blocks = area(chip, LLAMA)
     assert blocks["lora_bus"] == pytest.approx(32 * 8 * 32 * sum(side_mm) * 0.16e-3)

@@ -89,7 +89,7 @@ def case(name: str, issue: str, users: int, limit_w: float, *, loaded: bool) -> 
 
 @pytest.mark.parametrize("loaded", [False, True])
 @pytest.mark.parametrize("users", [1, 2, 3])
-@pytest.mark.parametrize("limit_w", [90, 300, 10_000])
+@pytest.mark.parametrize("limit_w", [200, 300, 10_000])
 @pytest.mark.parametrize(
     ("name", "issue", "of_first", "of_end"),
     [
@@ -120,7 +120,7 @@ def test_times_are_those_of_a_run(
 
 
 @pytest.mark.parametrize("loaded", [False, True])
-@pytest.mark.parametrize("limit_w", [90, 300])
+@pytest.mark.parametrize("limit_w", [200, 300])
 @pytest.mark.parametrize("name", ["hc1", "hc1-demo", "roma"])
 def test_one_user_has_the_same_times_and_joules(name: str, limit_w: float, loaded: bool) -> None:
     """Serial issue. A run does not charge the cycles that point at an adapter in SRAM."""
