@@ -49,7 +49,8 @@ def resolve(kind: str, name: str | os.PathLike[str]) -> Path:
     Raises
     ------
     InputError
-        If there is no such entry; the message names the nearest ones.
+        If there is no such entry; the message names the nearest ones, or says that a file of that
+        name has another ending.
     """
     text = name_or_path(kind, name)
     folder, ending = _FOLDERS[kind]
@@ -58,6 +59,8 @@ def resolve(kind: str, name: str | os.PathLike[str]) -> Path:
             return Path(__file__).parent / folder / f"{entry}{ending}"
     if text.lower().endswith(_TRACES):
         raise InputError(f"{text}: is a trace by its name, not a {kind}, whose file ends in .yaml")
+    if os.path.isfile(text):
+        raise InputError(f"{text}: is there, but the file of a {kind} ends in {ending}")
     raise InputError(
         f"'{text}' is no {kind} in the catalogue{did_you_mean(text, names(kind))}"
         " (hardwire list shows all)"
@@ -121,4 +124,6 @@ def _nearness(word: str, choice: str) -> tuple[float, float]:
         return whole, whole
     asked = word.rpartition(".")[2]
     near_field = max(0.99 * alike(asked, field), 0.95 * field.endswith(f"_{asked}"))
-    return max(whole, near_field, 0.9 * alike(asked, section)), whole
+    # Of a section that is asked for as if it were one number, its total is meant first.
+    near_section = (0.95 if field == "total" else 0.9) * alike(asked, section)
+    return max(whole, near_field, near_section), whole

@@ -13,7 +13,7 @@ from hardwire.experiments.cli.help import MEASURED, add
 from hardwire.experiments.cli.options import (
     Figures,
     FiguresOption,
-    JsonForm,
+    Forms,
     chosen,
     save_option,
     takes,
@@ -25,7 +25,7 @@ EXAMPLES = (
 )
 
 
-@takes(JsonForm)
+@takes(Forms)
 def calibrate(
     chip: Annotated[
         str, typer.Argument(metavar="CHIP", help="Catalogue name of a chip that was measured.")
@@ -43,7 +43,7 @@ def calibrate(
     *,
     save: Annotated[Path | None, save_option("Write JSON, the draws as Parquet, figures.")] = None,
     figures: FiguresOption = Figures.PNG,
-    **forms: Unpack[JsonForm],
+    **forms: Unpack[Forms],
 ) -> None:
     """Infer a chip's unpublished parameters from all that was measured of it."""
     from hardwire.experiments.calibration import save as files  # noqa: PLC0415

@@ -24,6 +24,7 @@ SHOW_EXAMPLES = ("hardwire show hc1", "hardwire show hc1x10 --markdown")
 SCHEMA_EXAMPLES = ("hardwire schema", "hardwire schema chip > chip.schema.json")
 
 
+@takes(TableForms)
 def list_catalogue(
     kind: Annotated[
         str | None,
@@ -33,6 +34,7 @@ def list_catalogue(
             autocompletion=lambda: KINDS.replace(" or ", ", ").split(", "),
         ),
     ] = None,
+    **forms: Unpack[TableForms],
 ) -> None:
     """Show what has a name here, with a line for each."""
     from hardwire.experiments.cli.list_view import LISTS, overview  # noqa: PLC0415
@@ -41,7 +43,7 @@ def list_catalogue(
 
     if kind is not None and kind.lower() not in LISTS:
         raise InputError(f"list {kind}: must be {KINDS}{did_you_mean(kind, LISTS)}")
-    print_rich(overview() if kind is None else LISTS[kind.lower()]())
+    print_form(chosen(forms), overview() if kind is None else LISTS[kind.lower()]())
 
 
 @takes(TableForms)

@@ -52,10 +52,32 @@ def server_lists(incomplete: str) -> list[str]:
 
 
 def settings(incomplete: str) -> list[str]:
-    """Parameters with the sign that a value follows."""
+    """Parameters with the sign that a value follows, and the words that one of them may be."""
     from hardwire.models.chip import DECLARED  # noqa: PLC0415
 
+    name, equals, word = incomplete.partition("=")
+    if equals:
+        words = DECLARED[name].choices if name in DECLARED else ()
+        return [f"{name}={choice}" for choice in _begin(list(words), word)]
     return [f"{name}=" for name in _begin(list(DECLARED), incomplete)]
+
+
+def words_of(field: str) -> Callable[[str], list[str]]:
+    """The words that an option of replays may be, by its name in ``Setup``."""
+
+    def complete(incomplete: str) -> list[str]:
+        from hardwire.experiments.replay.setup import field_choices  # noqa: PLC0415
+
+        return _begin(list(field_choices()[field]), incomplete)
+
+    return complete
+
+
+def issues(incomplete: str) -> list[str]:
+    """The ways in which a chip issues tokens."""
+    from hardwire.models.chip import ISSUES  # noqa: PLC0415
+
+    return _begin(list(ISSUES), incomplete)
 
 
 def metric_names(incomplete: str) -> list[str]:

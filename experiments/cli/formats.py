@@ -13,7 +13,7 @@ from hardwire.experiments.cli.help import SIMULATE, add
 from hardwire.experiments.cli.options import (
     Figures,
     FiguresOption,
-    JsonForm,
+    Forms,
     SeedOption,
     chosen,
     save_option,
@@ -26,7 +26,7 @@ EXAMPLES = (
 )
 
 
-@takes(JsonForm)
+@takes(Forms)
 def formats(
     model: Annotated[
         str | None,
@@ -49,7 +49,7 @@ def formats(
     *,
     save: Annotated[Path | None, save_option("Write JSON, CSV and a figure.")] = None,
     figures: FiguresOption = Figures.PNG,
-    **forms: Unpack[JsonForm],
+    **forms: Unpack[Forms],
 ) -> None:
     """Measure what each number format of weights, KV cache and adapter costs against float32."""
     from hardwire.experiments.formats import save as files  # noqa: PLC0415

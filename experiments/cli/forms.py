@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ WIDE = 10_000
 """Columns of a room in which no table is cut into blocks."""
 
 BARS = "█▏"
+
+BROKEN_NAME = re.compile(r"(?<=[_.])\n")
+"""Where the head of a narrow column breaks a name at its joints."""
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -78,7 +82,8 @@ def plain(table: FittedTable, console: Console) -> Plain:
     for place, (head, cells) in enumerate(table.texts(console)):
         words = [" ".join(cell.strip(BARS).split()) for cell in cells]
         if head or any(words):
-            heads.append(" ".join(head.split()) or ("name" if place == 0 else ""))
+            whole = BROKEN_NAME.sub("", head)
+            heads.append(" ".join(whole.split()) or ("name" if place == 0 else ""))
             columns.append(words)
     heads = _named(heads)
     return Plain(str(table.title or ""), tuple(heads), tuple(zip(*columns, strict=True)))

@@ -57,7 +57,7 @@ def _servers() -> FittedTable:
 
 
 def _processes() -> FittedTable:
-    return _titled("process", "Processes (process: of a chip)")
+    return _titled("process", "Processes")
 
 
 def _studies() -> FittedTable:

@@ -223,7 +223,12 @@ class ReplayOptions(TypedDict, total=False):
     ]
     time_unit: Annotated[
         Text,
-        typer.Option(metavar="TEXT", help=_said("time_unit", "the format's"), rich_help_panel=LOAD),
+        typer.Option(
+            metavar="TEXT",
+            help=_said("time_unit", "the format's"),
+            autocompletion=complete.words_of("time_unit"),
+            rich_help_panel=LOAD,
+        ),
     ]
     sort: Annotated[
         bool | None,
@@ -246,18 +251,39 @@ class ReplayOptions(TypedDict, total=False):
         typer.Option(metavar="TEXT", help=_said("client_rates", "none"), rich_help_panel=ADAPTERS),
     ]
     residency: Annotated[
-        Text, typer.Option(metavar="TEXT", help=_said("residency", "lru"), rich_help_panel=POLICIES)
+        Text,
+        typer.Option(
+            metavar="TEXT",
+            help=_said("residency", "lru"),
+            autocompletion=complete.words_of("residency"),
+            rich_help_panel=POLICIES,
+        ),
     ]
     swap: Annotated[
-        Text, typer.Option(metavar="TEXT", help=_said("swap", "streamed"), rich_help_panel=POLICIES)
+        Text,
+        typer.Option(
+            metavar="TEXT",
+            help=_said("swap", "streamed"),
+            autocompletion=complete.words_of("swap"),
+            rich_help_panel=POLICIES,
+        ),
     ]
     schedule: Annotated[
-        Text, typer.Option(metavar="TEXT", help=_said("schedule", "fcfs"), rich_help_panel=POLICIES)
+        Text,
+        typer.Option(
+            metavar="TEXT",
+            help=_said("schedule", "fcfs"),
+            autocompletion=complete.words_of("schedule"),
+            rich_help_panel=POLICIES,
+        ),
     ]
     routing: Annotated[
         Text,
         typer.Option(
-            metavar="TEXT", help=_said("routing", "affine_spill"), rich_help_panel=POLICIES
+            metavar="TEXT",
+            help=_said("routing", "affine_spill"),
+            autocompletion=complete.words_of("routing"),
+            rich_help_panel=POLICIES,
         ),
     ]
     prefetch: Annotated[
@@ -265,7 +291,12 @@ class ReplayOptions(TypedDict, total=False):
     ]
     admission: Annotated[
         Text,
-        typer.Option(metavar="TEXT", help=_said("admission", "prompt"), rich_help_panel=POLICIES),
+        typer.Option(
+            metavar="TEXT",
+            help=_said("admission", "prompt"),
+            autocompletion=complete.words_of("admission"),
+            rich_help_panel=POLICIES,
+        ),
     ]
     prefill: Annotated[
         Text,
@@ -274,7 +305,10 @@ class ReplayOptions(TypedDict, total=False):
     preemption: Annotated[
         Text,
         typer.Option(
-            metavar="TEXT", help=_said("preemption", "recompute"), rich_help_panel=POLICIES
+            metavar="TEXT",
+            help=_said("preemption", "recompute"),
+            autocompletion=complete.words_of("preemption"),
+            rich_help_panel=POLICIES,
         ),
     ]
     prefix_reuse: Annotated[
@@ -299,15 +333,18 @@ class ReplayOptions(TypedDict, total=False):
         bool | None, typer.Option("--strict/--no-strict", help=_said("strict", "reported"))
     ]
     seed: Annotated[int | None, typer.Option(metavar="N", help=_said("seed", "0"))]
-    engine: Annotated[Text, typer.Option(metavar="TEXT", help=_said("engine", "compiled"))]
+    engine: Annotated[
+        Text,
+        typer.Option(
+            metavar="TEXT",
+            help=_said("engine", "compiled"),
+            autocompletion=complete.words_of("engine"),
+        ),
+    ]
 
 
-class OneReplay(ReplayOptions, JsonForm, total=False):
-    """What ``replay`` takes beside its source and its server."""
-
-
-class SeveralReplays(ReplayOptions, Forms, total=False):
-    """What ``compare`` takes beside its source and its servers."""
+class Replays(ReplayOptions, Forms, total=False):
+    """What ``replay`` and ``compare`` take beside their source and their servers."""
 
 
 def save_option(words: str) -> Any:

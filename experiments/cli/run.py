@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
+from hardwire.experiments.cli import complete
 from hardwire.experiments.cli.console import finish, refuse
 from hardwire.experiments.cli.help import SIMULATE, add
 from hardwire.experiments.cli.options import (
@@ -60,11 +61,17 @@ def run(
         typer.Option(
             metavar="TEXT",
             help="Tokens of several users: serial or pipelined [default: the chip's]",
+            autocompletion=complete.issues,
             rich_help_panel=DESIGN,
         ),
     ] = None,
     engine: Annotated[
-        str, typer.Option(metavar="TEXT", help="What computes the times: compiled or reference.")
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="What computes the times: compiled or reference.",
+            autocompletion=complete.words_of("engine"),
+        ),
     ] = "compiled",
     settings: SetOption = None,
     execute: Annotated[

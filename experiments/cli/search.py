@@ -13,7 +13,7 @@ from hardwire.experiments.cli.help import EXPLORE, add
 from hardwire.experiments.cli.options import (
     Figures,
     FiguresOption,
-    JsonForm,
+    Forms,
     StudyArgument,
     chosen,
     save_option,
@@ -26,7 +26,7 @@ EXAMPLES = (
 )
 
 
-@takes(JsonForm)
+@takes(Forms)
 def search(
     study: StudyArgument,
     trials: Annotated[
@@ -50,7 +50,7 @@ def search(
         save_option("Write front.csv, trials.csv, search.json, search.png."),
     ] = None,
     figures: FiguresOption = Figures.PNG,
-    **forms: Unpack[JsonForm],
+    **forms: Unpack[Forms],
 ) -> None:
     """Search a study for its Pareto front: several objectives under constraints."""
     from hardwire.experiments.search import save as files  # noqa: PLC0415

@@ -17,8 +17,7 @@ from hardwire.experiments.cli.options import (
     SERVER,
     Figures,
     FiguresOption,
-    OneReplay,
-    SeveralReplays,
+    Replays,
     SourceArgument,
     Text,
     chosen,
@@ -39,7 +38,7 @@ COMPARE_EXAMPLES = (
 )
 
 
-@takes(OneReplay)
+@takes(Replays)
 def replay(
     source: SourceArgument = None,
     server: Annotated[
@@ -60,7 +59,7 @@ def replay(
         Path | None,
         save_option("Write requests, adapters, memory, numbers, config and a trace."),
     ] = None,
-    **options: Unpack[OneReplay],
+    **options: Unpack[Replays],
 ) -> None:
     """Replay a request trace on a server with many adapters."""
     from hardwire.experiments.replay import save as files  # noqa: PLC0415
@@ -96,7 +95,7 @@ def replay(
         refuse(done.summary["obstacles"])
 
 
-@takes(SeveralReplays)
+@takes(Replays)
 def compare(
     source: SourceArgument = None,
     servers: Annotated[
@@ -111,7 +110,7 @@ def compare(
     *,
     save: Annotated[Path | None, save_option("Write a figure, JSON and CSV.")] = None,
     figures: FiguresOption = Figures.PNG,
-    **options: Unpack[SeveralReplays],
+    **options: Unpack[Replays],
 ) -> None:
     """Put servers side by side under the same load."""
     from hardwire.experiments.replay import compare as comparing  # noqa: PLC0415

@@ -14,7 +14,6 @@ from hardwire.experiments.cli.options import (
     Figures,
     FiguresOption,
     Forms,
-    JsonForm,
     StudyArgument,
     chosen,
     save_option,
@@ -41,7 +40,7 @@ StoreOption = Annotated[
 ]
 
 
-@takes(JsonForm)
+@takes(Forms)
 def sweep(
     study: StudyArgument,
     store: StoreOption = STORE,
@@ -67,7 +66,7 @@ def sweep(
         save_option("Write points, summary and configuration, and a figure."),
     ] = None,
     figures: FiguresOption = Figures.PNG,
-    **forms: Unpack[JsonForm],
+    **forms: Unpack[Forms],
 ) -> None:
     """Compute all points of a study, or those that its store lacks."""
     from hardwire.experiments.shared.extras import needs  # noqa: PLC0415

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hardwire.models import catalogue
 from hardwire.models.adapter.config import (
     EMBEDDING_IS_LOOKED_UP,
     Place,
@@ -94,7 +95,8 @@ def read_peft(folder: Path, model: LanguageModel) -> Stored:
     if CONFIG not in present:
         raise InputError(f"{folder}: holds no {CONFIG}, so rank and scale are unknown")
     config_path = folder / CONFIG
-    expected = placements(read_json_object(config_path), model, str(config_path))
+    config = read_json_object(config_path)
+    expected = placements(config, model, str(config_path))
     weights_path = folder / WEIGHTS
     tensors = standard_names(read_safetensors(weights_path), _KEY_PREFIX)
 
@@ -103,7 +105,9 @@ def read_peft(folder: Path, model: LanguageModel) -> Stored:
     for module in modules:
         place = module.layer, module.target
         a, b = (_pop(tensors, name, weights_path) for name in _tensor_names(place))
-        pairs[place] = _checked_pair(a, b, model, module.target)
+        pairs[place] = _checked_pair(
+            a, b, model, module.target, config.get("base_model_name_or_path")
+        )
         if a.shape[0] != module.rank:
             raise InputError(
                 f"{weights_path}: {a.name}: its rank is {a.shape[0]}, but "
@@ -133,13 +137,18 @@ def _why_foreign(name: str) -> str:
     return "would replace base weights, which are fixed in ROM"
 
 
-def _checked_pair(a: StoredTensor, b: StoredTensor, model: LanguageModel, target: str) -> Pair:
-    """Check shapes against the model, the two halves against each other, and all values."""
+def _checked_pair(
+    a: StoredTensor, b: StoredTensor, model: LanguageModel, target: str, made_for: object = None
+) -> Pair:
+    """Check shapes against the model, the two halves against each other, and all values.
+
+    ``made_for`` is the model that the adapter's configuration names, if it does.
+    """
     out_features, in_features = model.linear_shape(target)
     if len(a.shape) != 2 or a.shape[1] != in_features or a.shape[0] < 1:
         raise InputError(
             f"{a.path}: {a.name}: shape must be (rank, {in_features}) for {model.name}, not "
-            f"{a.shape}"
+            f"{a.shape}{_of_another(a.shape, model, target, made_for)}"
         )
     rank = a.shape[0]
     if b.shape != (out_features, rank):
@@ -151,6 +160,18 @@ def _checked_pair(a: StoredTensor, b: StoredTensor, model: LanguageModel, target
     a.check_finite()
     b.check_finite()
     return Pair(a, b)
+
+
+def _of_another(shape: tuple[int, ...], model: LanguageModel, target: str, made_for: object) -> str:
+    """Say which model an adapter is of whose A does not fit: the named one, or those so wide."""
+    if isinstance(made_for, str) and made_for not in ("", model.name):
+        return f"; it was made for {made_for}, as {CONFIG} says"
+    wide = [
+        name
+        for name in catalogue.names("model")
+        if LanguageModel.by_name(name).linear_shape(target)[1:] == shape[1:]
+    ]
+    return f"; so wide is {' or '.join(wide)}" if wide else ""
 
 
 def read_gguf_adapter(path: Path, model: LanguageModel) -> Stored:
