@@ -300,7 +300,12 @@ class ReplayOptions(TypedDict, total=False):
     ]
     prefill: Annotated[
         Text,
-        typer.Option(metavar="TEXT", help=_said("prefill", "in_order"), rich_help_panel=POLICIES),
+        typer.Option(
+            metavar="TEXT",
+            help=_said("prefill", "in_order"),
+            autocompletion=complete.words_of("prefill"),
+            rich_help_panel=POLICIES,
+        ),
     ]
     preemption: Annotated[
         Text,

@@ -112,7 +112,23 @@ def test_a_shape_is_text(value: Any) -> None:
         ("lama-3.1-8b", ["llama-3.1-8b", "wholly-different.1-8b"], "; did you mean llama-3.1-8b?"),
         ("HC2", ["hc1", "roma"], "; did you mean hc1?"),
         ("nothing.near", ["sram.kv_bits"], ""),
+        (
+            "area_mm2",
+            ["area_mm2.io", "area_mm2.total"],
+            "; did you mean area_mm2.total or area_mm2.io?",
+        ),
     ],
 )
 def test_what_is_near_is_offered(word: str, choices: list[str], expected: str) -> None:
     assert catalogue.did_you_mean(word, choices) == expected
+
+
+def test_a_file_that_is_there_was_said_to_be_no_chip_in_the_catalogue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.parquet").touch()
+    with pytest.raises(InputError, match=r"mine\.parquet: is there, but .* a chip ends in .yaml"):
+        Chip.open("mine.parquet")
+    with pytest.raises(InputError, match=r"mine\.parquet: is there, but .* a model ends in .json"):
+        LanguageModel.open("mine.parquet")

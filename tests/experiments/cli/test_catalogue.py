@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from shell import Shell
 
 from hardwire.experiments.cli import complete
 from hardwire.experiments.cli.list_view import LISTS
+from hardwire.experiments.cli.options import ReplayOptions
+from hardwire.experiments.replay.setup import field_choices
 
 
 def test_list_and_show(hardwire: Shell) -> None:
@@ -102,6 +105,21 @@ def test_a_shell_completes_names() -> None:
     assert "area_mm2.total" in complete.metric_names("area_")
     assert complete.preset_names("share") == ["sharegpt"]
     assert complete.study_names("node") == complete.shown_names("node") == ["node-die"]
+
+
+def test_a_shell_completed_no_words_of_options() -> None:
+    assert complete.issues("pipe") == ["pipelined"]
+    assert complete.settings("datapath.issue=p") == ["datapath.issue=pipelined"]
+    assert complete.settings("sram.capacity_mib=5") == []
+    for field, words in field_choices().items():
+        assert complete.words_of(field)("") == list(words)
+
+
+def test_every_option_of_a_few_words_completes_them() -> None:
+    hints = get_type_hints(ReplayOptions, include_extras=True)
+    for field in field_choices().keys() & hints.keys():
+        (option,) = hints[field].__metadata__
+        assert option.autocompletion("") == list(field_choices()[field]), field
 
 
 def test_completion_goes_through_the_shells_protocol(

@@ -37,6 +37,12 @@ def test_several_tables_are_one_csv_told_apart_by_title() -> None:
     assert frame.iloc[2].tolist() == ["Area", "ROM", "", "", "486.2"]
 
 
+def test_names_broken_in_narrow_heads_are_whole_again() -> None:
+    table = plain_table("", "decode_\ntokens_per_s_\nuser", "of\ntarget")
+    table.add_row("1", "2")
+    assert written("csv", table).splitlines()[0] == "decode_tokens_per_s_user,of target"
+
+
 def test_markdown_escapes_bars_and_sets_numbers_to_the_right() -> None:
     lines = written("markdown", small()).splitlines()
     assert lines[:5] == [
@@ -68,6 +74,8 @@ def test_one_form_at_a_time() -> None:
     [
         (("run", *SHORT), "Rates", "Time per token"),
         (("show", "n6"), "", "wafer_usd"),
+        (("list", "presets"), "", "azure-code"),
+        (("replay", "sharegpt", "--requests", "5", "--rate", "5"), "Load", "Output tokens/s"),
         (
             ("compare", "sharegpt", "--requests", "5", "--rate", "5", "--slo", "ttft=1"),
             "",

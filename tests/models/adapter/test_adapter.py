@@ -601,6 +601,16 @@ def test_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
         Adapter.open(tmp_path / "x", LanguageModel.by_name("llama-3.2-1b"))
 
 
+def test_an_adapter_of_another_model_was_told_a_shape_and_not_the_model(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "x", LanguageModel.by_name("qwen2.5-1.5b"), 2, "v_proj")
+    config = tmp_path / "x" / "adapter_config.json"
+    with pytest.raises(InputError, match=r"; it was made for qwen2.5-1.5b, as adapter_config.json"):
+        Adapter.open(tmp_path / "x", LanguageModel.by_name("llama-3.1-8b"))
+    config.write_text(config.read_text().replace("qwen2.5-1.5b", ""))
+    with pytest.raises(InputError, match=r"not \(2, 1536\); so wide is qwen2.5-1.5b$"):
+        Adapter.open(tmp_path / "x", LanguageModel.by_name("llama-3.1-8b"))
+
+
 def test_file_that_changes_after_opening_is_refused(tmp_path: Path) -> None:
     adapter = make(tmp_path / "x")
     path = tmp_path / "x" / "adapter_model.safetensors"
