@@ -49,6 +49,7 @@ axes.stackplot(
     labels=[OPERATION_NAMES[name] for name in names],
 )  # fmt: skip
 axes.set(xlabel="tokens of context", ylabel="µs per token", xlim=(0, context[-1]))
+axes.xaxis.set_major_formatter("{x:,.0f}")
 axes.legend(loc="upper left", frameon=False, fontsize=9)
 plt.show()
 crossing = context[np.argmax(parts[3] > parts[0])]

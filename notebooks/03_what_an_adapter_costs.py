@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 import hardwire as hw
-from hardwire.experiments.shared.style import STYLE, TARGET_COLORS
+from hardwire.experiments.shared.style import STYLE, ordered
 from hardwire.experiments.sweep import Design, evaluate
 from hardwire.simulator import draw_chips, free_rank, swap_latency
 
@@ -32,6 +32,7 @@ chip, model = hw.Chip.open("hc1"), hw.LanguageModel.open("llama-3.1-8b")
 base = Design.open("hc1")
 ranks = np.arange(1, int(chip.formats.max_rank) + 1)
 TARGETS = ("qv", "attention", "mlp", "all-linear")
+COLORS = dict(zip(reversed(TARGETS), ordered(len(TARGETS)), strict=True))
 
 # %% [markdown]
 # ## Rate against rank
@@ -51,11 +52,9 @@ figure, axes = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
 for targets in TARGETS:
     settings = {"adapter.targets": targets, "adapter.rank": ranks}
     steps = evaluate(base, settings, ("token_s",))["token_s"]
-    axes.plot(
-        ranks, 100 * (alone / steps - 1), color=TARGET_COLORS[targets], linewidth=2, label=targets
-    )
+    axes.plot(ranks, 100 * (alone / steps - 1), color=COLORS[targets], linewidth=2, label=targets)
 worst, best = 100 * (np.percentile(kept, [5, 95], axis=1) - 1)
-axes.fill_between(ranks, worst, best, color=TARGET_COLORS["all-linear"], alpha=0.15, linewidth=0)
+axes.fill_between(ranks, worst, best, color=COLORS["all-linear"], alpha=0.15, linewidth=0)
 axes.set(xlabel="rank", ylabel="change of decode rate, %", xlim=(0, ranks[-1]))
 axes.legend(frameon=False, loc="lower left", fontsize=9)
 plt.show()

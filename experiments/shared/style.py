@@ -21,7 +21,7 @@ GREEN, SKY, ORANGE, TEAL = "#4aab80", "#84aee2", "#f0ad33", "#86d8cb"
 INK, DARK, QUIET, SILVER, GREY = "#2b2b2b", "#444444", "#6b6b6b", "#a6a6a6", "#d4d4d4"
 PAPER, GRID, PALE = "#ffffff", "#e6e6e6", "#88888850"
 """``PALE`` is what is left over, on white and on dark pages."""
-MAROON, RUST, BROWN, AMBER, ICE = "#a01c36", "#de6f3c", "#94451f", "#e39a3b", "#b5cfec"
+MAROON, BROWN, AMBER, ICE = "#a01c36", "#94451f", "#e39a3b", "#b5cfec"
 
 COLORS = {
     "rom": BLUE,
@@ -50,9 +50,6 @@ BLOCK_COLORS = {
 
 MEMORY_COLORS = {"kv": ORANGE, "adapters": RED, "free": PALE}
 """By what SRAM holds: attention reads the KV cache, the side paths the adapters."""
-
-TARGET_COLORS = {"qv": ORANGE, "attention": RUST, "mlp": VIOLET, "all-linear": MAROON}
-"""By the layers that an adapter changes."""
 
 FORMAT_COLORS = {"weights": BLUE, "kv": ORANGE, "float16": GREEN, "int8": VIOLET, "int4": "#5e2440"}
 """By what a number format is of: weights, KV cache, or an adapter in this format."""

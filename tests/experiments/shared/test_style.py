@@ -31,7 +31,6 @@ SERVERS = {
 TABLES = {
     "operations": style.COLORS,
     "blocks": style.BLOCK_COLORS,
-    "targets": style.TARGET_COLORS,
     "formats": style.FORMAT_COLORS,
     "a replay": {
         **style.LATENCY_COLORS,
@@ -105,6 +104,11 @@ def test_a_part_has_its_colour_wherever_it_is_drawn() -> None:
         assert style.block_color(part) == style.COLORS[part]
     assert style.MEMORY_COLORS["adapters"] == style.COLORS["lora"]
     assert style.MEMORY_COLORS["kv"] == style.FORMAT_COLORS["kv"] == style.COLORS["attention"]
+
+
+def test_targets_of_an_adapter_had_the_colours_of_parts() -> None:
+    parts = {*style.COLORS.values(), *style.BLOCK_COLORS.values(), *style.MEMORY_COLORS.values()}
+    assert not parts & set(style.ordered(4))
 
 
 def test_a_server_has_its_mark_whatever_it_is_compared_with() -> None:
