@@ -35,11 +35,20 @@ def test_nothing_is_refused(walked: list[evening.Walked]) -> None:
         assert "hardwire: " not in one.printed and "Traceback" not in one.printed, one.step.command
 
 
+def test_the_chip_of_the_evening_did_not_fit_the_die_that_it_was_made_for(
+    walked: list[evening.Walked],
+) -> None:
+    first = next(one for one in walked if one.step.command.startswith("hardwire run --chip"))
+    assert "tokens/s for one user" in first.printed.splitlines()[1], first.printed
+    found = [one.printed for one in walked if one.step.command.startswith("hardwire solve")]
+    assert len(found) == 2 and not any("no value" in one for one in found)
+
+
 def test_the_evening_leaves_what_it_says(walked: list[evening.Walked], folder: Path) -> None:
     assert (folder / "verdict/report.html").stat().st_size > 100_000
     assert (folder / "designs/report.html").stat().st_size > 100_000
     best = json.loads((folder / "designs/sweep.json").read_text())["best"][0]
-    assert best["fits_die"] and best["sram.max_context_tokens"] >= 5_000
+    assert best["fits_die"] and best["sram.max_context_tokens"] >= 4_000
 
 
 @pytest.mark.parametrize(
