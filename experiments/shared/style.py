@@ -21,7 +21,7 @@ GREEN, SKY, ORANGE, TEAL = "#4aab80", "#84aee2", "#f0ad33", "#86d8cb"
 INK, DARK, QUIET, SILVER, GREY = "#2b2b2b", "#444444", "#6b6b6b", "#a6a6a6", "#d4d4d4"
 PAPER, GRID, PALE = "#ffffff", "#e6e6e6", "#88888850"
 """``PALE`` is what is left over, on white and on dark pages."""
-MAROON, BROWN, AMBER, ICE = "#a01c36", "#94451f", "#e39a3b", "#b5cfec"
+MAROON, BROWN, AMBER, ICE, SAND = "#a01c36", "#94451f", "#e39a3b", "#b5cfec", "#f5dcb4"
 
 COLORS = {
     "rom": BLUE,
@@ -42,7 +42,7 @@ BLOCK_COLORS = {
     "lora": RED,
     "vector_units": GREEN,
     "sampling": VIOLET,
-    "registers": GREY,
+    "registers": SAND,
     "io": DARK,
     "overhead": "#f2f2f2",
 }
@@ -271,10 +271,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     kind = path.suffix[1:]
     with drawing():
         if kind == FORMATS[0]:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+            from hardwire.experiments.shared.plot import write_png  # noqa: PLC0415 - as in drawing
 
-            # The same bytes as savefig writes, which goes through the figure twice.
-            figure.set_dpi(DPI)
-            FigureCanvasAgg(figure).print_png(path, metadata=UNDATED[kind])
+            write_png(figure, path, DPI, UNDATED[kind])
         else:
             figure.savefig(path, dpi=DPI, metadata=UNDATED[kind])
