@@ -202,10 +202,10 @@ class LanguageModel:
     def limit(self) -> str:
         """What ``max_position`` is, for a sentence on a request that exceeds it."""
         if self.sliding_window is None:
-            return f"the {self.max_position} positions of {self.name}"
+            return f"the {self.max_position:,} positions of {self.name}"
         return (
-            f"the sliding window of {self.sliding_window} tokens of {self.name}, up to which it is "
-            "full attention; beyond, it is not modelled"
+            f"the sliding window of {self.sliding_window:,} tokens of {self.name}, up to which it "
+            "is full attention; beyond, it is not modelled"
         )
 
     @classmethod

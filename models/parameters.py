@@ -96,7 +96,16 @@ class Quantity:
         if self.choices or self.numbers:
             return "one of " + ", ".join(map(str, self.choices or self.numbers))
         unit = f" {self.unit}" if self.unit else ""
-        return f"{self.low:g} to {self.high:g}{unit}"
+        return f"{_bound(self.low)} to {_bound(self.high)}{unit}"
+
+
+def _bound(value: float) -> str:
+    """An end of what is allowed, with all its digits; a large one, which is round, without."""
+    return (
+        f"{value:,.12g}"
+        if abs(value) < 1e9
+        else f"{value:g}".replace("e+0", "e").replace("e+", "e")
+    )
 
 
 def quantity(

@@ -28,7 +28,7 @@ def check_fit(
     check_clock(chip)
     context = prompt + output
     if context > model.max_position:
-        raise InputError(f"prompt and output: {context} tokens exceed {model.limit()}")
+        raise InputError(f"prompt and output: {context:,} tokens exceed {model.limit()}")
     size = 0
     if adapter is not None:
         obstacle = adapter_obstacle(chip, model, adapter)

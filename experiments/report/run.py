@@ -189,7 +189,7 @@ def _adapter(data: Data) -> Section:
     for key, where in swaps.items():
         seconds = detail["swap_s"][key]
         tokens = seconds / data["token_s"]
-        lost = f" = {tokens:.1f} tokens" if tokens >= 0.05 else ""
+        lost = f" = {tokens:,.1f} tokens" if tokens >= 0.05 else ""
         rows.append((f"Swap, {key}", f"{si(seconds, 's')} {where}{lost}"))
     return Section(f"Adapter {data['adapter']}", [Block(table=Table(("", ""), rows, wide=True))])
 

@@ -199,7 +199,7 @@ def _adapter(result: Result, data: dict[str, Any]) -> RenderableType:
         ("Swap, resident", swap.resident, "already in SRAM"),
     ):
         tokens = seconds / result.base.token_s
-        cost = f" = {tokens:.1f} tokens" if tokens >= 0.05 else ""
+        cost = f" = {tokens:,.1f} tokens" if tokens >= 0.05 else ""
         table.add_row(name, f"{si(seconds, 's')} {where}{cost}")
     return Group("", table)
 

@@ -485,7 +485,7 @@ class Decoder:
             key = id(sequence)
             length = lengths[key] = lengths.get(key, sequence.length) + 1
             if length > self.model.max_position:
-                raise ValueError(f"a sequence of {length} tokens exceeds {self.model.limit()}")
+                raise ValueError(f"a sequence of {length:,} tokens exceeds {self.model.limit()}")
             first = firsts.setdefault(key, owner if sequence.owner is None else sequence.owner)
             if first != owner:
                 raise ValueError(

@@ -96,7 +96,7 @@ def test_what_is_no_number_is_refused(value: Any) -> None:
 
 def test_a_count_is_whole() -> None:
     assert refusal(check_value, "lanes", 16.5, LANES) == (
-        "lanes: 16.5 must be a whole number (1 to 4096)"
+        "lanes: 16.5 must be a whole number (1 to 4,096)"
     )
 
 

@@ -92,7 +92,7 @@ def test_a_server_opens_from_a_path(tmp_path: Path) -> None:
         ("title:", "kind: batch\ntitle:", "mine.yaml: is a GPU server: replays"),
         ("chip: hc1", "chip: hc9", "mine.yaml: chip: 'hc9' is no chip in the catalogue; did you"),
         ("cards:", "crads:", "mine.yaml: crads is no known parameter; did you mean cards?"),
-        ("value: 2,", "value: 0,", "mine.yaml: cards: 0 is out of range (1 to 1024)"),
+        ("value: 2,", "value: 0,", "mine.yaml: cards: 0 is out of range (1 to 1,024)"),
         ("value: 2,", "value: 2.5,", "mine.yaml: cards: 2.5 must be a whole number"),
         ("range: [50, 200], ", "", "mine.yaml: host_w: a parameter of kind 'assumed' needs"),
     ],

@@ -303,7 +303,7 @@ def test_another_model_and_chip(hardwire: Shell, tmp_path: Path) -> None:
         (["--set", "formats.kv_bits=5"], ["formats.kv_bits", "4, 8, 16"]),
         (["--set", "sram.capacity_mib=100"], ["sram.capacity_mib", "lack", "MiB", "fits"]),
         (["--prompt", "9000"], ["sram.capacity_mib", "lack"]),
-        (["--prompt", "200000"], ["prompt and output", "131072"]),
+        (["--prompt", "200000"], ["prompt and output", "131,072"]),
         (["--users", "4"], ["lack", "2 user(s)"]),
         (["--set", "power.limit_w=30"], ["power.limit_w", "30 W is below"]),
     ],

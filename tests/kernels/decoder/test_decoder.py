@@ -458,7 +458,7 @@ def test_requests_that_cannot_be_served_change_nothing(files: Path, tmp_path: Pa
             lambda: decoder.step(
                 [0] * (longest + 1), [sequence] * (longest + 1), [None] * (longest + 1)
             ),
-            "a sequence of 1025 tokens exceeds the 1024 positions",
+            "a sequence of 1,025 tokens exceeds the 1,024 positions",
         ),
         (lambda: decoder.remove_adapter("b"), r"'b' is not resident.*\(resident: none\)"),
         (lambda: decoder.generate([1], -1), "count must be 0 or more"),
