@@ -253,7 +253,7 @@ def test_a_sliding_window_is_read_as_the_longest_context(
     """Up to the window each token sees all before it: full attention, which is modelled."""
     model = LanguageModel.from_config(TINY | change)
     assert (model.max_position, model.sliding_window) == (window, window)
-    assert f"the sliding window of {window} tokens" in model.limit()
+    assert f"the sliding window of {window:,} tokens" in model.limit()
 
 
 def test_an_inactive_sliding_window_is_no_obstacle() -> None:
