@@ -48,7 +48,7 @@ class Sram:
 
     capacity_mib: Any = quantity("MiB", 1, 1 << 20, "SRAM for KV cache and adapters")
     density_mbit_per_mm2: Any = quantity(
-        "Mb/mm2", 1, 200, "density of SRAM macros of macro_rows words of 64 bits"
+        "Mb/mm2", 1, 200, "density of SRAM macros of 64-bit words, as deep as stated beside it"
     )
     write_bytes_per_cycle: Any = count("B/cycle", 1, 1 << 20, "write port of a layer's SRAM")
     macro_rows: Any = count(

@@ -303,7 +303,7 @@ def sensitivity(
     >>> import hardwire as hw
     >>> found = hw.sensitivity("hc1", "decode_tokens_per_s_user", samples=64)
     >>> found.to_frame()["input"].iloc[0]
-    'datapath.clock_ghz'
+    'power.idle_clock_share'
     """
     chip_ = chip_of(chip)
     base = model_of(model, chip_)

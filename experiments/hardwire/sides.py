@@ -105,7 +105,7 @@ def diff(
                     name    a    b
     0  sram.capacity_mib  448  456
     >>> found.summary
-    '1 parameter and 12 results differ'
+    '1 parameter and 15 results differ'
     """
     asked: dict[str, Any] = {"prompt": prompt, "output": output, "users": users}
     if model is not None:

@@ -278,10 +278,10 @@ def run(
     >>> result.adapter.free_rank
     0
     >>> result.to_frame().loc[["token_s", "power_w"], ["base", "low", "high"]].round(6)
-                  base        low        high
+                   base        low        high
     metric
-    token_s   0.000059   0.000056    0.000062
-    power_w  76.895004  57.608486  156.422473
+    token_s    0.000059   0.000056    0.000062
+    power_w  182.319013  96.439860  287.235614
     >>> hw.run("hc1", users=3, issue="pipelined").critical_unit
     'topk.topk'
     """
@@ -335,7 +335,7 @@ def predict(
     >>> import numpy as np
     >>> one = hw.predict("hc1", prompt=1024, output=1024)
     >>> f"{one.decode_tokens_per_s_user:,.0f} tokens/s at {one.power_w:.0f} W"
-    '16,960 tokens/s at 77 W'
+    '16,960 tokens/s at 182 W'
     >>> many = hw.predict("hc1", settings={"datapath.lanes": np.arange(12, 25, 4)})
     >>> many.to_frame()[["datapath.lanes", "decode_tokens_per_s_user"]].round(0)
        datapath.lanes  decode_tokens_per_s_user

@@ -277,7 +277,7 @@ def _scan(
 def _looked(
     chip: Chip, goal: Goal, values: NDArray[Any], found: Mapping[str, NDArray[Any]]
 ) -> Looked:
-    stated = chip._replaced({"die.area_mm2": found["die_area_mm2"]})
+    stated = chip.with_values({"die.area_mm2": found["die_area_mm2"]})
     failed = {
         "goal": ~goal.holds(found[goal.metric]),
         "load": found["obstacle"] > 0,

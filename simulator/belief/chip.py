@@ -45,6 +45,8 @@ BLOCK = 8192
 MIN_ESS = 400
 """Below this the 5th and 95th percentiles themselves are not well known."""
 
+LIMIT = "power.limit_w"
+
 VENDOR, DEMO, EARLIER = "vendor", "demo", "earlier demo"
 """Operating points of the one chip."""
 
@@ -278,7 +280,10 @@ class Inference:
                 own = Chip.open(other).parameters[CLOCK].range
                 assert own is not None
                 bounds |= {DEMO: own, EARLIER: own}
-        return Modelled(size, log_s, fixed, self._clocked, bounds)
+        # What was measured, the card does within its limit.
+        limit = self.drawn.get(LIMIT, np.full(size, self.chip.power.limit_w))
+        ceilings = dict.fromkeys(self._step_cycles, limit)
+        return Modelled(size, log_s, fixed, self._clocked, bounds, ceilings)
 
     def _clocked(self, clocks_ghz: Mapping[str, Array]) -> dict[str, Array]:
         """Card power at the vendor's clock and the measured rate, limit or not."""
@@ -286,7 +291,7 @@ class Inference:
         for key, cycles in self._step_cycles.items():
             watts = np.empty(len(cycles))
             for part, chip in self._chips(len(watts), clocks_ghz[VENDOR]):
-                free = chip._replaced({"power.limit_w": np.inf})
+                free = chip._replaced({LIMIT: np.inf})
                 rate = chip.datapath.clock_ghz * 1e9 / cycles[part]
                 activity = self._activities[key, part.start]
                 watts[part] = power(free, self.model, activity, rate).card_w

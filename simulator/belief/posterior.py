@@ -72,6 +72,7 @@ class Modelled:
     fixed : by id of a level or limit that no clock changes, (N,).
     clocked : levels by id from the clocks in GHz by operating point, each (N,).
     bounds_ghz : range of the clock of each operating point.
+    ceilings : of levels by id, (N,): a candidate above one would not have done what was timed.
     """
 
     size: int
@@ -79,6 +80,7 @@ class Modelled:
     fixed: Mapping[str, Array]
     clocked: Callable[[Mapping[str, Array]], Mapping[str, Array]]
     bounds_ghz: Mapping[str, tuple[float, float]]
+    ceilings: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ def weigh(
         inside = (low <= clocks[point]) & (clocks[point] <= high)
         log_weight = np.where(inside, log_weight, -np.inf)
     levels = {**modelled.fixed, **modelled.clocked(clocks)}
+    for level, ceiling in modelled.ceilings.items() if times else ():
+        log_weight = np.where(levels[level] <= ceiling, log_weight, -np.inf)
     for m in sorted((m for m in used if m.kind != "time"), key=lambda m: m.id):
         log_weight = log_weight + _log_likelihood(m, levels[m.id])
     top = log_weight.max()

@@ -121,34 +121,28 @@ def test_a_design_larger_than_the_die_said_so_fifty_lines_below_its_green_headli
     status, out, err = hardwire("run", *arguments, "--strict")
     assert status == 1
     first = out.splitlines()[1]
-    assert "Does not fit: the blocks take 732.1 mm² more than the die of 100 mm²" in first
+    assert "Does not fit: the blocks take 713.9 mm² more than the die of 100 mm²" in first
     assert "On paper" in out.splitlines()[2] and "17,000" not in out
     assert out.count("on paper: of a die as large as the blocks") == 2 and "mm² too large" in out
-    assert "--strict: The blocks take 832.1 mm²" in err and "die.area_mm2 of at least 833" in err
+    assert "--strict: The blocks take 813.9 mm²" in err and "die.area_mm2 of at least 814" in err
     data = hardwire.json(*arguments)
     assert (data["fits_die"], data["power_capped"], data["target_met"]) == (False, False, False)
     assert 300 < data["die_cost_usd"] < 340 and data["usd_per_million_tokens"] > 0
     (obstacle,) = data["obstacles"]
-    assert "732.1 mm² too large" in obstacle
+    assert "713.9 mm² too large" in obstacle
     sound = hardwire.json(*DENSE, *SHORT)
     assert (sound["fits_die"], sound["power_capped"], sound["obstacles"]) == (True, False, [])
     assert hardwire("run", *DENSE, *SHORT, "--strict")[0] == 0
 
 
-def test_the_blocks_of_hc1_do_not_fit_its_die_and_its_rate_is_said_all_the_same(
-    hardwire: Shell,
-) -> None:
-    """With registers counted they are 1.7 % too large. But the chip exists, and has a cost."""
+def test_the_die_of_hc1_asks_for_a_rom_denser_than_any_published_macro(hardwire: Shell) -> None:
+    """Registers, ports and rescaling paid, the blocks do not fit it at 57.8 Mb/mm2."""
     arguments = ["--adapter", "none", *SHORT]
-    lines = hardwire("run", *arguments)[1].splitlines()
-    assert "Does not fit by this count: the blocks take 14.1 mm² more than the die of" in lines[1]
-    assert "tokens/s for one user" in lines[3] and "On paper" not in lines[3]
-    data = hardwire.json(*arguments)
-    assert data["area_mm2"]["total"] > data["die_area_mm2"]
-    assert data["fits_die"] and data["die_cost_usd"] > 0
-    for larger in ("datapath.lanes=17", "die.area_mm2=800", "sram.capacity_mib=449"):
-        assert not hardwire.json(*arguments, "--set", larger)["fits_die"], larger
+    assert hardwire.json(*arguments)["fits_die"]
     assert hardwire.json(*arguments, "--issue", "pipelined")["fits_die"]
+    for larger in ("datapath.lanes=17", "die.area_mm2=813", "rom.density_mbit_per_mm2=57.8"):
+        data = hardwire.json(*arguments, "--set", larger)
+        assert data["area_mm2"]["total"] > data["die_area_mm2"] and not data["fits_die"], larger
 
 
 def test_lanes_beyond_the_reticle_had_the_price_of_the_die_as_stated(hardwire: Shell) -> None:
@@ -178,7 +172,7 @@ def test_a_70b_model_on_one_die_had_a_rate_and_a_price(hardwire: Shell) -> None:
     data = hardwire.json(*arguments, "--output", "32")
     assert not data["fits_die"] and data["target_met"] is False
     assert data["target_tokens_per_s"] is data["die_cost_usd"] is None
-    assert "6.3 dies" in data["obstacles"][0] and "a smaller model" in data["obstacles"][0]
+    assert "6.2 dies" in data["obstacles"][0] and "a smaller model" in data["obstacles"][0]
 
 
 ANY_CLOCK = ["--set", "datapath.pipeline_ghz=9.9", "--set", "datapath.fill_ghz=9.9",
@@ -212,7 +206,7 @@ def test_a_clock_that_the_power_limit_cuts_was_praised(hardwire: Shell) -> None:
     """A clock beyond the limit was praised for the rate that it would have without one."""
     arguments = [*DENSE, "--adapter", "none", "--set", "datapath.clock_ghz=4", *ANY_CLOCK]
     out = hardwire("run", *arguments)[1]
-    assert "The power limit of 300 W holds decode to 41%" in out.splitlines()[1]
+    assert "The power limit of 300 W holds decode to 42%" in out.splitlines()[1]
     assert "above 17,000" not in out and "limit 300 W (250 … 350 drawn)" in out
     data = hardwire.json(*arguments)
     assert data["power_capped"] and data["target_met"] is False

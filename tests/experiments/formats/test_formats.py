@@ -351,9 +351,10 @@ def test_a_saved_measurement_has_a_page(report: FormatReport, tmp_path: Path) ->
     bars, table = alone.blocks
     assert table.table is not None and together.blocks[0].table is not None
     assert [row[0] for row in table.table.rows] == [
-        "rom3", "rom3+6", "rom4", "rom6", "16-bit KV", "8-bit KV", "4-bit KV"
+        "rom3", "rom3+6", "rom4", "rom6", "rom3+6/row", "rom4/128",
+        "16-bit KV", "8-bit KV", "4-bit KV",
     ]  # fmt: skip
-    assert bars.chart is not None and len(bars.chart.data) == 7 and " dB with " in bars.text
+    assert bars.chart is not None and len(bars.chart.data) == 9 and " dB with " in bars.text
     first = next(row for row in report.base if row.weights == "rom3")
     assert table.table.rows[0][1] == f"{first.weight_bits:.2f}"
     assert together.blocks[0].table.rows[0][0] == "float32"
@@ -377,7 +378,7 @@ def test_bad_input_is_one_sentence(
         (["--model", "no/such"], ["no/such", "does not exist"]),
         (["--model", "llama-3.1-8"], ["llama-3.1-8b"]),
         (["--model", bare], ["bare", "neither model.safetensors nor"]),
-        (["--model", folder, "--tokens", 1025], ["--tokens 1025", "1024 positions"]),
+        (["--model", folder, "--tokens", 1025], ["--tokens 1025", "1,024 positions"]),
         (["--model", folder, "--adapter", tmp_path / "none"], ["does not exist"]),
         (["--model", folder, "--adapter", "none"], ["--adapter none", "PEFT folder"]),
         (["--model", folder, "--adapter", "r4:qv"], ["r4:qv", "shape without weights"]),
