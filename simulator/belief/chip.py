@@ -92,7 +92,7 @@ READINGS = {
     "card_power_w": Reading(
         "level",
         0.25,
-        "between the 13% and the 58% by which ours exceeds the power of ROMA, at the two loads "
+        "between the 15% and the 56% by which ours exceeds the power of ROMA, at the two loads "
         "that it may be of",
     ),
 }
