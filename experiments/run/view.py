@@ -307,6 +307,9 @@ def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
     transistors = float(prediction.transistors["total"])
     published = chip.published_transistors(result.model)
     note = "" if published is None else f"published {large(published, 3)}; blocks only"
+    low, high = spans["transistors"]
+    if not note and not low <= transistors <= high:
+        note = "as filed at an end of its range"
     row(
         "Transistors",
         large(transistors, 3),

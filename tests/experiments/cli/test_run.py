@@ -102,6 +102,14 @@ def test_settings_reach_the_model(hardwire: Shell) -> None:
     assert tight["breakdown_s"]["power_cap"] > 0
 
 
+def test_transistors_of_roma_lay_outside_their_own_interval_without_a_word(
+    hardwire: Shell,
+) -> None:
+    """Its file states four a weight, where the range ends."""
+    out = hardwire("run", "--chip", "roma", *SHORT)[1]
+    assert re.search(r"Transistors .* as filed at an end of its range\n", out)
+
+
 def test_draws_that_never_decode_are_left_out_and_said(hardwire: Shell) -> None:
     """Idle power alone exceeds this limit in many draws, though not in the chip as filed."""
     arguments = ["--set", "power.limit_w=100", *SHORT]
