@@ -266,6 +266,8 @@ class LanguageModel:
             where, default_name, config = "config.json", str(source.get("model_type")), source
         else:
             path = Path(catalogue.name_or_path("model", source))
+            if path.suffix in (".safetensors", ".gguf"):
+                raise InputError(f"{path}: holds weights; a model is a config.json beside them")
             if os.path.isdir(path):
                 path = path / "config.json"
             where, config = str(path), read_json_object(path)

@@ -130,5 +130,7 @@ def test_a_file_that_is_there_was_said_to_be_no_chip_in_the_catalogue(
     Path("mine.parquet").touch()
     with pytest.raises(InputError, match=r"mine\.parquet: is there, but .* a chip ends in .yaml"):
         Chip.open("mine.parquet")
+    with pytest.raises(InputError, match=r"holds weights; a model is a config\.json"):
+        LanguageModel.open(tmp_path / "adapter_model.safetensors")
     with pytest.raises(InputError, match=r"mine\.parquet: is there, but .* a model ends in .json"):
         LanguageModel.open("mine.parquet")
