@@ -200,7 +200,8 @@ def test_a_sweep_after_an_edit_of_its_trace_computes_again(
     again = sweep(opened(tmp_path, data), tmp_path / "s").counts
     assert (first.computed, again.computed, again.reused) == (1, 1, 0)
     found = results(tmp_path / "s", "SELECT goodput FROM points ORDER BY goodput")["goodput"]
-    assert found.round(1).tolist() == [676.2, 1996.8]
+    one, fifty = found  # the one is alone on its card, the fifty keep up with what is offered
+    assert 600 < one < 800 and 1_900 < fifty < 50 / 24.5e-3
     trace.write_text(f"{HEADER}0,10,20\n")
     assert sweep(opened(tmp_path, data), tmp_path / "s").counts.reused == 1
 
