@@ -28,6 +28,14 @@ def report() -> Report:
     return calibrate("hc1", candidates=SMALL)
 
 
+def test_draws_that_the_limit_cuts_had_a_power_above_it_and_no_rate(report: Report) -> None:
+    rows = {row.key: row for row in report.predictions}
+    limit = np.max(report.rate_alone.chip.power.limit_w)
+    for low, middle, high in (rows["power"].rate_alone, rows["power"].posterior):
+        assert low < middle < high <= limit < 400
+    assert all(np.isfinite(row.rate_alone).all() for row in report.predictions)
+
+
 def test_a_parameter_that_no_measurement_touches_stays_open(report: Report) -> None:
     rows = {row.name: row for row in report.parameters}
     for name in ("link.bandwidth_gb_per_s", "lora.read_bytes_per_cycle", "cost.board_usd"):
