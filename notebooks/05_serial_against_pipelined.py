@@ -68,8 +68,8 @@ hw.run(serial, users=3, **LOAD).plot("pipeline")
 #
 # The busiest unit starts a token at best every `critical_cycles`. From so many users on,
 # more do not help. The closed forms say what a chip with enough SRAM would do; the power limit of
-# the card is part of them. But power is modelled at less than half of what is published for HC1:
-# on the published power the limit would bind earlier.
+# the card is part of them, and it is what binds: a card that decodes for one user takes two thirds
+# of its limit.
 
 # %%
 users = np.arange(1, 65)

@@ -122,7 +122,7 @@ table.style.format("{:,.0f}").format("{:.2f}", subset=["mJ/token"])
 #
 # The fastest design for as many users as HC1 has, on the engine, with the interval over what is not
 # published. The interval says how far the rate is known, not whether the blocks fit: most chips
-# that agree with the measured rate are larger than the die, HC1's included.
+# that agree with the measured rate are larger than the die.
 
 # %%
 chosen = dict(border)[int(filed["sram.max_users"])]
