@@ -41,7 +41,7 @@ UNIFORM, LOCAL = "uniform", "local:0.83:8"
 BASE_POLICY = Policy(routing="least_loaded")
 AFFINE = Policy(routing="affine_spill", spill_s=0.05)
 PUBLISHED_SERVER_W = 2500.0
-"""Ten cards of 200 W and a host of 500 W, as published; the model says about half."""
+"""Ten cards of 200 W and a host of 500 W, as published; the model says 2.3 to 2.4 kW."""
 
 SLOWEST_RATE, FASTEST_RATE = 0.02, 20_000.0
 Row = dict[str, Any]
