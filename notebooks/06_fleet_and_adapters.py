@@ -127,8 +127,8 @@ plt.show()
 # %% [markdown]
 # ## Answer
 #
-# The power of ten cards at full load is modelled near the 2.5 kW that the vendor publishes. More, with
-# intervals and cost, is in the serving study of the manual.
+# The power of ten cards at full load is modelled near the 2.5 kW that the vendor publishes. More,
+# with intervals and cost, is in the serving study of the manual.
 
 # %%
 most = COUNTS[-1]
