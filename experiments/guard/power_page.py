@@ -5,11 +5,11 @@ The text of the page is written by hand, the tables between its markers are not.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 
+from hardwire.experiments.shared.marked import with_tables
 from hardwire.experiments.shared.style import block_name
 from hardwire.models import Chip, LanguageModel
 from hardwire.models.energy import card_power_by_part
@@ -54,8 +54,6 @@ CONSTANTS = {
 }
 """What the watts of a part come from, in the order of the table."""
 
-_PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
-
 
 def render(text: str) -> str:
     """The page with its tables written anew.
@@ -65,11 +63,7 @@ def render(text: str) -> str:
     KeyError
         If it has a place for a table that there is not.
     """
-
-    def table(place: re.Match[str]) -> str:
-        return f"{place[1]}\n{_WRITERS[place[2]]()}\n{place[3]}"
-
-    return _PLACE.sub(table, text)
+    return with_tables(text, _WRITERS)
 
 
 def _power() -> str:

@@ -7,16 +7,15 @@ run of the study, copy its CSV files to ``serving_tables`` and rewrite the pages
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from hardwire.experiments.shared.marked import with_tables
 from hardwire.experiments.studies.serving_bench import GPU, HARDWIRED, LOCAL, UNIFORM
 
 PAGE = "serving-study.md"
 TABLES = Path(__file__).parent / "serving_tables"
 Line = dict[str, str]
-_PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def render(text: str) -> str:
@@ -27,11 +26,7 @@ def render(text: str) -> str:
     KeyError
         If it has a place for a table that there is not.
     """
-
-    def table(place: re.Match[str]) -> str:
-        return f"{place[1]}\n{_WRITERS[place[2]]()}\n{place[3]}"
-
-    return _PLACE.sub(table, text)
+    return with_tables(text, _WRITERS)
 
 
 def read(name: str) -> list[Line]:
