@@ -10,6 +10,7 @@ from hardwire.models.chip import Chip
 from hardwire.models.fabric import (
     LOGIT_BITS,
     TOPK_PLACES,
+    outputs_at_once,
     registers,
     units,
 )
@@ -20,6 +21,7 @@ from hardwire.models.rom import (
     RomFormat,
     RomMatrix,
     adder_bits,
+    arrays,
     head_matrix,
     layer_matrices,
     rescale_units,
@@ -36,14 +38,14 @@ def matrix_side_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix, lanes: A
     Of the array that all layers share, where they do.
     """
     fmt, process = RomFormat.of(chip), chip.process
-    outputs, longest, rom = matrix.out_features, matrix.in_features, matrix_mm2(chip, matrix)
+    rom = matrix_mm2(chip, matrix)
     if chip.datapath.layers == "shared":
-        each = (*layer_matrices(model), head_matrix(model))
-        outputs, longest = max(m.out_features for m in each), max(m.in_features for m in each)
+        ((_, matrix),) = arrays(chip, model)
         rom = rom_bits(chip, model) / 1e6 / chip.rom.density_mbit_per_mm2
-    adders = np.minimum(chip.datapath.outputs_per_pass, outputs) * process.adder_transistors_per_bit
+    adders = outputs_at_once(chip, model, matrix) * process.adder_transistors_per_bit
     per_mm2 = process.logic_mtransistors_per_mm2 * 1e6
-    return np.sqrt(rom + (fmt.tree_bits(lanes) + fmt.sum_bits(longest)) * adders / per_mm2)
+    bits = fmt.tree_bits(lanes) + fmt.sum_bits(matrix.in_features)
+    return np.sqrt(rom + bits * adders / per_mm2)
 
 
 def heard_per_cycle(chip: Chip) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.rom import ACTIVATION_BITS, RomMatrix, head_matrix, layer_matrices
+from hardwire.models.rom import ACTIVATION_BITS, RomMatrix, arrays, layer_matrices
 
 PRODUCT_BITS = 12
 """An 8-bit activation times a weight of up to 4 bits."""
@@ -25,10 +25,9 @@ TOPK_PLACES, LOGIT_BITS = 8, 16
 def outputs_at_once(chip: Chip, model: LanguageModel, matrix: RomMatrix) -> Any:
     """Outputs whose registers are clocked while a matrix works: its own, or those of the array
     that all layers share; at most ``datapath.outputs_per_pass``."""
-    wide = matrix.out_features
     if chip.datapath.layers == "shared":
-        wide = max(m.out_features for m in (*layer_matrices(model), head_matrix(model)))
-    return np.minimum(chip.datapath.outputs_per_pass, wide)
+        ((_, matrix),) = arrays(chip, model)
+    return np.minimum(chip.datapath.outputs_per_pass, matrix.out_features)
 
 
 def line_bits(chip: Chip) -> Any:
@@ -40,23 +39,34 @@ def line_bits(chip: Chip) -> Any:
     return chip.datapath.lanes * bits
 
 
+def engines(chip: Chip, model: LanguageModel) -> int:
+    """Sets of the hardware of a layer: one for each, or the one that all layers share."""
+    return 1 if chip.datapath.layers == "shared" else model.layers
+
+
+def kv_memories(chip: Chip, model: LanguageModel) -> int:
+    """KV memories: one in a layer, or one for keys and one for values."""
+    return engines(chip, model) * (2 if chip.attention.kv_memories == "separate" else 1)
+
+
+def side_paths(chip: Chip, model: LanguageModel) -> int:
+    """Side paths for low-rank products: one beside each matrix that may have one."""
+    in_layers = engines(chip, model) * len(layer_matrices(model))
+    return in_layers + (chip.lora.head == "present")
+
+
 def units(chip: Chip, model: LanguageModel) -> dict[str, Any]:
     """Units by block: those of all layers, or of the one set that layers share."""
-    matrices, head = layer_matrices(model), head_matrix(model)
-    shared = chip.datapath.layers == "shared"
-    engines = 1 if shared else model.layers
-    if shared:
-        outputs = outputs_at_once(chip, model, head)
-    else:
-        layer = sum(outputs_at_once(chip, model, matrix) for matrix in matrices)
-        outputs = model.layers * layer + outputs_at_once(chip, model, head)
+    made = arrays(chip, model)
     return {
-        "matrix_adders": outputs,
-        "broadcast": 1 if shared else model.layers * len(matrices) + 1,
-        "attention": engines * (2 if chip.attention.kv_memories == "separate" else 1),
-        "lora": engines * len(matrices) + (chip.lora.head == "present"),
+        "matrix_adders": sum(
+            count * outputs_at_once(chip, model, matrix) for count, matrix in made
+        ),
+        "broadcast": sum(count for count, _ in made),
+        "attention": kv_memories(chip, model),
+        "lora": side_paths(chip, model),
         # Norms, RoPE and the activation of a layer are separate units, plus the final norm.
-        "vector_units": engines * (6 if model.sub_norm else 4) + 1,
+        "vector_units": engines(chip, model) * (6 if model.sub_norm else 4) + 1,
         "sampling": 1,
     }
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from hardwire.models.chip import Chip
+from hardwire.models.fabric import engines, kv_memories, outputs_at_once, side_paths
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.macro import Macro
-from hardwire.models.rom import RomFormat, RomMatrix, layer_matrices, rom_bits, rom_matrices
+from hardwire.models.rom import RomFormat, RomMatrix, arrays, rom_bits
 
 
 def sram_port_bits(chip: Chip, model: LanguageModel) -> Any:
@@ -23,16 +24,13 @@ def sram_port_bits(chip: Chip, model: LanguageModel) -> Any:
     of each side path one after the other, so that one port can serve all, and does where
     ``sram.ports`` are shared. Reads of several tokens that meet there are not modelled.
     """
-    layers = 1 if chip.datapath.layers == "shared" else model.layers
-    memories = 2 if chip.attention.kv_memories == "separate" else 1
-    kv = memories * np.maximum(
+    kv = kv_memories(chip, model) * np.maximum(
         chip.attention.kv_read_bytes_per_cycle, chip.sram.write_bytes_per_cycle
     )
     adapter = chip.lora.read_bytes_per_cycle
     if chip.sram.ports == "shared":
-        return 8 * layers * np.maximum(kv, adapter)
-    paths = layers * len(layer_matrices(model)) + (chip.lora.head == "present")
-    return 8 * (layers * kv + paths * adapter)
+        return 8 * np.maximum(kv, engines(chip, model) * adapter)
+    return 8 * (kv + side_paths(chip, model) * adapter)
 
 
 def sram_rows(chip: Chip, model: LanguageModel, bits: Any) -> Any:
@@ -65,8 +63,8 @@ def rom_mm2(chip: Chip, model: LanguageModel) -> Any:
     bits = rom_bits(chip, model)
     if chip.datapath.layers == "distinct":
         return bits / 1e6 / chip.rom.density_mbit_per_mm2
-    widest = max(matrix.out_features for _, matrix in rom_matrices(model))
-    outputs = np.minimum(chip.datapath.outputs_per_pass, widest)
+    ((_, array),) = arrays(chip, model)
+    outputs = outputs_at_once(chip, model, array)
     rows = bits / (chip.datapath.lanes * outputs * chip.rom.bits_per_weight)
     macro = Macro.of_density(
         chip.rom.density_mbit_per_mm2, chip.rom.macro_rows, chip.process.rom_periphery_rows

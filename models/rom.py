@@ -140,11 +140,11 @@ def adder_bits(chip: Chip, model: LanguageModel) -> Any:
     """Full-adder bits behind the ROM: a tree and an accumulator as wide as the group's sum, for
     each output that accumulates in parallel."""
     fmt, limit = RomFormat.of(chip), chip.datapath.outputs_per_pass
-    arrays = _arrays(chip, model)
-    outputs = [count * np.minimum(limit, matrix.out_features) for count, matrix in arrays]
+    made = arrays(chip, model)
+    outputs = [count * np.minimum(limit, matrix.out_features) for count, matrix in made]
     sums = sum(
         width * fmt.sum_bits(matrix.in_features)
-        for width, (_, matrix) in zip(outputs, arrays, strict=True)
+        for width, (_, matrix) in zip(outputs, made, strict=True)
     )
     return sum(outputs) * fmt.tree_bits(chip.datapath.lanes) + sums
 
@@ -158,7 +158,7 @@ def rescale_units(chip: Chip, model: LanguageModel) -> Any:
     """
     fmt, path = RomFormat.of(chip), chip.datapath
     units: Any = 0
-    for count, matrix in _arrays(chip, model):
+    for count, matrix in arrays(chip, model):
         outputs = np.minimum(path.outputs_per_pass, matrix.out_features)
         head = matrix.name == HEAD and path.layers == "distinct"
         read = chip.sampling.topk_logits_per_cycle if head else path.vector_lanes
@@ -176,7 +176,7 @@ def rescales(chip: Chip, matrix: RomMatrix) -> Any:
     return matrix.out_features * RomFormat.of(chip).groups(matrix.in_features)
 
 
-def _arrays(chip: Chip, model: LanguageModel) -> tuple[tuple[int, RomMatrix], ...]:
+def arrays(chip: Chip, model: LanguageModel) -> tuple[tuple[int, RomMatrix], ...]:
     """The arrays with outputs of their own, and how many there are of each: the matrices, or one
     that is as wide and as long as the widest and the longest of them."""
     matrices = rom_matrices(model)
