@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hardwire.experiments.shared.words import caption
 from hardwire.experiments.validation.finding import finding
-from hardwire.experiments.validation.rows import Row, Validation
+from hardwire.experiments.validation.rows import Row, Validation, rows_of
 from hardwire.experiments.validation.view import (
     TITLES,
     allowed_text,
@@ -31,7 +31,7 @@ def render(validation: Validation) -> str:
         "finding": caption(finding(validation.rows)),
     }
     for system in TITLES:
-        rows = [row for row in validation.rows if row.system == system]
+        rows = rows_of(validation.rows, system)
         if system == "claims":
             places[system] = _claims(rows)
         elif system == "fidelities":
@@ -48,7 +48,7 @@ def _coverage(validation: Validation) -> str:
     """How many rows lie inside, by system."""
     lines = []
     for system, title in TITLES.items():
-        part = Validation(tuple(row for row in validation.rows if row.system == system))
+        part = Validation(tuple(rows_of(validation.rows, system)))
         inside, judged = part.covered
         if judged:
             lines.append([title, str(judged), str(inside), f"{inside / judged:.0%}"])

@@ -14,7 +14,7 @@ from hardwire.experiments.shared.style import INK, PAPER, ROW_COLORS, WIDTH_IN, 
 from hardwire.experiments.shared.words import words_of
 from hardwire.experiments.shared.words_plot import say
 from hardwire.experiments.validation.finding import drawn, finding
-from hardwire.experiments.validation.rows import Row
+from hardwire.experiments.validation.rows import Row, rows_of
 from hardwire.experiments.validation.view import TITLES
 
 COLUMNS = (("hc1", "technology"), ("roma", "hnlpu", "gpu"))
@@ -31,7 +31,7 @@ def validation_figure(rows: Sequence[Row]) -> Figure:
     A line is the 90 % interval; it holds the published value where it crosses 1.
     """
     panels = [
-        [(name, [row for row in rows if row.system == name and drawn(row)]) for name in column]
+        [(name, [row for row in rows_of(rows, name) if drawn(row)]) for name in column]
         for column in COLUMNS
     ]
     panels = [[(name, found) for name, found in column if found] for column in panels]

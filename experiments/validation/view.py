@@ -11,7 +11,7 @@ from rich.text import Text
 
 from hardwire.experiments.shared.style import BAD
 from hardwire.experiments.shared.tables import LARGE, QUIET, large, plain_table, span
-from hardwire.experiments.validation.rows import LIMITS, Row, Validation
+from hardwire.experiments.validation.rows import LIMITS, Row, Validation, rows_of
 
 TITLES = {
     "hc1": "HC1",
@@ -122,7 +122,7 @@ def render(validation: Validation) -> RenderableType:
     """All rows system by system, a source above the rows that share it, and the summary."""
     parts: list[RenderableType] = []
     for system, title in TITLES.items():
-        rows = [row for row in validation.rows if row.system == system]
+        rows = rows_of(validation.rows, system)
         if not rows:
             continue
         if system == "claims":
