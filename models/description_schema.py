@@ -9,6 +9,7 @@ from hardwire.models import catalogue
 from hardwire.models.calibration import Calibration, Target
 from hardwire.models.chip import CHIP, DECLARED, ISSUES
 from hardwire.models.description import FileKind, mark_of
+from hardwire.models.gpu_fit import Domain, Fitted
 from hardwire.models.gpu_server import GPU_SERVER
 from hardwire.models.parameters import RANGED, Kind, Quantity, quantities
 from hardwire.models.process import PROCESS
@@ -82,6 +83,16 @@ def server_schema() -> Schema:
         "anyOf": [*word(ISSUES)["anyOf"], {"type": "null"}],
     }
     gpus["properties"]["kind"] = {"const": GPU_SERVER.marked, "description": "a GPU server"}
+    gpus["properties"] |= {
+        "fit": {
+            "description": "what a fit says of the values that were fitted together",
+            "anyOf": [of_record(Fitted), {"type": "null"}],
+        },
+        "domain": {
+            "description": "what the measurements behind the step times span",
+            "anyOf": [of_record(Domain), {"type": "null"}],
+        },
+    }
     shared = cards.pop("$defs") | gpus.pop("$defs")
     names = {"cards": [], "gpus": []}  # type: dict[str, list[str]]
     for name in catalogue.names("server"):

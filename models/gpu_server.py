@@ -11,6 +11,7 @@ from hardwire.models import catalogue
 from hardwire.models.brief import one_line
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
+from hardwire.models.gpu_fit import Domain, Fitted, read_domain, read_fit
 from hardwire.models.language_model import TARGETS, LanguageModel
 from hardwire.models.parameters import Parameter, choice, count, quantity, to_frame
 from hardwire.models.server import Ownership
@@ -95,6 +96,8 @@ class BatchServer:
     name, title : in the catalogue.
     model : the base model that the step times were measured with.
     batching : the numbers.
+    fit : covariance of the values that were fitted together, where a fit left it.
+    domain : what the measurements behind the step times span, where the file says so.
     """
 
     name: str
@@ -102,6 +105,8 @@ class BatchServer:
     model: LanguageModel
     batching: Batching
     parameters: Mapping[str, Parameter]
+    fit: Fitted | None = None
+    domain: Domain | None = None
 
     def __repr__(self) -> str:
         memory = f"{self.batching.gpu_memory_gb:g} GB"
@@ -139,6 +144,8 @@ class BatchServer:
             model=LanguageModel.by_name(found.references["model"]),
             batching=batching,
             parameters=found.parameters,
+            fit=read_fit(path.name, found.others.get("fit"), found.parameters),
+            domain=read_domain(path.name, found.others.get("domain")),
         )
 
     @property
@@ -207,7 +214,13 @@ class BatchServer:
         )
 
 
-GPU_SERVER = FileKind("server", {"": Batching}, references={"model": "model"}, marked="batch")
+GPU_SERVER = FileKind(
+    "server",
+    {"": Batching},
+    references={"model": "model"},
+    others=("fit", "domain"),
+    marked="batch",
+)
 """What may stand in the file of a GPU server."""
 
 

@@ -149,6 +149,8 @@ BEYOND = (
     "as the file is named",
     "must be at least", "is a trace by its name", "base.chip is the chip already",
     "does not exist any more", "targets", "makes ", "is a folder", "is no preset",
+    "runs backwards", "a square of", "is no covariance", "is no parameter of this file",
+    "is given twice",
 )  # fmt: skip
 
 
