@@ -34,7 +34,9 @@ LORA_ITEM_BYTES = 2  # slots are kept in the model's bfloat16
 class Batching(Ownership):
     """What the file of a GPU server states with value, kind and source.
 
-    Times are of one step. The LoRA part may be left out: such a server runs the base model only.
+    Times are of one step. What a file leaves out takes no time: the LoRA part, of a server that
+    runs the base model only, and the roofline of the linear layers and the attention of prompts,
+    where straight lines were fitted to measurements that hold them.
     """
 
     gpu_memory_gb: Any = quantity("GB", 1, 1000, "memory of the GPU")
@@ -55,6 +57,16 @@ class Batching(Ownership):
     frontend_us: Any = quantity("us", 0, 1e7, "before a request reaches the queue")
     idle_w: Any = quantity("W", 0, 1e5, "power while no step runs, host share included")
     busy_w: Any = quantity("W", 0, 1e5, "power while steps run, host share included")
+    weights_us: Any = quantity("us", 0, 1e6, "per step to read the weights once", default=0.0)
+    token_us: Any = quantity(
+        "us", 0, 1e5, "arithmetic per token, while the weights are read", default=0.0
+    )
+    head_us: Any = quantity(
+        "us", 0, 1e5, "the same of the output layer, per decoding request", default=0.0
+    )
+    pair_ns: Any = quantity(
+        "ns", 0, 1e4, "per prompt token and token that it attends to", default=0.0
+    )
     slots: Any = count("", 0, 4096, "adapter slots by default; 0 for none", default=0)
     host_adapters: Any = count("", 0, 10**6, "adapters that host memory keeps", default=0)
     lora_step_us: Any = quantity("us", 0, 1e6, "of every step with LoRA enabled", default=0.0)
@@ -71,9 +83,16 @@ class Batching(Ownership):
 class StepTime:
     """Coefficients of a step's time, in whole picoseconds, so that engines agree exactly.
 
-    ``step + sequence·decoding + kv_token·context + prefill_token·prompt tokens + request·let in
-    + distinct·distinct adapters + lora_sequence·decoding with an adapter
+    ``step + max(weights, token·(decoding + prompt tokens) + head·decoding)
+    + sequence·decoding + kv_token·context + prefill_token·prompt tokens + pair·pairs
+    + request·let in + distinct·distinct adapters + lora_sequence·decoding with an adapter
     + load·loads + disk_load·disk loads``; the parts of slots are in ``step`` and ``prefill_token``.
+
+    The larger of ``weights`` and arithmetic is the roofline of the linear layers, which read all
+    weights once in a step (Williams et al., CACM 2009). ``pairs`` are of a prompt token and a token
+    that it attends to, itself included: ``take·(computed + (take + 1) / 2)`` of a piece of ``take``
+    tokens after ``computed`` ones, so a prompt's attention grows with the square of its length,
+    however it is cut.
     """
 
     step: int
@@ -85,6 +104,10 @@ class StepTime:
     lora_sequence: int
     load: int
     disk_load: int
+    weights: int
+    token: int
+    head: int
+    pair: int
 
 
 @dataclass(frozen=True)
@@ -211,6 +234,10 @@ class BatchServer:
             lora_sequence=ps(b.lora_sequence_us),
             load=ps(b.load_us),
             disk_load=ps(b.disk_load_us),
+            weights=ps(b.weights_us),
+            token=ps(b.token_us),
+            head=ps(b.head_us),
+            pair=ps(b.pair_ns / 1e3),
         )
 
 

@@ -119,6 +119,7 @@ def run(
 
         # Running requests first: one token each, or the next piece of a prompt.
         budget, context, prompt_tokens, decoding = max_tokens, 0, 0, list[Job]()
+        twice_pairs = 0
         preempted = False
         place = 0
         while place < len(running):
@@ -146,6 +147,7 @@ def run(
                 context += job.computed + 1
             else:
                 prompt_tokens += job.take
+                twice_pairs += job.take * (2 * job.computed + job.take + 1)
             place += 1
 
         # Then waiting ones, in order, past those whose adapter finds no slot.
@@ -167,6 +169,7 @@ def run(
             job.blocks, job.take, job.target = need, take, job.known
             budget -= take
             prompt_tokens += take
+            twice_pairs += take * (take + 1)
             let_in += 1
             hit = -1
             if job.adapter >= 0:
@@ -184,11 +187,14 @@ def run(
         waiting.extendleft(reversed(skipped))
 
         used.append((now, blocks - free))
+        linear = time.token * (len(decoding) + prompt_tokens) + time.head * len(decoding)
         step_ps = (
             time.step
+            + max(time.weights, linear)
             + time.sequence * len(decoding)
             + time.kv_token * context
             + time.prefill_token * prompt_tokens
+            + time.pair * twice_pairs // 2
             + time.request * let_in
             + time.distinct * len(in_batch)
             + time.lora_sequence * sum(job.adapter >= 0 for job in decoding)

@@ -208,7 +208,7 @@ def _compiled(run: _Run) -> _Outcome:
         b.max_batched_tokens,
     )
     config[[jit.SLOTS, jit.KV_BLOCKS, jit.UNTIL]] = slots, run.blocks, run.until
-    config[jit.T_STEP : jit.T_DISK + 1] = (
+    config[jit.T_STEP : jit.T_PAIR + 1] = (
         time.step,
         time.sequence,
         time.kv_token,
@@ -218,6 +218,10 @@ def _compiled(run: _Run) -> _Outcome:
         time.lora_sequence,
         time.load,
         time.disk_load,
+        time.weights,
+        time.token,
+        time.head,
+        time.pair,
     )
     config[jit.WHOLE] = b.admission == "whole"
     running = np.zeros(b.max_seqs, np.int64)

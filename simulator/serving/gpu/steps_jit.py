@@ -37,9 +37,9 @@ STATE_ENTRIES = 18
 # Entries of the configuration; the times are picoseconds.
 (
     BLOCK, MAX_SEQS, MAX_TOKENS, SLOTS, KV_BLOCKS, UNTIL, T_STEP, T_SEQUENCE, T_KV, T_PREFILL,
-    T_REQUEST, T_DISTINCT, T_LORA, T_LOAD, T_DISK, WHOLE,
-) = range(16)  # fmt: skip
-CONFIG_ENTRIES = 16
+    T_REQUEST, T_DISTINCT, T_LORA, T_LOAD, T_DISK, T_WEIGHTS, T_TOKEN, T_HEAD, T_PAIR, WHOLE,
+) = range(20)  # fmt: skip
+CONFIG_ENTRIES = 20
 
 
 @nb.njit(cache=True)
@@ -195,7 +195,7 @@ def run_steps(
 
     Parameters
     ----------
-    requests : (N, 19), adapters : (A + 1, 8), state : (18,), config : (16,), int64
+    requests : (N, 19), adapters : (A + 1, 8), state : (18,), config : (20,), int64
     running : (max_seqs,), requests in the batch in the order in which they were let in.
     active : (slots,), rows of the adapters of running requests.
     resident : (slots,), rows of the adapters in slots.
@@ -225,6 +225,7 @@ def run_steps(
         # Running requests first: one token each, or the next piece of a prompt.
         budget = config[MAX_TOKENS]
         decoding, lora_decoding, context, prompt_tokens, let_in = 0, 0, 0, 0, 0
+        twice_pairs = np.int64(0)
         preempted = False
         i = 0
         while i < state[COUNT]:
@@ -255,6 +256,7 @@ def run_steps(
                 lora_decoding += requests[r, ADAPTER] >= 0
             else:
                 prompt_tokens += take
+                twice_pairs += take * (2 * requests[r, COMPUTED] + take + 1)
             i += 1
 
         # Then waiting ones, in order, past those whose adapter finds no slot.
@@ -276,6 +278,7 @@ def run_steps(
             requests[r, BLOCKS], requests[r, TAKE], requests[r, TARGET] = need, take, target
             budget -= take
             prompt_tokens += take
+            twice_pairs += take * (take + 1)
             let_in += 1
             running[state[COUNT]] = r
             state[COUNT] += 1
@@ -304,11 +307,14 @@ def run_steps(
                 requests[r, HIT] = hit
 
         _sample(state, samples, config[KV_BLOCKS] - state[FREE])
+        linear = config[T_TOKEN] * (decoding + prompt_tokens) + config[T_HEAD] * decoding
         step_ps = (
             config[T_STEP]
+            + max(config[T_WEIGHTS], linear)
             + config[T_SEQUENCE] * decoding
             + config[T_KV] * context
             + config[T_PREFILL] * prompt_tokens
+            + config[T_PAIR] * twice_pairs // 2
             + config[T_REQUEST] * let_in
             + config[T_DISTINCT] * state[ACTIVE]
             + config[T_LORA] * lora_decoding

@@ -60,6 +60,10 @@ def cases(draw: st.DrawFn) -> tuple[BatchServer, Workload, dict[str, Any]]:
         host_adapters=draw(st.integers(max(slots, 1), 8)),
         slots=1,
         admission=draw(st.sampled_from(["prompt", "whole"])),
+        weights_us=draw(st.sampled_from([0.0, 300.0])),
+        token_us=draw(st.sampled_from([0.0, 7.123457])),
+        head_us=draw(st.sampled_from([0.0, 1.5])),
+        pair_ns=draw(st.sampled_from([0.0, 0.333, 5e3])),
     )
     count = draw(st.integers(0, 25))
     gaps = draw(st.lists(st.sampled_from([0.0, 0.001, 0.05, 3.0]), min_size=count, max_size=count))
@@ -132,6 +136,34 @@ def test_a_long_prompt_is_cut_by_the_token_budget() -> None:
     b = VLLM.batching
     steps = 3 * b.step_us + 3 * 8192 * b.prefill_token_us + b.request_us
     assert log.finish_s[0] == pytest.approx((steps + b.frontend_us) * 1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("budget", [8192, 2048, 700])
+def test_attention_of_a_prompt_grows_with_its_square_however_it_is_cut(budget: int) -> None:
+    server = small_server(pair_ns=1.25, max_batched_tokens=budget, max_seqs=64)
+    work = load([0.0], [6001], [1])
+    took = simulate_batch(server, work, []).finish_s[0]
+    plain = small_server(max_batched_tokens=budget, max_seqs=64)
+    pairs = 6001 * 6002 / 2
+    assert took - simulate_batch(plain, work, []).finish_s[0] == pytest.approx(
+        pairs * 1.25e-9, abs=5e-9
+    )
+
+
+def test_weights_are_read_while_their_products_are_computed() -> None:
+    """A step takes the longer of both: the weights with 3 decoding, the products of 1000 tokens."""
+    changes = {"weights_us": 900.0, "token_us": 4.0, "head_us": 10.0}
+    server = small_server(**changes)
+    work = load([0.0] * 3, [1000] * 3, [2] * 3)
+    log, bare = simulate_batch(server, work, []), simulate_batch(VLLM, work, [])
+    first = log.first_token_s[0] - bare.first_token_s[0]
+    assert first == pytest.approx(3000 * 4e-6, abs=2e-9)
+    rest = (log.finish_s - log.first_token_s) - (bare.finish_s - bare.first_token_s)
+    assert rest == pytest.approx([900e-6] * 3, abs=2e-9)
+    faster = small_server(**changes | {"weights_us": 30.0})
+    log = simulate_batch(faster, work, [])
+    rest = (log.finish_s - log.first_token_s) - (bare.finish_s - bare.first_token_s)
+    assert rest == pytest.approx([3 * (4e-6 + 10e-6)] * 3, abs=2e-9)
 
 
 def test_a_request_whose_adapter_finds_no_slot_is_passed_over() -> None:
