@@ -98,8 +98,8 @@ def _passed_early(token: TokenTiming, prompt: Any) -> Any:
     stages = token.stages
     ahead = [stages.embedding.cycles, *(at(1)(stage) for stage in stages.attention)]
     for stage in stages.before:
-        sides = (kind.side[stage.name] for kind in token.kinds if stage.matrix is not None)
-        ahead += [stage.cycles, *sides]
+        ahead += [token.alone(stage, kind.side) for kind in token.kinds]
+        ahead += [kind.side[stage.name] for kind in token.kinds if stage.matrix is not None]
     busiest = functools.reduce(np.maximum, token.by_unit(at(1), inside_prompt=True).values())
     less = sum(at(prompt)(stage) - at(1)(stage) for stage in stages.attention)
     return np.where(busiest > functools.reduce(np.maximum, ahead), less, 0)

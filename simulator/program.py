@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,17 +126,18 @@ def build_program(
     tokens = timing.tokens
     stages, sequential = tokens[0].stages, tokens[0].sequential
     layout = _Layout(len(tokens), shared=tokens[0].shared)
-    layout.visit(stages.embedding)
+    layout.visit(stages.embedding, [stages.embedding.cycles] * len(tokens))
     for layer in range(model.layers):
         kinds = [token.kinds[token.kind_of[layer]] for token in tokens]
         for position, stage in enumerate(stages.layer):
-            layout.visit(stage, layer, opens_layer=position == 0)
+            own = [token.alone(stage, kind.side) for token, kind in zip(tokens, kinds, strict=True)]
+            layout.visit(stage, own, layer, opens_layer=position == 0)
             if stage.matrix is not None:
                 side = [int(kind.side[stage.name]) for kind in kinds]
                 layout.visit_lora(stage, layer, side, after=sequential)
     body = len(layout.stages)
     for position, stage in enumerate(stages.head):
-        layout.visit(stage)
+        layout.visit(stage, [token.alone(stage, token.head_side) for token in tokens])
         if position == 0 and tokens[0].head_side:
             layout.opens_head(model.layers)
         if stage.name in tokens[0].head_side:
@@ -182,9 +184,11 @@ class _Layout:
         name = kind if self.shared else f"{kind}.{stage.name}{where}"
         return self.units.setdefault(name, len(self.units))
 
-    def visit(self, stage: Stage, layer: int = -1, *, opens_layer: bool = False) -> None:
-        """Append a stage on its own unit, the same cycles with every adapter."""
-        self._append(stage, self._unit(stage.unit, stage, layer), [int(stage.cycles)] * self.rows)
+    def visit(
+        self, stage: Stage, cycles: list[Any], layer: int = -1, *, opens_layer: bool = False
+    ) -> None:
+        """Append a stage on its own unit, with so many cycles for each adapter."""
+        self._append(stage, self._unit(stage.unit, stage, layer), [int(n) for n in cycles])
         self.layer[-1] = layer if opens_layer else -1
         if stage.operation == "attention":
             self.ports.append(self.main_unit[-1])

@@ -104,22 +104,22 @@ class _Ring:
         self.main: list[Any] = []
         self.side: list[Any] = []
         self.grows: list[bool] = []
-        stages, sequential = token.stages, token.sequential
-        self.first = self._add((stages.embedding,), {}, sequential)
-        layers = [self._add(stages.layer, kind.side, sequential) for kind in token.kinds]
-        last = self._add(stages.head, token.head_side, sequential)
+        stages = token.stages
+        self.first = self._add((stages.embedding,), {}, token)
+        layers = [self._add(stages.layer, kind.side, token) for kind in token.kinds]
+        last = self._add(stages.head, token.head_side, token)
         self.layer = layers[0]
         through = (stage for kind in token.kind_of for stage in layers[kind])
         self.path = [*self.first, *through, *last]
 
-    def _add(self, stages: Sequence[Stage], side: dict[str, Any], sequential: bool) -> list[int]:
+    def _add(self, stages: Sequence[Stage], side: dict[str, Any], token: TokenTiming) -> list[int]:
         """The numbers of some stages, which are new."""
         begin = len(self.unit)
         for stage in stages:
             cycles = side.get(stage.name)
-            beside = None if sequential else cycles
-            self._column(stage.unit, stage.cycles, beside, bool(stage.rates))
-            if sequential and cycles is not None:
+            beside = None if token.sequential else cycles
+            self._column(stage.unit, token.alone(stage, side), beside, bool(stage.rates))
+            if token.sequential and cycles is not None:
                 self._column("lora", cycles, None, False)
         return list(range(begin, len(self.unit)))
 

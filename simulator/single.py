@@ -24,7 +24,13 @@ from hardwire.simulator.closed_form import (
     decode_context,
     free_rank,
 )
-from hardwire.simulator.datapath import OPERATIONS, adapter_bytes, adapter_format, adapter_room
+from hardwire.simulator.datapath import (
+    BYPASS_CYCLES,
+    OPERATIONS,
+    adapter_bytes,
+    adapter_format,
+    adapter_room,
+)
 from hardwire.simulator.fit import check_fit
 from hardwire.simulator.load import check_load
 from hardwire.simulator.obstacles import Obstacle, obstacles
@@ -359,8 +365,12 @@ def _rates(
     main, side = program.mean_cycles(adapter, np.arange(prompt + 1, prompt + output))
     breakdown = dict.fromkeys(OPERATIONS, 0.0)
     added = joined(main, side) - main
+    before = ""
     for operation, cycles, beside in zip(program.operations, main, added, strict=True):
-        breakdown[operation] += float(cycles) / program.clock_hz
+        # A path behind a matrix passes what it has nothing for in the matrix's last cycle.
+        passed = operation == "lora" and cycles == BYPASS_CYCLES
+        breakdown[before if passed else operation] += float(cycles) / program.clock_hz
+        before = operation
         breakdown["lora"] += float(beside) / program.clock_hz
     capped = token_s * (1 - throttle)
     waited = token_s - capped - sum(breakdown.values())

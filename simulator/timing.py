@@ -26,6 +26,7 @@ from hardwire.models.fabric import outputs_at_once
 from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.rom import head_matrix, layer_matrices
 from hardwire.simulator.datapath import (
+    BYPASS_CYCLES,
     OPERATIONS,
     Rates,
     Stage,
@@ -142,8 +143,19 @@ class TokenTiming:
         """Cycles of what follows each other in a stage: of both its branches, or of each."""
         if stage.name not in side:
             return (stage.cycles,)
-        branches = stage.cycles, side[stage.name]
+        branches = self.alone(stage, side), side[stage.name]
         return branches if self.sequential else (joined(*branches),)
+
+    def alone(self, stage: Stage, side: dict[str, Any]) -> Any:
+        """Cycles of a stage on its own unit, without those of its attention.
+
+        A matrix hands its result to the side path behind it through a register. A token that has
+        nothing to add is in that register in the last cycle of the matrix, and no later than it
+        would have been without a side path.
+        """
+        if not self.sequential or stage.name not in side:
+            return stage.cycles
+        return stage.cycles - BYPASS_CYCLES * (side[stage.name] == BYPASS_CYCLES)
 
     def activity(self, context: Any, *, sampled: bool) -> Activity:
         """What the token makes the chip do; a side path reads its weights once for each token."""
@@ -187,13 +199,15 @@ class TokenTiming:
         embedding = self.stages.embedding
         busy[embedding.unit] = embedding.cycles
         for stage in self.stages.layer:
-            cycles = attention(stage) if stage.rates else stage.cycles
-            visit(stage.unit, stage, cycles, self.layers)
-            if stage.matrix is not None:
-                for kind in self.kinds:
-                    visit("lora", stage, kind.side[stage.name], kind.layers)
+            if stage.matrix is None:
+                cycles = attention(stage) if stage.rates else stage.cycles
+                visit(stage.unit, stage, cycles, self.layers)
+                continue
+            for kind in self.kinds:
+                visit(stage.unit, stage, self.alone(stage, kind.side), kind.layers)
+                visit("lora", stage, kind.side[stage.name], kind.layers)
         for stage in () if inside_prompt else self.stages.head:
-            visit(stage.unit, stage, stage.cycles, 1)
+            visit(stage.unit, stage, self.alone(stage, self.head_side), 1)
             if stage.name in self.head_side:
                 visit("lora", stage, self.head_side[stage.name], 1)
         return busy
@@ -313,7 +327,10 @@ def _token(
             work = work + down + up
             bit_mm = bit_mm + side_bit_mm(chip, model, matrix, down)
             side[stage.name] = cycles = side_cycles(chip, matrix, down, up)
-            more = cycles if sequential else joined(stage.cycles, cycles) - stage.cycles
+            if sequential:
+                more = cycles * (cycles != BYPASS_CYCLES)  # see ``TokenTiming.alone``
+            else:
+                more = joined(stage.cycles, cycles) - stage.cycles
             added = added + more
         return side, work, bit_mm, added
 

@@ -210,3 +210,46 @@ def test_a_chip_file_that_says_nothing_hears_the_broadcast(tmp_path: Path) -> No
     chip = Chip.open(path)
     assert HEARD not in chip.parameters
     assert heard_per_cycle(chip) == chip.datapath.lanes == 16
+
+
+@examples(30)
+@given(
+    values=designs,
+    issue=st.sampled_from(["serial", "pipelined"]),
+    users=st.integers(1, 3),
+    engine=st.sampled_from([compiled, reference]),
+)
+def test_law_a_side_path_behind_its_matrix_costs_nothing_without_an_adapter(
+    values: dict[str, Any], issue: str, users: int, engine: Any
+) -> None:
+    """A token alone takes the same cycles in both orders; tokens behind each other never more."""
+    free = {**values, "datapath.layers": "distinct", "datapath.issue": issue}
+    beside, behind = (
+        HC1.with_values({**free, "lora.order": order})._replaced({"power.limit_w": np.inf})
+        for order in ("parallel", "sequential")
+    )
+    requests = Requests.uniform(users=users, prompt=2, output=2)
+    ends, rates, alone = [], [], []
+    for chip in (beside, behind):
+        timing = Timing.of(chip, SMALL, [shape(8, chip)])  # which this token does not use
+        alone.append(sum(timing.tokens[0].by_operation(at(100)).values()))
+        program = build_program(chip, SMALL)
+        ends.append(engine.simulate(program, requests).done.max())
+        found = predict(chip, SMALL, prompt=4, output=8, users=users)
+        rates.append(found.decode_tokens_per_s_user)
+    assert alone[0] == alone[1]
+    if issue == "serial" or users == 1:
+        assert rates[0] == rates[1]
+    if issue == "serial":
+        assert ends[0] == ends[1]
+    assert ends[1] <= ends[0] and rates[1] >= rates[0]
+
+
+def test_the_order_of_hc1_changes_nothing_without_an_adapter() -> None:
+    rates = [
+        run(
+            HC1.with_values({"lora.order": order}), LLAMA, prompt=64, output=64
+        ).base.decode_tokens_per_s_user
+        for order in ("parallel", "sequential")
+    ]
+    assert rates[0] == rates[1]
