@@ -121,7 +121,7 @@ class Formats:
     """Number formats of what is in SRAM, and the ranks that it is laid out for."""
 
     adapter_format: Any = choice(
-        ("float32", "float16", "int8", "int4"), "format of adapters in SRAM"
+        ("float32", "float16", "int8", "int4", "int2"), "format of adapters in SRAM"
     )
     kv_bits: Any = one_of("bit", KV_BITS, "bits per KV cache element")
     max_rank: Any = count(

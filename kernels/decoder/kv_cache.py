@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.kernels.lowrank.formats import BLOCK, LARGEST_CODE
+from hardwire.kernels.lowrank.formats import BLOCK, CODES
 
 PAGE_TOKENS = BLOCK
 KV_BITS = (32, 16, 8, 4)
@@ -136,7 +136,7 @@ class KVCache:
         stored_keys: NDArray[Any] = keys
         stored_values: NDArray[Any] = values
         if self._key_scales:
-            top = LARGEST_CODE[f"int{self.bits}"]
+            top = CODES[f"int{self.bits}"][1]
             stored_keys, key_scales = _quantize(keys, top)
             stored_values, value_scales = _quantize(values, top)
             self._key_scales[layer][pages, :, :, slots] = key_scales

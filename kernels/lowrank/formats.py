@@ -20,7 +20,7 @@ BLOCK = 32
 SCALE_BYTES = 2
 """A scale is stored as one float16."""
 
-WEIGHT_BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
+WEIGHT_BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4, "int2": 2}
 """Bits of one stored weight, without its share of a scale."""
 
 FORMATS = tuple(WEIGHT_BITS)
@@ -32,8 +32,10 @@ DOWN_ROWS = 4
 UP_GROUPS = 4
 """Groups of 32 columns of B transposed that are read from one row before the next row."""
 
-LARGEST_CODE = {"int8": 127, "int4": 7}
-"""Integer formats are symmetric: codes run from minus this value to plus this value."""
+CODES = {"int8": (-127, 127), "int4": (-7, 7), "int2": (-2, 1)}
+"""First and last code of the integer formats. int8 and int4 are symmetric. Of int2's four codes
+none is given up for that: a group's scale has the sign that makes its largest weight code -2, as in
+the Q4_0 blocks of llama.cpp."""
 
 
 def check_format(fmt: str) -> None:
@@ -47,7 +49,7 @@ def row_bytes(n: Count, fmt: str) -> Count:
 
     Weights are packed without gaps and a row begins on a whole byte. The integer formats add one
     float16 scale per 32 consecutive weights, the last of which may cover fewer: 8.5 bits per weight
-    for int8 and 4.5 for int4 where `n` is a multiple of 32.
+    for int8, 4.5 for int4 and 2.5 for int2 where `n` is a multiple of 32.
 
     Parameters
     ----------
@@ -69,4 +71,4 @@ def row_bytes(n: Count, fmt: str) -> Count:
     if np.any(np.less(n, 1)):
         raise ValueError("a row holds at least 1 weight")
     size = (n * WEIGHT_BITS[fmt] + 7) // 8
-    return size + SCALE_BYTES * -(-n // BLOCK) if fmt in LARGEST_CODE else size
+    return size + SCALE_BYTES * -(-n // BLOCK) if fmt in CODES else size

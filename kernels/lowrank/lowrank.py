@@ -21,9 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from hardwire.kernels.lowrank.formats import (
     BLOCK,
+    CODES,
     DOWN_ROWS,
-    LARGEST_CODE,
     UP_GROUPS,
+    WEIGHT_BITS,
     Count,
     check_format,
     row_bytes,
@@ -147,27 +148,47 @@ def _quantize(
     """Codes (r, n) and scales (r, ceil(n / 32)) of rows in an integer format."""
     rank, n = rows.shape
     groups = -(-n // BLOCK)
-    top = LARGEST_CODE[fmt]
+    low, high = CODES[fmt]
     padded = np.zeros((rank, groups, BLOCK), np.float32)
     padded.reshape(rank, -1)[:, :n] = rows
-    largest: NDArray[np.float32] = np.abs(padded).max(axis=2)
-    scales = _as_float16(name, "a scale of", (largest / np.float32(top)).astype(np.float32))
+    leading = np.take_along_axis(padded, np.abs(padded).argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
+    largest = np.abs(leading)
+    signed = largest if low == -high else np.where(leading > 0, -largest, largest)
+    scales = _as_float16(name, "a scale of", (signed / np.float32(-low)).astype(np.float32))
     # Rounding to float16 may leave the scale too small for the group's largest weight, as far down
-    # as to zero: the next float16 up keeps every weight within half a step.
-    short = scales.astype(np.float32) * np.float32(top + 0.5) < largest
-    scales = np.where(short, np.nextafter(scales, np.float16(np.inf)), scales)
+    # as to zero: the next float16 up keeps it within half a step.
+    short = np.abs(scales.astype(np.float32)) * np.float32(0.5 - low) < largest
+    away = np.copysign(np.float16(np.inf), scales)
+    scales = np.where(short, np.nextafter(scales, away), scales)
     steps = scales.astype(np.float32)
     steps[largest == 0] = 1  # codes of a group of zeros are zero, whatever divides them
-    codes = np.clip(np.rint(padded / steps[:, :, None]), -top, top)
+    codes = np.clip(np.rint(padded / steps[:, :, None]), low, high)
     return codes.reshape(rank, -1)[:, :n].astype(np.int8), scales
 
 
-def _pack_pairs(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """Two int4 codes per byte, the earlier in the low half; an odd row ends with a zero half."""
-    rank, n = codes.shape
-    pairs = np.zeros((rank, (n + 1) // 2, 2), np.uint8)
-    pairs.reshape(rank, -1)[:, :n] = codes.view(np.uint8) & 0xF
-    return pairs[:, :, 0] | pairs[:, :, 1] << 4
+def _per_byte(fmt: str) -> int:
+    """Codes of an integer format that share a byte."""
+    return 8 // WEIGHT_BITS[fmt]
+
+
+def _pack_bytes(codes: NDArray[np.int8], fmt: str) -> NDArray[np.uint8]:
+    """Several codes per byte, the earliest in the lowest bits; a row's last byte ends in zeros."""
+    (rank, n), count, bits = codes.shape, _per_byte(fmt), WEIGHT_BITS[fmt]
+    parts = np.zeros((rank, -(-n // count), count), np.uint8)
+    parts.reshape(rank, -1)[:, :n] = codes.view(np.uint8) & ((1 << bits) - 1)
+    packed: NDArray[np.uint8] = np.bitwise_or.reduce(
+        parts << np.arange(0, 8, bits, dtype=np.uint8), axis=2
+    )
+    return packed
+
+
+def _unpack_bytes(packed: NDArray[np.uint8], n: int, fmt: str) -> NDArray[np.int8]:
+    """The codes of rows that `_pack_bytes` packed, (rank, n)."""
+    bits = WEIGHT_BITS[fmt]
+    # Each code goes to the top of a byte, from where it is moved down with its sign.
+    moved = packed[:, :, None] << np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    codes: NDArray[np.int8] = moved.view(np.int8) >> (8 - bits)
+    return codes.reshape(len(packed), -1)[:, :n]
 
 
 def _blocks(rank: int, width: int, rows: int, columns: int) -> NDArray[np.int64]:
@@ -197,7 +218,7 @@ def _store(
 
     `block` says how many rows, and how many groups of them, lie together.
     """
-    per_group = BLOCK // 2 if fmt == "int4" else BLOCK
+    per_group = BLOCK // _per_byte(fmt) if fmt in CODES else BLOCK
     codes, scales = _rounded(name, rows, fmt)
     stored = _in_blocks(codes, block[0], block[1] * per_group)
     return stored, None if scales is None else _in_blocks(scales.view(np.uint16), *block)
@@ -212,7 +233,7 @@ def _rounded(
     if fmt == "float16":
         return _as_float16(name, "a weight of", rows).view(np.uint16), None
     codes, scales = _quantize(name, rows, fmt)
-    return _pack_pairs(codes) if fmt == "int4" else codes, scales
+    return codes if fmt == "int8" else _pack_bytes(codes, fmt), scales
 
 
 def _restore(
@@ -224,13 +245,12 @@ def _restore(
 ) -> NDArray[np.float32]:
     """The float32 values of stored rows."""
     rank, n = shape
-    per_group = BLOCK // 2 if fmt == "int4" else BLOCK
+    per_group = BLOCK // _per_byte(fmt) if fmt in CODES else BLOCK
     codes = stored[_blocks(rank, stored.size // rank, block[0], block[1] * per_group)]
     if scales is None:
         return codes.view(fmt).astype(np.float32)
-    if fmt == "int4":
-        halves = np.stack([codes << 4, codes & 0xF0], axis=2)  # each code in the high half
-        codes = (halves.view(np.int8) >> 4).reshape(rank, -1)[:, :n]
+    if fmt != "int8":
+        codes = _unpack_bytes(codes, n, fmt)
     groups = scales[_blocks(rank, scales.size // rank, *block)]
     return codes * groups.view(np.float16).astype(np.float32).repeat(BLOCK, axis=1)[:, :n]
 
@@ -259,9 +279,10 @@ class LowRankImage:
         The factor s, rounded to float32.
     a_codes, b_codes
         Stored rows of A and of B transposed, flat: float32; uint16 holding float16 bits; int8; or
-        uint8 holding two int4 codes. A is cut into blocks of `DOWN_ROWS` rows and one group of 32
-        columns, B transposed into blocks of all rows and `UP_GROUPS` groups; blocks side by side
-        follow each other, then those below. A block lies row by row, smaller at an edge.
+        uint8 holding two int4 or four int2 codes. A is cut into blocks of `DOWN_ROWS` rows and one
+        group of 32 columns, B transposed into blocks of all rows and `UP_GROUPS` groups; blocks
+        side by side follow each other, then those below. A block lies row by row, smaller at an
+        edge.
     a_scales, b_scales
         float16 bits as uint16, one per row and group in the same order, or None for the float
         formats.
@@ -293,9 +314,9 @@ class LowRankImage:
         scale
             alpha / r, or alpha / sqrt(r) for rsLoRA.
         fmt
-            One of `hardwire.kernels.FORMATS`. float16 rounds to nearest; int8 and int4 are
-            symmetric with one float16 scale per 32 consecutive weights of a row, codes from -127 to
-            127 and from -7 to 7.
+            One of `hardwire.kernels.FORMATS`. float16 rounds to nearest; int8, int4 and int2 have
+            one float16 scale per 32 consecutive weights of a row, and codes from -127 to 127, from
+            -7 to 7 and from -2 to 1.
 
         Raises
         ------
@@ -344,8 +365,9 @@ class LowRankImage:
 
     @functools.cached_property
     def kind(self) -> NDArray[Any]:
-        """An empty array of the type of the codes, which tells the compiled loops the format."""
-        return self.a_codes[:0]
+        """An empty array whose type tells the compiled loops the format."""
+        # Of the codes, but for four to a byte, for which no type is left: int16 stands for them.
+        return np.empty(0, np.int16) if self.fmt == "int2" else self.a_codes[:0]
 
     def __getstate__(self) -> dict[str, Any]:
         # Addresses are not those of a copy's arrays.

@@ -6,9 +6,10 @@ machine has. How many rows, groups and tokens there are follows from the lengths
 are part of their types, so numba compiles one function for each. Addresses are int64, in bytes.
 
 The format of stored weights follows from the type of an empty array, `kind`: float32; uint16 for
-float16 bits; int8; uint8 for two int4 codes per byte, the earlier weight in the low half. An int4
-code is left in the high half of its byte, which makes the value 16 times the code, as vector units
-do not shift bytes; `expand_scales` makes up for it.
+float16 bits; int8; uint8 for two int4 codes per byte, the earlier weight in the low half; int16 for
+four int2 codes per byte, the earliest in the lowest bits. An int4 or int2 code is left at the top
+of its byte, which makes the value 16 or 64 times the code, as vector units do not shift bytes;
+`expand_scales` makes up for it.
 
 `present` is None for whole groups, or how many weights of the only group there are; those that
 follow are read as zeros, and written nowhere.
@@ -39,7 +40,10 @@ from hardwire.kernels.lowrank.lowrank_jit import (
 LANE_BYTES = 4 * LANES
 
 _I1, _I16, _I64 = ir.IntType(1), ir.IntType(16), ir.IntType(64)
-_GROUP_BYTES = {types.float32: 128, types.uint16: 64, types.int8: 32, types.uint8: 16}
+_GROUP_BYTES = {
+    types.float32: 128, types.uint16: 64, types.int8: 32, types.uint8: 16, types.int16: 8,
+}  # fmt: skip
+_CODE_BITS = {types.int8: 8, types.uint8: 4, types.int16: 2}
 
 
 def _at(builder: Any, address: Any, offset: int, kind: Any) -> Any:
@@ -103,19 +107,34 @@ def _weights(
         return _read(builder, address, _F32, LANES, present)
     if kind.dtype == types.uint16:
         return _floats(context, builder, _read(builder, address, _I16, LANES, present))
-    if kind.dtype == types.int8:
-        codes = _read(builder, address, _I8, LANES, present)
-    else:
-        half = LANES // 2
-        if present is not None:
-            present = builder.lshr(builder.add(present, ir.Constant(_I64, 1)), ir.Constant(_I64, 1))
-        pairs = _read(builder, address, _I8, half, present)
-        early = builder.shl(pairs, ir.Constant(pairs.type, [4] * half))
-        late = builder.and_(pairs, ir.Constant(pairs.type, [-16] * half))
-        order = [lane // 2 + lane % 2 * half for lane in range(LANES)]
-        codes = builder.shuffle_vector(early, late, _order(order))
+    bits = _CODE_BITS[kind.dtype]
+    per_byte = 8 // bits
+    if present is not None and per_byte > 1:
+        present = builder.udiv(
+            builder.add(present, ir.Constant(_I64, per_byte - 1)), ir.Constant(_I64, per_byte)
+        )
+    codes = _read(builder, address, _I8, LANES // per_byte, present)
+    if per_byte > 1:
+        codes = _spread_codes(builder, codes, bits)
     values = builder.sitofp(builder.sext(codes, _I32_LANES), _F32_LANES)
     return builder.fmul(values, _read_spread(builder, *scale))
+
+
+def _spread_codes(builder: Any, packed: Any, bits: int) -> Any:
+    """The codes of some bytes in order, each at the top of a byte of its own, zeros below it."""
+    size, per_byte = packed.type.count, 8 // bits
+    top = ir.Constant(packed.type, [256 - (1 << (8 - bits))] * size)
+    parts = []
+    for shift in range(8 - bits, -1, -bits):
+        moved = builder.shl(packed, ir.Constant(packed.type, [shift] * size)) if shift else packed
+        parts.append(builder.and_(moved, top))
+    while len(parts) > 1:  # side by side, those of the first bits first
+        both = _order(list(range(2 * parts[0].type.count)))
+        parts = [
+            builder.shuffle_vector(parts[i], parts[i + 1], both) for i in range(0, len(parts), 2)
+        ]
+    order = [lane // per_byte + lane % per_byte * size for lane in range(LANES)]
+    return builder.shuffle_vector(parts[0], parts[0], _order(order))
 
 
 def _present(signature: Any, args: Any) -> Any:
@@ -139,7 +158,7 @@ def stored_bytes(typing: Any, kind: Any, weights: Any) -> Any:
 @_intrinsic
 def has_scales(typing: Any, kind: Any) -> Any:
     """Whether weights of this format have scales, known when it is compiled."""
-    answer = kind.dtype in (types.int8, types.uint8)
+    answer = kind.dtype in _CODE_BITS
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.get_constant(types.boolean, answer)
@@ -342,7 +361,7 @@ def finish(typing: Any, sums: Any, factor: Any, hidden: Any) -> Any:
 @_intrinsic
 def expand_scales(typing: Any, kind: Any, scales: Any, out: Any, present: Any) -> Any:
     """Write 32 stored scales, or those present, as what the codes have to be multiplied by."""
-    unit = 1 / 16 if kind.dtype == types.uint8 else 1.0  # a power of two: products stay exact
+    unit = 2.0 ** (_CODE_BITS.get(kind.dtype, 8) - 8)  # a power of two: products stay exact
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         limit = _present(signature, args)

@@ -29,7 +29,7 @@ from hardwire.models.errors import InputError
 from hardwire.models.files import file_size, read_json_object, reason
 from hardwire.models.language_model import ADAPTABLE, LanguageModel
 
-ADAPTER_FORMATS = ("float32", "float16", "int8", "int4")
+ADAPTER_FORMATS = ("float32", "float16", "int8", "int4", "int2")
 """Formats that adapter weights can have in SRAM."""
 
 
@@ -44,7 +44,7 @@ class Adapter:
         The model that it was made for.
     modules : tuple of LowRankModule
         In the order of `LanguageModel.places`.
-    adapter_format : {"float32", "float16", "int8", "int4"} or None
+    adapter_format : {"float32", "float16", "int8", "int4", "int2"} or None
         Format of the weights in SRAM; None leaves it to the chip.
     source : Path or None
         Where the weights are; None for an adapter that is a shape only.

@@ -157,6 +157,7 @@ def test_full_size_error_falls_with_the_bits():
     assert 65 < quality["float16"] < 80
     assert 38 < quality["int8"] < 50
     assert 14 < quality["int4"] < 25
+    assert 3 < quality["int2"] < 12  # two roundings of 8.8 dB each, of A and of B
 
 
 @several
@@ -215,7 +216,7 @@ from hardwire.kernels import LowRankImage
 rng = np.random.default_rng(5)
 a, b = rng.standard_normal((5, 333)), rng.standard_normal((333, 5))
 x = rng.standard_normal(333).astype(np.float32)
-for fmt in ("float32", "float16", "int4"):
+for fmt in ("float32", "float16", "int4", "int2"):
     y = np.zeros(333, np.float32)
     LowRankImage.pack(a, b, 0.5, fmt).apply(x, y)
     sys.stdout.write(y.tobytes().hex())
@@ -234,7 +235,7 @@ def test_another_instruction_set_gives_the_same_bits(tmp_path):
 
     baseline = bits(NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="")
     assert baseline == bits()
-    assert len(baseline) == 3 * 333 * 4 * 2
+    assert len(baseline) == 4 * 333 * 4 * 2
 
 
 def test_importing_is_free_of_numba_and_of_compilation():
@@ -259,13 +260,13 @@ def test_integer_weights_are_within_half_a_step(seed, n, fmt, exponent):
     assert np.all(np.abs(stored) <= top * steps)
 
 
-@pytest.mark.parametrize("fmt", ["int8", "int4"])
+@pytest.mark.parametrize("fmt", ["int8", "int4", "int2"])
 def test_groups_of_zeros_have_scale_zero(fmt):
     a = np.zeros((1, 96), np.float32)
     a[0, 40] = -3
     image = LowRankImage.pack(a, np.ones((1, 1)), 1.0, fmt)
     scales = image.a_scales.view(np.float16)
-    assert scales[0] == scales[2] == 0 < scales[1]
+    assert scales[0] == scales[2] == 0 < abs(scales[1])
     np.testing.assert_allclose(image.dequantized()[0], a, rtol=2**-11)
 
 
@@ -279,6 +280,24 @@ def test_codes_span_the_symmetric_range_exactly(fmt):
     image = LowRankImage.pack(a, np.ones((1, 1)), 1.0, fmt)
     whole = a.shape[1] // LANES * LANES
     np.testing.assert_array_equal(image.dequantized()[0][:, :whole], a[:, :whole])
+
+
+@several
+@given(seeds, st.integers(1, 100), st.integers(-30, 15))
+def test_int2_uses_all_four_codes_and_keeps_the_largest_weight(seed, n, exponent):
+    """Codes -2 to 1 of a signed scale: the largest of each group is -2, the rest nearest or 1."""
+    a, b, _, _ = draw(seed, 1, n, 1, sigma=2.0**exponent)
+    image = LowRankImage.pack(a, b, 1.0, "int2")
+    stored = image.dequantized()[0][0].astype(np.float64)
+    steps = image.a_scales.view(np.float16).astype(np.float64).repeat(LANES)[:n]
+    codes = np.divide(stored, steps, out=np.zeros(n), where=steps != 0)
+    for begin in range(0, n, LANES):
+        group = slice(begin, begin + LANES)
+        largest = np.abs(a[0, group]).argmax()
+        assert codes[group][largest] == -2 or steps[begin] == 0
+    assert set(codes) <= {-2, -1, 0, 1}
+    clipped = (codes == 1) & (a[0] / np.where(steps, steps, 1) > 1)
+    assert np.all((np.abs(stored - a[0]) <= np.abs(steps) * 0.5001) | clipped)
 
 
 def test_image_cannot_be_changed():

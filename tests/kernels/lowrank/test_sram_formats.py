@@ -9,7 +9,8 @@ from hardwire.kernels import BLOCK, FORMATS, row_bytes
 
 
 @pytest.mark.parametrize(
-    ("fmt", "bits"), [("float32", 32.0), ("float16", 16.0), ("int8", 8.5), ("int4", 4.5)]
+    ("fmt", "bits"),
+    [("float32", 32.0), ("float16", 16.0), ("int8", 8.5), ("int4", 4.5), ("int2", 2.5)],
 )
 def test_bits_per_weight_of_whole_groups(fmt: str, bits: float) -> None:
     assert row_bytes(4096, fmt) * 8 / 4096 == bits
@@ -17,7 +18,13 @@ def test_bits_per_weight_of_whole_groups(fmt: str, bits: float) -> None:
 
 @pytest.mark.parametrize(
     ("n", "fmt", "size"),
-    [(1, "int4", 1 + 2), (33, "int4", 17 + 4), (33, "int8", 33 + 4), (31, "int8", 31 + 2)],
+    [
+        (1, "int4", 1 + 2),
+        (33, "int4", 17 + 4),
+        (33, "int8", 33 + 4),
+        (31, "int8", 31 + 2),
+        (33, "int2", 9 + 4),
+    ],
 )
 def test_short_last_group_has_a_whole_scale(n: int, fmt: str, size: int) -> None:
     assert row_bytes(n, fmt) == size
@@ -39,7 +46,7 @@ def test_a_narrower_format_never_takes_more(n: int) -> None:
 
 
 def test_unknown_format_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'int5': choose from float32, float16, int8, int4"):
+    with pytest.raises(ValueError, match="'int5': choose from float32, float16, int8, int4, int2"):
         row_bytes(32, "int5")
 
 

@@ -169,7 +169,7 @@ def test_shape_is_read_whole() -> None:
         ("r4:", "'' is no target"),
         (
             "r4:qv:int9",
-            "adapter format must be one of float32, float16, int8, int4, not 'int9'",
+            "adapter format must be one of float32, float16, int8, int4, int2, not 'int9'",
         ),
     ],
 )
