@@ -37,13 +37,14 @@ def matrix_side_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix, lanes: A
 
     Of the array that all layers share, where they do.
     """
-    fmt, process = RomFormat.of(chip), chip.process
+    process = chip.process
     rom = matrix_mm2(chip, matrix)
     if chip.datapath.layers == "shared":
         ((_, matrix),) = arrays(chip, model)
         rom = rom_bits(chip, model) / 1e6 / chip.rom.density_mbit_per_mm2
     adders = outputs_at_once(chip, model, matrix) * process.adder_transistors_per_bit
     per_mm2 = process.logic_mtransistors_per_mm2 * 1e6
+    fmt = RomFormat.of(chip, matrix)
     bits = fmt.tree_bits(lanes) + fmt.sum_bits(matrix.in_features)
     return np.sqrt(rom + bits * adders / per_mm2)
 

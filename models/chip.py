@@ -149,6 +149,7 @@ class Link:
     disk_format: Any = choice(
         DISK_FORMATS, "format of an adapter's file, where it is given by its shape"
     )
+    pj_per_bit: Any = quantity("pJ/bit", 0, 100, "chip's end of the host link, of embedding rows")
     convert_gb_per_s: Any = quantity(
         "GB/s", 0.001, 10000, "host, from an adapter's file to its SRAM format; bytes of the file"
     )
@@ -243,6 +244,9 @@ class Chip:
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     as_filed: Chip | None = None
     own: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rom.check(self.name)
 
     def __repr__(self) -> str:
         changes = " ".join(f"{key}={brief(value)}" for key, value in self.overrides.items())

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from hardwire.models.errors import InputError
 from hardwire.models.parameters import choice, count, quantity
+
+TERNARY_BITS = 2
+"""Bits of a stored ternary code."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,44 @@ class Rom:
         "rows of the ROM macros that have the density, where all layers share an array",
         default=8192,
     )
+    alphabet: Any = choice(
+        ("binary", "ternary"),
+        "what a code of the layers stands for: one of 2^bits_per_weight integers, or -1, 0 or 1",
+        default="binary",
+    )
+    head_bits: Any = quantity(
+        "bit",
+        1,
+        16,
+        "bits of a code of LM head and embedding beside it; bits_per_weight if not given",
+        default=math.nan,
+    )
+    embedding: Any = choice(
+        ("rom", "host"),
+        "embedding in ROM, or in the host, which sends a token's row over the link",
+        default="rom",
+    )
+
+    def check(self, name: str) -> None:
+        """Refuse a ternary alphabet in fewer bits than it takes, or for the LM head.
+
+        Raises
+        ------
+        InputError
+            With the chip's ``name`` and the field.
+        """
+        if self.alphabet != "ternary":
+            return
+        if np.any(np.less(self.bits_per_weight, TERNARY_BITS)):
+            raise InputError(
+                f"{name}: rom.bits_per_weight: must be {TERNARY_BITS} or more where rom.alphabet "
+                f"is ternary, not {np.min(self.bits_per_weight):g}"
+            )
+        if np.any(np.isnan(self.head_bits)):
+            raise InputError(
+                f"{name}: rom.head_bits: is missing: rom.alphabet ternary is of the layers, and no "
+                "LM head is ternary"
+            )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from hardwire.models.area import area, logic_area
 from hardwire.models.chip import Chip
 from hardwire.models.fabric import (
     LOGIT_BITS,
-    PRODUCT_BITS,
     TOPK_PLACES,
     registers,
     registers_per_unit,
@@ -26,6 +25,8 @@ from hardwire.models.fabric import (
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.rom import (
     ACTIVATION_BITS,
+    EMBEDDING_BITS,
+    PRODUCT_BITS,
     RomFormat,
     RomMatrix,
     adder_bits,
@@ -33,6 +34,7 @@ from hardwire.models.rom import (
     layer_matrices,
     rescales,
     rom_bits,
+    rom_formats,
 )
 from hardwire.models.sram import kv_bytes_per_token
 
@@ -144,18 +146,23 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
 
     scaling = (chip.datapath.supply_v / process.nominal_v) ** 2
     pico, femto = scaling * PICO, scaling * FEMTO
-    weights = weight_uses(model, sampled=activity.sampled)
     selects = chip.rom.product == "select"
-    copies = np.exp2(chip.rom.bits_per_weight) * PRODUCT_BITS if selects else ACTIVATION_BITS
-    fmt, lanes = RomFormat.of(chip), chip.datapath.lanes
+    fmt, lanes = rom_formats(chip), chip.datapath.lanes
     # Behind each output, a tree adds up the lanes and an accumulator the passes.
-    sum_bits = total(lambda m: m.weights * fmt.sum_bits(m.in_features))
-    added_bits = (weights * fmt.tree_bits(lanes) + sum_bits) / lanes
-
-    # mm² of ROM per weight over the pitch of its lines; the models' part is one number.
-    line_mm = chip.rom.bits_per_weight / 1e6 / chip.rom.density_mbit_per_mm2
-    line_mm = line_mm / chip.rom.broadcast_pitch_mm
-    broadcast = total(lambda m: m.in_features * m.weights) * copies * line_mm
+    sum_bits = total(lambda m: m.weights * fmt(m).sum_bits(m.in_features))
+    tree_bits, broadcast, products = 0, 0, 0
+    # mm² of ROM per bit over the pitch of its lines; the models' part is one number.
+    line_mm = 1 / (1e6 * chip.rom.density_mbit_per_mm2 * chip.rom.broadcast_pitch_mm)
+    for one in {fmt(matrix): None for matrix, _ in shares}:
+        used, driven = (
+            sum(times * size(m) for m, times in shares if fmt(m) is one)
+            for size in (lambda m: m.weights, lambda m: m.in_features * m.weights)
+        )
+        tree_bits = tree_bits + used * one.tree_bits(lanes)
+        lines = one.line_bits if selects else ACTIVATION_BITS
+        broadcast = broadcast + driven * (lines * (one.code_bits * line_mm))
+        products = products + used * _product_fj(chip, one)
+    added_bits = (tree_bits + sum_bits) / lanes
 
     def crossing_bits(matrix: RomMatrix) -> int:
         return matrix.in_features * ACTIVATION_BITS + matrix.out_features * RESULT_BITS
@@ -169,10 +176,9 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     elements = elements + 2 * model.hidden * activity.sampled  # the final norm
     adder, wire, fp16 = process.adder_fj_per_bit, process.wire_fj_per_bit_mm, process.fp16_op_pj
     held = 1 - chip.power.idle_toggle  # what toggles at all times is charged as waiting
-    product = process.select_fj if selects else process.multiply_4x8_fj
     found = {
-        "rom_read": total(fmt.stored_bits) / 8 * (process.rom_read_pj_per_byte * pico),
-        "select" if selects else "multiply": weights * (product * femto),
+        "rom_read": total(lambda m: fmt(m).stored_bits(m)) / 8 * (process.rom_read_pj_per_byte * pico),
+        "select" if selects else "multiply": products * femto,
         "accumulate": added_bits * (adder * process.glitch_factor * (held * femto)),
         "rescale": total(lambda m: rescales(chip, m)) * 2 * (fp16 * pico),
         "broadcast": broadcast * (wire * femto),
@@ -194,10 +200,26 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     }
     if activity.sampled:
         found["topk"] = model.vocab * TOPK_PLACES * LOGIT_BITS * (adder * femto)
-    each = registers_per_unit(chip)
+    if chip.rom.embedding == "host":
+        row = model.hidden * EMBEDDING_BITS
+        found["embedding_link"] = row * (chip.link.pj_per_bit * PICO)
+    each = registers_per_unit(chip, model)
     clocked = sum(cycles * each[block] for block, cycles in activity.unit_cycles.items())
     working = process.flop_clock_fj * (1 - chip.power.idle_clock_share) + process.flop_data_fj
     return {**found, "working_registers": clocked * (working * femto)}
+
+
+def _product_fj(chip: Chip, fmt: RomFormat) -> Any:
+    """Energy of a weight's product, fJ: a selected line to its adder, or a multiplication.
+
+    A ternary product is an activation or its negative: fewer lines where cells select, and where
+    they are read, a row of gates as wide as an activation, taken as that of an adder.
+    """
+    process = chip.process
+    if chip.rom.product == "select":
+        share = ACTIVATION_BITS / PRODUCT_BITS if fmt.ternary else 1
+        return process.select_fj * share
+    return ACTIVATION_BITS * process.adder_fj_per_bit if fmt.ternary else process.multiply_4x8_fj
 
 
 def idle_power(

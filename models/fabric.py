@@ -13,10 +13,13 @@ import numpy as np
 
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.rom import ACTIVATION_BITS, RomMatrix, arrays, layer_matrices
-
-PRODUCT_BITS = 12
-"""An 8-bit activation times a weight of up to 4 bits."""
+from hardwire.models.rom import (
+    ACTIVATION_BITS,
+    RomMatrix,
+    arrays,
+    layer_matrices,
+    rom_formats,
+)
 
 TOPK_PLACES, LOGIT_BITS = 8, 16
 """Top-k keeps a sorted list of eight, and compares logits of 16 bits."""
@@ -30,12 +33,17 @@ def outputs_at_once(chip: Chip, model: LanguageModel, matrix: RomMatrix) -> Any:
     return np.minimum(chip.datapath.outputs_per_pass, matrix.out_features)
 
 
-def line_bits(chip: Chip) -> Any:
-    """Lines that bring a matrix its input, in bits: activations, and where the cells select, the
-    products of each with all ``2^rom.bits_per_weight`` weights (US 2025/0123802)."""
-    bits = ACTIVATION_BITS
+def line_bits(chip: Chip, model: LanguageModel) -> Any:
+    """Lines that bring a matrix its input, in bits, mean over the matrices: activations, and where
+    the cells select, the products of each (``RomFormat.line_bits``)."""
+    bits: Any = ACTIVATION_BITS
     if chip.rom.product == "select":
-        bits = bits + np.exp2(chip.rom.bits_per_weight) * PRODUCT_BITS
+        fmt, made = rom_formats(chip), arrays(chip, model)
+        counts: dict[Any, int] = {}
+        for count, matrix in made:
+            counts[fmt(matrix)] = counts.get(fmt(matrix), 0) + count
+        total = sum(counts.values())
+        bits = bits + sum(f.line_bits * (n / total) for f, n in counts.items())
     return chip.datapath.lanes * bits
 
 
@@ -71,13 +79,13 @@ def units(chip: Chip, model: LanguageModel) -> dict[str, Any]:
     }
 
 
-def registers_per_unit(chip: Chip) -> dict[str, Any]:
+def registers_per_unit(chip: Chip, model: LanguageModel) -> dict[str, Any]:
     """Registers, each of one bit, in a unit of each block of ``units``."""
     process = chip.process
     return {
         "matrix_adders": chip.rom.registers_per_output,
         # Once, where the products are formed: repeaters along the lines hold nothing.
-        "broadcast": line_bits(chip),
+        "broadcast": line_bits(chip, model),
         "attention": chip.attention.macs_per_cycle * process.mac_int8_registers,
         "lora": chip.lora.macs_per_cycle * process.mac_int8_registers,
         "vector_units": chip.datapath.vector_lanes * process.fp16_registers,
@@ -87,5 +95,5 @@ def registers_per_unit(chip: Chip) -> dict[str, Any]:
 
 def registers(chip: Chip, model: LanguageModel) -> dict[str, Any]:
     """Registers by block."""
-    each = registers_per_unit(chip)
+    each = registers_per_unit(chip, model)
     return {block: number * each[block] for block, number in units(chip, model).items()}

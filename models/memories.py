@@ -50,7 +50,7 @@ def sram_mm2(chip: Chip, model: LanguageModel, bits: Any) -> Any:
 
 def matrix_mm2(chip: Chip, matrix: RomMatrix) -> Any:
     """Area of the codes and scales of one matrix at the density of the chip's ROM, in mm²."""
-    return RomFormat.of(chip).stored_bits(matrix) / 1e6 / chip.rom.density_mbit_per_mm2
+    return RomFormat.of(chip, matrix).stored_bits(matrix) / 1e6 / chip.rom.density_mbit_per_mm2
 
 
 def rom_mm2(chip: Chip, model: LanguageModel) -> Any:
@@ -65,7 +65,7 @@ def rom_mm2(chip: Chip, model: LanguageModel) -> Any:
         return bits / 1e6 / chip.rom.density_mbit_per_mm2
     ((_, array),) = arrays(chip, model)
     outputs = outputs_at_once(chip, model, array)
-    rows = bits / (chip.datapath.lanes * outputs * chip.rom.bits_per_weight)
+    rows = bits / (chip.datapath.lanes * outputs * RomFormat.of(chip, array).code_bits)
     macro = Macro.of_density(
         chip.rom.density_mbit_per_mm2, chip.rom.macro_rows, chip.process.rom_periphery_rows
     )

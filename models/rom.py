@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,15 @@ ACTIVATION_BITS = 8
 
 SCALE_BITS = 16
 """Bits of a weight scale in the ROM kernels: a float16."""
+
+PRODUCT_BITS = 12
+"""Width of the lines of a product of an activation and a weight of up to 4 bits."""
+
+EMBEDDING_BITS = 16
+"""Of an element of an embedding that the host holds: a float16, as the decoder's."""
+
+ARRAY = "array"
+"""Name of the array that all layers share."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class RomMatrix:
         return self.in_features * self.out_features
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RomFormat:
     """How weights lie in ROM and how their products are summed.
 
@@ -47,16 +57,21 @@ class RomFormat:
     code_bits : of a weight's code, mean over the weights.
     group : inputs of an output that share a scale. From the length of a row on, the row has one.
     scale_bits : of a scale, with its zero point where there is one.
+    ternary : codes stand for -1, 0 and 1. They are stored in 2 bits: five of them fit a byte, but
+        the weights of a hardwired matrix are all read at once, where they lie, and a decoder for
+        each five costs more than the 2 bits that they would save. An activation is then passed,
+        negated or held back, and never multiplied.
     """
 
     code_bits: Any
     group: Any
     scale_bits: Any = SCALE_BITS
+    ternary: bool = False
 
     @classmethod
-    def of(cls, chip: Chip) -> RomFormat:
-        """The format of a chip's ROM."""
-        return cls(chip.rom.bits_per_weight, chip.rom.scale_group, chip.rom.scale_bits)
+    def of(cls, chip: Chip, matrix: RomMatrix) -> RomFormat:
+        """The format of a matrix on a chip."""
+        return rom_formats(chip)(matrix)
 
     def groups(self, in_features: int) -> Any:
         """Scales of one output."""
@@ -72,8 +87,16 @@ class RomFormat:
 
     @property
     def product_bits(self) -> Any:
-        """Of a code times an activation, both signed: 127 · 2^(b - 1) at most."""
-        return self.code_bits + (ACTIVATION_BITS - 1)
+        """Of a code times an activation, both signed: 127 · 2^(b - 1) at most; ternary, 127."""
+        return ACTIVATION_BITS if self.ternary else self.code_bits + (ACTIVATION_BITS - 1)
+
+    @property
+    def line_bits(self) -> Any:
+        """Lines of all products of an activation that a cell may select (US 2025/0123802): with
+        each of ``2^b`` weights; ternary, the activation and its negative, for 0 has no line."""
+        if self.ternary:
+            return 2 * ACTIVATION_BITS
+        return np.exp2(self.code_bits) * np.maximum(PRODUCT_BITS, self.product_bits)
 
     def sum_bits(self, in_features: int) -> Any:
         """Of the sum of a group's products: 15 for 32 inputs of 3 bits, 18 for 32 of 6."""
@@ -87,6 +110,24 @@ class RomFormat:
         bits, ``Σ L / 2^l · (p + l)`` over the levels ``l = 1 … log2 L``.
         """
         return (lanes - 1) * self.product_bits + 2 * lanes - 2 - np.log2(lanes)
+
+
+def rom_formats(chip: Chip) -> Callable[[RomMatrix], RomFormat]:
+    """The format of each matrix of a chip: one object for all that have the same.
+
+    An array that all layers share has cells for the widest of its codes.
+    """
+    rom = chip.rom
+    ternary = bool(rom.alphabet == "ternary")
+    layers = RomFormat(rom.bits_per_weight, rom.scale_group, rom.scale_bits, ternary)
+    given = ~np.isnan(rom.head_bits)
+    if not np.any(given):
+        return lambda matrix: layers
+    bits = np.where(given, rom.head_bits, rom.bits_per_weight)[()]
+    head = RomFormat(bits, rom.scale_group, rom.scale_bits)
+    both = RomFormat(np.maximum(bits, rom.bits_per_weight), rom.scale_group, rom.scale_bits)
+    others = {HEAD: head, ARRAY: both}
+    return lambda matrix: others.get(matrix.name, layers)
 
 
 def layer_matrices(model: LanguageModel) -> tuple[RomMatrix, ...]:
@@ -112,41 +153,42 @@ def rom_matrices(model: LanguageModel) -> tuple[tuple[int, RomMatrix], ...]:
     return (*layers, (1, head_matrix(model)))
 
 
-def rom_weights(model: LanguageModel) -> int:
-    """Weights in ROM: the linear layers, the LM head and, where it is another matrix, the
-    embedding. Norm gains and biases are a few hundred kB and left out."""
-    return sum(count * matrix.weights for count, matrix in _stored(model))
+def rom_weights(chip: Chip, model: LanguageModel) -> int:
+    """Weights in ROM: the linear layers, the LM head and, where it is another matrix and not in the
+    host, the embedding. Norm gains and biases are a few hundred kB and left out."""
+    return sum(count * matrix.weights for count, matrix in _stored(chip, model))
 
 
 def rom_bits(chip: Chip, model: LanguageModel) -> Any:
     """Bits of these weights and of their scales."""
-    fmt = RomFormat.of(chip)
-    return sum(count * fmt.stored_bits(matrix) for count, matrix in _stored(model))
+    fmt = rom_formats(chip)
+    return sum(count * fmt(matrix).stored_bits(matrix) for count, matrix in _stored(chip, model))
 
 
 def rom_transistors(chip: Chip, model: LanguageModel) -> Any:
     """Transistors of the ROM: those of its weights, and one for each bit of a scale."""
-    fmt = RomFormat.of(chip)
-    scales = sum(count * fmt.bits_of_scales(matrix) for count, matrix in _stored(model))
-    return rom_weights(model) * chip.rom.transistors_per_weight + scales
+    fmt, stored = rom_formats(chip), _stored(chip, model)
+    scales = sum(count * fmt(matrix).bits_of_scales(matrix) for count, matrix in stored)
+    return rom_weights(chip, model) * chip.rom.transistors_per_weight + scales
 
 
-def _stored(model: LanguageModel) -> tuple[tuple[int, RomMatrix], ...]:
-    head = () if model.tied_embeddings else ((1, head_matrix(model)),)
-    return (*rom_matrices(model), *head)
+def _stored(chip: Chip, model: LanguageModel) -> tuple[tuple[int, RomMatrix], ...]:
+    alone = not model.tied_embeddings and chip.rom.embedding == "rom"
+    embedding = ((1, head_matrix(model)),) if alone else ()
+    return (*rom_matrices(model), *embedding)
 
 
 def adder_bits(chip: Chip, model: LanguageModel) -> Any:
     """Full-adder bits behind the ROM: a tree and an accumulator as wide as the group's sum, for
     each output that accumulates in parallel."""
-    fmt, limit = RomFormat.of(chip), chip.datapath.outputs_per_pass
-    made = arrays(chip, model)
-    outputs = [count * np.minimum(limit, matrix.out_features) for count, matrix in made]
-    sums = sum(
-        width * fmt.sum_bits(matrix.in_features)
-        for width, (_, matrix) in zip(outputs, made, strict=True)
-    )
-    return sum(outputs) * fmt.tree_bits(chip.datapath.lanes) + sums
+    fmt, limit = rom_formats(chip), chip.datapath.outputs_per_pass
+    bits: Any = 0
+    widths: dict[RomFormat, Any] = {}  # outputs that share a width of their trees
+    for count, matrix in arrays(chip, model):
+        outputs = count * np.minimum(limit, matrix.out_features)
+        bits = bits + outputs * fmt(matrix).sum_bits(matrix.in_features)
+        widths[fmt(matrix)] = widths.get(fmt(matrix), 0) + outputs
+    return bits + sum(n * f.tree_bits(chip.datapath.lanes) for f, n in widths.items())
 
 
 def rescale_units(chip: Chip, model: LanguageModel) -> Any:
@@ -156,16 +198,16 @@ def rescale_units(chip: Chip, model: LanguageModel) -> Any:
     Where a row has one scale, its sum waits to be read out: as wide as vector units read, and at
     the LM head as wide as top-k scans.
     """
-    fmt, path = RomFormat.of(chip), chip.datapath
+    path, group = chip.datapath, chip.rom.scale_group
     units: Any = 0
     for count, matrix in arrays(chip, model):
         outputs = np.minimum(path.outputs_per_pass, matrix.out_features)
         head = matrix.name == HEAD and path.layers == "distinct"
         read = chip.sampling.topk_logits_per_cycle if head else path.vector_lanes
         needed = np.minimum(read, outputs)
-        several = fmt.group < matrix.in_features
+        several = group < matrix.in_features
         if np.any(several):
-            paced = np.maximum(needed, outputs * path.lanes / fmt.group)
+            paced = np.maximum(needed, outputs * path.lanes / group)
             needed = np.where(several, paced, needed)[()]
         units = units + count * needed
     return units
@@ -173,7 +215,7 @@ def rescale_units(chip: Chip, model: LanguageModel) -> Any:
 
 def rescales(chip: Chip, matrix: RomMatrix) -> Any:
     """Sums of a matrix that one token brings to the scale of their output."""
-    return matrix.out_features * RomFormat.of(chip).groups(matrix.in_features)
+    return matrix.out_features * RomFormat.of(chip, matrix).groups(matrix.in_features)
 
 
 def arrays(chip: Chip, model: LanguageModel) -> tuple[tuple[int, RomMatrix], ...]:
@@ -184,4 +226,4 @@ def arrays(chip: Chip, model: LanguageModel) -> tuple[tuple[int, RomMatrix], ...
         return matrices
     longest = max(matrix.in_features for _, matrix in matrices)
     widest = max(matrix.out_features for _, matrix in matrices)
-    return ((1, RomMatrix("array", longest, widest, ())),)
+    return ((1, RomMatrix(ARRAY, longest, widest, ())),)

@@ -24,7 +24,7 @@ from hardwire.models.area import heard_per_cycle, lora_bus_bits, lora_bus_mm
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.pipeline import fill_cycles, matrix_fill_cycles
-from hardwire.models.rom import RomMatrix, head_matrix, layer_matrices
+from hardwire.models.rom import EMBEDDING_BITS, RomMatrix, head_matrix, layer_matrices
 from hardwire.models.sram import kv_row_bits
 
 OPERATIONS = ("rom", "attention", "lora", "norms_activations", "lm_head_sampling")
@@ -126,7 +126,7 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
 
     topk = ceil_div(model.vocab, chip.sampling.topk_logits_per_cycle) + fill
     return TokenStages(
-        embedding=Stage("embedding", "rom", "embedding", fill),  # a lookup: one ROM row
+        embedding=Stage("embedding", "rom", "embedding", fill + _row_cycles(chip, model)),
         before=(
             norm("norm_attention", model.hidden),
             rom(qkv),
@@ -149,6 +149,19 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
             Stage("sample", "lm_head_sampling", "sampler", chip.sampling.loop_cycles),
         ),
     )
+
+
+def _row_cycles(chip: Chip, model: LanguageModel) -> Any:
+    """Cycles until a token's embedding is there: none of a ROM row, else a transfer of its own.
+
+    The host sends a row when it knows the token, and one row after the other.
+    """
+    if chip.rom.embedding == "rom":
+        return 0
+    row_bytes = model.hidden * EMBEDDING_BITS / 8
+    seconds = chip.link.latency_us * 1e-6 + row_bytes / (chip.link.bandwidth_gb_per_s * 1e9)
+    cycles = np.ceil(seconds * (chip.datapath.clock_ghz * 1e9))
+    return int(cycles) if np.ndim(cycles) == 0 else cycles
 
 
 def attention_stages(chip: Chip, model: LanguageModel) -> tuple[Stage, ...]:

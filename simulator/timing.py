@@ -41,7 +41,7 @@ from hardwire.simulator.datapath import (
 )
 
 CLOCK = "datapath.clock_ghz"
-"""The parameter that changes no cycle."""
+"""The parameter that changes no cycle of a chip that has its embedding in ROM."""
 
 MEAN_ROUNDING = 0.5
 """Mean of ``⌈x⌉ − x`` over many contexts."""
@@ -258,7 +258,8 @@ class Timing:
 
     def recounted(self, chip: Chip, parameter: str) -> Timing:
         """The timing of a chip that differs in one parameter: only what that changes is counted."""
-        if parameter == CLOCK:
+        # A row of the host's comes in seconds, not in cycles.
+        if parameter == CLOCK and self.chip.rom.embedding == "rom":
             return replace(self, chip=chip)
         if not parameter.startswith("attention."):
             return Timing.of(chip, self.model, self.adapters)

@@ -40,7 +40,7 @@ def test_one_array_for_all_layers_is_counted_once() -> None:
     found = registers(ROMA, SMALL)
     assert found["matrix_adders"] == 1024 * 384
     assert found["attention"] == 2 * 16_384 * 16
-    assert line_bits(ROMA) == 256 * 8
+    assert line_bits(ROMA, SMALL) == 256 * 8
     assert units(ROMA, SMALL)["broadcast"] == 1
 
 

@@ -58,8 +58,8 @@ def test_more_lanes_and_longer_sums_take_more_adders(lanes: int, group: int) -> 
 
 
 def test_stored_bits_of_groups_and_of_rows() -> None:
-    assert rom_bits(GROUPED, LLAMA) == rom_weights(LLAMA) * 4.0
-    assert rom_bits(HC1, LLAMA) / rom_weights(LLAMA) == pytest.approx(3.503, abs=1e-3)
+    assert rom_bits(GROUPED, LLAMA) == rom_weights(GROUPED, LLAMA) * 4.0
+    assert rom_bits(HC1, LLAMA) / rom_weights(HC1, LLAMA) == pytest.approx(3.503, abs=1e-3)
 
 
 def test_235_million_rescales_of_a_token_by_hand() -> None:
@@ -87,6 +87,7 @@ def test_longer_groups_never_take_more_units_or_bits(group: int) -> None:
     chip = HC1.with_values({"rom.scale_group": np.array([group, group + 1])})
     short, long = np.broadcast_to(rescale_units(chip, LLAMA), 2)
     assert long <= short
-    fmt, matrix = RomFormat.of(chip), RomMatrix("o", 4096, 4096, ())
+    matrix = RomMatrix("o", 4096, 4096, ())
+    fmt = RomFormat.of(chip, matrix)
     assert fmt.stored_bits(matrix)[1] <= fmt.stored_bits(matrix)[0]
     assert adder_bits(chip, LLAMA)[1] >= adder_bits(chip, LLAMA)[0]
