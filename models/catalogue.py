@@ -8,6 +8,7 @@ from pathlib import Path
 from hardwire.models.errors import InputError
 
 _FOLDERS = {
+    "breakdown": ("breakdowns", ".yaml"),
     "chip": ("chips", ".yaml"),
     "process": ("processes", ".yaml"),
     "model": ("llms", ".json"),
@@ -25,7 +26,7 @@ def names(kind: str) -> list[str]:
 
     Parameters
     ----------
-    kind : {"chip", "process", "model", "server"}
+    kind : {"breakdown", "chip", "process", "model", "server"}
 
     Returns
     -------
@@ -42,7 +43,7 @@ def resolve(kind: str, name: str | os.PathLike[str]) -> Path:
 
     Parameters
     ----------
-    kind : {"chip", "process", "model", "server"}
+    kind : {"breakdown", "chip", "process", "model", "server"}
     name : str or path-like
         The entry's name; upper and lower case are the same.
 
@@ -72,7 +73,7 @@ def locate(kind: str, name: str | os.PathLike[str], folder: Path = Path()) -> Pa
 
     Parameters
     ----------
-    kind : {"chip", "process", "model", "server"}
+    kind : {"breakdown", "chip", "process", "model", "server"}
     name : str or path-like
     folder : of the file that names it; a relative path begins there.
 

@@ -284,7 +284,7 @@ class Chip:
         """
         found = read_description(path, CHIP)
         process_name = found.references["process"]
-        process, of_process = _read_process(process_name)
+        process, of_process = process_of(process_name)
         parameters = {**found.parameters, **of_process}
         parent = None
         if found.parent is not None and "calibration" not in found.stated:
@@ -442,7 +442,7 @@ class Chip:
             If the catalogue has no such process.
         """
         path = catalogue.resolve("process", name)
-        process, found = _read_process(path.stem)
+        process, found = process_of(path.stem)
         kept = {k: p for k, p in self.parameters.items() if not k.startswith("process.")}
         return dataclasses.replace(
             self,
@@ -472,7 +472,7 @@ DECLARED: dict[str, Quantity] = {
 """Every parameter that a chip can have, by dotted name."""
 
 
-def _read_process(name: str) -> tuple[Process, dict[str, Parameter]]:
+def process_of(name: str) -> tuple[Process, dict[str, Parameter]]:
     """A process of the catalogue, and its parameters by their names in a chip."""
     found = read_description(catalogue.resolve("process", name), PROCESS)
     parameters = {f"process.{key}": parameter for key, parameter in found.parameters.items()}

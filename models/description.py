@@ -142,6 +142,7 @@ _MARKS = {
     "study": {"axes", "fidelity", "objectives"},
     "adapter catalogue": {"adapters"},
     "server": {"chip", "cards", "users_per_card"},
+    "breakdown": {"operation", "neurons", "vector_unit"},
     "chip": {"die", "datapath", "rom", "sram", "attention", "lora", "formats", "floorplan"},
 }
 

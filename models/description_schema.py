@@ -6,6 +6,7 @@ import dataclasses
 from typing import get_args
 
 from hardwire.models import catalogue
+from hardwire.models.breakdown import BREAKDOWN
 from hardwire.models.calibration import Calibration, Target
 from hardwire.models.chip import CHIP, DECLARED, ISSUES
 from hardwire.models.description import FileKind, mark_of
@@ -68,6 +69,14 @@ def chip_schema() -> Schema:
 def process_schema() -> Schema:
     """Of process files."""
     return head("Process file", "Technology constants of a silicon process.") | _file(PROCESS)
+
+
+def breakdown_schema() -> Schema:
+    """Of breakdown files."""
+    return head(
+        "Breakdown file",
+        "A chip by its blocks, for their areas and powers: one that is not timed here.",
+    ) | _file(BREAKDOWN)
 
 
 def server_schema() -> Schema:

@@ -21,6 +21,7 @@ from hardwire.experiments.studies import serving_page
 from hardwire.experiments.validation import page as validation_page
 from hardwire.experiments.validation.committed import read_table
 from hardwire.models import catalogue, schema
+from hardwire.models.breakdown import BREAKDOWN, Breakdown
 from hardwire.models.chip import DECLARED, SECTIONS, Chip
 from hardwire.models.description import read_description
 from hardwire.models.gpu_server import Batching, BatchServer
@@ -71,6 +72,8 @@ def chips() -> str:
     parts += [_chip(name) for name in catalogue.names("chip")]
     parts.append("## Processes\n")
     parts += [_process(name) for name in catalogue.names("process")]
+    parts.append("## Chips by their blocks\n")
+    parts += [_breakdown(name) for name in catalogue.names("breakdown")]
     parts.append("## Servers\n")
     parts += [_server(name) for name in catalogue.names("server")]
     parts += ["## Allowed values\n", _allowed()]
@@ -107,6 +110,16 @@ def _process(name: str) -> str:
     found = read_description(catalogue.resolve("process", name), PROCESS)
     table = _table(found.parameters, Process)
     lines = [f"### {name}", "", _sentence(found.title), "", *table, ""]
+    return "\n".join(lines)
+
+
+def _breakdown(name: str) -> str:
+    chip = Breakdown.open(name)
+    process = f"Process [`{chip.process_name}`](#{chip.process_name})."
+    lines = [f"### {name}", "", f"{_sentence(chip.title)} {process}", ""]
+    for group, section in BREAKDOWN.sections.items():
+        stated = {key: chip.parameters[f"{group}.{key}"] for key in quantities(section)}
+        lines += [f"#### {name}: {group}", "", *_table(stated, section), ""]
     return "\n".join(lines)
 
 

@@ -12,9 +12,11 @@ import numpy as np
 from hardwire.experiments.shared.marked import with_tables
 from hardwire.experiments.shared.style import block_name
 from hardwire.models import Chip, LanguageModel
+from hardwire.models.breakdown import Breakdown, block_power
 from hardwire.models.energy import card_power_by_part
 from hardwire.models.fabric import registers
-from hardwire.simulator.belief.draws import draw_chips, interval
+from hardwire.models.published import published
+from hardwire.simulator.belief.draws import draw_breakdown, draw_chips, interval
 from hardwire.simulator.closed_form import predict
 
 PAGE = "area-power-cost.md"
@@ -53,6 +55,23 @@ CONSTANTS = {
     "board": "`board_w`",
 }
 """What the watts of a part come from, in the order of the table."""
+
+
+BREAKDOWN_CONSTANTS = {
+    "leakage": "`logic_leakage_w_per_mm2`; of the buffer `sram_leakage_mw_per_mib`",
+    "clock_spine": "`clock_spine_pj_per_mm2`",
+    "registers": "`flop_clock_fj`, `flop_data_fj`; of neurons `registers_per_neuron`",
+    "wires": "`net_ff`, `serial_bits`",
+    "adders": "`adder_fj_per_bit`, `glitch_factor`, `serial_bits`",
+    "products": "`fp16_op_pj`, `multiply_energy`",
+    "sums": "`fp16_op_pj`, `sum_bits`",
+    "exponentials": "`fp16_op_pj`, four operations each",
+    "lanes": "`fp16_op_pj`, `lanes`",
+    "reads_and_writes": "`sram_pj_per_byte`, `ports_at_work`",
+    "signals": "`pj_per_bit`, `gb_per_s`",
+    "buffers": "`sram_pj_per_byte`, `buffer_passes`",
+}
+"""The same of a chip that is known by its blocks."""
 
 
 def render(text: str) -> str:
@@ -141,4 +160,38 @@ def _registers() -> str:
     return "\n".join(lines) + "\n"
 
 
-_WRITERS = {"area": _area, "registers": _registers, "power": _power}
+def _breakdown() -> str:
+    """Watts by block and contributor of HNLPU at full activity, beside what is published."""
+    one = Breakdown.open("hnlpu")
+    found, drawn = block_power(one), block_power(draw_breakdown(one))
+    rows = {
+        row.conditions["block"]: row.value
+        for row in published("hnlpu")
+        if row.metric == "block_power_w"
+    }
+    lines = [
+        "| Block | Part | Comes from | W | 90 % interval | Published, W |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    for block, parts in found.items():
+        watts = [("", sum(parts.values()), sum(drawn[block].values()))]
+        watts += [(name, watt, drawn[block][name]) for name, watt in parts.items()]
+        for name, watt, many in watts:
+            number, span = _number(float(watt)), " … ".join(map(_number, interval(many)))
+            if name:
+                part = name.replace("_", " ")
+                cells = ["", part, BREAKDOWN_CONSTANTS[name], number, span, ""]
+            else:
+                cells = [
+                    f"**{block_name(block)}**",
+                    "",
+                    "the sum",
+                    number,
+                    span,
+                    f"{rows[block]:g}",
+                ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+_WRITERS = {"area": _area, "registers": _registers, "power": _power, "breakdown": _breakdown}

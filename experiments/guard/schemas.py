@@ -6,13 +6,19 @@ from collections.abc import Callable
 
 from hardwire.experiments.replay.config import config_schema
 from hardwire.experiments.sweep.schema import study_schema
-from hardwire.models.description_schema import chip_schema, process_schema, server_schema
+from hardwire.models.description_schema import (
+    breakdown_schema,
+    chip_schema,
+    process_schema,
+    server_schema,
+)
 from hardwire.models.published import published_schema
 from hardwire.models.schema import ENDING, Schema, write
 from hardwire.simulator.serving.load.adapters import adapters_schema
 
 KINDS: dict[str, Callable[[], Schema]] = {
     "adapters": adapters_schema,
+    "breakdown": breakdown_schema,
     "chip": chip_schema,
     "config": config_schema,
     "process": process_schema,

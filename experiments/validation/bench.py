@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.models.adapter.shape import AdapterShape
+from hardwire.models.breakdown import Breakdown
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import draw
 from hardwire.models.process import Process
-from hardwire.simulator.belief.draws import DRAWS, SEED, draw_chips
+from hardwire.simulator.belief.draws import DRAWS, SEED, draw_breakdown, draw_chips
 from hardwire.simulator.closed_form import Prediction, predict
 from hardwire.simulator.serving.load.synthetic import stream
 
@@ -103,6 +104,18 @@ class Bench:
             return dataclasses.replace(chip.process, **fields)
 
         drawn: Process = self.once("drawn process", name, make)
+        return drawn
+
+    def breakdown(self, name: str) -> Breakdown:
+        """A breakdown of the catalogue."""
+        found: Breakdown = self.once("breakdown", name, Breakdown.open)
+        return found
+
+    def drawn_breakdown(self, name: str) -> Breakdown:
+        """The same with its numbers and its process's drawn, as arrays."""
+        drawn: Breakdown = self.once(
+            "drawn breakdown", name, lambda n: draw_breakdown(self.breakdown(n), seed=self.seed)
+        )
         return drawn
 
     def stream(self, name: str) -> np.random.Generator:

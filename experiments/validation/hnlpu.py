@@ -1,13 +1,15 @@
-"""HNLPU, as far as it needs no timing: SRAM, area by block, yield and cost of a die, masks."""
+"""HNLPU, as far as it needs no timing: SRAM, blocks, yield and cost of a die, masks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.experiments.validation.technology import DIES, compiler, spread
+from hardwire.models.breakdown import Breakdown, block_power, neurons_mm2, vector_unit_mm2
 from hardwire.models.cost import mask_units
 from hardwire.models.published import PublishedRow
 from hardwire.simulator.belief.draws import DRAWS
@@ -16,9 +18,6 @@ TWO_PORT_CELL = 1.3
 TWO_PORT_CELL_RANGE = (1.2, 1.5)
 """Area of an 8T cell with a write and a read port over the 6T high-density cell; assumed, since no
 figure at 5 nm is published."""
-
-DEEPEST_ROM_ROWS = 8192
-"""The deepest macro of the compiler figure."""
 
 
 def _sram_bytes(bench: Bench, row: PublishedRow) -> Predicted:
@@ -41,26 +40,28 @@ def _sram_area(bench: Bench, row: PublishedRow) -> Predicted:
     return Predicted(single * TWO_PORT_CELL, spread(bench, row.id, single) * factor)
 
 
-def _hardwired_area(bench: Bench, row: PublishedRow) -> Predicted:
-    """ROM storage alone, the ROM cell of 7 nm scaled as the SRAM cell is."""
-    c = row.conditions
-    rom = compiler("rom")
-    shrink = float(c["cell_um2"]) / float(c["reference_cell_um2"])
-    bits = float(c["weights"]) / float(c["chips"]) * float(c["bits"])
-    value = float(rom.area_mm2(bits, DEEPEST_ROM_ROWS)) * shrink
-    return Predicted(value, spread(bench, row.id, value))
+def _of_breakdown(take: Callable[[Breakdown], Any]) -> Callable[[Bench, PublishedRow], Predicted]:
+    def predictor(bench: Bench, row: PublishedRow) -> Predicted:
+        name = str(row.conditions["breakdown"])
+        one, many = (take(chip) for chip in (bench.breakdown(name), bench.drawn_breakdown(name)))
+        return Predicted(float(one), np.asarray(many, dtype=float))
+
+    return predictor
 
 
-def _attention_area(bench: Bench, row: PublishedRow) -> Predicted:
-    """A 16-bit multiplier and adder per query head and element of the K and V read in a cycle."""
+def _block_power(bench: Bench, row: PublishedRow) -> Predicted:
+    """Of one block, with all its contributors."""
+    block = str(row.conditions["block"])
+    return _of_breakdown(lambda chip: sum(block_power(chip)[block].values()))(bench, row)
+
+
+def _chip_power(chip: Breakdown) -> Any:
+    return sum(watts for block in block_power(chip).values() for watts in block.values())
+
+
+def _system_power(bench: Bench, row: PublishedRow) -> Predicted:
     c = row.conditions
-    name = str(c["process"])
-    macs = 2 * float(c["kv_heads_per_cycle"]) * float(c["head_dim"]) * float(c["heads_per_kv_head"])
-    one, many = (
-        macs * p.fp16_transistors / (p.logic_mtransistors_per_mm2 * 1e6)
-        for p in (bench.process(name), bench.drawn_process(name))
-    )
-    return Predicted(float(one), np.asarray(many, dtype=float))
+    return Predicted(float(c["chips"]) * float(c["chip_w"]) * float(c["pue"]))
 
 
 def _full_set(row: PublishedRow) -> float:
@@ -79,8 +80,11 @@ PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
     "sram_bytes": _sram_bytes,
     "sram_bytes_per_s": _sram_bandwidth,
     "sram_area_mm2": _sram_area,
-    "hardwired_area_mm2": _hardwired_area,
-    "attention_area_mm2": _attention_area,
+    "neurons_area_mm2": _of_breakdown(neurons_mm2),
+    "vector_unit_area_mm2": _of_breakdown(vector_unit_mm2),
+    "block_power_w": _block_power,
+    "chip_power_w": _of_breakdown(_chip_power),
+    "system_power_w": _system_power,
     "mask_units": lambda bench, row: Predicted(_full_set(row)),
     "variant_mask_share": lambda bench, row: Predicted(_variant_share(row)),
     "variant_mask_usd": lambda bench, row: Predicted(

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.breakdown import SECTIONS as BREAKDOWN_SECTIONS
+from hardwire.models.breakdown import Breakdown
 from hardwire.models.calibration import Calibration
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.energy import power
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.parameters import Parameter, draw
+from hardwire.models.parameters import Parameter, draw, quantities
 from hardwire.simulator.closed_form import decode_context, token_cycles
 from hardwire.simulator.timing import Timing
 
@@ -151,6 +153,28 @@ def _within_limit(timing: Timing, calibration: Calibration, token_s: Any) -> Any
     context = decode_context(calibration.prompt, calibration.output)
     activity = timing.tokens[-1].activity(context, sampled=True)
     return power(timing.chip, timing.model, activity, 1 / token_s).throttle == 1
+
+
+def draw_breakdown(chip: Breakdown, size: int = DRAWS, seed: int = SEED) -> Breakdown:
+    """One ``Breakdown`` whose uncertain parameters are arrays of shape ``(size,)``.
+
+    Constants of a process are drawn as for chips on it: the same seed gives them the same values.
+    """
+    declared = {
+        f"{group}.{key}": spec
+        for group, of in BREAKDOWN_SECTIONS.items()
+        for key, spec in quantities(of).items()
+    }
+    drawn: dict[str, dict[str, np.ndarray]] = {}
+    for name, parameter in chip.parameters.items():
+        if parameter.range is not None:
+            group, _, key = name.partition(".")
+            spec = DECLARED[name] if group == "process" else declared[name]
+            drawn.setdefault(group, {})[key] = draw(parameter, spec, size, stream(seed, name))
+    return dataclasses.replace(
+        chip,
+        **{group: dataclasses.replace(getattr(chip, group), **new) for group, new in drawn.items()},
+    )
 
 
 def interval(values: Any) -> list[float]:

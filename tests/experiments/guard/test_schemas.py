@@ -28,6 +28,7 @@ from hardwire.experiments.sweep.fidelity_options import OPTIONS
 from hardwire.experiments.sweep.metrics import METRICS
 from hardwire.experiments.sweep.study import SAMPLINGS, Study
 from hardwire.models import Chip, InputError, LanguageModel, catalogue, schema
+from hardwire.models.breakdown import BREAKDOWN, Breakdown
 from hardwire.models.chip import CHIP, DECLARED
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.gpu_server import GPU_SERVER
@@ -43,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LLAMA = LanguageModel.by_name("llama-3.1-8b")
 READERS: dict[str, Callable[[Path], object]] = {
     "adapters": lambda path: AdapterSet.from_file(path, LLAMA),
+    "breakdown": Breakdown.open,
     "chip": Chip.open,
     "config": read_config,
     "process": lambda path: read_description(path, PROCESS),
@@ -52,6 +54,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 }
 VALIDATORS = {kind: Draft202012Validator(make()) for kind, make in schemas.KINDS.items()}
 FOLDERS = {
+    "breakdown": "models/breakdowns",
     "chip": "models/chips",
     "process": "models/processes",
     "published": "models/published",
@@ -340,6 +343,8 @@ def variants(draw: st.DrawFn, kind: str) -> dict[str, Any]:
         cards = own_file(SERVER, ["hc1x10", "HC1x10-pipelined"])
         gpus = own_file(GPU_SERVER, ["vllm-h100", "trtllm-h200"])
         return draw(cards | gpus)
+    if kind == "breakdown":
+        return draw(own_file(BREAKDOWN, catalogue.names("breakdown")))
     if kind == "process":
         data = read_yaml(catalogue.resolve("process", "n6"))
         for name, spec in quantities(PROCESS.sections[""]).items():
