@@ -12,6 +12,7 @@ import functools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -148,11 +149,19 @@ def quantities(section: type) -> dict[str, Quantity]:
     return {f.name: f.metadata["quantity"] for f in dataclasses.fields(section)}
 
 
-class UniqueKeyLoader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """A YAML loader that refuses a key given twice, which plain YAML silently overrides."""
 
 
-def _unique_mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+class FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The same by libyaml, in a sixth of the time, where PyYAML was built with it."""
+
+
+_READ_OTHERWISE = re.compile(r"[\t?]")
+"""What libyaml takes where ``StrictLoader`` refuses: a tab between tokens, a ? inside a word."""
+
+
+def _unique_mapping(loader: Any, node: yaml.MappingNode) -> Any:
     seen: set[str] = set()
     for key_node, _ in node.value:
         key = str(getattr(key_node, "value", key_node))
@@ -164,7 +173,7 @@ def _unique_mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any
     return loader.construct_mapping(node, deep=True)
 
 
-def _plain_number(loader: UniqueKeyLoader, node: yaml.ScalarNode) -> Any:
+def _plain_number(loader: Any, node: yaml.ScalarNode) -> Any:
     """Refuse what YAML 1.1 takes for another number than people do: 010 is 8, 1:30 is 90."""
     if _ODD_NUMBER.search(node.value):
         raise yaml.constructor.ConstructorError(
@@ -179,15 +188,32 @@ def _plain_number(loader: UniqueKeyLoader, node: yaml.ScalarNode) -> Any:
 
 
 _ODD_NUMBER = re.compile(r"[:_]|^[-+]?0[0-9]")
-for _kind in ("int", "float"):
-    UniqueKeyLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _plain_number)
-UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-# YAML 1.1, which PyYAML speaks, takes 1e-5 and 2.0e6 for words: it wants a point and a sign.
-UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+for _loader in (StrictLoader, FastLoader):
+    for _kind in ("int", "float"):
+        _loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _plain_number)
+    _loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+    # YAML 1.1, which PyYAML speaks, takes 1e-5 and 2.0e6 for words: it wants a point and a sign.
+    _loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+        list("-+0123456789"),
+    )
+
+
+def load_strictly(text: str) -> Any:
+    """What a YAML text holds: what ``StrictLoader`` makes of it, mostly by libyaml.
+
+    What libyaml refuses is read once more, so that the words of a refusal are always the same.
+
+    Raises
+    ------
+    yaml.YAMLError, ValueError, RecursionError
+        As ``yaml.load``, and for a key given twice or a number that could be several.
+    """
+    if not _READ_OTHERWISE.search(text):
+        with suppress(yaml.YAMLError, ValueError, RecursionError):
+            return yaml.load(text, Loader=FastLoader)
+    return yaml.load(text, Loader=StrictLoader)
 
 
 _REMEMBERED_BYTES = 1 << 16
@@ -218,7 +244,7 @@ def _parse_yaml(content: bytes, where: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise InputError(f"{where}: cannot be read (it is not UTF-8 text)") from None
     try:
-        data = yaml.load(text, Loader=UniqueKeyLoader)
+        data = load_strictly(text)
     except RecursionError:
         raise InputError(f"{where}: not valid YAML: it is nested too deeply") from None
     except ValueError as error:  # a date that does not exist, an integer of thousands of digits

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hardwire.models import Chip, InputError, catalogue
+from hardwire.models import Chip, InputError, catalogue, parameters
 from hardwire.models.chip import CHIP, DECLARED
 from hardwire.models.description import mark_of, read_description
 from hardwire.models.gpu_server import GPU_SERVER, BatchServer
-from hardwire.models.parameters import read_yaml
+from hardwire.models.parameters import FastLoader, StrictLoader, load_strictly, read_yaml
 from hardwire.models.process import PROCESS
 from hardwire.models.server import SERVER, Server
 from hardwire.simulator.serving.replay import open_server
@@ -41,6 +44,44 @@ def test_a_file_is_parsed_once_per_content(tmp_path: Path, monkeypatch: pytest.M
     path.write_text("a: 1\n")
     assert read_yaml(path) == {"a": 1}
     assert len(parsed) == 2
+
+
+MODELS = Path(parameters.__file__).parent
+CATALOGUE_TEXTS = [path.read_text(encoding="utf-8") for path in sorted(MODELS.glob("*/*.yaml"))]
+SIGNS = list("{}[]:,#&*!|>'\"%@`-? \t\n\r\\0e.+~=<é\x85\u2028\ufeffa1")
+
+
+def read(text: str, load: Callable[[str], Any]) -> Any:
+    try:
+        return load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("text", CATALOGUE_TEXTS)
+def test_libyaml_reads_the_catalogue_as_python_does(text: str) -> None:
+    """Whole files of our own; where PyYAML lacks libyaml, both are the same."""
+    assert yaml.load(text, Loader=FastLoader) == yaml.load(text, Loader=StrictLoader)
+
+
+@given(st.data())
+def test_what_a_file_holds_does_not_depend_on_libyaml(data: st.DataObject) -> None:
+    """Some lines of a file with signs put in and lines cut: the same values or the same words."""
+    lines = data.draw(st.sampled_from(CATALOGUE_TEXTS)).splitlines(keepends=True)
+    begin = data.draw(st.integers(0, len(lines) - 1))
+    text = "".join(lines[begin : begin + data.draw(st.integers(1, 12))])
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        sign = data.draw(st.sampled_from(SIGNS))
+        text = text[:at] + sign + text[at + data.draw(st.integers(0, 2)) :]
+    strictly = read(text, lambda one: yaml.load(one, Loader=StrictLoader))
+    assert repr(read(text, load_strictly)) == repr(strictly)  # by words: NaN is not NaN
+
+
+@pytest.mark.parametrize("sign", ["\t", "?"])
+def test_what_libyaml_would_take_is_refused(sign: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        load_strictly(f"a: {{value: 1{sign}, kind: x{sign}y}}\n")
 
 
 def test_a_large_file_is_not_remembered(tmp_path: Path) -> None:
