@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
+from hardwire.simulator.engines.first_token import first_token
 from hardwire.simulator.program import build_program
-from hardwire.simulator.requests import AdapterLoad, LoadMode, Requests
 from hardwire.simulator.supply import supply
 from hardwire.simulator.timing import Timing
 
@@ -44,19 +44,10 @@ def swap_latency(
     ----------
     timing : ``Timing.of(chip, model, [adapter])``, where it is at hand.
     """
-    from hardwire.simulator.engines.compiled import simulate  # noqa: PLC0415 - numba only where it is needed
-
     program = build_program(chip, model, [adapter], timing=timing)
-    requests = Requests.uniform(users=1, prompt=1, output=1, adapter=1)
-
-    def finished(mode: LoadMode | None) -> int:
-        loads = [] if mode is None else [AdapterLoad(adapter=1, start=0, mode=mode)]
-        # The event queue also for the run without a load: three runs of one compiled pass.
-        return int(simulate(program, requests, loads, engine_pass="event_queue").done[-1])
-
-    alone = finished(None)
+    alone = first_token(program, None)
     switch = float(chip.lora.switch_cycles) / program.clock_hz
-    warm = (finished("blocking") - alone) / program.clock_hz + switch
-    streamed = (finished("streamed") - alone) / program.clock_hz + switch
+    warm = (first_token(program, "blocking") - alone) / program.clock_hz + switch
+    streamed = (first_token(program, "streamed") - alone) / program.clock_hz + switch
     disk = float(supply(chip, model, adapter).disk_s)
     return SwapLatency(cold=disk + warm, warm=warm, streamed=streamed, resident=switch)

@@ -4,7 +4,8 @@ Three passes, each exact for what it takes; ``simulate`` picks the cheapest:
 
 ``serial``
     One token in flight and no loads: a token's time is a function of context and adapter alone,
-    which ``Timing.tables`` gives, and users take turns. One step per token.
+    which ``Timing.tables`` gives, and users take turns. One step per token; a lone user's are a
+    running sum, for which numba, slower to import than most runs take, stays away.
 ``max_plus``
     Tokens keep their order at every unit (layers are distinct hardware, or issue is serial) and
     nothing loads: one walk over the units per token, in order of issue, with
@@ -16,10 +17,10 @@ Three passes, each exact for what it takes; ``simulate`` picks the cheapest:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from hardwire.simulator.engines import compiled_jit as jit
 from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests, Timeline, schedule_bursts
 
@@ -71,10 +72,13 @@ def simulate(
     asked = (requests.arrival, requests.prompt, requests.tokens, requests.adapter, first)
     if chosen == "serial":
         body, whole = program.timing.tables(longest)
-        jit.serial(*asked, body, whole, issued, done)
+        if len(requests.tokens) == 1:
+            _alone(requests, body, whole, issued, done)
+        else:
+            _jit().serial(*asked, body, whole, issued, done)
     elif chosen == "max_plus":
         grown = program.grown(np.arange(longest + 1, dtype=np.int64))
-        jit.max_plus(
+        _jit().max_plus(
             *asked,
             program.main_cycles,
             program.side_cycles,
@@ -94,7 +98,7 @@ def simulate(
         for number, load in enumerate(loads):
             adapter_load[load.adapter] = number
         grown = program.grown(np.arange(longest + 1, dtype=np.int64))
-        jit.event_queue(
+        _jit().event_queue(
             *asked,
             program.main_unit,
             program.side_unit,
@@ -134,3 +138,19 @@ def simulate(
         load_done=load_done,
         burst_start=burst_start,
     )
+
+
+def _alone(requests: Requests, body: Any, whole: Any, issued: Any, done: Any) -> None:
+    """``serial`` for one user: each token begins where the one before it ends."""
+    tokens, inside = int(requests.tokens[0]), int(requests.prompt[0]) - 1
+    row = int(requests.adapter[0])
+    cycles = whole[row, 1 : tokens + 1].copy()
+    cycles[:inside] = body[row, 1 : inside + 1]
+    done[:] = requests.arrival[0] + np.cumsum(cycles)
+    issued[:] = done - cycles
+
+
+def _jit() -> Any:
+    from hardwire.simulator.engines import compiled_jit  # noqa: PLC0415 - only where it is called
+
+    return compiled_jit

@@ -7,15 +7,23 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from examples import examples
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 from strategies import HC1, runs
 
 from hardwire.models import Adapter, LanguageModel
 from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.engines import reference
+from hardwire.simulator.engines.first_token import first_token
 from hardwire.simulator.program import TokenProgram, build_program
-from hardwire.simulator.requests import AdapterLoad, Requests, Timeline, schedule_bursts
+from hardwire.simulator.requests import (
+    LOAD_MODES,
+    AdapterLoad,
+    LoadMode,
+    Requests,
+    Timeline,
+    schedule_bursts,
+)
 
 TIMES = ("first", "issued", "done", "slice_done", "load_done", "burst_start")
 VISITS = ("start", "end")
@@ -45,6 +53,19 @@ def test_engines_agree_on_longer_requests(run: tuple) -> None:
     program, requests, loads = run
     expected = reference.simulate(program, requests, loads)
     assert_same(expected, engine.simulate(program, requests, loads), TIMES)
+
+
+@examples(120, HealthCheck.filter_too_much)
+@given(runs(users=1), st.sampled_from([None, *LOAD_MODES]))
+def test_the_first_token_of_an_adapter_is_the_engines(run: tuple, mode: LoadMode | None) -> None:
+    """Swap latencies walk one token; the engines give the same cycle."""
+    program = run[0]
+    assume(program.adapters)
+    loads = [] if mode is None else [AdapterLoad(adapter=1, start=0, mode=mode)]
+    requests = Requests.uniform(users=1, prompt=1, output=1, adapter=1)
+    found = first_token(program, mode)
+    assert found == int(reference.simulate(program, requests, loads).done[0])
+    assert found == int(engine.simulate(program, requests, loads).done[0])
 
 
 @pytest.mark.parametrize("memories", ["shared", "separate"])
