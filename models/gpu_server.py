@@ -75,7 +75,13 @@ class Batching(Ownership):
     distinct_us: Any = quantity("us", 0, 1e6, "per distinct adapter in the step", default=0.0)
     lora_sequence_us: Any = quantity("us", 0, 1e5, "per decoding LoRA request", default=0.0)
     slot_prefill_ns: Any = quantity("ns", 0, 1e5, "per slot and prompt token", default=0.0)
+    passed_ns: Any = quantity(
+        "ns", 0, 1e5, "per waiting request that is passed over for want of a slot", default=0.0
+    )
     load_us: Any = quantity("us", 0, 1e7, "per adapter copied from host memory", default=0.0)
+    padded_load_us: Any = quantity(
+        "us", 0, 1e7, "more where the adapter's rank is below the slots'", default=0.0
+    )
     disk_load_us: Any = quantity("us", 0, 1e8, "per adapter read from disk before", default=0.0)
 
 
@@ -86,7 +92,8 @@ class StepTime:
     ``step + max(weights, token·(decoding + prompt tokens) + head·decoding)
     + sequence·decoding + kv_token·context + prefill_token·prompt tokens + pair·pairs
     + request·let in + distinct·distinct adapters + lora_sequence·decoding with an adapter
-    + load·loads + disk_load·disk loads``; the parts of slots are in ``step`` and ``prefill_token``.
+    + passed·passed over + load·loads + padded_load·loads of a rank below the slots'
+    + disk_load·disk loads``; the parts of slots are in ``step`` and ``prefill_token``.
 
     The larger of ``weights`` and arithmetic is the roofline of the linear layers, which read all
     weights once in a step (Williams et al., CACM 2009). ``pairs`` are of a prompt token and a token
@@ -102,7 +109,9 @@ class StepTime:
     request: int
     distinct: int
     lora_sequence: int
+    passed: int
     load: int
+    padded_load: int
     disk_load: int
     weights: int
     token: int
@@ -216,10 +225,16 @@ class BatchServer:
         return tokens
 
     def step_time(self, slots: int, rank: int) -> StepTime:
-        """Coefficients with so many slots; 0 slots is LoRA disabled."""
+        """Coefficients with so many slots of a rank; 0 slots is LoRA disabled.
+
+        LoRA kernels work on tiles of rank 16 or more, so that lower ranks cost the same. What a
+        higher rank adds is measured for slots alone; as part of the time of a kernel's block it is
+        taken to be the same for the blocks that do work.
+        """
         b = self.batching
         lora = slots > 0
         slot_us = b.slot_us + b.slot_rank_us * max(rank - 16, 0)
+        growth = slot_us / b.slot_us if b.slot_us > 0 else 1.0
 
         def ps(microseconds: float) -> int:
             return round(microseconds * 1e6)
@@ -228,11 +243,13 @@ class BatchServer:
             step=ps(b.step_us + (b.lora_step_us + slot_us * slots if lora else 0)),
             sequence=ps(b.sequence_us),
             kv_token=ps(b.kv_token_ns / 1e3),
-            prefill_token=ps(b.prefill_token_us + b.slot_prefill_ns / 1e3 * slots),
+            prefill_token=ps(b.prefill_token_us + b.slot_prefill_ns / 1e3 * slots * growth),
             request=ps(b.request_us),
-            distinct=ps(b.distinct_us),
-            lora_sequence=ps(b.lora_sequence_us),
+            distinct=ps(b.distinct_us * growth),
+            lora_sequence=ps(b.lora_sequence_us * growth),
+            passed=ps(b.passed_ns / 1e3),
             load=ps(b.load_us),
+            padded_load=ps(b.padded_load_us),
             disk_load=ps(b.disk_load_us),
             weights=ps(b.weights_us),
             token=ps(b.token_us),

@@ -29,6 +29,14 @@ KEEPS_UP = 0.97
 """Share of the expected requests above which a run counts as keeping up, after two standard
 deviations of the Poisson count."""
 
+CONNECTIONS = 28_232
+"""Requests that the client could have open: the ports 32768 to 60999 that Linux gives to outgoing
+connections. The logs of the runs at high rates are full of what follows: ``[Errno 99] Cannot assign
+requested address`` (FerranAgulloLopez/GPULLMAdapterOptimization, real_results, log_*.out)."""
+
+RANKS = (8, 16, 32)
+"""Ranks of the adapters of those runs, in turn, up to that of the slots (their launchers)."""
+
 PROMPT_CV, OUTPUT_CV = 1.4, 0.85
 """Coefficients of variation of the lognormal lengths, before the limits below; assumed."""
 
@@ -191,14 +199,16 @@ def predict(
         return Predicted(math.nan, math.nan, math.nan)
     # A row that was not measured has no lengths; the load does not matter for what cannot start.
     load = offered_load(row, seed, prompt_cv, output_cv)
-    adapter = Adapter.from_shape(f"r{row.rank}:all-linear", server.model)
+    shapes = [f"r{rank}:all-linear" for rank in RANKS if rank <= row.rank]
+    kinds = [Adapter.from_shape(shape, server.model) for shape in shapes]
     log = simulate_batch(
         server,
         load,
-        [adapter] * row.adapters,
+        [kinds[number % len(kinds)] for number in range(row.adapters)],
         slots=row.slots,
         rank=row.rank,
         until_s=DURATION_S,
+        connections=CONNECTIONS,
     )
     done = log.status == Status.COMPLETED
     timed = done & (load.output > 1)

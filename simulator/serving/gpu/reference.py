@@ -42,26 +42,35 @@ class Job:
 
 @dataclass
 class Slots:
-    """Adapters in GPU slots and in host memory, least recently used out first."""
+    """Adapters in GPU slots and in host memory, least recently used out first.
+
+    A step goes through its adapters in a fixed order and has each in a slot when its turn comes.
+    One that is missing takes the slot of the least recently used, which can be of the same step,
+    with its turn still to come: it is then copied again, and so on. So does
+    ``LRUCacheLoRAModelManager.activate_adapter`` of vLLM 0.8.5.
+    """
 
     count: int
-    host: dict[int, int]  # adapter in host memory -> step in which it was last loaded
-    last_used: dict[int, int] = field(default_factory=dict)  # adapter in a slot -> step
+    turns: list[int]  # by adapter, its place in the order of a step
+    host: dict[int, tuple[int, int]]  # adapter in host memory -> step and turn of its last use
+    held: set[int] = field(default_factory=set)  # adapters in slots
 
-    def load(self, adapter: int, running: set[int], step: int) -> bool:
-        """Put an adapter into a slot; whether it had to be read from disk first."""
-        if len(self.last_used) == self.count:
-            idle = (a for a in self.last_used if a not in running)
-            del self.last_used[min(idle, key=lambda a: (self.last_used[a], a))]
-        self.last_used[adapter] = step
-        from_disk = adapter not in self.host
-        if from_disk:
-            idle = (a for a in self.host if a not in self.last_used)
-            victim = min(idle, key=lambda a: (self.host[a], a), default=None)
-            if victim is not None:
-                del self.host[victim]
-        self.host[adapter] = step
-        return from_disk
+    def use(self, batch: set[int], step: int) -> list[tuple[int, bool]]:
+        """Go through a step's adapters; which are copied, and whether from disk."""
+        copied = []
+        for adapter in sorted(batch, key=lambda a: self.turns[a]):
+            if adapter not in self.held:
+                from_disk = adapter not in self.host
+                if from_disk:
+                    oldest = min(self.host, key=lambda a: self.host[a])
+                    del self.host[oldest]
+                    self.held.discard(oldest)
+                if len(self.held) == self.count:
+                    self.held.remove(min(self.held, key=lambda a: self.host[a]))
+                self.held.add(adapter)
+                copied.append((adapter, from_disk))
+            self.host[adapter] = (step, self.turns[adapter])
+        return copied
 
 
 @dataclass
@@ -80,12 +89,15 @@ def run(
     *,
     slots: int,
     host: list[int],
+    turns: list[int],
+    copies: list[int],
     blocks: int,
     block_tokens: int,
     max_seqs: int,
     max_tokens: int,
     until: int | None,
     whole: bool = False,
+    connections: int | None = None,
 ) -> Outcome:
     """Serve all jobs, in order of arrival, or stop at ``until``.
 
@@ -94,21 +106,28 @@ def run(
     jobs : in order of arrival; what happens to them is written into them.
     time : coefficients of a step's time, ps.
     slots : adapter slots, 0 for LoRA disabled.
-    host : adapters that are in host memory at the begin.
+    host : adapters that are in host memory at the begin, the one used last at the end.
+    turns : of each adapter, its place in the order in which a step goes through its adapters.
+    copies : of each adapter, the time of its copy into a slot, ps.
     blocks, block_tokens : KV memory.
     max_seqs, max_tokens : requests and tokens in a step.
     until : ns, or None for no limit.
     whole : a request is let in with the blocks of its whole output, and never preempted.
+    connections : that the client can have open; a request that finds none is not sent.
     """
     coming, waiting, running = deque(jobs), deque[Job](), list[Job]()
-    memory = Slots(slots, dict.fromkeys(host, -1))
+    memory = Slots(slots, turns, {adapter: (n - len(host), 0) for n, adapter in enumerate(host)})
     loads: list[tuple[int, int, int]] = []
     used: list[tuple[int, int]] = []
     free, now, busy, step = blocks, 0, 0, 0
+    closing = 0  # connections whose requests ended with the last step, at ``now``
 
     while True:
         while coming and coming[0].arrival <= now:
-            waiting.append(coming.popleft())
+            job = coming.popleft()
+            opened = len(waiting) + len(running) + (closing if job.arrival < now else 0)
+            if connections is None or opened < connections:
+                waiting.append(job)
         if not running and not waiting:
             if not coming or (until is not None and coming[0].arrival >= until):
                 break
@@ -132,8 +151,6 @@ def run(
                 victim.blocks = victim.computed = 0
                 victim.preemptions += 1
                 waiting.appendleft(victim)
-                if victim.adapter >= 0:
-                    memory.last_used[victim.adapter] = step
                 preempted = True
                 if victim is job:
                     break
@@ -152,7 +169,7 @@ def run(
 
         # Then waiting ones, in order, past those whose adapter finds no slot.
         in_batch = {job.adapter for job in running if job.adapter >= 0}
-        let_in, load_ps = 0, 0
+        let_in, asking = 0, dict[int, Job]()
         skipped = deque[Job]()
         while not preempted and waiting and budget > 0 and len(running) < max_seqs:
             job = waiting[0]
@@ -173,18 +190,21 @@ def run(
             let_in += 1
             hit = -1
             if job.adapter >= 0:
-                hit = int(job.adapter in memory.last_used)
+                hit = int(job.adapter in in_batch or job.adapter in memory.held)
                 if not hit:
-                    begin = load_ps
-                    load_ps += time.load
-                    if memory.load(job.adapter, in_batch, step):
-                        load_ps += time.disk_load
-                    loads.append((job.adapter, now + begin // 1000, now + load_ps // 1000))
-                    job.wait += loads[-1][2] - loads[-1][1]
+                    asking[job.adapter] = job
                 in_batch.add(job.adapter)
             if job.start is None:
                 job.start, job.hit = now, hit
         waiting.extendleft(reversed(skipped))
+
+        load_ps = 0
+        for adapter, from_disk in memory.use(in_batch, step):
+            begin = load_ps
+            load_ps += copies[adapter] + (time.disk_load if from_disk else 0)
+            loads.append((adapter, now + begin // 1000, now + load_ps // 1000))
+            if adapter in asking:
+                asking[adapter].wait += loads[-1][2] - loads[-1][1]
 
         used.append((now, blocks - free))
         linear = time.token * (len(decoding) + prompt_tokens) + time.head * len(decoding)
@@ -198,6 +218,7 @@ def run(
             + time.request * let_in
             + time.distinct * len(in_batch)
             + time.lora_sequence * sum(job.adapter >= 0 for job in decoding)
+            + time.passed * len(skipped)
             + load_ps
         )
         end = now + max((step_ps + 500) // 1000, 1)
@@ -209,6 +230,7 @@ def run(
         now = end
 
         # Every request whose known tokens are all computed has a new one.
+        closing = 0
         for job in list(running):
             job.computed += job.take
             if job.computed < job.known:
@@ -219,9 +241,8 @@ def run(
             if job.generated == job.output:
                 job.finish = end
                 running.remove(job)
+                closing += 1
                 free += job.blocks
                 job.blocks = 0
-                if job.adapter >= 0:
-                    memory.last_used[job.adapter] = step
         step += 1
     return Outcome(now, busy, loads, used)

@@ -23,14 +23,15 @@ SAMPLES = 4096
 
 _STEPS_PER_CALL = 20_000
 _NEVER = np.iinfo(np.int64).max
+_GOLDEN = (np.sqrt(5) - 1) / 2
 
 DEFINITIONS = {
     "start": "the begin of the step in which the request is let in",
     "first token": "the end of the step that computes the last piece of its prompt",
     "hit": "its adapter is in a GPU slot when it is let in",
     "swap": "an adapter is copied from host memory into a GPU slot; the step waits for it",
-    "swap wait": "the copies that a request itself sets off; waiting for a slot that running "
-    "requests of other adapters hold is not in it",
+    "swap wait": "the copy of a request's own adapter; copies of others in the same step, and "
+    "waiting for a slot that running requests of other adapters hold, are not in it",
 }
 
 
@@ -48,6 +49,8 @@ class _Run:
     slots, rank : of adapters.
     kv_tokens : that memory holds.
     until : ns
+    connections : that the client can have open, or None.
+    ranks : (A,) of the adapters.
     """
 
     server: BatchServer
@@ -57,7 +60,14 @@ class _Run:
     rank: int
     kv_tokens: int
     until: int
+    connections: int | None
+    ranks: NDArray[np.int64]
     progress: Callable[[float], None] | None
+
+    def copies(self) -> NDArray[np.int64]:
+        """Time of the copy of each adapter into a slot, ps."""
+        time = self.server.step_time(self.slots, self.rank)
+        return time.load + np.where(self.ranks < self.rank, time.padded_load, 0)
 
     def arrivals(self) -> NDArray[np.int64]:
         """When requests reach the queue, ns."""
@@ -68,6 +78,15 @@ class _Run:
         """Adapters in host memory at the begin: all are loaded in order, the last ones stay."""
         count = len(self.workload.adapters)
         return np.arange(max(count - self.server.batching.host_adapters, 0), count)
+
+    def turns(self) -> NDArray[np.int64]:
+        """Place of each adapter in the order in which a step goes through its adapters.
+
+        In vLLM it is that of a Python set of names, which has nothing to do with how often an
+        adapter is wanted: here that of multiples of the golden section, fraction by fraction.
+        """
+        fractions = np.arange(len(self.workload.adapters)) * _GOLDEN % 1
+        return np.argsort(np.argsort(fractions, kind="stable"), kind="stable")
 
     @property
     def blocks(self) -> int:
@@ -102,6 +121,7 @@ def simulate_batch(
     slots: int | None = None,
     rank: int | None = None,
     until_s: float | None = None,
+    connections: int | None = None,
     engine: Literal["compiled", "reference"] = "compiled",
     progress: Callable[[float], None] | None = None,
 ) -> ServingLog:
@@ -121,6 +141,9 @@ def simulate_batch(
         whose adapter has a higher rank ends as ``ADAPTER_TOO_BIG``.
     until_s : float, optional
         Where to stop; what is not done by then is ``UNFINISHED``.
+    connections : int, optional
+        Requests that the client can have open at once: one that comes when so many wait or run is
+        never sent, and ends as ``UNFINISHED``. By default there is no limit.
     engine : {"compiled", "reference"}
     progress : callable, optional
         Called with the simulated seconds now and then. A KeyboardInterrupt ends the run where it
@@ -146,12 +169,15 @@ def simulate_batch(
     status = np.full(len(workload), Status.UNFINISHED, np.int8)
     longest = min(kv_tokens, server.batching.context_tokens)
     status[workload.prompt + workload.output > longest] = Status.TOO_LONG
-    too_big = np.array([adapter.max_rank > rank for adapter in adapters] + [False])
+    ranks = np.array([adapter.max_rank for adapter in adapters], np.int64)
+    too_big = np.append(ranks > rank, False)
     status[too_big[workload.adapter]] = Status.ADAPTER_TOO_BIG
     served = np.flatnonzero(status == Status.UNFINISHED)
 
     until = _NEVER if until_s is None else round(until_s * 1e9)
-    run = _Run(server, workload, served, slots, rank, kv_tokens, until, progress)
+    run = _Run(
+        server, workload, served, slots, rank, kv_tokens, until, connections, ranks, progress
+    )
     return _log(run, status, _compiled(run) if engine == "compiled" else _reference(run))
 
 
@@ -195,8 +221,12 @@ def _compiled(run: _Run) -> _Outcome:
         requests[:, column] = jit.NONE
     table = np.zeros((len(workload.adapters) + 1, jit.ADAPTER_COLUMNS), np.int64)
     table[:, jit.HEAD] = table[:, jit.TAIL] = jit.NONE
-    table[:, jit.HOST_USED] = -1
-    table[run.in_host() + 1, jit.IN_HOST] = 1
+    table[:, jit.ASKING] = jit.NONE
+    table[1:, jit.TURN] = run.turns()
+    table[1:, jit.COPY] = run.copies()
+    host = run.in_host()
+    table[host + 1, jit.IN_HOST] = 1
+    table[host + 1, jit.LAST_USED] = np.arange(len(host)) - len(host)
     state = np.zeros(jit.STATE_ENTRIES, np.int64)
     state[[jit.FIRST_WAITING, jit.LAST_WAITING]] = jit.NONE
     state[jit.FREE] = run.blocks
@@ -216,24 +246,26 @@ def _compiled(run: _Run) -> _Outcome:
         time.request,
         time.distinct,
         time.lora_sequence,
-        time.load,
+        time.passed,
         time.disk_load,
         time.weights,
         time.token,
         time.head,
         time.pair,
     )
+    config[jit.CONNECTIONS] = _NEVER if run.connections is None else run.connections
     config[jit.WHOLE] = b.admission == "whole"
     running = np.zeros(b.max_seqs, np.int64)
     active, resident = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
     loads = np.zeros((2 * b.max_seqs, 3), np.int64)
     samples = np.zeros((SAMPLES, 2), np.int64)
+    counts = np.zeros(len(served) + 1, np.int64)
     try:
         while not state[jit.DONE]:
             if len(loads) - state[jit.LOADS] < b.max_seqs:
                 loads = np.concatenate([loads, np.zeros_like(loads)])
             jit.run_steps(
-                requests, table, state, config, running, active, resident, loads, samples,
+                requests, table, state, config, running, active, resident, loads, samples, counts,
                 _STEPS_PER_CALL,
             )  # fmt: skip
             if run.progress is not None:
@@ -266,6 +298,9 @@ def _reference(run: _Run) -> _Outcome:
         run.server.step_time(run.slots, run.rank),
         slots=run.slots,
         host=run.in_host().tolist(),
+        turns=run.turns().tolist(),
+        copies=run.copies().tolist(),
+        connections=run.connections,
         blocks=run.blocks,
         block_tokens=b.block_tokens,
         max_seqs=b.max_seqs,

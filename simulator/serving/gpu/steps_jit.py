@@ -24,26 +24,53 @@ NEVER = np.iinfo(np.int64).max
 REQUEST_COLUMNS = 19
 
 # Columns of the adapters' table; row 0 stands for the base model, row a + 1 for adapter a.
-HEAD, TAIL, RUNNING, RESIDENT, LAST_USED, IN_HOST, HOST_USED, PLACE = range(8)
-ADAPTER_COLUMNS = 8
+HEAD, TAIL, RUNNING, RESIDENT, LAST_USED, IN_HOST, TURN, SINCE, ASKING, PLACE, COPY = range(11)
+ADAPTER_COLUMNS = 11
 
 # Entries of the state.
 (
     NOW, ARRIVED, COUNT, WAITING, FIRST_WAITING, LAST_WAITING, FREE, FRONT, ACTIVE, SLOTS_USED,
-    STEP, LOADS, STRIDE, SAMPLES, PEAK, PEAK_TIME, BUSY, DONE,
-) = range(18)  # fmt: skip
-STATE_ENTRIES = 18
+    STEP, LOADS, STRIDE, SAMPLES, PEAK, PEAK_TIME, BUSY, DONE, CLOSING, RETURNED,
+) = range(20)  # fmt: skip
+STATE_ENTRIES = 20
 
 # Entries of the configuration; the times are picoseconds.
 (
     BLOCK, MAX_SEQS, MAX_TOKENS, SLOTS, KV_BLOCKS, UNTIL, T_STEP, T_SEQUENCE, T_KV, T_PREFILL,
-    T_REQUEST, T_DISTINCT, T_LORA, T_LOAD, T_DISK, T_WEIGHTS, T_TOKEN, T_HEAD, T_PAIR, WHOLE,
-) = range(20)  # fmt: skip
-CONFIG_ENTRIES = 20
+    T_REQUEST, T_DISTINCT, T_LORA, T_PASS, T_DISK, T_WEIGHTS, T_TOKEN, T_HEAD, T_PAIR, WHOLE,
+    CONNECTIONS,
+) = range(21)  # fmt: skip
+CONFIG_ENTRIES = 21
 
 
 @nb.njit(cache=True)
-def _push_back(requests: Any, adapters: Any, state: Any, r: int) -> None:
+def _count(counts: Any, r: int, change: int) -> None:
+    """Note in a binary indexed tree that a request waits in its order of arrival, or does not."""
+    place = r + 1
+    while place < len(counts):
+        counts[place] += change
+        place += place & -place
+
+
+@nb.njit(cache=True)
+def _waiting_before(requests: Any, state: Any, counts: Any, r: int) -> int:
+    """How many requests wait in front of one that may or may not itself wait."""
+    found, order = 0, requests[r, ORDER]
+    if order < 0:  # it was preempted, and so were those in front of it
+        other = state[FIRST_WAITING]
+        while other != NONE and requests[other, ORDER] < order:
+            found += 1
+            other = requests[other, NEXT]
+        return found
+    place = r
+    while place > 0:
+        found += counts[place]
+        place -= place & -place
+    return int(found + state[RETURNED])
+
+
+@nb.njit(cache=True)
+def _push_back(requests: Any, adapters: Any, state: Any, counts: Any, r: int) -> None:
     last = state[LAST_WAITING]
     requests[r, ORDER] = r
     requests[r, PREVIOUS], requests[r, NEXT] = last, NONE
@@ -60,6 +87,7 @@ def _push_back(requests: Any, adapters: Any, state: Any, r: int) -> None:
         requests[adapters[queue, TAIL], QUEUE_NEXT] = r
     adapters[queue, TAIL] = r
     state[WAITING] += 1
+    _count(counts, r, 1)
 
 
 @nb.njit(cache=True)
@@ -79,10 +107,11 @@ def _push_front(requests: Any, adapters: Any, state: Any, r: int) -> None:
         adapters[queue, TAIL] = r
     adapters[queue, HEAD] = r
     state[WAITING] += 1
+    state[RETURNED] += 1
 
 
 @nb.njit(cache=True)
-def _take_out(requests: Any, adapters: Any, state: Any, r: int) -> None:
+def _take_out(requests: Any, adapters: Any, state: Any, counts: Any, r: int) -> None:
     """Remove a request, the first of its adapter's queue, from both lists."""
     before, after = requests[r, PREVIOUS], requests[r, NEXT]
     if before == NONE:
@@ -95,6 +124,10 @@ def _take_out(requests: Any, adapters: Any, state: Any, r: int) -> None:
         requests[after, PREVIOUS] = before
     adapters[requests[r, ADAPTER] + 1, HEAD] = requests[r, QUEUE_NEXT]
     state[WAITING] -= 1
+    if requests[r, ORDER] < 0:
+        state[RETURNED] -= 1
+    else:
+        _count(counts, r, -1)
 
 
 @nb.njit(cache=True)
@@ -111,16 +144,16 @@ def _next_waiting(requests: Any, adapters: Any, state: Any, active: Any, slots: 
 
 
 @nb.njit(cache=True)
-def _stop_running(requests: Any, adapters: Any, state: Any, active: Any, r: int) -> None:
-    """Give back blocks and adapter of a request that leaves the batch."""
+def _stop_running(requests: Any, adapters: Any, state: Any, active: Any, r: int, used: int) -> None:
+    """Give back blocks and adapter of a request that leaves the batch, last used in a step."""
     state[FREE] += requests[r, BLOCKS]
     requests[r, BLOCKS] = 0
     row = requests[r, ADAPTER] + 1
     if row == 0:
         return
     adapters[row, RUNNING] -= 1
-    adapters[row, LAST_USED] = state[STEP]
     if adapters[row, RUNNING] == 0:
+        adapters[row, LAST_USED] = used
         state[ACTIVE] -= 1
         last = active[state[ACTIVE]]
         active[adapters[row, PLACE]] = last
@@ -128,43 +161,83 @@ def _stop_running(requests: Any, adapters: Any, state: Any, active: Any, r: int)
 
 
 @nb.njit(cache=True)
+def _older(adapters: Any, row: int, than: int) -> bool:
+    """Whether an adapter was used before another one; a step goes through them by their turns."""
+    if adapters[row, LAST_USED] != adapters[than, LAST_USED]:
+        return bool(adapters[row, LAST_USED] < adapters[than, LAST_USED])
+    return bool(adapters[row, TURN] < adapters[than, TURN])
+
+
+@nb.njit(cache=True)
 def _load(adapters: Any, state: Any, resident: Any, row: int, slots: int) -> bool:
     """Put an adapter into a slot; whether it had to be read from disk first."""
-    if state[SLOTS_USED] < slots:
-        place = state[SLOTS_USED]
-        state[SLOTS_USED] += 1
-    else:
-        place = NONE
-        for i in range(slots):
-            if adapters[resident[i], RUNNING] > 0:
-                continue
-            if (
-                place == NONE
-                or adapters[resident[i], LAST_USED] < adapters[resident[place], LAST_USED]
-                or (
-                    adapters[resident[i], LAST_USED] == adapters[resident[place], LAST_USED]
-                    and resident[i] < resident[place]
-                )
-            ):
-                place = i
-        adapters[resident[place], RESIDENT] = 0
-    resident[place] = row
-    adapters[row, RESIDENT] = 1
     from_disk = adapters[row, IN_HOST] == 0
     if from_disk:
         victim = NONE
         for other in range(1, len(adapters)):
-            if (
-                adapters[other, IN_HOST] == 1
-                and adapters[other, RESIDENT] == 0
-                and (victim == NONE or adapters[other, HOST_USED] < adapters[victim, HOST_USED])
+            if adapters[other, IN_HOST] == 1 and (
+                victim == NONE or _older(adapters, other, victim)
             ):
                 victim = other
-        if victim != NONE:
-            adapters[victim, IN_HOST] = 0
+        adapters[victim, IN_HOST] = 0
         adapters[row, IN_HOST] = 1
-    adapters[row, HOST_USED] = state[STEP]
+        if adapters[victim, RESIDENT] == 1:
+            _leave(adapters, state, resident, victim)
+    if state[SLOTS_USED] == slots:
+        oldest = resident[0]
+        for i in range(1, slots):
+            if _older(adapters, resident[i], oldest):
+                oldest = resident[i]
+        _leave(adapters, state, resident, oldest)
+    resident[state[SLOTS_USED]] = row
+    state[SLOTS_USED] += 1
+    adapters[row, RESIDENT] = 1
     return bool(from_disk)
+
+
+@nb.njit(cache=True)
+def _leave(adapters: Any, state: Any, resident: Any, row: int) -> None:
+    """Take an adapter out of its slot."""
+    adapters[row, RESIDENT] = 0
+    state[SLOTS_USED] -= 1
+    for i in range(state[SLOTS_USED]):
+        if resident[i] == row:
+            resident[i] = resident[state[SLOTS_USED]]
+            break
+
+
+@nb.njit(cache=True)
+def _use(
+    requests: Any, adapters: Any, state: Any, config: Any, active: Any, resident: Any, loads: Any
+) -> int:
+    """Go through a step's adapters by their turns, copy those that are missing; the time, ps."""
+    batch = active[: state[ACTIVE]]
+    missing = False
+    for row in batch:
+        missing |= adapters[row, RESIDENT] == 0
+    if not missing:  # the order of last use is that of the turns, which are looked at when needed
+        return 0
+    for row in batch:
+        if adapters[row, SINCE] < state[STEP]:
+            adapters[row, LAST_USED] = state[STEP] - 1
+    load_ps = np.int64(0)
+    for place in np.argsort(adapters[batch, TURN]):
+        row = batch[place]
+        if adapters[row, RESIDENT] == 0:
+            begin = load_ps
+            load_ps += adapters[row, COPY]
+            if _load(adapters, state, resident, row, config[SLOTS]):
+                load_ps += config[T_DISK]
+            entry = state[LOADS]
+            loads[entry, 0] = row - 1
+            loads[entry, 1] = state[NOW] + begin // 1000
+            loads[entry, 2] = state[NOW] + load_ps // 1000
+            state[LOADS] += 1
+            if adapters[row, ASKING] != NONE:
+                requests[adapters[row, ASKING], WAIT] += loads[entry, 2] - loads[entry, 1]
+                adapters[row, ASKING] = NONE
+        adapters[row, LAST_USED] = state[STEP]
+    return int(load_ps)
 
 
 @nb.njit(cache=True)
@@ -189,18 +262,19 @@ def _sample(state: Any, samples: Any, used: int) -> None:
 @nb.njit(cache=True, nogil=True)
 def run_steps(
     requests: Any, adapters: Any, state: Any, config: Any,
-    running: Any, active: Any, resident: Any, loads: Any, samples: Any, steps: int,
+    running: Any, active: Any, resident: Any, loads: Any, samples: Any, counts: Any, steps: int,
 ) -> None:  # fmt: skip
     """Do up to ``steps`` steps; ``state[DONE]`` says whether all is over.
 
     Parameters
     ----------
-    requests : (N, 19), adapters : (A + 1, 8), state : (18,), config : (20,), int64
+    requests : (N, 19), adapters : (A + 1, 11), state : (20,), config : (21,), int64
     running : (max_seqs,), requests in the batch in the order in which they were let in.
     active : (slots,), rows of the adapters of running requests.
     resident : (slots,), rows of the adapters in slots.
     loads : (L, 3), adapter, begin and end in ns; the run stops where one step could overfill it.
     samples : (M, 2), time and KV blocks in use.
+    counts : (N + 1,), binary indexed tree over the requests that wait in their order of arrival.
     """
     count, block, slots = len(requests), config[BLOCK], config[SLOTS]
     for _ in range(steps):
@@ -214,7 +288,11 @@ def run_steps(
                 return
             state[NOW] = max(state[NOW], arrival)
         while state[ARRIVED] < count and requests[state[ARRIVED], ARRIVAL] <= state[NOW]:
-            _push_back(requests, adapters, state, state[ARRIVED])
+            opened = state[COUNT] + state[WAITING]
+            if requests[state[ARRIVED], ARRIVAL] < state[NOW]:
+                opened += state[CLOSING]
+            if opened < config[CONNECTIONS]:
+                _push_back(requests, adapters, state, counts, state[ARRIVED])
             state[ARRIVED] += 1
         if state[NOW] >= config[UNTIL]:
             state[DONE] = 1
@@ -237,7 +315,7 @@ def run_steps(
             while need > state[FREE]:
                 state[COUNT] -= 1
                 victim = running[state[COUNT]]
-                _stop_running(requests, adapters, state, active, victim)
+                _stop_running(requests, adapters, state, active, victim, state[STEP] - 1)
                 requests[victim, COMPUTED] = 0
                 requests[victim, PREEMPTIONS] += 1
                 _push_front(requests, adapters, state, victim)
@@ -260,20 +338,22 @@ def run_steps(
             i += 1
 
         # Then waiting ones, in order, past those whose adapter finds no slot.
-        load_ps = np.int64(0)
+        passed = 0
         while (
             not preempted and state[WAITING] > 0 and budget > 0 and state[COUNT] < config[MAX_SEQS]
         ):
             r = _next_waiting(requests, adapters, state, active, slots)
             if r == NONE:
+                passed = state[WAITING]
                 break
             target = requests[r, PROMPT] + requests[r, GENERATED]
             take = min(target, budget)
             held = requests[r, PROMPT] + requests[r, OUTPUT] if config[WHOLE] else take
             need = -(-held // block)
+            passed = _waiting_before(requests, state, counts, r)
             if need > state[FREE]:
                 break
-            _take_out(requests, adapters, state, r)
+            _take_out(requests, adapters, state, counts, r)
             state[FREE] -= need
             requests[r, BLOCKS], requests[r, TAKE], requests[r, TARGET] = need, take, target
             budget -= take
@@ -285,27 +365,20 @@ def run_steps(
             row = requests[r, ADAPTER] + 1
             hit = NONE
             if row > 0:
-                hit = adapters[row, RESIDENT]
+                hit = int(adapters[row, RUNNING] > 0 or adapters[row, RESIDENT] == 1)
                 if hit == 0:
-                    begin = load_ps
-                    load_ps += config[T_LOAD]
-                    if _load(adapters, state, resident, row, slots):
-                        load_ps += config[T_DISK]
-                    entry = state[LOADS]
-                    loads[entry, 0] = row - 1
-                    loads[entry, 1] = state[NOW] + begin // 1000
-                    loads[entry, 2] = state[NOW] + load_ps // 1000
-                    requests[r, WAIT] += loads[entry, 2] - loads[entry, 1]
-                    state[LOADS] += 1
+                    adapters[row, ASKING] = r
                 if adapters[row, RUNNING] == 0:
                     active[state[ACTIVE]] = row
                     adapters[row, PLACE] = state[ACTIVE]
+                    adapters[row, SINCE] = state[STEP]
                     state[ACTIVE] += 1
                 adapters[row, RUNNING] += 1
             if requests[r, START] == NONE:
                 requests[r, START] = state[NOW]
                 requests[r, HIT] = hit
 
+        load_ps = _use(requests, adapters, state, config, active, resident, loads)
         _sample(state, samples, config[KV_BLOCKS] - state[FREE])
         linear = config[T_TOKEN] * (decoding + prompt_tokens) + config[T_HEAD] * decoding
         step_ps = (
@@ -318,6 +391,7 @@ def run_steps(
             + config[T_REQUEST] * let_in
             + config[T_DISTINCT] * state[ACTIVE]
             + config[T_LORA] * lora_decoding
+            + config[T_PASS] * passed
             + load_ps
         )
         end = state[NOW] + max((step_ps + 500) // 1000, 1)
@@ -331,6 +405,7 @@ def run_steps(
 
         # Every request whose known tokens are all computed has a new one.
         kept = 0
+        state[CLOSING] = 0
         for i in range(state[COUNT]):
             r = running[i]
             requests[r, COMPUTED] += requests[r, TAKE]
@@ -340,7 +415,8 @@ def run_steps(
                     requests[r, FIRST] = end
                 if requests[r, GENERATED] == requests[r, OUTPUT]:
                     requests[r, FINISH] = end
-                    _stop_running(requests, adapters, state, active, r)
+                    state[CLOSING] += 1
+                    _stop_running(requests, adapters, state, active, r, state[STEP])
                     continue
             running[kept] = r
             kept += 1

@@ -20,6 +20,7 @@ from hardwire.simulator.serving.log import ServingLog, Status
 
 VLLM = BatchServer.open("vllm-h100")
 ADAPTER = Adapter.from_shape("r16:all-linear", VLLM.model)
+RANKS = (ADAPTER, Adapter.from_shape("r8:all-linear", VLLM.model))
 
 
 def small_server(**changes: Any) -> BatchServer:
@@ -71,7 +72,15 @@ def cases(draw: st.DrawFn) -> tuple[BatchServer, Workload, dict[str, Any]]:
     wanted = st.lists(st.integers(BASE, adapters - 1), min_size=count, max_size=count)
     workload = load(np.cumsum(gaps), draw(lengths), draw(lengths), draw(wanted), adapters)
     until = draw(st.sampled_from([None, None, 0.5, 4.0]))
-    return server, workload, {"slots": slots, "rank": 16, "until_s": until}
+    connections = draw(st.sampled_from([None, None, 1, 3, 8]))
+    return server, workload, {
+        "slots": slots, "rank": 16, "until_s": until, "connections": connections,
+    }  # fmt: skip
+
+
+def mixed(workload: Workload) -> list[Adapter]:
+    """Adapters of ranks up to that of the slots, in turn."""
+    return [RANKS[number % 2] for number in range(len(workload.adapters))]
 
 
 def columns(log: ServingLog) -> list[np.ndarray]:
@@ -89,7 +98,7 @@ def test_engines_agree_on_every_timestamp(
     case: tuple[BatchServer, Workload, dict[str, Any]],
 ) -> None:
     server, workload, options = case
-    adapters = [ADAPTER] * len(workload.adapters)
+    adapters = mixed(workload)
     one = simulate_batch(server, workload, adapters, **options)
     two = simulate_batch(server, workload, adapters, engine="reference", **options)
     for a, b in zip(columns(one), columns(two), strict=True):
@@ -103,7 +112,7 @@ def test_laws(case: tuple[BatchServer, Workload, dict[str, Any]]) -> None:
     server, workload, options = case
     log = simulate_batch(server, workload, [ADAPTER] * len(workload.adapters), **options)
     done = log.status == Status.COMPLETED
-    if options["until_s"] is None:
+    if options["until_s"] is None and options["connections"] is None:
         assert (done | (log.status == Status.TOO_LONG)).all()
     assert (log.generated[done] == workload.output[done]).all()
     assert (log.generated[log.status == Status.UNFINISHED] < workload.output[
@@ -185,6 +194,44 @@ def test_the_least_recently_used_adapter_leaves_its_slot() -> None:
     np.testing.assert_allclose(
         log.spans[0].end_s - log.spans[0].begin_s, VLLM.batching.load_us * 1e-6, atol=2e-9
     )
+
+
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
+def test_a_missing_adapter_may_push_out_one_whose_turn_comes_later(engine: Any) -> None:
+    """Three slots; of four adapters the turns are 0, 2, 1 and 3.
+
+    When 3 has ended, 2 comes. Of the step before, 1 had its turn before 3, so 2 takes its slot;
+    then it is the turn of 1, which takes that of 3.
+    """
+    work = load([0.0] * 4, [10] * 4, [40, 40, 2, 40], [0, 1, 3, 2], 4)
+    log = simulate_batch(VLLM, work, [ADAPTER] * 4, slots=3, engine=engine)
+    assert log.spans[0].adapter.tolist() == [0, 1, 3, 2, 1]
+    took = log.spans[0].end_s - log.spans[0].begin_s
+    np.testing.assert_allclose(took, VLLM.batching.load_us * 1e-6, atol=2e-9)
+    assert log.swap_wait_s[3] == pytest.approx(VLLM.batching.load_us * 1e-6, abs=2e-9)
+
+
+def test_an_adapter_of_a_lower_rank_than_its_slot_takes_longer_to_copy() -> None:
+    log = simulate_batch(VLLM, load([0.0], [10], [2], [0], 1), [RANKS[1]], slots=1, rank=16)
+    took = log.spans[0].end_s - log.spans[0].begin_s
+    b = VLLM.batching
+    assert took == pytest.approx([(b.load_us + b.padded_load_us) * 1e-6], abs=2e-9)
+
+
+def test_each_request_that_is_passed_over_takes_its_time_in_every_step() -> None:
+    """Two requests of another adapter wait for the one slot in all 50 steps."""
+    work = load([0.0] * 3, [10] * 3, [50, 1, 1], [0, 1, 1], 2)
+    slow = simulate_batch(VLLM, work, [ADAPTER] * 2, slots=1)
+    free = simulate_batch(small_server(passed_ns=0.0), work, [ADAPTER] * 2, slots=1)
+    more = 50 * 2 * VLLM.batching.passed_ns * 1e-9
+    assert slow.finish_s[0] - free.finish_s[0] == pytest.approx(more, abs=1e-7)
+
+
+def test_a_request_that_finds_no_connection_is_never_sent() -> None:
+    at = [0.0, 0.0, 0.001, 9.0]
+    log = simulate_batch(VLLM, load(at, [10] * 4, [50] * 4), [], connections=2)
+    completed = Status.COMPLETED
+    assert log.status.tolist() == [completed, completed, Status.UNFINISHED, completed]
 
 
 def test_adapters_beyond_host_memory_come_from_disk() -> None:
