@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -27,7 +26,10 @@ class Fitted(BaseModel):
     covariance: tuple[tuple[Number, ...], ...] = Field(
         min_length=1, description="of their values, in the products of their units"
     )
-    rows: Annotated[StrictInt, Field(ge=1, description="measurements that they were fitted to")]
+    rows: Annotated[StrictInt, Field(ge=1, description="measured times that they were fitted to")]
+    residual: Number = Field(
+        default=0.0, ge=0, description="root mean square of their relative errors"
+    )
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -53,21 +55,18 @@ class Domain(BaseModel):
             if bounds is not None:
                 yield name, bounds
 
-    def beyond(self, met: Mapping[str, tuple[float, float]]) -> list[str]:
-        """What a run meets outside the domain, a sentence each.
+    def beyond(self, met: Mapping[str, float]) -> list[str]:
+        """What a run meets above what was measured, a sentence each.
 
         Parameters
         ----------
-        met : least and most that a run has of what the domain names; NaN where it has none.
+        met : the most that a run has of what the domain names, where it has any.
         """
-        found = []
-        for name, (low, high) in self.items():
-            least, most = met.get(name, (math.nan, math.nan))
-            if most > high:
-                found.append(f"{WORDS[name].format(most)}: fitted up to {high:,g}")
-            elif least < low:
-                found.append(f"{WORDS[name].format(least)}: fitted from {low:,g}")
-        return found
+        return [
+            f"{WORDS[name].format(met[name])}: step times are measured up to {high:,g}"
+            for name, (_, high) in self.items()
+            if met.get(name, 0) > high
+        ]
 
 
 WORDS = {

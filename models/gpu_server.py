@@ -25,6 +25,10 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 EXTRA_VOCABULARY = 256
 """Tokens that vLLM 0.8 lets an adapter add to the vocabulary (``--lora-extra-vocab-size``)."""
 
+EMBEDDING_FAMILIES = ("llama", "mistral")
+"""Families whose embedding and head may have adapters: those of ``LlamaForCausalLM`` in vLLM 0.8.
+``Qwen2ForCausalLM`` has ``embedding_modules = {}``."""
+
 ADMISSIONS = ("prompt", "whole")
 
 LORA_ITEM_BYTES = 2  # slots are kept in the model's bfloat16
@@ -193,12 +197,15 @@ class BatchServer:
     def slot_bytes(self, rank: int) -> int:
         """Bytes of one adapter slot whose buffers have this rank.
 
-        vLLM keeps A and B of every linear layer, whatever the adapter targets, and for embedding
-        and head each: A and B over the vocabulary with the extra tokens, and the vectors of the
-        extra tokens (``VocabParallelEmbeddingWithLoRA``, ``LogitsProcessorWithLoRA``).
+        vLLM keeps A and B of every linear layer, whatever the adapter targets. In families whose
+        class names ``embedding_modules`` it keeps for embedding and head each: A and B over the
+        vocabulary with the extra tokens, and the vectors of the extra tokens
+        (``VocabParallelEmbeddingWithLoRA``, ``LogitsProcessorWithLoRA``).
         """
         model = self.model
         linear = model.layers * sum(sum(model.linear_shape(target)) for target in TARGETS)
+        if model.family not in EMBEDDING_FAMILIES:
+            return rank * linear * LORA_ITEM_BYTES
         vocabulary = 2 * (model.vocab + EXTRA_VOCABULARY + model.hidden)
         extra = 2 * EXTRA_VOCABULARY * model.hidden
         return (rank * (linear + vocabulary) + extra) * LORA_ITEM_BYTES

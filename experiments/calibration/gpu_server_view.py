@@ -1,44 +1,41 @@
-"""The fit behind ``vllm-h100`` as tables.
-
-``python -m hardwire.experiments.calibration.gpu_server_view PATH`` fits again from the component
-CSV and prints the coefficients beside those of the server file, and the residual of every row.
-"""
+"""The tables of ``hardwire server fit``: coefficients, and every row with its error."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
+import numpy as np
+from rich.console import Group, RenderableType
 
-from rich.console import Console, Group
-
-from hardwire.experiments.calibration.gpu_server import SERVER, fit, read_runs
+from hardwire.experiments.calibration.gpu_server import ServerFit
 from hardwire.experiments.shared.tables import plain_table
-from hardwire.models.errors import InputError
-from hardwire.models.gpu_server import BatchServer
+from hardwire.models.gpu_server import Batching
+from hardwire.models.parameters import quantities
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the coefficients and the residual of every row."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("path", type=Path, help="CSV of the component runs")
-    path = parser.parse_args(arguments).path
-    try:
-        server = BatchServer.open(SERVER)
-        result = fit(read_runs(path), server)
-    except InputError as error:
-        raise SystemExit(f"error: {error}") from None
-    table = plain_table(f"Coefficients of {SERVER}", "parameter", "fitted", "in the file")
-    for name, value in result.values.items():
-        table.add_row(name, f"{value:.4g}", f"{getattr(server.batching, name):.4g}")
-    residuals = plain_table("Rows", "run", "measured, ms", "fitted, ms", "error")
-    for point in result.points:
-        off = point.fitted / point.measured - 1
-        residuals.add_row(
-            point.label, f"{point.measured:.2f}", f"{point.fitted:.2f}", f"{off:+.1%}"
+def render(fit: ServerFit) -> RenderableType:
+    """Both tables."""
+    title = f"{fit.model.name}, fitted to {len(fit.points)} measured times of {fit.profile}"
+    found = plain_table(title, "coefficient", "value", "± 1 deviation", "unit", "guess", "rows", "")
+    for one in fit.coefficients:
+        found.add_row(
+            one.name,
+            f"{one.value:,.4g}",
+            f"{one.deviation:,.2g}",
+            quantities(Batching)[one.name].unit,
+            f"{one.guess:,.4g}",
+            str(one.rows),
+            f"mostly {fit.base.name}" if one.open else "",
         )
-    Console(width=120, markup=False, highlight=False).print(Group(table, residuals))
-
-
-if __name__ == "__main__":
-    main()
+    errors = np.abs([point.error for point in fit.points])
+    rows = plain_table(
+        f"Rows: {errors.mean():.1%} off on average, {errors.max():.1%} at most",
+        "run", "", "measured, ms", "fitted, ms", "error",
+    )  # fmt: skip
+    for point in fit.points:
+        rows.add_row(
+            point.label,
+            point.quantity,
+            f"{point.measured:,.2f}",
+            f"{point.fitted:,.2f}",
+            f"{point.error:+.1%}",
+        )
+    return Group(found, rows)

@@ -27,6 +27,7 @@ from hardwire.experiments.cli import (
     run,
     search,
     sensitivity,
+    server,
     serving,
     solve,
     sweep,
@@ -56,7 +57,7 @@ app = typer.Typer(
 )
 for group in (
     run, serving, formats, sweep, search, solve, sensitivity, calibrate, validate, diff, report,
-    chip, adapter, catalogue,
+    chip, server, adapter, catalogue,
 ):  # fmt: skip
     group.register(app)
 

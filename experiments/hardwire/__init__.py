@@ -11,9 +11,10 @@
     result.plot()               # matplotlib
 
 A function for each question (``run``, ``predict``, ``replay``, ``compare``, ``sweep``, ``search``,
-``solve``, ``sensitivity``, ``calibrate``, ``validate``, ``diff``, ``report``) takes names, paths or
-objects; the objects are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``. ``schema`` says
-what may stand in a file. What cannot be used raises ``InputError``, whose message is one sentence.
+``solve``, ``sensitivity``, ``calibrate``, ``validate``, ``fit_server``, ``diff``, ``report``) takes
+names, paths or objects; the objects are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``.
+``schema`` says what may stand in a file. What cannot be used raises ``InputError``, whose message
+is one sentence.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from hardwire.compiled import keep_compiled_code
 if TYPE_CHECKING:
     from hardwire.designs import search, sensitivity, solve, sweep
     from hardwire.evidence import calibrate, validate
+    from hardwire.fitting import fit_server
     from hardwire.models.adapter.adapter import Adapter
     from hardwire.models.chip import Chip
     from hardwire.models.errors import InputError
@@ -47,6 +49,7 @@ _HOME = {
     "calibrate": "hardwire.evidence",
     "compare": "hardwire.serving",
     "diff": "hardwire.sides",
+    "fit_server": "hardwire.fitting",
     "predict": "hardwire.single",
     "replay": "hardwire.serving",
     "report": "hardwire.show",
@@ -70,6 +73,7 @@ __all__ = [
     "calibrate",
     "compare",
     "diff",
+    "fit_server",
     "predict",
     "replay",
     "report",

@@ -124,8 +124,12 @@ def goals(data: Mapping[str, Any]) -> str:
 
 
 def losses(data: Mapping[str, Any]) -> list[str]:
-    """A sentence for everything that was not served, and for a run that was cut off."""
-    sentences = []
+    """What to know before the figures, a sentence each.
+
+    Of everything that was not served, of a run that was cut off, and of what goes beyond the
+    measurements behind a server; results that were saved before these were told have none.
+    """
+    sentences = [f"Extrapolated: {sentence}." for sentence in data.get("warnings", ())]
     if data["interrupted"]:
         sentences.append(
             f"Interrupted {data['interrupted']}: figures are of what was done by then."
@@ -158,6 +162,8 @@ def _headline(data: Mapping[str, Any], title: str, setting: str) -> RenderableTy
             f"{count(data['completed'])} of {_requests(data['requests'])} served",
             style=f"bold {BAD}",
         )
+    if data.get("warnings"):
+        text.append(" (extrapolated)", style=f"bold {BAD}")
     for sentence in losses(data):
         text.append(f"\n{sentence}", style=BAD)
     text.append(f"\n{title}")

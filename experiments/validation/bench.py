@@ -22,6 +22,9 @@ from hardwire.simulator.belief.draws import DRAWS, SEED, draw_breakdown, draw_ch
 from hardwire.simulator.closed_form import Prediction, predict
 from hardwire.simulator.serving.load.synthetic import stream
 
+EXTRAPOLATED = "extrapolated"
+"""How words begin that tell of a prediction beyond what its server was measured on."""
+
 
 @dataclass(frozen=True)
 class Predicted:

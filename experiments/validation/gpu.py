@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from hardwire.experiments.validation import vllm_runs as vllm_validation
-from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.experiments.validation.bench import EXTRAPOLATED, Bench, Predicted
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.published import PublishedRow, published
@@ -51,7 +51,8 @@ def _saturated(bench: Bench, row: PublishedRow) -> Predicted:
     )
     log = simulate_batch(bench.gpu(str(row.conditions["server"])), load, [])
     value = REQUESTS * output / log.end_s
-    return Predicted(value, value * (1 + STEP_ERROR * bench.stream(row.id).standard_normal(DRAWS)))
+    draws = value * (1 + STEP_ERROR * bench.stream(row.id).standard_normal(DRAWS))
+    return Predicted(value, draws, words=extrapolated(log.warnings))
 
 
 def _single_user(bench: Bench, row: PublishedRow) -> Predicted:
@@ -81,6 +82,11 @@ def _read_s(row: PublishedRow, width: np.ndarray, reached: np.ndarray) -> np.nda
     read = model.parameter_count - model.embedding_weights + context * model.kv_elements_per_token
     seconds: np.ndarray = read * width / (float(row.conditions["memory_tb_per_s"]) * 1e12 * reached)
     return seconds
+
+
+def extrapolated(warnings: Iterable[str]) -> str:
+    """What a prediction says that goes beyond what its server was measured on."""
+    return "; ".join(f"{EXTRAPOLATED}: {sentence}" for sentence in warnings)
 
 
 def _runs(bench: Bench, row: PublishedRow) -> list[vllm_validation.Row] | None:
@@ -124,6 +130,8 @@ def _served(
     return pairs
 
 
+_NO_DIGITS = str.maketrans("", "", "0123456789,")
+
 FIELDS = {"throughput": "output_tokens_per_s", "tpot": "tpot_s"}
 
 
@@ -137,7 +145,14 @@ def _errors(bench: Bench, row: PublishedRow) -> tuple[np.ndarray, np.ndarray, np
 
 def _mean_error(bench: Bench, row: PublishedRow) -> Predicted:
     measured, found, errors = _errors(bench, row)
-    words = f"mean of {len(errors)} runs; both values are means"
+    # Runs differ in how far they go beyond: one sentence of each kind, that of the busiest run.
+    kinds = {
+        sentence.translate(_NO_DIGITS): sentence
+        for _, one in sorted(_served(bench, row), key=lambda pair: pair[0].offered)
+        for sentence in one.warnings
+    }
+    told = [f"mean of {len(errors)} runs; both values are means", extrapolated(kinds.values())]
+    words = "; ".join(filter(None, told))
     return Predicted(
         float(found.mean()),
         published=float(measured.mean()),

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from hardwire.experiments.shared.style import BAD
 from hardwire.experiments.shared.tables import LARGE, QUIET, large, plain_table, span
+from hardwire.experiments.validation.bench import EXTRAPOLATED
 from hardwire.experiments.validation.rows import LIMITS, Row, Validation, rows_of
 
 TITLES = {
@@ -163,6 +164,9 @@ def _system(title: str, rows: list[Row]) -> list[RenderableType]:
     for row in rows:
         if row.status == "missed" and row.note:
             notes.append(Text(f"{row.id}: {row.note}", style=BAD))
+    for row in rows:
+        if EXTRAPOLATED in row.words:
+            notes.append(Text(f"{row.id}: {row.words}", style=QUIET))
     for source, mark in numbers.items():
         line = Text(f"{str(mark).translate(RAISED)} {source}", style=QUIET)
         notes.append(Padding(line, (0, 0, 0, 2)))

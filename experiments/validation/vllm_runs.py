@@ -83,6 +83,7 @@ class Predicted:
     output_tokens_per_s: float
     ttft_s: float
     tpot_s: float
+    warnings: tuple[str, ...] = ()
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -217,6 +218,7 @@ def predict(
         float(load.output[done].sum()) / DURATION_S,
         float((log.first_token_s - load.arrival_s)[done].mean()),
         float(tpot.mean()),
+        log.warnings,
     )
 
 

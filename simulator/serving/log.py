@@ -98,6 +98,7 @@ class ServingLog:
     capex_usd_per_s, energy_usd_per_j : what time and energy cost.
     swaps : adapter loads into SRAM (or slots).
     definitions : words for what this server calls start, hit and swap, for tables.
+    warnings : a sentence for each way in which the load goes beyond what was measured.
     """
 
     status: NDArray[np.int8]
@@ -122,6 +123,7 @@ class ServingLog:
     energy_usd_per_j: float
     swaps: int
     definitions: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def to_arrays(self) -> dict[str, Any]:
         """The per-request columns by name."""

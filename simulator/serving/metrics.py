@@ -127,6 +127,7 @@ def summarize(
         "refusals": {status.name.lower(): int(counts[status]) for status in REFUSALS},
         "unfinished": int(counts[Status.UNFINISHED]),
         "interrupted": log.definitions.get("interrupted"),
+        "warnings": list(log.warnings),
         "adapters": len(workload.adapters),
         "generated_tokens": generated,
         "prompt_tokens": prompt,

@@ -59,8 +59,8 @@ def test_what_is_no_fit_or_domain_is_refused(
 
 def test_what_lies_beyond_the_domain_is_told() -> None:
     domain = Domain(prompt_tokens=(5, 407), slots=(8, 352))
-    assert domain.beyond({"prompt_tokens": (5, 407), "slots": (8, 8)}) == []
-    assert domain.beyond({"prompt_tokens": (1, 2048), "slots": (4, 4)}) == [
-        "prompts of 2,048 tokens: fitted up to 407",
-        "4 adapter slots: fitted from 8",
+    assert domain.beyond({"prompt_tokens": 407, "slots": 4, "batch": 9000}) == []
+    assert domain.beyond({"prompt_tokens": 2048, "slots": 353}) == [
+        "prompts of 2,048 tokens: step times are measured up to 407",
+        "353 adapter slots: step times are measured up to 352",
     ]

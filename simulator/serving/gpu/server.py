@@ -376,4 +376,25 @@ def _log(run: _Run, status: NDArray[np.int8], outcome: _Outcome) -> ServingLog:
         swaps=len(loads),
         definitions=DEFINITIONS
         | {"adapter slots": f"{slots} of rank {rank}, held whether used or not"},
+        warnings=_beyond(run, record),
     )
+
+
+def _beyond(run: _Run, record: RequestRecord) -> tuple[str, ...]:
+    """In which ways the run goes beyond what the server's step times were measured on.
+
+    Requests in a step are counted by when they were let in first and when they ended.
+    """
+    domain, workload = run.server.domain, run.workload
+    start, finish = np.asarray(record.start), np.asarray(record.finish)
+    begun = np.flatnonzero(start >= 0)
+    if domain is None or not len(begun):
+        return ()
+    ends = np.where(finish[begun] >= 0, finish[begun], _NEVER)
+    order = np.sort(start[begun])
+    together = np.arange(1, len(begun) + 1) - np.searchsorted(np.sort(ends), order, side="right")
+    met = {"prompt_tokens": float(workload.prompt[begun].max()), "batch": float(together.max())}
+    if run.slots:
+        met |= {"slots": float(run.slots), "rank": float(run.rank)}
+        met["distinct"] = float(min(run.slots, len(workload.adapters), together.max()))
+    return tuple(domain.beyond(met))
