@@ -143,13 +143,18 @@ class Link:
 
     bandwidth_gb_per_s: Any = quantity("GB/s", 0.001, 10000, "host link, effective")
     latency_us: Any = quantity("us", 0, 1e6, "host link, set-up of a transfer")
+    pj_per_bit: Any = quantity(
+        "pJ/bit",
+        0,
+        10000,
+        "energy of a bit over the host link: both its ends and the host's memory",
+    )
     burst_bytes: Any = count("B", 64, 1 << 30, "bytes per SRAM burst while an adapter loads")
     disk_gb_per_s: Any = quantity("GB/s", 0.001, 1000, "disk read, effective")
     disk_latency_us: Any = quantity("us", 0, 1e7, "disk, first byte")
     disk_format: Any = choice(
         DISK_FORMATS, "format of an adapter's file, where it is given by its shape"
     )
-    pj_per_bit: Any = quantity("pJ/bit", 0, 100, "chip's end of the host link, of embedding rows")
     convert_gb_per_s: Any = quantity(
         "GB/s", 0.001, 10000, "host, from an adapter's file to its SRAM format; bytes of the file"
     )

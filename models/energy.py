@@ -46,6 +46,9 @@ correct), counted by hand from the formulas."""
 RESULT_BITS = 24
 """A product of 12 bits, summed over up to 2^12 inputs: what an output sends over the die."""
 
+TOKEN_BITS = 32
+"""What the number of a token takes on the host link: in as part of a prompt, out as a result."""
+
 PJ_PER_WEIGHT_USE = (0.6, 1.3)
 """Energy of a whole chip for one weight multiplied into one token, of five published hardwired
 chips and designs of 5 to 7 nm; shown beside the model's, and used for nothing."""
@@ -133,8 +136,8 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     select, run along the matrix on wires of ``area / broadcast_pitch``; inputs and results cross
     the die once. Attention: K and V of every past token read once, one multiply-accumulate per
     query head and element, one exponential per head and token. Registers: what their clock takes
-    in cycles of work above those of waiting, and new data in each. Energies grow with the square of
-    the supply voltage.
+    in cycles of work above those of waiting, and new data in each. The token's number crosses the
+    host link once. Energies grow with the square of the supply voltage, but for the link's.
     """
     process = chip.process
     shares = [(matrix, model.layers) for matrix in layer_matrices(model)]
@@ -151,8 +154,7 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     # Behind each output, a tree adds up the lanes and an accumulator the passes.
     sum_bits = total(lambda m: m.weights * fmt(m).sum_bits(m.in_features))
     tree_bits, broadcast, products = 0, 0, 0
-    # mm² of ROM per bit over the pitch of its lines; the models' part is one number.
-    line_mm = 1 / (1e6 * chip.rom.density_mbit_per_mm2 * chip.rom.broadcast_pitch_mm)
+    line_mm = line_mm_per_bit(chip)
     for one in {fmt(matrix): None for matrix, _ in shares}:
         used, driven = (
             sum(times * size(m) for m, times in shares if fmt(m) is one)
@@ -161,7 +163,7 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
         tree_bits = tree_bits + used * one.tree_bits(lanes)
         lines = one.line_bits if selects else ACTIVATION_BITS
         broadcast = broadcast + driven * (lines * (one.code_bits * line_mm))
-        products = products + used * _product_fj(chip, one)
+        products = products + used * product_fj(chip, one)
     added_bits = (tree_bits + sum_bits) / lanes
 
     def crossing_bits(matrix: RomMatrix) -> int:
@@ -177,7 +179,9 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     adder, wire, fp16 = process.adder_fj_per_bit, process.wire_fj_per_bit_mm, process.fp16_op_pj
     held = 1 - chip.power.idle_toggle  # what toggles at all times is charged as waiting
     found = {
-        "rom_read": total(lambda m: fmt(m).stored_bits(m)) / 8 * (process.rom_read_pj_per_byte * pico),
+        "rom_read": total(lambda m: fmt(m).stored_bits(m))
+        / 8
+        * (process.rom_read_pj_per_byte * pico),
         "select" if selects else "multiply": products * femto,
         "accumulate": added_bits * (adder * process.glitch_factor * (held * femto)),
         "rescale": total(lambda m: rescales(chip, m)) * 2 * (fp16 * pico),
@@ -197,6 +201,7 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
         * pico,
         "lora_bus": activity.adapter_bit_mm * (wire * femto),
         "vector": elements * OPS_PER_ELEMENT * (fp16 * pico),
+        "host_link": TOKEN_BITS * (chip.link.pj_per_bit * PICO),
     }
     if activity.sampled:
         found["topk"] = model.vocab * TOPK_PLACES * LOGIT_BITS * (adder * femto)
@@ -209,7 +214,12 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     return {**found, "working_registers": clocked * (working * femto)}
 
 
-def _product_fj(chip: Chip, fmt: RomFormat) -> Any:
+def line_mm_per_bit(chip: Chip) -> Any:
+    """Length of a broadcast line to a bit of ROM: its mm² over the pitch of the lines."""
+    return 1 / (1e6 * chip.rom.density_mbit_per_mm2 * chip.rom.broadcast_pitch_mm)
+
+
+def product_fj(chip: Chip, fmt: RomFormat) -> Any:
     """Energy of a weight's product, fJ: a selected line to its adder, or a multiplication.
 
     A ternary product is an activation or its negative: fewer lines where cells select, and where
@@ -220,6 +230,23 @@ def _product_fj(chip: Chip, fmt: RomFormat) -> Any:
         share = ACTIVATION_BITS / PRODUCT_BITS if fmt.ternary else 1
         return process.select_fj * share
     return ACTIVATION_BITS * process.adder_fj_per_bit if fmt.ternary else process.multiply_4x8_fj
+
+
+def transfer_energy(chip: Chip, moved_bytes: Any) -> dict[str, Any]:
+    """Energy of bytes that move between host memory and SRAM, in joules, by where it goes.
+
+    Each bit crosses the host link, and each byte is written to SRAM, or read from it.
+    """
+    scaling = (chip.datapath.supply_v / chip.process.nominal_v) ** 2
+    return {
+        "host_link": moved_bytes * 8 * (chip.link.pj_per_bit * PICO),
+        "sram_transfers": moved_bytes * (chip.process.sram_pj_per_byte * PICO * scaling),
+    }
+
+
+def swap_energy(chip: Chip, image_bytes: Any) -> Any:
+    """Card energy of an adapter that is loaded from host memory, in joules."""
+    return sum(transfer_energy(chip, image_bytes).values()) / chip.power.regulator_efficiency
 
 
 def idle_power(

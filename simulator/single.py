@@ -12,10 +12,11 @@ import numpy as np
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
-from hardwire.models.energy import card_power_by_part, pj_per_weight_use
+from hardwire.models.energy import card_power_by_part, pj_per_weight_use, swap_energy
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Quantity, check_value
+from hardwire.models.peak import peak_power
 from hardwire.models.sram import SramBudget
 from hardwire.simulator.belief.spread import Load, intervals
 from hardwire.simulator.closed_form import (
@@ -67,10 +68,11 @@ class Rates:
 
 @dataclass(frozen=True)
 class AdapterReport:
-    """An adapter on the chip: sizes in SRAM and on disk, rate with it, free rank, swap latency.
+    """An adapter on the chip: sizes in SRAM and on disk, rate with it, free rank, and its swap.
 
     ``bytes`` are those of its image, ``room_bytes`` what it takes from the KV cache, see
-    ``hardwire.simulator.datapath.adapter_room``.
+    ``hardwire.simulator.datapath.adapter_room``; ``swap_j`` is energy of the card, host link
+    included, to load it from host memory.
     """
 
     adapter: Adapter
@@ -82,6 +84,7 @@ class AdapterReport:
     prediction: Prediction
     free_rank: int
     swap: SwapLatency
+    swap_j: float
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,11 @@ class Result:
         return card_power_by_part(self.chip, self.prediction.power)
 
     @property
+    def full_activity_w(self) -> float:
+        """Card power if every unit worked in every cycle, whatever its limit."""
+        return float(sum(peak_power(self.chip, self.model, self.prediction.area_mm2).values()))
+
+    @property
     def fits_die(self) -> bool:
         """Whether all blocks fit the die: a design that they do not fit cannot be made."""
         return bool(self.prediction.fits_die)
@@ -195,6 +203,7 @@ class Result:
                 "prefill_power_throttle": float(report.prediction.prefill_power.throttle),
                 "free_rank": report.free_rank,
                 "swap_s": dataclasses.asdict(report.swap),
+                "swap_j": report.swap_j,
             }
         return {
             "chip": self.chip.name,
@@ -230,6 +239,7 @@ class Result:
             "power_w": float(prediction.power_w),
             "power_by_part_w": {key: float(value) for key, value in self.power_by_part_w.items()},
             "idle_w": float(prediction.idle_w),
+            "full_activity_w": self.full_activity_w,
             "pj_per_weight_use": float(pj_per_weight_use(prediction.power, self.model)),
             "energy_j_per_decode_token": float(prediction.energy_j_per_decode_token),
             "energy_j_per_utilized_token": float(prediction.energy_j_per_utilized_token),
@@ -302,6 +312,7 @@ def run(
             prediction=with_adapter,
             free_rank=int(free_rank(chip, model, adapter.targets, fmt, timing=timing)),
             swap=swap_latency(chip, model, adapter, timing=timing),
+            swap_j=float(swap_energy(chip, adapter_bytes(chip, adapter))),
         )
     asked = prediction if report is None else report.prediction
     drawn, running = intervals(chip, model, adapter, load)

@@ -72,11 +72,13 @@ RUN: dict[str, tuple[str, str]] = {
     "adapter_detail.adapter_format": ("", "adapter format"),
     "adapter_detail.bytes": ("B", "of its image in SRAM"),
     "adapter_detail.room_bytes": ("B", "that it takes there from the KV cache"),
+    "adapter_detail.swap_j": ("J", "of the card, to load it from host memory"),
     "adapter_detail.swap_s": ("s", "until it can be used: `cold`, `warm`, `streamed`, `resident`"),
     "sram.kv_bytes_per_token": ("B", "KV cache of a token"),
     "sram.capacity_bytes": ("B", "SRAM for KV cache and adapters"),
     "power_limit_w": ("W", "of the card"),
     "power_by_part_w": ("W", "card power by where it goes; the sum is `power_w`"),
+    "full_activity_w": ("W", "of the card, if every unit worked in every cycle"),
     "pj_per_weight_use": ("pJ", "energy of the chip per weight of a decoded token"),
     "published_transistors": ("", "as published of this chip; else null"),
 }

@@ -15,6 +15,7 @@ from hardwire.models import Chip, LanguageModel
 from hardwire.models.breakdown import Breakdown, block_power
 from hardwire.models.energy import card_power_by_part
 from hardwire.models.fabric import registers
+from hardwire.models.peak import peak_power
 from hardwire.models.published import published
 from hardwire.simulator.belief.draws import draw_breakdown, draw_chips, interval
 from hardwire.simulator.closed_form import predict
@@ -51,6 +52,7 @@ CONSTANTS = {
     "topk": "`adder_fj_per_bit`",
     "lora": "`mac_int8_pj`, `sram_pj_per_byte`",
     "lora_bus": "`wire_fj_per_bit_mm`",
+    "host_link": "`link.pj_per_bit`",
     "regulators": "`regulator_efficiency`",
     "board": "`board_w`",
 }
@@ -120,7 +122,7 @@ def _parts(chip: Chip, report: Any) -> dict[str, Any]:
 def _number(watts: float) -> str:
     if watts < 0.005:
         return "0"
-    return f"{watts:.2f}" if watts < 1 else f"{watts:.1f}" if watts < 100 else f"{watts:.0f}"
+    return f"{watts:.2f}" if watts < 1 else f"{watts:.1f}" if watts < 100 else f"{watts:,.0f}"
 
 
 def _area() -> str:
@@ -160,6 +162,32 @@ def _registers() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _peak() -> str:
+    """Watts by part of both chips if every unit worked in every cycle."""
+    found = {}
+    for name in LOADS:
+        chip = Chip.open(name)
+        model = LanguageModel.by_name(chip.model)
+        one, many = (peak_power(given, model) for given in (chip, draw_chips(chip)))
+        one["card"], many["card"] = sum(one.values()), sum(many.values())
+        found[name] = {
+            part: (_number(float(watts)), " … ".join(map(_number, interval(many[part]))))
+            for part, watts in one.items()
+        }
+    lines = [
+        "| Part, all at once | HC1, W | 90 % interval | ROMA, W | 90 % interval |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    select, *rest = (list(of) for of in found.values())
+    for part in (part for of in rest for part in of if part not in select):
+        select.insert(select.index("select"), part)  # what another chip does instead
+    for part in select:
+        cells = [cell for name in LOADS for cell in found[name].get(part, ("–", "–"))]
+        name = part.replace("_", " ")
+        lines.append("| " + " | ".join([f"**{name}**" if part == "card" else name, *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _breakdown() -> str:
     """Watts by block and contributor of HNLPU at full activity, beside what is published."""
     one = Breakdown.open("hnlpu")
@@ -194,4 +222,10 @@ def _breakdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-_WRITERS = {"area": _area, "registers": _registers, "power": _power, "breakdown": _breakdown}
+_WRITERS = {
+    "area": _area,
+    "registers": _registers,
+    "power": _power,
+    "peak": _peak,
+    "breakdown": _breakdown,
+}

@@ -201,6 +201,10 @@ def _adapter(result: Result, data: dict[str, Any]) -> RenderableType:
         tokens = seconds / result.base.token_s
         cost = f" = {tokens:,.1f} tokens" if tokens >= 0.05 else ""
         table.add_row(name, f"{si(seconds, 's')} {where}{cost}")
+    share = report.swap_j / float(result.prediction.energy_j_per_decode_token)
+    table.add_row(
+        "Swap, energy", f"{si(report.swap_j, 'J')} from host memory = {share:,.1f} tokens' energy"
+    )
     return Group("", table)
 
 
@@ -340,6 +344,11 @@ def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
     row(
         "Card power, idle", f"{idle:.0f} W", span(spans["idle_w"], lambda v: f"{v:.0f} W"),
         f"{idle / float(prediction.power_w):.0%} of that under load",
+    )  # fmt: skip
+    full = float(data["full_activity_w"])
+    row(
+        "Card power, all at once", si(full, "W"), "",
+        "if every unit worked in every cycle, whatever the limit",
     )  # fmt: skip
     utilized = float(prediction.energy_j_per_utilized_token)
     row(

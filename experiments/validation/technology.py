@@ -1,4 +1,4 @@
-"""Memory macros of any depth from two of a compiler's, and what dies yield and cost."""
+"""Memory macros of any depth from two of a compiler's, single units, what dies yield and cost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardwire.experiments.validation import units
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.cost import gross_dies, murphy_yield
 from hardwire.models.macro import Macro, fit_macro
@@ -92,6 +93,7 @@ DIES: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
 
 PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
     **DIES,
+    **units.PREDICTORS,
     "macro_density": _macro_density,
     "deep_macro_density": _deep_macro_density,
 }

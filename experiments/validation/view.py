@@ -19,7 +19,7 @@ TITLES = {
     "roma": "ROMA",
     "hnlpu": "HNLPU, what needs no timing",
     "gpu": "GPU servers",
-    "technology": "Memory macros and dies",
+    "technology": "Memory macros, units and dies",
     "claims": "Claims of the article “LoRA on Silicon”",
     "fidelities": "The simulator's fidelities against each other",
 }

@@ -23,7 +23,9 @@ from hardwire.models.energy import (
     pj_per_weight_use,
     power,
     static_power,
+    swap_energy,
     token_energy,
+    transfer_energy,
 )
 from hardwire.models.fabric import registers, units
 from hardwire.models.language_model import LanguageModel
@@ -146,6 +148,8 @@ def test_leakage_doubles_in_22_kelvin_and_grows_with_voltage() -> None:
 def test_energies_grow_with_the_square_of_the_voltage() -> None:
     higher = HC1.with_values({"datapath.supply_v": 0.825})
     before, after = (token_energy(chip, LLAMA, activity(chip)) for chip in (HC1, higher))
+    link = after.pop("host_link"), before.pop("host_link")
+    assert link[0] == link[1]  # its signals have a supply of their own
     assert all(after[name] == pytest.approx(1.21 * before[name]) for name in before)
     idle, hot = idle_power(HC1, LLAMA), idle_power(higher, LLAMA)
     assert hot["clock_spine"] == pytest.approx(1.21 * idle["clock_spine"])
@@ -369,3 +373,26 @@ def test_run_and_replay_charge_one_user_the_same_joules() -> None:
     assert costs.idle_w == pytest.approx(found.idle_w)
     # A run's mean contexts are half a token off, and its last prompt token skips the head.
     assert found.energy_j_per_request == pytest.approx(replayed, rel=5e-3)
+
+
+def test_what_moves_over_the_host_link_by_hand() -> None:
+    """31 pJ for each bit, and 1.07 pJ for each byte that SRAM takes; the card's regulators lose."""
+    moved = transfer_energy(HC1, 44_564_480)
+    assert moved["host_link"] == pytest.approx(44_564_480 * 8 * 31e-12)
+    assert moved["sram_transfers"] == pytest.approx(44_564_480 * 1.07e-12)
+    assert swap_energy(HC1, 44_564_480) == pytest.approx(sum(moved.values()) / 0.88)
+    # A token's number crosses it once, in four bytes.
+    assert token_energy(HC1, LLAMA, activity())["host_link"] == pytest.approx(32 * 31e-12)
+
+
+@examples(50)
+@given(first=st.integers(0, 10**9), second=st.integers(0, 10**9), volts=st.floats(0.6, 1.0))
+def test_transfers_add_up_and_the_link_keeps_its_own_voltage(
+    first: int, second: int, volts: float
+) -> None:
+    chip = HC1.with_values({"datapath.supply_v": volts})
+    together = transfer_energy(chip, first + second)
+    for part, joule in together.items():
+        apart = transfer_energy(chip, first)[part] + transfer_energy(chip, second)[part]
+        assert joule == pytest.approx(apart)
+    assert together["host_link"] == transfer_energy(HC1, first + second)["host_link"]

@@ -322,6 +322,7 @@ class Card:
             held = -(-user[CONTEXT] // plant.page_tokens)
             transfer = held * plant.page_transfer
             back = self.link.send(now, transfer) + transfer
+            record.kv_bytes += int(held) * plant.layout.page_bytes
         else:
             reused = place.blocks * PREFIX_BLOCK_TOKENS
             made = record.generated[request]
@@ -409,6 +410,7 @@ class Card:
             user[PAGES] = -(-int(user[CONTEXT] + user[PROMPT]) // plant.page_tokens)
             self._offloaded[request] = [int(x) for x in user]
             self.link.send(now, held * plant.page_transfer)
+            record.kv_bytes += held * plant.layout.page_bytes
         else:
             record.dropped.append((request, int(user[CONTEXT])))
         self.queue.push_front(request)

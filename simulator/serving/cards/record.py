@@ -16,6 +16,7 @@ class Record(RequestRecord):
     evictions : rows (card, adapter, tick)
     memory : card, tick, KV pages and adapter bytes, four numbers at every change.
     dropped : rows (request, tokens), whose KV was thrown away by a preemption.
+    kv_bytes : that preemption moved to host memory, and back.
     skipped : rows (request, tokens), whose KV was there when the request was let in.
     in_flight : where a run is cut off, by request that a card has begun: its tokens in KV, and how
         many are left to prefill.
@@ -27,5 +28,6 @@ class Record(RequestRecord):
         self.evictions: list[tuple[int, int, int]] = []
         self.memory = array("q")
         self.dropped: list[tuple[int, int]] = []
+        self.kv_bytes = 0
         self.skipped: list[tuple[int, int]] = []
         self.in_flight: dict[int, tuple[int, int]] = {}

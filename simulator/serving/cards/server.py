@@ -19,6 +19,7 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
 from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip
+from hardwire.models.energy import transfer_energy
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
@@ -62,7 +63,7 @@ class CardServer:
     ) -> None:
         if len(adapters) != len(workload.adapters):
             raise ValueError("every adapter of the workload needs its shape")
-        self.server, self.workload, self.policy = server, workload, policy
+        self.server, self.chip, self.workload, self.policy = server, chip, workload, policy
         self.model = model = LanguageModel.open(chip.model)
         machine = server.machine
         page_bytes = int(PAGE_TOKENS * kv_bytes_per_token(model, chip.formats.kv_bits))
@@ -302,7 +303,8 @@ class CardServer:
         )
 
     def _energy(self, done: NDArray[np.bool_], end_s: float) -> dict[str, float]:
-        """Joules of the server from 0 to ``end_s``: of tokens that were computed, and at rest."""
+        """Joules of the server from 0 to ``end_s``: of tokens that were computed, of adapters and
+        KV pages that moved over the host links, and at rest."""
         costs, workload, server, record = self.costs, self.workload, self.server, self.record
         rows = np.array(costs.row)[workload.adapter + 1]
         prompt, output = workload.prompt[done], workload.output[done]
@@ -333,10 +335,12 @@ class CardServer:
             again += body[row, asked - 1] - body[row, computed]
             again -= body[row, context + left - 1] - body[row, context] if left else 0.0
         efficiency = costs.regulator_efficiency
+        moved = transfer_energy(self.chip, sum(row[4] for row in record.loads) + record.kv_bytes)
         return {
             "prefill": float(prefill) / efficiency,
             "decode": float(decode) / efficiency,
             "recomputation": float(again) / efficiency,
+            **{part: float(joule) / efficiency for part, joule in moved.items()},
             "cards_at_rest": costs.idle_w * server.cards * end_s,
             "host": server.host_w * end_s,
         }
