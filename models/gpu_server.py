@@ -13,7 +13,7 @@ from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_fit import Domain, Fitted, read_domain, read_fit
 from hardwire.models.language_model import TARGETS, LanguageModel
-from hardwire.models.parameters import Parameter, choice, count, quantity, to_frame
+from hardwire.models.parameters import Parameter, choice, count, quantities, quantity, to_frame
 from hardwire.models.server import Ownership
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ class Batching(Ownership):
     pair_ns: Any = quantity(
         "ns", 0, 1e4, "per prompt token and token that it attends to", default=0.0
     )
+    step_error: Any = quantity(
+        "", 0, 0.5, "standard error of a step's time about its form, as a share", default=0.0
+    )
     slots: Any = count("", 0, 4096, "adapter slots by default; 0 for none", default=0)
     host_adapters: Any = count("", 0, 10**6, "adapters that host memory keeps", default=0)
     lora_step_us: Any = quantity("us", 0, 1e6, "of every step with LoRA enabled", default=0.0)
@@ -87,6 +90,14 @@ class Batching(Ownership):
         "us", 0, 1e7, "more where the adapter's rank is below the slots'", default=0.0
     )
     disk_load_us: Any = quantity("us", 0, 1e8, "per adapter read from disk before", default=0.0)
+
+
+STEP_TERMS = tuple(
+    name
+    for name, spec in quantities(Batching).items()
+    if spec.unit in ("us", "ns") and name not in ("frontend_us", "load_us", "disk_load_us")
+)
+"""Coefficients of a step's arithmetic and memory reads; loads and the way to the queue are none."""
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,14 @@ class ReplayOptions(TypedDict, total=False):
         int | None,
         typer.Option(metavar="N", help=_said("requests", "the source's"), rich_help_panel=LOAD),
     ]
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help=_said("concurrency", "requests come on their own"),
+            rich_help_panel=LOAD,
+        ),
+    ]
     until: Annotated[float | None, typer.Option(metavar="NUMBER", help=_said("until", "never"))]
     arrivals: Annotated[
         Text, typer.Option(metavar="TEXT", help=_said("arrivals", "source"), rich_help_panel=LOAD)
@@ -332,6 +340,22 @@ class ReplayOptions(TypedDict, total=False):
         float | None,
         typer.Option(
             metavar="NUMBER", help=_said("power_limit", "the server's"), rich_help_panel=SERVER
+        ),
+    ]
+    intervals: Annotated[
+        bool | None,
+        typer.Option(
+            "--intervals/--no-intervals",
+            help=_said("intervals", "compare only"),
+            rich_help_panel=OUTPUT,
+        ),
+    ]
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help=_said("draws", "64 of a GPU server, 19 of cards"),
+            rich_help_panel=OUTPUT,
         ),
     ]
     strict: Annotated[

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
 from hardwire.experiments.cli import complete
-from hardwire.experiments.cli.console import clocks, finish, refuse, stop, took
+from hardwire.experiments.cli.console import clocks, finish, progress, refuse, stop, took
 from hardwire.experiments.cli.help import SIMULATE, add
 from hardwire.experiments.cli.options import (
     FORMS,
@@ -25,6 +25,9 @@ from hardwire.experiments.cli.options import (
     settings_of,
     takes,
 )
+
+if TYPE_CHECKING:
+    from hardwire.experiments.replay.replay import Replay
 
 USUAL = "hc1x10"
 REPLAY_EXAMPLES = (
@@ -82,6 +85,8 @@ def replay(
         done = run(prepared, clock(prepared.server.name, prepared.workload.duration_s))
     refuse_what_is_never_served(done)
     took(done.wall_s)
+    if prepared.setup.with_intervals(usually=False):
+        done = _with_intervals(done, hidden=bool(form))
     saved = finish(
         done,
         lambda one: view.render(one.summary, one.title, one.memory, one.words()),
@@ -123,9 +128,12 @@ def compare(
     if not names:
         raise InputError("--servers: names at least one server")
     given = _given({"source": source, **options})
+    setup = Setup.from_options({"server": names[0], **given})
     with clocks(hidden=bool(form)) as clock:
-        found = comparing.compare(Setup.from_options({"server": names[0], **given}), names, clock)
+        found = comparing.compare(setup, names, clock)
     took(sum(one.wall_s for one in found.done))
+    if setup.with_intervals(usually=True):
+        found = found.with_each(partial(_with_intervals, hidden=bool(form)))
     saved = finish(
         found, compare_view.render, partial(compare_save.save, figures=figures), form, save
     )
@@ -143,6 +151,15 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     add(app, replay, SIMULATE, REPLAY_EXAMPLES)
     add(app, compare, SIMULATE, COMPARE_EXAMPLES)
+
+
+def _with_intervals(done: Replay, *, hidden: bool) -> Replay:
+    """A replay with its intervals; a bar says how many draws there are, and about how long."""
+    from hardwire.experiments.replay.intervals import expected_s, with_intervals  # noqa: PLC0415
+
+    words = f"intervals of {done.summary['server']}, about {expected_s(done):,.0f} s"
+    with progress(words, hidden=hidden) as report:
+        return with_intervals(done, report)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

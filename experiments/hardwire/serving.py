@@ -11,6 +11,7 @@ import numpy as np
 
 from hardwire.experiments.replay import compare as comparing
 from hardwire.experiments.replay import replay as replaying
+from hardwire.experiments.replay.intervals import with_intervals
 from hardwire.experiments.replay.options import parse_rates, parse_slo, seconds
 from hardwire.experiments.replay.setup import ServerOrName, Setup
 from hardwire.models.catalogue import did_you_mean
@@ -58,6 +59,7 @@ class ReplayOptions(TypedDict, total=False):
     rate: float | None
     duration: float | None
     requests: int | None
+    concurrency: int | None
     until: float | None
     slots: int | None
     residency: policy.Residency | None
@@ -72,6 +74,8 @@ class ReplayOptions(TypedDict, total=False):
     reserve: float | None
     power_limit: float | None
     slo: Mapping[Literal["ttft", "tpot"], float | str] | str | None
+    intervals: bool
+    draws: int
     strict: bool
     seed: int
     engine: Literal["compiled", "reference"]
@@ -179,6 +183,9 @@ def replay(source: Named, server: ServerLike = SERVER, **options: Unpack[ReplayO
     rate, duration, requests, until, arrivals, seed
         The load: requests/s, seconds, how many, when to stop the clock (s), ``source``,
         ``poisson`` or ``gamma:CV``, and the seed (0).
+    concurrency : int
+        A closed loop of so many requests in flight, where the next one comes when one ends,
+        instead of arrivals of the source.
     client_rates : str or path
         A CSV of clients' measured rates, each client with an adapter.
     time_unit : {"s", "ms", "us", "ns"}
@@ -190,6 +197,11 @@ def replay(source: Named, server: ServerLike = SERVER, **options: Unpack[ReplayO
     slots, residency, swap, schedule, routing, prefetch, admission, prefill, preemption, \
 prefix_reuse, reserve, power_limit
         Policies of the server, as ``hardwire replay --help`` lists them.
+    intervals : bool
+        With the 5th to 95th percentile of each figure over draws of what is not known of the
+        server, in ``summary["intervals"]``; ``compare`` has them unless this is False.
+    draws : int
+        How many, 19 or more: 64 of a GPU server, 19 of hardwired ones, which take longer.
     strict : bool
         Refuse a load with a request that can never be served.
     engine : {"compiled", "reference"}
@@ -219,6 +231,8 @@ prefix_reuse, reserve, power_limit
     prepared = replaying.prepare(setup, server=None if isinstance(one, str) else one, chip=chip)
     done = replaying.run(prepared)
     replaying.refuse_what_is_never_served(done)
+    if setup.with_intervals(usually=False):
+        done = with_intervals(done)
     return Replay.of(done)
 
 
@@ -262,7 +276,10 @@ def compare(
     if isinstance(servers, str) or not isinstance(servers, Sequence) or not servers:
         raise InputError(f"servers: a list of at least one server is expected, not {servers!r:.80}")
     setup, opened, chip = _setup(source, servers, options)
-    return Comparison.of(comparing.compare(setup, opened, chip=chip))
+    found = comparing.compare(setup, opened, chip=chip)
+    if setup.with_intervals(usually=True):
+        found = found.with_each(with_intervals)
+    return Comparison.of(found)
 
 
 def _setup(

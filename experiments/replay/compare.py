@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,10 @@ class Comparison:
     def interrupted(self) -> bool:
         """Whether Ctrl-C cut one off; those after it are missing."""
         return any(one.interrupted for one in self.done)
+
+    def with_each(self, change: Callable[[Replay], Replay]) -> Comparison:
+        """The same with each replay changed."""
+        return dataclasses.replace(self, done=tuple(map(change, self.done)))
 
     def to_dict(self) -> dict[str, Any]:
         """The object of ``--json``."""
@@ -122,7 +127,9 @@ def compare(
             break
     names = tuple(one.server.name for one in ready)
     needed: dict[str, Fleet | None] = {}
-    if setup.slo and len(done) > 1 and not any(one.interrupted for one in done):
+    # A load that waits for the server is another one on more servers.
+    open_load = setup.slo and setup.concurrency is None
+    if open_load and len(done) > 1 and not any(one.interrupted for one in done):
         prepared_of = {one.server.name: one for one in ready}
         needed = fleets({one.summary["server"]: one for one in done}, prepared_of)
     return Comparison(names, named, setup, tuple(done), obstacles, needed)

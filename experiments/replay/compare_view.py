@@ -17,8 +17,10 @@ from hardwire.experiments.replay.sound import ON_PAPER
 from hardwire.experiments.replay.view import (
     LATENCIES,
     NEEDED_ROWS,
+    NINETY,
     NONE,
     Definitions,
+    drawn_words,
     four,
     goals,
     joule,
@@ -29,7 +31,7 @@ from hardwire.experiments.replay.view import (
     seconds,
 )
 from hardwire.experiments.shared.style import BAD, GOOD
-from hardwire.experiments.shared.tables import QUIET, count, plain_table, styled
+from hardwire.experiments.shared.tables import QUIET, count, plain_table, span, styled
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,25 @@ class _Row:
     value: Callable[[dict[str, Any]], float | None]
     show: Callable[[Any], str]
     better: int = 0  # 1 where more is better, −1 where less is, 0 where neither
+    path: str = ""  # in a summary, with dots
+
+    @classmethod
+    def of(cls, name: str, path: str, show: Callable[[Any], str], better: int = 0) -> _Row:
+        """A number of the summary."""
+        return cls(name, key_of(*path.split(".")), show, better, path)
 
 
 def _rows(comparison: Comparison) -> list[_Row]:
     data = comparison.done[0].summary
     rows = [
-        _Row("Served, requests/s", key_of("served", "requests_per_s"), four, 1),
-        _Row("Served, output tok/s", key_of("output_tokens_per_s"), four, 1),
-        _Row("Served, prompt tok/s", key_of("served", "prompt_tokens_per_s"), four),
+        _Row.of("Served, requests/s", "served.requests_per_s", four, 1),
+        _Row.of("Served, output tok/s", "output_tokens_per_s", four, 1),
+        _Row.of("Served, prompt tok/s", "served.prompt_tokens_per_s", four),
     ]
     if goals(data):
         rows += [
-            _Row("Goodput, requests/s", key_of("goodput"), four, 1),
-            _Row("Met the SLO", key_of("slo_met"), percent, 1),
+            _Row.of("Goodput, requests/s", "goodput", four, 1),
+            _Row.of("Met the SLO", "slo_met", percent, 1),
         ]
     if needed := comparison.needed:
 
@@ -60,21 +68,21 @@ def _rows(comparison: Comparison) -> list[_Row]:
         rows += [_Row(name, of_all(key), _or_none(show), -1) for name, key, show in NEEDED_ROWS]
     for key, name in LATENCIES.items():
         for level in ("p50", "p99"):
-            rows.append(_Row(f"{name}, {level}", key_of(key, level), seconds, -1))
+            rows.append(_Row.of(f"{name}, {level}", f"{key}.{level}", seconds, -1))
     if data["adapters"]:
         rows += [
-            _Row("Adapter hit rate", key_of("adapter_hit_rate"), percent, 1),
-            _Row("Swaps", key_of("swaps"), count),
-            _Row("Waiting for swaps", key_of("swap_wait_s"), seconds, -1),
+            _Row.of("Adapter hit rate", "adapter_hit_rate", percent, 1),
+            _Row.of("Swaps", "swaps", count),
+            _Row.of("Waiting for swaps", "swap_wait_s", seconds, -1),
         ]
     return [
-        _Row("Cards or GPUs", key_of("units"), count),
-        _Row("Price, USD", key_of("price_usd"), count),
+        _Row.of("Cards or GPUs", "units", count),
+        _Row.of("Price, USD", "price_usd", count),
         *rows,
-        _Row("Compute busy", key_of("utilization", "compute", "mean"), percent),
-        _Row("Server power, W", key_of("server_power_w"), four, -1),
-        _Row("Energy an output token", key_of("server_energy_j_per_output_token"), joule, -1),
-        _Row("USD per M tokens", key_of("usd_per_million_tokens"), number, -1),
+        _Row.of("Compute busy", "utilization.compute.mean", percent),
+        _Row.of("Server power, W", "server_power_w", four, -1),
+        _Row.of("Energy an output token", "server_energy_j_per_output_token", joule, -1),
+        _Row.of("USD per M tokens", "usd_per_million_tokens", number, -1),
     ]
 
 
@@ -92,6 +100,9 @@ def render(comparison: Comparison) -> RenderableType:
     for one in comparison.done:
         for sentence in (*one.summary["obstacles"], *losses(one.summary)):
             parts.append(Text(f"\n{one.summary['server']}: {sentence}", style=BAD))
+    for one in comparison.done:
+        if "intervals" in one.summary:
+            parts.append(Text(f"\n{drawn_words(one.summary)}", style=QUIET))
     if comparison.done:
         parts.append(Definitions(_definitions(comparison)))
     return Group(*parts)
@@ -147,7 +158,8 @@ class _Columns:
         group: list[Replay] = []
         width = label
         for one in self.comparison.done:
-            column = max(len(_name(one)), 9) + 2
+            cells = (len(cell) for row in rows for cell in _cells(row, one.summary))
+            column = max(len(_name(one)), 9, *cells) + 2
             if group and width + column > options.max_width:
                 yield self._table(rows, group)
                 group, width = [], label
@@ -171,7 +183,21 @@ class _Columns:
             leader = row.show(best) if best is not None and len(set(shown)) > 1 else None
             cells = [row.show(row.value(one.summary)) for one in group]
             table.add_row(row.name, *(styled(c, GOOD if c == leader else "") for c in cells))
+            drawn = [_interval(row, one.summary) for one in group]
+            if any(drawn):
+                table.add_row(styled(f"  {NINETY}", QUIET), *(styled(c, QUIET) for c in drawn))
         return table
+
+
+def _interval(row: _Row, data: dict[str, Any]) -> str:
+    found = data.get("intervals", {}).get(row.path)
+    return (
+        "" if found is None or row.show(found[0]) == row.show(found[1]) else span(found, row.show)
+    )
+
+
+def _cells(row: _Row, data: dict[str, Any]) -> tuple[str, str]:
+    return row.show(row.value(data)), _interval(row, data)
 
 
 def _name(one: Replay) -> str:

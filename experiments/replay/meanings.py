@@ -11,6 +11,7 @@ MEANINGS: dict[str, str] = {
     "rate": "requests/s of the workload",
     "duration": "seconds of the workload",
     "requests": "requests of the workload",
+    "concurrency": "a closed loop of so many requests in flight: the next comes when one ends",
     "until": "stop the clock at so many seconds, as a measured run does",
     "arrivals": "when requests come: source, poisson or gamma:CV",
     "time_unit": "unit of a trace's times: s, ms, us or ns",
@@ -30,6 +31,8 @@ MEANINGS: dict[str, str] = {
     "prefix_reuse": "keep KV of prompt prefixes",
     "reserve": "seconds of waiting after which nobody passes a request by",
     "power_limit": "watts of the whole server",
+    "intervals": "5th to 95th percentile of each figure over what is not known of the server",
+    "draws": "of the intervals, 19 or more",
     "strict": "refuse a load with a request that can never be served, and exit with status 1 if "
     "anything stands in the way of a chip",
     "seed": "same seed, same bytes",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
+from hardwire.simulator.serving.closed_loop import arrived
 from hardwire.simulator.serving.load.adapters import AdapterSet
 from hardwire.simulator.serving.load.client_rates import ClientRates
 from hardwire.simulator.serving.load.popularity import Uniform, assign_adapters, parse_popularity
@@ -63,6 +64,7 @@ class Replay:
     chip : on the cards; of a GPU server none.
     ranks : of the adapters.
     summary : what ``hardwire.simulator.serving.metrics.summarize`` gives.
+    prepared : what was replayed, for intervals; None of one that is read back.
     wall_s : seconds that the simulation took. Not among the answers, which are the same each time.
     """
 
@@ -75,6 +77,7 @@ class Replay:
     summary: dict[str, Any]
     wall_s: float
     chip: Chip | None = None
+    prepared: Prepared | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         data = self.summary
@@ -101,9 +104,10 @@ class Replay:
     def words(self) -> list[str]:
         """What was run, for headlines."""
         setup, count = self.setup, len(self.workload)
+        closed = f", {setup.concurrency:,} in flight" if setup.concurrency else ""
         length = self.workload.duration_s
         span = f"{length / 60:,.0f} min" if length >= 600 else f"{length:,.3g} s"
-        words = [f"{self.workload.name}: {count:,} request{'s' * (count != 1)} in {span}"]
+        words = [f"{self.workload.name}: {count:,} request{'s' * (count != 1)} in {span}{closed}"]
         if skipped := self.workload.skipped:
             words[0] += f" ({skipped:,} that failed there left out)"
         if setup.chip and self.chip is not None:
@@ -211,7 +215,10 @@ def run(
     )
     wall_s = time.perf_counter() - begin
     log = _with_interrupt(log, setup)
+    workload, log = arrived(workload, log)
     summary = summarize(workload, log, setup.goals, server=server.name)
+    if setup.concurrency:
+        summary["concurrency"] = setup.concurrency
     if workload.skipped:
         summary["skipped"] = workload.skipped
     owned = server.batching if isinstance(server, BatchServer) else server.machine
@@ -226,7 +233,8 @@ def run(
     memory = "GPU memory" if isinstance(server, BatchServer) else "SRAM"
     # Adapters of one shape are one object, whose rank is looked up once.
     ranks = frozenset(one.max_rank for one in {id(a): a for a in prepared.adapters}.values())
-    return Replay(setup, server.title, memory, workload, ranks, log, summary, wall_s, cards)
+    of = dataclasses.replace(prepared, chip=cards)
+    return Replay(setup, server.title, memory, workload, ranks, log, summary, wall_s, cards, of)
 
 
 def refuse_what_is_never_served(done: Replay) -> None:
@@ -267,6 +275,20 @@ def make_load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]
     InputError
         On a source or adapters that cannot be used, or that go not together.
     """
+    if setup.concurrency is None:
+        return _open_load(setup, model)
+    for name in ("rate", "arrivals", "duration", "adapter_rates", "client_rates"):
+        if getattr(setup, name) is not None:
+            raise InputError(
+                f"--concurrency: a request comes when another ends, so {option_of(name)} has "
+                "nothing to say"
+            )
+    made, offered = _open_load(setup, model)
+    return made.closed(setup.concurrency), offered
+
+
+def _open_load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]:
+    """The same with the arrivals of the source, or as they are asked for."""
     rank = setup.rank or DEFAULT_RANK
     offered = None if setup.adapters is None else AdapterSet.open(setup.adapters, model, rank)
     if setup.rank is not None and offered is not None and not _is_count(setup.adapters):

@@ -43,7 +43,7 @@ CARD_FIELDS = ("chip", "settings")
 
 LOAD_FIELDS = (
     "source", "adapters", "rank", "popularity", "adapter_rates", "arrivals", "rate", "duration",
-    "requests", "seed", "client_rates", "time_unit", "sort",
+    "requests", "concurrency", "seed", "client_rates", "time_unit", "sort",
 )  # fmt: skip
 """Options that decide the requests and what adapters they want, with the server's model."""
 
@@ -76,6 +76,7 @@ class Setup(BaseModel):
     rate: _Positive | None = None
     duration: _Positive | None = None
     requests: _Count | None = None
+    concurrency: _Count | None = None
     until: _Positive | None = None
     slots: _Count | None = None
     residency: policy.Residency | None = None
@@ -90,6 +91,8 @@ class Setup(BaseModel):
     reserve: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     power_limit: _Positive | None = None
     slo: dict[Literal["ttft", "tpot"], _Positive] | None = None
+    intervals: bool | None = None
+    draws: Annotated[int, Field(ge=19), WHOLE] | None = None
     strict: bool = False
     seed: Annotated[int, Field(ge=0), WHOLE] = 0
     engine: Literal["compiled", "reference"] = "compiled"
@@ -134,6 +137,18 @@ class Setup(BaseModel):
         """The SLO."""
         goals = self.slo or {}
         return Slo(ttft_s=goals.get("ttft"), tpot_s=goals.get("tpot"))
+
+    def with_intervals(self, *, usually: bool) -> bool:
+        """Whether a replay is to have intervals, where nobody says so ``usually``.
+
+        Raises
+        ------
+        InputError
+            If they are declined, and a number of draws is given.
+        """
+        if self.intervals is False and self.draws is not None:
+            raise InputError("--draws: are of the intervals, which --no-intervals leaves out")
+        return self.draws is not None or (usually if self.intervals is None else self.intervals)
 
     def only(self, server: ServerOrName) -> Setup:
         """The same for another server, without the choices that it does not have."""

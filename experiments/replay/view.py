@@ -12,7 +12,7 @@ from rich.text import Text
 
 from hardwire.experiments.replay.refusals import refusal
 from hardwire.experiments.shared.style import BAD, GOOD, MEMORY_COLORS, OF_NO_PART
-from hardwire.experiments.shared.tables import QUIET, bar, count, mib, plain_table, si, styled
+from hardwire.experiments.shared.tables import QUIET, bar, count, mib, plain_table, si, span, styled
 
 NONE = "–"
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "End to end"}
@@ -40,6 +40,7 @@ def render(
         _units(data),
         _memory(data, memory),
         _energy(data),
+        *([_intervals(data)] if "intervals" in data else []),
         Definitions(occurring(data).items()),
     )
 
@@ -111,6 +112,26 @@ def gib(value: float) -> str:
 
 def percent(value: float | None) -> str:
     return NONE if value is None else f"{value:.1%}"
+
+
+NINETY = "90% interval"
+
+_DRAWN: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Served, requests/s", "served.requests_per_s", four),
+    ("Served, output tok/s", "output_tokens_per_s", four),
+    ("Goodput, requests/s", "goodput", four),
+    ("Met the SLO", "slo_met", percent),
+    *(
+        (f"{name}, {level}", f"{key}.{level}", seconds)
+        for key, name in LATENCIES.items()
+        for level in ("p50", "p99")
+    ),
+    ("Adapter hit rate", "adapter_hit_rate", percent),
+    ("Server power, W", "server_power_w", four),
+    ("Energy an output token", "server_energy_j_per_output_token", joule),
+    ("USD per M tokens", "usd_per_million_tokens", number),
+)
+"""What has an interval in tables: name, dotted name in a summary, and how it is shown."""
 
 
 def goals(data: Mapping[str, Any]) -> str:
@@ -274,6 +295,40 @@ def _memory(data: Mapping[str, Any], memory: str) -> RenderableType:
     if extra:
         parts.append(Text(", ".join(extra).capitalize() + ".", style=QUIET))
     return Group(*parts)
+
+
+def interval_rows(data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, value and interval of what a replay shows; none where it has no intervals."""
+    rows = []
+    for name, key, show in _DRAWN:
+        found = data.get("intervals", {}).get(key)
+        if found is None or (key in ("goodput", "slo_met") and not goals(data)):
+            continue
+        value: Any = data
+        for part in key.split("."):
+            value = value[part]
+        rows.append((name, show(value), span(found, show)))
+    return rows
+
+
+def drawn_words(data: Mapping[str, Any]) -> str:
+    """What the intervals of a replay are over, in a sentence."""
+    words = (
+        f"{data['server']}: 5th to 95th percentile over {count(data['interval_draws'])} draws of "
+        "what is not known of it, with the same requests"
+    )
+    if lost := data["interval_not_started"]:
+        words += (
+            f"; {count(lost)} of them cannot start, for want of memory or power, and are left out"
+        )
+    return f"{words}."
+
+
+def _intervals(data: Mapping[str, Any]) -> RenderableType:
+    table = plain_table("Intervals", "", "as filed", NINETY)
+    for row in interval_rows(data):
+        table.add_row(*row)
+    return Group("", table, Text(drawn_words(data), style=QUIET))
 
 
 def _energy(data: Mapping[str, Any]) -> RenderableType:

@@ -18,6 +18,7 @@ OPTION_NUMBERS: dict[str, Quantity] = {
     "rate": Quantity("requests/s", 0, 1e9, "mean rate of arrivals"),
     "duration": Quantity("s", 0, 1e9, "length of the workload"),
     "requests": Quantity("", 1, 1_000_000_000, "requests of the workload", integer=True),
+    "concurrency": Quantity("", 1, 1_000_000_000, "requests in flight", integer=True),
     "until": Quantity("s", 0, 1e9, "where the simulation stops"),
     "slots": Quantity("", 1, 100_000, "adapter slots of a card", integer=True),
     "prefetch": Quantity("", 0, 100_000, "requests ahead whose adapters load", integer=True),

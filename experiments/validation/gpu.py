@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from hardwire.experiments.shared.parallel import in_threads
 from hardwire.experiments.validation import vllm_runs as vllm_validation
 from hardwire.experiments.validation.bench import EXTRAPOLATED, Bench, Predicted
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.published import PublishedRow, published
 from hardwire.simulator.belief.draws import DRAWS
+from hardwire.simulator.belief.servers import draw_gpu_servers
 from hardwire.simulator.serving.gpu.server import simulate_batch
 from hardwire.simulator.serving.load.workload import BASE, Workload
 
 REQUESTS = 8192
 """All at once, so many that the begin and the end of a run hardly count."""
 
-STEP_ERROR = 0.033
-"""Standard error of a step's straight line, from the only fit with rows to spare: vLLM's decode
-times lie 2.6 % off it on average (docs/gpu-servers.md)."""
+SERVER_DRAWS = 64
+"""Of a server, each of which serves a row's load."""
 
 ACHIEVED = (0.6, 1.0)
 """Share of a GPU's memory bandwidth that reading weights and KV may reach."""
@@ -41,7 +43,8 @@ def at_once(prompt: np.ndarray, output: np.ndarray, adapter: np.ndarray, adapter
     return Workload("at once", np.zeros(len(prompt)), prompt, output, adapter, names, 0.0)
 
 
-def _saturated(bench: Bench, row: PublishedRow) -> Predicted:
+def saturated_rate(server: BatchServer, row: PublishedRow) -> tuple[float, tuple[str, ...]]:
+    """Output tokens/s of a server with all requests of a row at once, and its warnings."""
     prompt, output = int(row.conditions["prompt"]), int(row.conditions["output"])
     load = at_once(
         np.full(REQUESTS, prompt),
@@ -49,10 +52,21 @@ def _saturated(bench: Bench, row: PublishedRow) -> Predicted:
         np.full(REQUESTS, BASE, np.int32),
         0,
     )
-    log = simulate_batch(bench.gpu(str(row.conditions["server"])), load, [])
-    value = REQUESTS * output / log.end_s
-    draws = value * (1 + STEP_ERROR * bench.stream(row.id).standard_normal(DRAWS))
-    return Predicted(value, draws, words=extrapolated(log.warnings))
+    log = simulate_batch(server, load, [])
+    return REQUESTS * output / log.end_s, log.warnings
+
+
+def _saturated(bench: Bench, row: PublishedRow) -> Predicted:
+    server = bench.gpu(str(row.conditions["server"]))
+    drawn = draw_gpu_servers(server, SERVER_DRAWS, bench.seed)
+    rates = in_threads(lambda one: saturated_rate(one, row)[0], drawn)
+    value, warnings = saturated_rate(server, row)
+    return Predicted(value, again(rates, bench.stream(row.id)), words=extrapolated(warnings))
+
+
+def again(values: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """Some draws as ``DRAWS``, so that the published figure's own error is drawn finely."""
+    return rng.choice(np.asarray(values, float), DRAWS)
 
 
 def _single_user(bench: Bench, row: PublishedRow) -> Predicted:

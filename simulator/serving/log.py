@@ -99,6 +99,8 @@ class ServingLog:
     swaps : adapter loads into SRAM (or slots).
     definitions : words for what this server calls start, hit and swap, for tables.
     warnings : a sentence for each way in which the load goes beyond what was measured.
+    arrival_s : (N,) of a closed loop, when each request came, NaN where it never did; None where
+        the workload says when.
     """
 
     status: NDArray[np.int8]
@@ -124,6 +126,7 @@ class ServingLog:
     swaps: int
     definitions: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    arrival_s: NDArray[np.float64] | None = None
 
     def to_arrays(self) -> dict[str, Any]:
         """The per-request columns by name."""

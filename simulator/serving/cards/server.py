@@ -31,6 +31,7 @@ from hardwire.simulator.serving.cards.costs import token_costs
 from hardwire.simulator.serving.cards.link import HostMemory, Line
 from hardwire.simulator.serving.cards.record import Record
 from hardwire.simulator.serving.cards.sram import Layout
+from hardwire.simulator.serving.closed_loop import with_refused
 from hardwire.simulator.serving.load.synthetic import stream
 from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
@@ -115,7 +116,13 @@ class CardServer:
         ways = [way_of[id(adapter)] for adapter in adapters]
         self.env = simpy.Environment()
         self.record = Record(len(workload))
-        self.arrival = np.ceil(workload.arrival_s * hertz).astype(np.int64)
+        self.arrival: list[int] = np.ceil(workload.arrival_s * hertz).astype(np.int64).tolist()
+        if workload.concurrency is not None and policy.schedule == "slo":
+            raise InputError(
+                "--concurrency: deadlines are known only when requests come, so --schedule slo "
+                "cannot rank by them"
+            )
+        self._places = simpy.Container(self.env, init=workload.concurrency or 0)
         estimate = self._estimates(seed)
         self.estimate: list[int] = estimate.tolist()
         self.link_of = [Line() for _ in range(1 if machine.links == "shared" else server.cards)]
@@ -155,7 +162,8 @@ class CardServer:
             record=self.record,
         )
         self.router = make_router(policy.routing, server.cards, spill=round(policy.spill_s * hertz))
-        served = self.status == Status.UNFINISHED
+        self._served = served = self.status == Status.UNFINISHED
+        self._came = 0  # of a closed loop, requests of those that are served
         future = Future(np.where(served, workload.adapter, BASE))
         whole = policy.admission == "whole" or plant.users == 1
         queues = make_queues(
@@ -164,7 +172,7 @@ class CardServer:
             arrival=self.arrival,
             adapter=workload.adapter,
             estimate=estimate,
-            deadline=self.arrival + round(policy.ttft_goal_s * hertz),
+            deadline=np.array(self.arrival, np.int64) + round(policy.ttft_goal_s * hertz),
             fairness=round(policy.fairness_s * hertz),
             reserve=None if policy.reserve_s is None else round(policy.reserve_s * hertz),
             need=None if policy.prefix_reuse else workload.prompt + whole * (workload.output - 1),
@@ -223,7 +231,8 @@ class CardServer:
     def serve(self, until_s: float | None, progress: Callable[[float], None] | None) -> ServingLog:
         """Run to the end, or until it is cut off; what happened."""
         env, hertz = self.env, self.costs.clock_hz
-        env.process(self._arrivals(progress))
+        closed = self.workload.concurrency is not None
+        env.process(self._as_places_free() if closed else self._arrivals(progress))
         try:
             env.run(until=None if until_s is None else max(1, round(until_s * hertz)))
         except KeyboardInterrupt:
@@ -238,7 +247,7 @@ class CardServer:
         served = np.flatnonzero(self.status == Status.UNFINISHED)
         route, timeout = router.route, env.timeout
         for count, (request, tick) in enumerate(
-            zip(served.tolist(), self.arrival[served].tolist(), strict=True)
+            (request, self.arrival[request]) for request in served.tolist()
         ):
             if tick > env.now:
                 yield timeout(tick - env.now)
@@ -246,16 +255,39 @@ class CardServer:
             if progress is not None and count % _ARRIVALS_BETWEEN_PROGRESS == 0:
                 progress(env.now / self.costs.clock_hz)
 
+    def _as_places_free(self) -> Generator[simpy.Event, Any, None]:
+        """The arrivals of a closed loop: each request takes a place, which its end gives back."""
+        adapter, estimate = self.workload.adapter.tolist(), self.estimate
+        for request in np.flatnonzero(self.status == Status.UNFINISHED).tolist():
+            yield self._places.get(1)
+            self.arrival[request] = int(self.env.now)
+            self._came += 1
+            card = self.router.route(request, adapter[request], estimate[request])
+            self.cards[card].submit(request)
+
     def _ended(self, card: int, request: int) -> None:
         self.status[request] = Status.COMPLETED
         self.router.done(card, self.estimate[request])
+        if self.workload.concurrency is not None:
+            self._places.put(1)
+
+    def _came_s(self) -> NDArray[np.float64] | None:
+        """Arrivals of a closed loop, s; NaN where it never came to a request."""
+        if self.workload.concurrency is None:
+            return None
+        served = np.flatnonzero(self._served)
+        at = np.array(self.arrival, np.int64)[served] / self.costs.clock_hz
+        at[self._came :] = np.nan
+        return with_refused(served, at, len(self.workload))
 
     def _log(self, interrupted: str | None = None) -> ServingLog:
         record, hertz = self.record, self.costs.clock_hz
         if (self.status == Status.UNFINISHED).any():
             for card in self.cards:
                 card.cut_off(int(self.env.now))
-        columns = record.columns(self.status, self.workload.arrival_s, hertz)
+        came_s = self._came_s()
+        arrival_s = self.workload.arrival_s if came_s is None else came_s
+        columns = record.columns(self.status, arrival_s, hertz)
         done, finish = self.status == Status.COMPLETED, columns["finish_s"]
         end_s = float(np.nanmax(finish, initial=float(self.workload.duration_s)))
         if (self.status == Status.UNFINISHED).any():  # cut off
@@ -300,6 +332,7 @@ class CardServer:
             energy_usd_per_j=machine.energy_usd_per_j,
             swaps=len(record.loads),
             definitions=definitions,
+            arrival_s=came_s,
         )
 
     def _energy(self, done: NDArray[np.bool_], end_s: float) -> dict[str, float]:

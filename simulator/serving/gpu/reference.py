@@ -98,6 +98,8 @@ def run(
     until: int | None,
     whole: bool = False,
     connections: int | None = None,
+    concurrency: int | None = None,
+    frontend: int = 0,
 ) -> Outcome:
     """Serve all jobs, in order of arrival, or stop at ``until``.
 
@@ -114,6 +116,9 @@ def run(
     until : ns, or None for no limit.
     whole : a request is let in with the blocks of its whole output, and never preempted.
     connections : that the client can have open; a request that finds none is not sent.
+    concurrency : requests in flight of a closed loop; the arrivals of later ones are written into
+        them when earlier ones end. None for arrivals as stated.
+    frontend : ns from there to the queue, of a request that comes when another ends.
     """
     coming, waiting, running = deque(jobs), deque[Job](), list[Job]()
     memory = Slots(slots, turns, {adapter: (n - len(host), 0) for n, adapter in enumerate(host)})
@@ -121,6 +126,7 @@ def run(
     used: list[tuple[int, int]] = []
     free, now, busy, step = blocks, 0, 0, 0
     closing = 0  # connections whose requests ended with the last step, at ``now``
+    held_back = deque(jobs[len(jobs) if concurrency is None else concurrency :])
 
     while True:
         while coming and coming[0].arrival <= now:
@@ -240,6 +246,8 @@ def run(
                 job.first = end
             if job.generated == job.output:
                 job.finish = end
+                if held_back:
+                    held_back.popleft().arrival = end + frontend
                 running.remove(job)
                 closing += 1
                 free += job.blocks

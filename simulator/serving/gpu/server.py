@@ -13,6 +13,7 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer, slot_rank
+from hardwire.simulator.serving.closed_loop import with_refused
 from hardwire.simulator.serving.gpu import reference
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
@@ -71,8 +72,22 @@ class _Run:
 
     def arrivals(self) -> NDArray[np.int64]:
         """When requests reach the queue, ns."""
+        if self.workload.concurrency is not None:
+            known = np.arange(len(self.served)) < self.released
+            return np.where(known, self.frontend, _NEVER)
         frontend_s = self.server.batching.frontend_us * 1e-6
         return np.rint((self.workload.arrival_s[self.served] + frontend_s) * 1e9).astype(np.int64)
+
+    @property
+    def released(self) -> int:
+        """Requests whose arrival is known at the begin: of a closed loop those in flight."""
+        closed = self.workload.concurrency
+        return len(self.served) if closed is None else min(closed, len(self.served))
+
+    @property
+    def frontend(self) -> int:
+        """From a request's arrival to the queue, ns."""
+        return round(self.server.batching.frontend_us * 1e3)
 
     def in_host(self) -> NDArray[np.int64]:
         """Adapters in host memory at the begin: all are loaded in order, the last ones stay."""
@@ -101,12 +116,14 @@ class _Outcome:
     Attributes
     ----------
     noted : (S, len(NOTED)), of the requests that were served.
+    queued : (S,) when each reached the queue; of a closed loop ``_NEVER`` where it did not.
     loads : rows (adapter, begin, end)
     samples : rows (time, KV blocks)
     end, busy : of the whole run.
     """
 
     noted: NDArray[np.int64]
+    queued: NDArray[np.int64]
     loads: NDArray[np.int64]
     samples: NDArray[np.int64]
     end: int
@@ -231,6 +248,7 @@ def _compiled(run: _Run) -> _Outcome:
     state[[jit.FIRST_WAITING, jit.LAST_WAITING]] = jit.NONE
     state[jit.FREE] = run.blocks
     state[jit.STRIDE] = 1
+    state[jit.RELEASED] = run.released
     config = np.zeros(jit.CONFIG_ENTRIES, np.int64)
     config[[jit.BLOCK, jit.MAX_SEQS, jit.MAX_TOKENS]] = (
         b.block_tokens,
@@ -255,6 +273,7 @@ def _compiled(run: _Run) -> _Outcome:
     )
     config[jit.CONNECTIONS] = _NEVER if run.connections is None else run.connections
     config[jit.WHOLE] = b.admission == "whole"
+    config[jit.FRONTEND] = run.frontend
     running = np.zeros(b.max_seqs, np.int64)
     active, resident = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
     loads = np.zeros((2 * b.max_seqs, 3), np.int64)
@@ -275,6 +294,7 @@ def _compiled(run: _Run) -> _Outcome:
     peak = state[[jit.PEAK_TIME, jit.PEAK]][None]
     return _Outcome(
         noted=requests[:, [getattr(jit, name.upper()) for name in NOTED]],
+        queued=requests[:, jit.ARRIVAL],
         loads=loads[: state[jit.LOADS]],
         samples=_with_peak(samples[: state[jit.SAMPLES]], peak),
         end=int(state[jit.NOW]),
@@ -307,6 +327,8 @@ def _reference(run: _Run) -> _Outcome:
         max_tokens=b.max_batched_tokens,
         until=None if run.until == _NEVER else run.until,
         whole=b.admission == "whole",
+        concurrency=run.workload.concurrency,
+        frontend=run.frontend,
     )
     if run.progress is not None:
         run.progress(outcome.end / 1e9)
@@ -319,6 +341,7 @@ def _reference(run: _Run) -> _Outcome:
     peak = used[[int(used[:, 1].argmax())]] if len(used) else used
     return _Outcome(
         noted=np.array(noted, np.int64).reshape(-1, len(NOTED)),
+        queued=np.array([job.arrival for job in jobs], np.int64),
         loads=np.array(outcome.loads, np.int64).reshape(-1, 3),
         samples=_with_peak(used[::stride], peak),
         end=outcome.end,
@@ -341,6 +364,10 @@ def _log(run: _Run, status: NDArray[np.int8], outcome: _Outcome) -> ServingLog:
         record.fill(name, run.served, values)
     record.fill("unit", np.flatnonzero(np.asarray(record.start) >= 0), 0)
     status[np.asarray(record.finish) >= 0] = Status.COMPLETED
+    came_s = workload.arrival_s
+    if workload.concurrency is not None:
+        at_s = np.where(outcome.queued == _NEVER, np.nan, (outcome.queued - run.frontend) / 1e9)
+        came_s = with_refused(run.served, at_s, len(workload))
     b = server.batching
     slot_bytes = server.slot_bytes(rank) if slots else 0
     kv_bytes = server.kv_bytes_per_token
@@ -348,7 +375,8 @@ def _log(run: _Run, status: NDArray[np.int8], outcome: _Outcome) -> ServingLog:
     end_s, busy_s = outcome.end / 1e9, outcome.busy / 1e9
     energy = {"idle": b.idle_w * end_s, "steps": (b.busy_w - b.idle_w) * busy_s}
     return ServingLog(
-        **record.columns(status, workload.arrival_s, 1e9),
+        **record.columns(status, came_s, 1e9),
+        arrival_s=None if workload.concurrency is None else came_s,
         units=("gpu 0",),
         busy_s={"compute": np.array([busy_s])},
         capacity_bytes=run.kv_tokens * kv_bytes + slots * slot_bytes,

@@ -30,17 +30,17 @@ ADAPTER_COLUMNS = 11
 # Entries of the state.
 (
     NOW, ARRIVED, COUNT, WAITING, FIRST_WAITING, LAST_WAITING, FREE, FRONT, ACTIVE, SLOTS_USED,
-    STEP, LOADS, STRIDE, SAMPLES, PEAK, PEAK_TIME, BUSY, DONE, CLOSING, RETURNED,
-) = range(20)  # fmt: skip
-STATE_ENTRIES = 20
+    STEP, LOADS, STRIDE, SAMPLES, PEAK, PEAK_TIME, BUSY, DONE, CLOSING, RETURNED, RELEASED,
+) = range(21)  # fmt: skip
+STATE_ENTRIES = 21
 
 # Entries of the configuration; the times are picoseconds.
 (
     BLOCK, MAX_SEQS, MAX_TOKENS, SLOTS, KV_BLOCKS, UNTIL, T_STEP, T_SEQUENCE, T_KV, T_PREFILL,
     T_REQUEST, T_DISTINCT, T_LORA, T_PASS, T_DISK, T_WEIGHTS, T_TOKEN, T_HEAD, T_PAIR, WHOLE,
-    CONNECTIONS,
-) = range(21)  # fmt: skip
-CONFIG_ENTRIES = 21
+    CONNECTIONS, FRONTEND,
+) = range(22)  # fmt: skip
+CONFIG_ENTRIES = 22
 
 
 @nb.njit(cache=True)
@@ -259,6 +259,50 @@ def _sample(state: Any, samples: Any, used: int) -> None:
     state[SAMPLES] += 1
 
 
+@nb.njit(cache=True)
+def _repeat(
+    requests: Any, state: Any, config: Any, running: Any, samples: Any, fixed_ps: int
+) -> None:  # fmt: skip
+    """Repeat a step in which all that run decoded, nobody came or went, and no copy was made.
+
+    The next step is the same but for the context, until somebody comes or ends, or memory runs
+    out: what kept those who wait from being let in still does, for memory only shrinks.
+    ``fixed_ps`` is what the step took beside its context.
+    """
+    count, block = state[COUNT], config[BLOCK]
+    left, context = NEVER, 0
+    grow = np.zeros(block, np.int64)  # requests that need a block, by steps from now
+    for i in range(count):
+        r = running[i]
+        left = min(left, requests[r, OUTPUT] - requests[r, GENERATED] - 1)
+        context += requests[r, COMPUTED] + 1
+        room = requests[r, BLOCKS] * block - requests[r, COMPUTED]
+        if room < block:
+            grow[room] += 1
+    arrival = NEVER
+    if state[ARRIVED] < len(requests):
+        arrival = requests[state[ARRIVED], ARRIVAL]
+    done = 0
+    while done < left and arrival > state[NOW]:
+        need = grow[done % block]
+        step_ps = fixed_ps + config[T_KV] * context
+        end = state[NOW] + max((step_ps + 500) // 1000, 1)
+        if need > state[FREE] or end > config[UNTIL]:
+            break
+        state[FREE] -= need
+        _sample(state, samples, config[KV_BLOCKS] - state[FREE])
+        state[BUSY] += end - state[NOW]
+        state[NOW] = end
+        state[STEP] += 1
+        context += count
+        done += 1
+    for i in range(count):
+        r = running[i]
+        requests[r, COMPUTED] += done
+        requests[r, GENERATED] += done
+        requests[r, BLOCKS] = max(requests[r, BLOCKS], -(-requests[r, COMPUTED] // block))
+
+
 @nb.njit(cache=True, nogil=True)
 def run_steps(
     requests: Any, adapters: Any, state: Any, config: Any,
@@ -268,7 +312,7 @@ def run_steps(
 
     Parameters
     ----------
-    requests : (N, 19), adapters : (A + 1, 11), state : (20,), config : (21,), int64
+    requests : (N, 19), adapters : (A + 1, 11), state : (21,), config : (22,), int64
     running : (max_seqs,), requests in the batch in the order in which they were let in.
     active : (slots,), rows of the adapters of running requests.
     resident : (slots,), rows of the adapters in slots.
@@ -378,6 +422,7 @@ def run_steps(
                 requests[r, START] = state[NOW]
                 requests[r, HIT] = hit
 
+        copied = state[LOADS]
         load_ps = _use(requests, adapters, state, config, active, resident, loads)
         _sample(state, samples, config[KV_BLOCKS] - state[FREE])
         linear = config[T_TOKEN] * (decoding + prompt_tokens) + config[T_HEAD] * decoding
@@ -416,9 +461,18 @@ def run_steps(
                 if requests[r, GENERATED] == requests[r, OUTPUT]:
                     requests[r, FINISH] = end
                     state[CLOSING] += 1
+                    if state[RELEASED] < count:  # of a closed loop, the next comes
+                        requests[state[RELEASED], ARRIVAL] = end + config[FRONTEND]
+                        state[RELEASED] += 1
                     _stop_running(requests, adapters, state, active, r, state[STEP])
                     continue
             running[kept] = r
             kept += 1
-        state[COUNT] = kept
         state[STEP] += 1
+        alike = kept == state[COUNT] and decoding == kept and let_in == 0 and not preempted
+        alike = alike and state[LOADS] == copied
+        state[COUNT] = kept
+        if alike and kept > 0:
+            _repeat(
+                requests, state, config, running, samples, step_ps - config[T_KV] * context
+            )  # fmt: skip

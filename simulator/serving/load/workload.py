@@ -54,6 +54,8 @@ class Workload:
     duration_s : length of the workload, at least the last arrival.
     prefixes : prefix hashes, or None where the source has none.
     skipped : requests of the source that failed there and are left out.
+    concurrency : requests in flight of a closed loop, whose next request comes when one ends;
+        their arrivals, here all 0, are in the log. None for arrivals as stated.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class Workload:
     duration_s: float
     prefixes: Prefixes | None = None
     skipped: int = 0
+    concurrency: int | None = None
 
     def __post_init__(self) -> None:
         count = len(self.arrival_s)
@@ -77,6 +80,8 @@ class Workload:
             raise ValueError("every request needs an arrival, a prompt, an output and an adapter")
         if self.prefixes is not None and len(self.prefixes.first) != count + 1:
             raise ValueError("prefixes need one entry per request and a last one")
+        if self.concurrency is not None and (self.concurrency < 1 or np.any(self.arrival_s)):
+            raise ValueError("a closed loop has 1 request in flight or more, and no arrivals yet")
         if count == 0:
             return
         if not np.isfinite(self.arrival_s).all() or self.arrival_s[0] < 0:
@@ -90,6 +95,12 @@ class Workload:
 
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    def closed(self, concurrency: int) -> Workload:
+        """The same requests in order, so many in flight: the next comes when one ends."""
+        return dataclasses.replace(
+            self, arrival_s=np.zeros(len(self)), duration_s=0.0, concurrency=concurrency
+        )
 
     def with_adapters(self, names: tuple[str, ...], adapter: NDArray[np.int32]) -> Workload:
         """The same requests with other adapters."""

@@ -234,7 +234,7 @@ def make_queues(
     ----------
     name : one of the names in ``Policy.schedule``.
     cards : how many.
-    arrival : (N,) ticks, never falling.
+    arrival : (N,) ticks, never falling. A list is kept, and may be filled until each is pushed.
     adapter : (N,) indices into the catalogue, negative for none.
     estimate : (N,) ticks of expected work.
     deadline : (N,) ticks by which the work should be done.
@@ -253,7 +253,8 @@ def make_queues(
     needs = None if need is None else np.asarray(need, dtype=np.int64).tolist()
     if {len(x) for x in (*ticks, wanted if needs is None else needs)} != {len(wanted)}:
         raise ValueError("every request needs an arrival, an adapter, an estimate and a deadline")
-    adapters, arrivals = wanted.tolist(), ticks[0].tolist()
+    adapters = wanted.tolist()
+    arrivals = arrival if isinstance(arrival, list) else ticks[0].tolist()
     by_arrival = Order(wanted)
 
     def line(order: Order) -> Line:
