@@ -162,6 +162,38 @@ def _registers() -> str:
     return "\n".join(lines) + "\n"
 
 
+REGISTERS_PER_OUTPUT = (24, 39, 54, 89, 120)
+"""What the page weighs: the accumulator, two ways to cut the tree, the middle, the high end."""
+
+
+def _register_choice() -> str:
+    """HC1 with more registers behind each output: area, the ROM that would fit it, and power."""
+    chip = Chip.open("hc1")
+    model = LanguageModel.by_name(chip.model)
+    rows = []
+    for number in REGISTERS_PER_OUTPUT:
+        tried = chip.with_values({"rom.registers_per_output": number})
+        found = predict(tried, model, prompt=1024, output=1024)
+        blocks, plan = found.area_mm2, tried.floorplan
+        room = (float(chip.die.area_mm2) - plan.io_mm2) / (1 + plan.overhead_share)
+        beside = (blocks["total"] - blocks["io"]) / (1 + plan.overhead_share) - blocks["rom"]
+        density = float(tried.rom.density_mbit_per_mm2 * blocks["rom"] / (room - beside))
+        rows.append(
+            [
+                f"{number}",
+                f"{float(blocks['total']):.1f} mm²",
+                f"{density:.1f} Mb/mm²",
+                f"{float(found.power.idle_blocks_w['waiting_matrix_adders']):.0f} W",
+                f"{float(found.idle_w):.0f} W",
+                f"{float(found.power_w):.0f} W",
+            ]
+        )
+    head = ["Registers of an output", "Blocks", "ROM that fits the die", "Waiting", "Card, idle"]
+    lines = ["| " + " | ".join([*head, "Card"]) + " |", "|---:|---:|---:|---:|---:|---:|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
 def _peak() -> str:
     """Watts by part of both chips if every unit worked in every cycle."""
     found = {}
@@ -226,6 +258,7 @@ _WRITERS = {
     "area": _area,
     "registers": _registers,
     "power": _power,
+    "register_choice": _register_choice,
     "peak": _peak,
     "breakdown": _breakdown,
 }

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 
 from hardwire.experiments.validation.bench import Bench, Predicted
-from hardwire.experiments.validation.technology import DIES, compiler, spread
+from hardwire.experiments.validation.technology import (
+    DIES,
+    TWO_PORT_CELL,
+    TWO_PORT_CELL_RANGE,
+    compiler,
+    spread,
+)
 from hardwire.models.breakdown import Breakdown, block_power, neurons_mm2, vector_unit_mm2
 from hardwire.models.cost import mask_units
 from hardwire.models.published import PublishedRow
 from hardwire.simulator.belief.draws import DRAWS
-
-TWO_PORT_CELL = 1.3
-TWO_PORT_CELL_RANGE = (1.2, 1.5)
-"""Area of an 8T cell with a write and a read port over the 6T high-density cell; assumed, since no
-figure at 5 nm is published."""
 
 
 def _sram_bytes(bench: Bench, row: PublishedRow) -> Predicted:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from hardwire.experiments.validation.bench import Bench, Predicted
+from hardwire.experiments.validation.technology import TWO_PORT_CELL, TWO_PORT_CELL_RANGE
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.area import BYTES_PER_MIB, area
 from hardwire.models.chip import Chip
+from hardwire.models.fabric import registers
 from hardwire.models.published import PublishedRow
 from hardwire.models.rom import rom_bits
 from hardwire.models.sram import sram_budget
@@ -57,10 +59,25 @@ def _rom_bytes(bench: Bench, row: PublishedRow) -> Predicted:
     return Predicted(float(rom_bits(bench.chip(name), model) / 8), np.concatenate([once, twice]))
 
 
-def _vector_units(blocks: dict[str, Any], chip: Chip, row: PublishedRow) -> Any:
-    """Lanes, and the buffer of activations at the density of the chip's SRAM."""
-    buffer = float(row.conditions["buffer_bytes"]) * 8e-6 / chip.sram.density_mbit_per_mm2
-    return blocks["vector_units"] + buffer
+def _vector_units(bench: Bench, row: PublishedRow) -> Predicted:
+    """Lanes with their registers, and the buffer of activations at the density of the chip's SRAM.
+
+    It is written and read in the same cycle: with two ports, or, at the low end of the draws, with
+    one at twice the clock.
+    """
+    name = str(row.conditions["chip"])
+    model, ports = bench.model(name), (1.0, TWO_PORT_CELL_RANGE[1])
+
+    def mm2(chip: Chip, cell: Any) -> Any:
+        buffer = float(row.conditions["buffer_bytes"]) * 8e-6 / chip.sram.density_mbit_per_mm2
+        bits = registers(chip, model)["vector_units"]
+        per_mm2 = chip.process.logic_mtransistors_per_mm2 * 1e6
+        held = bits * chip.process.flop_transistors / per_mm2
+        return area(chip, model)["vector_units"] + held + buffer * cell
+
+    drawn = bench.drawn(name)
+    cells = bench.stream(f"{row.id}.cell").uniform(*ports, np.size(drawn.process.flop_transistors))
+    return Predicted(float(mm2(bench.chip(name), TWO_PORT_CELL)), mm2(drawn, cells))
 
 
 def tokens_in_sram(bench: Bench, row: PublishedRow) -> Predicted:
@@ -95,7 +112,7 @@ PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
     "area_h_units": _of_area(
         lambda blocks, chip, row: blocks["sram"] + blocks["attention"] + blocks["lora"]
     ),
-    "area_vector_units": _of_area(_vector_units),
+    "area_vector_units": _vector_units,
     "area_other": _of_area(lambda blocks, chip, row: blocks["overhead"] + blocks["io"]),
     "tokens_in_sram": tokens_in_sram,
 }

@@ -20,6 +20,11 @@ STRUCTURE = 0.07
 """Standard error of the macro model, assumed: two points leave no residual to take it from, and a
 compiler changes its banks and column multiplexers at sizes that are not published."""
 
+TWO_PORT_CELL = 1.3
+TWO_PORT_CELL_RANGE = (1.2, 1.5)
+"""Area of an 8T cell with a write and a read port over the 6T high-density cell; assumed, since no
+figure at 5 or 7 nm is published."""
+
 
 def compiler(memory: str, cell_um2: float | None = None) -> Macro:
     """The macros of TSMC's 7 nm compiler, through its calibration rows.
