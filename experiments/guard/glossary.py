@@ -90,6 +90,7 @@ REPLAY: dict[str, tuple[str, str]] = {
     "refusals": ("", "refused requests by reason"),
     "refusal_causes": ("", "what is in the way, by reason"),
     "interrupted": ("", "when Ctrl-C cut the run off; else null"),
+    "warnings": ("", "a sentence for each way in which the load goes beyond what was measured"),
     "adapters": ("", "that requests may want"),
     "concurrency": ("", "requests in flight, of a closed loop"),
     "intervals": ("as the key", "`[p5, p95]` over draws of the server, by dotted name"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -31,6 +32,11 @@ ACHIEVED = (0.6, 1.0)
 
 WEIGHT_BYTES = (1, 2)
 """Bytes of a weight and of a KV element, where the precision is not published."""
+
+RUN_DRAWS, RUN_S = 20, 900.0
+"""Draws of a run of an hour, and seconds of it that each serves."""
+
+SLOW = "slow: run with --all"
 
 LOAD_REQUESTS, SLOTS, RANK = 3000, 32, 16
 SHORTEST, LONGEST = 8, 512
@@ -117,12 +123,14 @@ def _data_file(bench: Bench, row: PublishedRow) -> Path | None:
 
 def absent(bench: Bench, row: PublishedRow) -> str:
     """Why a row over measured runs cannot be computed now; empty where it can."""
+    if row.metric == "vllm_tpot" and not bench.slow:
+        return SLOW
     if "data" not in row.conditions:
         return ""
     if _data_file(bench, row) is None:
         return "data not present"
     if row.conditions.get("regime") == "saturated" and not bench.slow:
-        return "slow: run with --all"
+        return SLOW
     return ""
 
 
@@ -212,6 +220,50 @@ def _starts(bench: Bench, row: PublishedRow, run: vllm_validation.Row) -> bool:
     return True
 
 
+def _tpot(bench: Bench, row: PublishedRow) -> Predicted:
+    """Time per output token of one run of an hour.
+
+    Draws are over the values that were fitted together, over a part of the hour; each also has the
+    error that the fit leaves in the times that it was fitted to.
+    """
+    server, of = bench.gpu(str(row.conditions["server"])), row.conditions
+    adapters = int(of["adapters"])
+    rates = np.resize([float(word) for word in str(of["rates"]).split()], adapters)
+    assert row.value is not None and server.fit is not None
+    run = vllm_validation.Row(
+        slots=int(of["slots"]),
+        adapters=adapters,
+        rank=int(of["rank"]),
+        rates=rates,
+        requests_per_s=float(rates.sum()),
+        prompt_mean=float(of["prompt"]),
+        output_mean=float(of["output"]),
+        output_tokens_per_s=math.nan,
+        ttft_s=math.nan,
+        tpot_s=row.value,
+    )
+    found = vllm_validation.predict(server, run)
+    rng = bench.stream(row.id)
+    mean = [getattr(server.batching, name) for name in server.fit.names]
+    drawn = np.maximum(rng.multivariate_normal(mean, server.fit.matrix, RUN_DRAWS), 0)
+    tpot = [
+        vllm_validation.predict(_with(server, values), run, until_s=RUN_S).tpot_s
+        for values in (mean, *drawn)
+    ]
+    spread = np.array(tpot[1:]) / tpot[0]
+    # A few runs say how wide the spread is; as many draws as other rows have say where it ends.
+    width = math.hypot(float(spread.std(ddof=1)), server.fit.residual)
+    draws = found.tpot_s * (1 + width * rng.standard_normal(DRAWS))
+    return Predicted(found.tpot_s, draws, words=extrapolated(found.warnings))
+
+
+def _with(server: BatchServer, values: Iterable[float]) -> BatchServer:
+    """The server with other values of what was fitted."""
+    assert server.fit is not None
+    changed = dict(zip(server.fit.names, map(float, values), strict=True))
+    return dataclasses.replace(server, batching=dataclasses.replace(server.batching, **changed))
+
+
 def _adapter_ratio(bench: Bench, row: PublishedRow) -> Predicted:
     """Requests/s of a full queue with some adapters over that with others, up to 32 slots."""
     server = bench.gpu(str(row.conditions["server"]))
@@ -246,6 +298,7 @@ def _adapter_ratio(bench: Bench, row: PublishedRow) -> Predicted:
 PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
     "saturated_output_tokens_per_s": _saturated,
     "single_user_tokens_per_s": _single_user,
+    "vllm_tpot": _tpot,
     "vllm_mean_error": _mean_error,
     "vllm_worst_error": _worst_error,
     "vllm_out_of_memory": _out_of_memory,

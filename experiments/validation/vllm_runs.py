@@ -189,10 +189,15 @@ def predict(
     seed: int = 0,
     prompt_cv: float = PROMPT_CV,
     output_cv: float = OUTPUT_CV,
+    until_s: float = DURATION_S,
 ) -> Predicted:
     """Serve the row's load for the measured hour and take the measured run's averages.
 
     They are over the requests that are done within the hour, as in the measured runs.
+
+    Parameters
+    ----------
+    until_s : a shorter part of the hour.
     """
     try:
         server.kv_tokens(row.slots, row.rank)
@@ -208,14 +213,14 @@ def predict(
         [kinds[number % len(kinds)] for number in range(row.adapters)],
         slots=row.slots,
         rank=row.rank,
-        until_s=DURATION_S,
+        until_s=until_s,
         connections=CONNECTIONS,
     )
     done = log.status == Status.COMPLETED
     timed = done & (load.output > 1)
     tpot = (log.finish_s - log.first_token_s)[timed] / (load.output[timed] - 1)
     return Predicted(
-        float(load.output[done].sum()) / DURATION_S,
+        float(load.output[done].sum()) / until_s,
         float((log.first_token_s - load.arrival_s)[done].mean()),
         float(tpot.mean()),
         log.warnings,
