@@ -73,6 +73,14 @@ class Datapath:
     vector_lanes: Any = count("", 1, 65536, "elements per cycle in norms, RoPE and activations")
     issue: Any = choice(ISSUES, "one token in flight, or tokens one behind another")
     layers: Any = choice(("distinct", "shared"), "own hardware per layer, or one array for all")
+    prompt_overlap: Any = quantity(
+        "",
+        0,
+        0.5,
+        "share of the layers that the next token of a prompt does not wait for, in serial issue "
+        "through layers of their own; 0 if not given, and more than half is pipelined issue",
+        default=0.0,
+    )
     outputs_per_pass: Any = quantity(
         "",
         1,
@@ -135,6 +143,13 @@ class Sampling:
 
     topk_logits_per_cycle: Any = count("/cycle", 1, 1 << 20, "logits that top-k scans per cycle")
     loop_cycles: Any = count("cycles", 1, 1e9, "softmax, draw, stop test and feedback")
+    host_us: Any = quantity(
+        "us",
+        0,
+        1e6,
+        "time outside the chip per sampled token, whatever the clock; 0 if not given",
+        default=0.0,
+    )
 
 
 @dataclass(frozen=True)

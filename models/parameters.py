@@ -461,16 +461,23 @@ def is_log(low: float, high: float) -> bool:
     return low > 0 and high / low > 4
 
 
-def draw(parameter: Parameter, spec: Quantity, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw values of an uncertain parameter, shape ``(size,)``.
+def at_quantiles(parameter: Parameter, quantiles: np.ndarray) -> np.ndarray:
+    """Values of an uncertain parameter at quantiles in [0, 1], before whole numbers are rounded.
 
     Uniform over the range; log-uniform where the range spans more than a factor of four, so that
-    "0.02 to 0.5" does not put nine draws in ten in its upper half.
+    "0.02 to 0.5" does not put nine draws in ten in its upper half. What is not there as filed, a
+    value of 0 at the lower end of its range, is not there in every second draw.
     """
     assert parameter.range is not None
     low, high = parameter.range
     if is_log(low, high):
-        values = np.exp(rng.uniform(math.log(low), math.log(high), size))
-    else:
-        values = rng.uniform(low, high, size)
+        return np.asarray(np.exp(math.log(low) + math.log(high / low) * quantiles))
+    if parameter.value == low == 0:
+        quantiles = np.maximum(2 * quantiles - 1, 0)
+    return np.asarray(low + (high - low) * quantiles)
+
+
+def draw(parameter: Parameter, spec: Quantity, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw values of an uncertain parameter, shape ``(size,)``; see ``at_quantiles``."""
+    values = at_quantiles(parameter, rng.random(size))
     return np.rint(values) if spec.integer else values

@@ -131,7 +131,8 @@ class ClosedForms:
             head = token.head / hz
             prefill = sum(token_cycles(token, inside).values()) / hz - head
             step = sum(cycles.values()) / hz * users
-            last_ttft = prompt * users * prefill + users * head
+            early = (prompt - 1) * token.ahead(mean(prompt / 2)) / hz
+            last_ttft = users * (prompt * prefill - early) + users * head
             ttft = last_ttft - (users - 1) / 2 * (prefill + head)
         else:
             step = step_cycles(token, prompt=prompt, output=output, users=users) / hz

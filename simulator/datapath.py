@@ -146,7 +146,7 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
             norm("final_norm", model.hidden, "lm_head_sampling"),
             rom(head_matrix(model), "lm_head_sampling"),
             Stage("topk", "lm_head_sampling", "topk", topk),
-            Stage("sample", "lm_head_sampling", "sampler", chip.sampling.loop_cycles),
+            Stage("sample", "lm_head_sampling", "sampler", sample_cycles(chip)),
         ),
     )
 
@@ -162,6 +162,29 @@ def _row_cycles(chip: Chip, model: LanguageModel) -> Any:
     seconds = chip.link.latency_us * 1e-6 + row_bytes / (chip.link.bandwidth_gb_per_s * 1e9)
     cycles = np.ceil(seconds * (chip.datapath.clock_ghz * 1e9))
     return int(cycles) if np.ndim(cycles) == 0 else cycles
+
+
+def sample_cycles(chip: Chip) -> Any:
+    """Cycles from the kept logits to the next token: the loop on the chip, and what the host takes.
+
+    The host goes by a clock of its own: its time is whole cycles of the chip, rounded up, for which
+    the sampler waits for its answer.
+    """
+    host = chip.sampling.host_us
+    if not np.any(host):
+        return chip.sampling.loop_cycles
+    return chip.sampling.loop_cycles + np.ceil(host * 1e3 * chip.datapath.clock_ghz)
+
+
+def overlapped_layers(chip: Chip, model: LanguageModel) -> Any:
+    """Last layers of a prompt token that the next one of its prompt does not wait for.
+
+    In serial issue; an array that all layers share has none to spare.
+    """
+    if chip.datapath.layers == "shared":
+        return 0
+    # Rounded down, but 0.3 of ten layers is three of them.
+    return np.floor(chip.datapath.prompt_overlap * model.layers + 1e-9)
 
 
 def attention_stages(chip: Chip, model: LanguageModel) -> tuple[Stage, ...]:

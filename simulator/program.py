@@ -34,8 +34,9 @@ class TokenProgram:
     layer : (S,) int32
         The layer that a stage opens, -1 where it opens none. A head with a side path is opened as
         the layer behind the last.
-    body_stages : int
-        Stages of a prompt token that is not the last of its prompt.
+    body_stages, held_stages : int
+        Stages of a prompt token that is not the last of its prompt, and those of them that the next
+        one waits for in serial issue.
     ports : (layers, or one more, 1 or 2) int32
         KV memory units of each layer, through which an adapter's slice is written; then those of
         the adapter memory beside a head with a side path.
@@ -53,6 +54,7 @@ class TokenProgram:
     rates: np.ndarray
     layer: np.ndarray
     body_stages: int
+    held_stages: int
     ports: np.ndarray
     serial: bool
     distinct: bool
@@ -135,7 +137,9 @@ def build_program(
             if stage.matrix is not None:
                 side = [int(kind.side[stage.name]) for kind in kinds]
                 layout.visit_lora(stage, layer, side, after=sequential)
-    body = len(layout.stages)
+    body = held = len(layout.stages)
+    if overlapped := int(tokens[0].overlapped):
+        held = layout.layer.index(model.layers - overlapped)
     for position, stage in enumerate(stages.head):
         layout.visit(stage, [token.alone(stage, token.head_side) for token in tokens])
         if position == 0 and tokens[0].head_side:
@@ -156,6 +160,7 @@ def build_program(
         rates=np.array(layout.rates, dtype=np.int64),
         layer=np.array(layout.layer, dtype=np.int32),
         body_stages=body,
+        held_stages=held,
         ports=np.array(layout.ports, dtype=np.int32).reshape(-1, len(stages.attention)),
         serial=(issue or chip.datapath.issue) == "serial",
         distinct=not tokens[0].shared,

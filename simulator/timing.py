@@ -34,6 +34,8 @@ from hardwire.simulator.datapath import (
     adapter_format,
     attention_stages,
     ceil_div,
+    overlapped_layers,
+    sample_cycles,
     side_bit_mm,
     side_cycles,
     side_work,
@@ -41,7 +43,7 @@ from hardwire.simulator.datapath import (
 )
 
 CLOCK = "datapath.clock_ghz"
-"""The parameter that changes no cycle of a chip that has its embedding in ROM."""
+"""The parameter that changes no cycle, but of what waits for a host."""
 
 MEAN_ROUNDING = 0.5
 """Mean of ``⌈x⌉ − x`` over many contexts."""
@@ -109,6 +111,7 @@ class TokenTiming:
     fixed : cycles by operation (see ``OPERATIONS``), those of attention left out.
     sequential : a low-rank product is a stage of its own behind the ROM stage, not beside it.
     shared : layers share their units.
+    overlapped : last layers that the next token of a prompt does not wait for, in serial issue.
     """
 
     stages: TokenStages
@@ -124,6 +127,7 @@ class TokenTiming:
     fixed: dict[str, Any]
     sequential: bool
     shared: bool
+    overlapped: Any
 
     @property
     def layers(self) -> int:
@@ -180,6 +184,22 @@ class TokenTiming:
         for stage in self.stages.attention:
             read = self.layers * attention(stage)
             cycles[stage.operation] = cycles[stage.operation] + read
+        return cycles
+
+    def ahead(self, attention: Reading) -> Any:
+        """Cycles before the end of a prompt token at which the next may begin, in serial issue."""
+        if not np.any(self.overlapped):
+            return 0
+        cycles: Any = 0
+        for stage in self.stages.layer:
+            each = attention(stage) if stage.rates else stage.cycles
+            cycles = cycles + self.overlapped * each
+            if stage.matrix is None:
+                continue
+            for number, kind in enumerate(self.kinds):
+                behind = np.cumsum(np.append(0, (self.kind_of == number)[::-1]))
+                times = behind[np.asarray(self.overlapped, np.int64)]
+                cycles = cycles + times * (sum(self.parts(stage, kind.side)) - stage.cycles)
         return cycles
 
     def by_unit(self, attention: Reading, *, inside_prompt: bool = False) -> dict[str, Any]:
@@ -260,7 +280,7 @@ class Timing:
         """The timing of a chip that differs in one parameter: only what that changes is counted."""
         # A row of the host's comes in seconds, not in cycles.
         if parameter == CLOCK and self.chip.rom.embedding == "rom":
-            return replace(self, chip=chip)
+            return replace(self, chip=chip, tokens=tuple(_sampled(t, chip) for t in self.tokens))
         if not parameter.startswith("attention."):
             return Timing.of(chip, self.model, self.adapters)
         attention = attention_stages(chip, self.model)
@@ -285,6 +305,14 @@ class Timing:
         for row, token in enumerate(self.tokens):
             whole[row] = sum(token.by_operation(at(context)).values())
         return whole - np.array([[int(token.head)] for token in self.tokens]), whole
+
+    def ahead(self, longest: int) -> NDArray[np.int64]:
+        """``TokenTiming.ahead`` by adapter and context, as ``tables``."""
+        context = np.arange(longest + 1, dtype=np.int64)
+        found = np.zeros((len(self.tokens), longest + 1), np.int64)
+        for row, token in enumerate(self.tokens):
+            found[row] = token.ahead(at(context))
+        return found
 
     def intervals(self, longest: int, *, inside_prompt: bool = False) -> NDArray[np.int64]:
         """Cycles that a token takes of its busiest unit, (A + 1, longest + 1), as ``tables``."""
@@ -364,6 +392,22 @@ def _token(
         fixed={**fixed, "lora": added + more},
         sequential=sequential,
         shared=chip.datapath.layers == "shared",
+        overlapped=overlapped_layers(chip, model),
+    )
+
+
+def _sampled(token: TokenTiming, chip: Chip) -> TokenTiming:
+    """The token of a chip at another clock."""
+    *before, sample = token.stages.head
+    cycles = sample_cycles(chip)
+    if not np.any(cycles != sample.cycles):
+        return token
+    head = (*before, replace(sample, cycles=cycles))
+    operation = token.fixed[sample.operation] + cycles - sample.cycles
+    return replace(
+        token,
+        stages=replace(token.stages, head=head),
+        fixed={**token.fixed, sample.operation: operation},
     )
 
 

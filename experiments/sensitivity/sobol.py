@@ -22,7 +22,7 @@ from hardwire.experiments.sweep.metrics import CLOSED_FORM, check_metrics
 from hardwire.models.brief import one_line
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
-from hardwire.models.parameters import Parameter, is_log
+from hardwire.models.parameters import Parameter, at_quantiles
 from hardwire.simulator.belief.draws import calibrate
 from hardwire.simulator.obstacles import OBSTACLES
 
@@ -46,7 +46,8 @@ class Input:
     ----------
     name : of the parameter, or ``MEASUREMENT``.
     value, low, high : as the chip file states them.
-    log : whether it is drawn on a log scale, as the intervals of ``hardwire run`` do it.
+    parameter : whose range it is, from which the intervals of ``hardwire run`` draw, too; None of
+        what is normal.
     integer : whether values are rounded.
     normal : standard deviation, for a normal distribution around the value; otherwise 0.
     """
@@ -55,7 +56,7 @@ class Input:
     value: float
     low: float
     high: float
-    log: bool = False
+    parameter: Parameter | None = None
     integer: bool = False
     normal: float = 0.0
 
@@ -69,7 +70,7 @@ class Input:
             float(parameter.value),
             low,
             high,
-            log=is_log(low, high),
+            parameter=parameter,
             integer=DECLARED[name].integer,
         )
 
@@ -78,10 +79,8 @@ class Input:
         if self.normal:
             inverse = np.vectorize(NormalDist(self.value, self.normal).inv_cdf)
             return np.asarray(inverse(np.clip(quantiles, 1e-12, 1 - 1e-12)))
-        if self.log:
-            found = self.low * (self.high / self.low) ** quantiles
-        else:
-            found = self.low + (self.high - self.low) * quantiles
+        assert self.parameter is not None
+        found = at_quantiles(self.parameter, quantiles)
         return np.rint(found) if self.integer else found
 
 

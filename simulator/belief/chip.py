@@ -34,7 +34,7 @@ from hardwire.simulator.belief.posterior import (
     weigh,
 )
 from hardwire.simulator.closed_form import decode_context, token_cycles
-from hardwire.simulator.timing import CLOCK, Timing
+from hardwire.simulator.timing import CLOCK, Timing, mean
 
 CANDIDATES = 1 << 16
 """Candidates from the ranges: how many hold up is the effective sample size."""
@@ -46,6 +46,7 @@ MIN_ESS = 400
 """Below this the 5th and 95th percentiles themselves are not well known."""
 
 LIMIT = "power.limit_w"
+HOST = "sampling.host_us"
 
 VENDOR, DEMO, EARLIER = "vendor", "demo", "earlier demo"
 """Operating points of the one chip."""
@@ -78,8 +79,8 @@ READINGS = {
     "ttft_s": Reading(
         "time",
         0.10,
-        "prompts of 18 to 22 tokens cannot tell a fixed cost, or some overlap of prompt tokens, "
-        "from a cost per token; two tokens' time in twenty; one unknown for all samples",
+        "prompts of 18 to 22 tokens cannot tell a fixed cost of a request from a cost per token; "
+        "two tokens' time in twenty; one unknown for all samples",
         shared=True,
     ),
     "die_area_mm2": Reading(
@@ -216,6 +217,8 @@ class Inference:
             if parameter.range is not None and key != CLOCK and len(set(parameter.range)) == 2
         }
         self.rows = {row.id: row for row in published(name)}
+        host = self.drawn.get(HOST, np.full(candidates, self.chip.sampling.host_us))
+        self._host_s = host * 1e-6
         self.modelled = self._modelled(candidates)
 
     def stream(self, name: str) -> np.random.Generator:
@@ -283,7 +286,8 @@ class Inference:
         # What was measured, the card does within its limit.
         limit = self.drawn.get(LIMIT, np.full(size, self.chip.power.limit_w))
         ceilings = dict.fromkeys(self._step_cycles, limit)
-        return Modelled(size, log_s, fixed, self._clocked, bounds, ceilings)
+        apart = {m.id: self._host_s for m in times}  # of a step, and once in a prompt
+        return Modelled(size, log_s, fixed, self._clocked, bounds, apart, ceilings)
 
     def _clocked(self, clocks_ghz: Mapping[str, Array]) -> dict[str, Array]:
         """Card power at the vendor's clock and the measured rate, limit or not."""
@@ -292,7 +296,7 @@ class Inference:
             watts = np.empty(len(cycles))
             for part, chip in self._chips(len(watts), clocks_ghz[VENDOR]):
                 free = chip._replaced({LIMIT: np.inf})
-                rate = chip.datapath.clock_ghz * 1e9 / cycles[part]
+                rate = 1 / (cycles[part] / (chip.datapath.clock_ghz * 1e9) + self._host_s[part])
                 activity = self._activities[key, part.start]
                 watts[part] = power(free, self.model, activity, rate).card_w
             found[key] = watts
@@ -304,10 +308,10 @@ def _mean_context(row: PublishedRow) -> float:
 
 
 class _Steps:
-    """Cycles of decode steps and prompts: a step's cycles are linear in its context."""
+    """Cycles of decode steps and prompts, without the host: linear in context."""
 
     def __init__(self, chip: Chip, model: LanguageModel) -> None:
-        self.token = Timing.of(chip, model).tokens[0]
+        self.token = Timing.of(chip._replaced({HOST: 0.0}), model).tokens[0]
         near, far = (token_cycles(self.token, context) for context in (1, 1001))
         self.head = near["lm_head_sampling"]
         self.start: Any = sum(near.values())
@@ -321,7 +325,8 @@ class _Steps:
         if row.metric != "ttft_s":
             return self.decode(_mean_context(row))
         prompt = int(row.conditions["prompt"])
-        return prompt * (self.decode((prompt + 1) / 2) - self.head) + self.head
+        alone = prompt * (self.decode((prompt + 1) / 2) - self.head) + self.head
+        return alone - (prompt - 1) * self.token.ahead(mean(prompt / 2))
 
 
 def _level(row: PublishedRow, chip: Chip, model: LanguageModel) -> Any:

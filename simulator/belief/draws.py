@@ -1,11 +1,12 @@
 """What the unpublished parameters leave open: draws from their ranges, tied by the calibration.
 
-Each draw takes every parameter that has a range from that range, then solves the calibrated one
-so that the draw reproduces the measurement it was fitted to, itself drawn within its error. Draws
-that would need the calibrated parameter outside its range are rejected, and those that the card's
-power limit would hold below the measured rate. What-if settings of a user
-are applied afterwards: they change a chip, not what is believed of the measured one. So are the
-differences of a file that extends a measured chip, drawn from the ranges that it gives them.
+Each draw takes every parameter that has a range from that range (what is not there as filed, from 0
+on, is not there in half of the draws), then solves the calibrated one so that the draw reproduces
+the measurement it was fitted to, itself drawn within its error. Draws that would need the
+calibrated parameter outside its range are rejected, and those that the card's power limit would
+hold below the measured rate. What-if settings of a user are applied afterwards: they change a chip,
+not what is believed of the measured one. So are the differences of a file that extends a measured
+chip, drawn from the ranges that it gives them.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """What measurements say of uncertain parameters: importance weights, and draws by those weights.
 
-Candidates come from the ranges. A measurement of a *time* says ``cycles / clock``; the clock of
-each operating point is a parameter with a flat prior of its logarithm between two bounds, and is
-solved in closed form per candidate, together with what the model may leave out of all times of one
-metric: both are linear in the logarithm of a time, and all errors are normal in it. A *level* is a
-quantity with a normal error of its logarithm. A *limit* is a quantity that must not pass a value,
-with an edge as soft as the model is uncertain. The rest is sampling importance resampling (Rubin
-1987): weight candidates by the likelihood, then draw from them by weight.
+Candidates come from the ranges. A measurement of a *time* says ``cycles / clock``, and in some of
+it no clock counts, which is taken off; the clock of each operating point is a parameter with a flat
+prior of its logarithm between two bounds, and is solved in closed form per candidate, together with
+what the model may leave out of all times of one metric: both are linear in the logarithm of a time,
+and all errors are normal in it. A *level* is a quantity with a normal error of its logarithm. A
+*limit* is a quantity that must not pass a value, with an edge as soft as the model is uncertain.
+The rest is sampling importance resampling (Rubin 1987): weight candidates by the likelihood, then
+draw from them by weight.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class Modelled:
     fixed : by id of a level or limit that no clock changes, (N,).
     clocked : levels by id from the clocks in GHz by operating point, each (N,).
     bounds_ghz : range of the clock of each operating point.
+    apart_s : by id of a time, (N,): seconds in it that no clock changes; 0 where not given.
     ceilings : of levels by id, (N,): a candidate above one would not have done what was timed.
     """
 
@@ -80,7 +82,14 @@ class Modelled:
     fixed: Mapping[str, Array]
     clocked: Callable[[Mapping[str, Array]], Mapping[str, Array]]
     bounds_ghz: Mapping[str, tuple[float, float]]
+    apart_s: Mapping[str, Array] = field(default_factory=dict)
     ceilings: Mapping[str, Array] = field(default_factory=dict)
+
+    def clocked_share(self, measurement: Measurement) -> Any:
+        """Share of a measured time that goes by the clock, (N,) or 1."""
+        # Of a time that is all apart, a millionth: no candidate is that far off for nothing.
+        share = 1 - np.asarray(self.apart_s.get(measurement.id, 0.0)) / measurement.value
+        return np.maximum(share, 1e-6)
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,8 @@ def _timed(
 
     With ``r = log time - log_s``, ``r = B u + noise`` where ``u`` holds the log-clocks, which
     are flat, and the offsets, which are normal: a linear regression with the same matrix for all
-    candidates.
+    candidates. The relative error of what goes by the clock is taken as that of the whole time: too
+    small by the share that is apart, a sixth at most on HC1.
     """
     log_clocks = {}
     seen = sorted({m.point for m in times})
@@ -179,7 +189,12 @@ def _timed(
     prior += [next(m.discrepancy for m in times if m.metric == name) ** -2 for name in shared]
     precision = design.T @ (inverse[:, None] * design) + np.diag(prior)
     covariance = np.linalg.inv(precision)
-    residual = np.stack([math.log(m.value) - modelled.log_s[m.id] for m in times])
+    residual = np.stack(
+        [
+            math.log(m.value) + np.log(modelled.clocked_share(m)) - modelled.log_s[m.id]
+            for m in times
+        ]
+    )
     mean = covariance @ design.T @ (inverse[:, None] * residual)
     scaled = residual * np.sqrt(inverse)[:, None]
     log_weight = -0.5 * ((scaled**2).sum(axis=0) - (mean * (precision @ mean)).sum(axis=0))
@@ -229,7 +244,8 @@ def predictive(
     log_value: Any
     if measurement.kind == "time":
         clock = weighed.clocks_ghz[measurement.point][chosen]
-        log_value = modelled.log_s[measurement.id][chosen] - np.log(clock)
+        apart = np.broadcast_to(modelled.apart_s.get(measurement.id, 0.0), modelled.size)[chosen]
+        log_value = np.log(np.exp(modelled.log_s[measurement.id][chosen]) / clock + apart)
     else:
         log_value = np.log(weighed.levels[measurement.id][chosen])
     if measurement.shared and measurement.discrepancy:

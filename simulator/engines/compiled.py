@@ -3,9 +3,9 @@
 Three passes, each exact for what it takes; ``simulate`` picks the cheapest:
 
 ``serial``
-    One token in flight and no loads: a token's time is a function of context and adapter alone,
-    which ``Timing.tables`` gives, and users take turns. One step per token; a lone user's are a
-    running sum, for which numba, slower to import than most runs take, stays away.
+    One token in flight, none overlapped, and no loads: a token's time is a function of context and
+    adapter alone, which ``Timing.tables`` gives, and users take turns. One step per token; a lone
+    user's are a running sum, for which numba, slower to import than most runs take, stays away.
 ``max_plus``
     Tokens keep their order at every unit (layers are distinct hardware, or issue is serial) and
     nothing loads: one walk over the units per token, in order of issue, with
@@ -31,7 +31,8 @@ def cheapest_pass(program: TokenProgram, loads: Sequence[AdapterLoad], record: b
     """The name of the fastest pass that is exact for this run."""
     if loads or not (program.serial or program.distinct):
         return "event_queue"
-    return "serial" if program.serial and not record else "max_plus"
+    alone = program.serial and program.held_stages == program.body_stages
+    return "serial" if alone and not record else "max_plus"
 
 
 def simulate(
@@ -86,6 +87,7 @@ def simulate(
             grown,
             program.side_unit >= 0,
             program.body_stages,
+            program.held_stages,
             program.serial,
             record,
             issued,
@@ -108,6 +110,7 @@ def simulate(
             grown,
             program.layer,
             program.body_stages,
+            program.held_stages,
             program.serial,
             len(program.units),
             adapter_load,

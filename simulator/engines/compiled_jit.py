@@ -95,13 +95,13 @@ def serial(
 def max_plus(
     arrival: Any, prompt: Any, tokens: Any, adapter: Any, first: Any,
     main_cycles: Any, side_cycles: Any, rate_of: Any, grown: Any, has_side: Any,
-    body_stages: int, one_in_flight: bool, record: bool,
+    body_stages: int, held_stages: int, one_in_flight: bool, record: bool,
     issued: Any, done: Any, start: Any, end: Any,
 ) -> None:  # fmt: skip
     """Each unit is one stage's, so ``main_free`` and ``side_free`` are indexed by stage.
 
     A stage adds ``grown[rate_of[stage], context]``. With one token in flight a unit that stages
-    share is always free when it is reached.
+    share is always free when it is reached; tokens overlap only where none is shared.
     """
     users, stages = len(arrival), len(rate_of)
     times = np.empty(users + 1, np.int64)
@@ -125,6 +125,7 @@ def max_plus(
             added[k] = grown[k, i + 1]
         number = first[user] + i
         ready = max(offered, chip_free) if one_in_flight else offered
+        held = held_stages if inside_prompt else stages
         issued[number] = max(ready, main_free[0])
         if record:
             for s in range(last):
@@ -141,6 +142,8 @@ def max_plus(
                     end[number, s, 1] = beside
                     finish = max(finish, beside)
                 ready = finish
+                if s + 1 == held:
+                    chip_free = finish
         else:
             main_row, side_row = main_cycles[row], side_cycles[row]
             for s in range(last):
@@ -151,12 +154,15 @@ def max_plus(
                     side_free[s] = beside
                     finish = max(finish, beside)
                 ready = finish
+                if s + 1 == held:
+                    chip_free = finish
         done[number] = ready
-        chip_free = ready
         index[user] = i + 1
         if i + 1 < tokens[user]:
-            pipelined = inside_prompt and not one_in_flight
-            size = _push(times, items, size, main_free[0] if pipelined else ready, user)
+            following = ready
+            if inside_prompt:
+                following = chip_free if one_in_flight else main_free[0]
+            size = _push(times, items, size, following, user)
 
 
 # --- everything else -----------------------------------------------------------------------------
@@ -166,7 +172,7 @@ def max_plus(
 def event_queue(
     arrival: Any, prompt: Any, tokens: Any, adapter: Any, first: Any,
     main_unit: Any, side_unit: Any, main_cycles: Any, side_cycles: Any, rate_of: Any, grown: Any,
-    layer: Any, body_stages: int, one_in_flight: bool, units: int,
+    layer: Any, body_stages: int, held_stages: int, one_in_flight: bool, units: int,
     adapter_load: Any, load_start: Any, load_mode: Any,
     burst_arrival: Any, burst_cycles: Any, burst_port: Any, burst_load: Any, burst_layer: Any,
     remaining: Any, record: bool,
@@ -263,24 +269,24 @@ def event_queue(
             user = user_of[token]
             i = token - first[user]
             inside_prompt = i < prompt[user] - 1
-            if stage == 0 and inside_prompt and not one_in_flight:
+            follows = stage + 1 == stages
+            if inside_prompt:
+                follows = stage + 1 == (held_stages if one_in_flight else 1)
+            if follows and one_in_flight:
+                free[chip] = True
+                if not is_dirty[chip]:
+                    is_dirty[chip] = True
+                    dirty[dirty_count] = chip
+                    dirty_count += 1
+            if follows and i + 1 < tokens[user]:
                 offers[offer_count] = user
                 offer_count += 1
             stage_of[token] = stage + 1
             if stage + 1 < (body_stages if inside_prompt else stages):
                 entering[enter_count] = token
                 enter_count += 1
-                continue
-            done[token] = now
-            if one_in_flight:
-                free[chip] = True
-                if not is_dirty[chip]:
-                    is_dirty[chip] = True
-                    dirty[dirty_count] = chip
-                    dirty_count += 1
-            if (one_in_flight or not inside_prompt) and i + 1 < tokens[user]:
-                offers[offer_count] = user
-                offer_count += 1
+            else:
+                done[token] = now
 
         # Bursts that arrive are queued at their port.
         while next_burst < bursts and burst_arrival[next_burst] == now:

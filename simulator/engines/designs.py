@@ -66,6 +66,8 @@ class BatchProgram:
     attention : (P, 1 or 2), fixed cycles of each attention stage, the slowest first.
     rate : (P, 2), numerator and denominator of the cycles of an attention stage per context token.
     parts : fixed cycles by operation, (P,) each.
+    overlapped, ahead : (P,) last layers that the next token of a prompt does not wait for in serial
+        issue, and their fixed cycles.
     """
 
     kinds: Ints
@@ -79,6 +81,8 @@ class BatchProgram:
     attention: Ints
     rate: Ints
     parts: dict[str, Ints]
+    overlapped: Ints
+    ahead: Ints
 
 
 def batch_rates(
@@ -125,7 +129,8 @@ def batch_rates(
     last = np.empty(place[-1], np.int64)
     load = (prompts, outputs, place)
     if chip.datapath.issue == "serial":
-        jit.serial(*_fixed(program), program.rate, *load, first, last)
+        early = program.overlapped * program.attention.shape[1]
+        jit.serial(*_fixed(program), program.ahead, early, program.rate, *load, first, last)
     elif chip.datapath.layers == "distinct":
         jit.pipelined(
             program.kinds, program.embedding, program.head_max, program.head_sum, program.pre_max,
@@ -180,8 +185,9 @@ def compile_batch(
                     slowest, total = np.maximum(slowest, part), total + part
             spans[f"{span}_max"].append(slowest)
             spans[f"{span}_sum"].append(total)
+    ahead = token.ahead(lambda stage: stage.cycles)
     found = np.broadcast(
-        *parts.values(), *(v for vs in spans.values() for v in vs), *head,
+        *parts.values(), ahead, token.overlapped, *(v for vs in spans.values() for v in vs), *head,
         *(x for stage in attention for x in (stage.cycles, *slower(stage.rates))), np.empty(points),
     ).shape  # fmt: skip
 
@@ -197,6 +203,8 @@ def compile_batch(
         attention=np.stack([whole(stage.cycles) for stage in attention], axis=1),
         rate=np.stack([whole(part) for part in slower(attention[0].rates)], axis=1),
         parts={name: whole(value) for name, value in parts.items()},
+        overlapped=whole(token.overlapped),
+        ahead=whole(ahead),
     )
 
 

@@ -39,20 +39,25 @@ def ceil_sum(count: int, numerator: int, denominator: int) -> int:
 
 @nb.njit(cache=True, nogil=True)
 def serial(
-    fixed: Any, growing: Any, rate: Any, prompt: Any, output: Any, place: Any,
-    first: Any, last: Any,
+    fixed: Any, growing: Any, ahead: Any, early: Any, rate: Any, prompt: Any, output: Any,
+    place: Any, first: Any, last: Any,
 ) -> None:  # fmt: skip
-    """Users take turns with one token each: round ``i`` takes all users' token of context ``i``."""
+    """Users take turns with one token each: round ``i`` takes all users' token of context ``i``.
+
+    Of a token inside a prompt, ``ahead`` cycles and ``early`` growing stages are not waited for.
+    """
     for p in range(len(growing)):
         users = place[p + 1] - place[p]
         num, den = rate[p]
         body, head = fixed[p]
         inside, tokens = prompt[p] - 1, prompt[p] + output[p] - 1
-        before_first = users * (inside * body + growing[p] * ceil_sum(inside, num, den))
+        overlap = inside * ahead[p] + early[p] * ceil_sum(inside, num, den)
+        before_first = users * (inside * body + growing[p] * ceil_sum(inside, num, den) - overlap)
         before_last = users * (
             (tokens - 1) * body
             + (tokens - 1 - inside) * head
             + growing[p] * ceil_sum(tokens - 1, num, den)
+            - overlap
         )
         turn_first = body + head + growing[p] * grown(prompt[p], num, den)
         turn_last = body + head + growing[p] * grown(tokens, num, den)

@@ -6,9 +6,11 @@ Rules that both engines obey, in integer cycles:
   served SRAM bursts first, then by (user, token).
 - All that happens in a cycle happens before any unit is granted in that cycle.
 - A stage with a side unit ends when both branches have ended.
-- Serial issue: one token in flight on the chip. Pipelined: a user's next prompt token is offered
-  when the one before has left the first unit. A decode token is always offered when the token
-  before it has been sampled.
+- Serial issue: one token in flight on the chip. But where prompts overlap, a token that is not the
+  last of its prompt gives the chip free, and the next of its prompt is offered, before it enters
+  the first of the overlapped layers. Pipelined: a user's next prompt token is offered when the one
+  before has left the first unit. A decode token is always offered when the token before it has been
+  sampled.
 - Attention adds to its stage, for a context of c tokens, the slower of ``⌈c · n/d⌉`` for memory
   and for multipliers.
 - ``streamed`` load: a token of that adapter enters a layer when the layer's slice is written.
@@ -165,12 +167,12 @@ class _Run:
         for index in range(int(requests.tokens[number])):
             while (event := self.awaited_load(adapter)) is not None:
                 yield event
-            entered = self.env.event()
-            token = self.env.process(self.token(number, index, adapter, entered))
+            followed = self.env.event()
+            token = self.env.process(self.token(number, index, adapter, followed))
             inside_prompt = index < requests.prompt[number] - 1
-            yield entered if inside_prompt and not self.program.serial else token
+            yield followed if inside_prompt else token
 
-    def token(self, user: int, index: int, adapter: int, entered: simpy.Event) -> Process:
+    def token(self, user: int, index: int, adapter: int, followed: simpy.Event) -> Process:
         program = self.program
         key = (user, index)
         number = int(self.first[user]) + index
@@ -178,6 +180,7 @@ class _Run:
             yield self.chip.request(key)
         last_of_prompt = index >= self.requests.prompt[user] - 1
         stages = program.stages if last_of_prompt else program.body_stages
+        parting = (program.held_stages if program.serial else 1) - 1
         for stage in range(stages):
             layer = int(program.layer[stage])
             if layer >= 0 and adapter in self.load_of:
@@ -187,10 +190,12 @@ class _Run:
                 for branch, (unit, cycles) in enumerate(visits(program, adapter, stage, index + 1))
             ]
             yield self.env.all_of([self.env.process(branch) for branch in branches])
-            if stage == 0:
-                entered.succeed()
+            if stage == parting and not last_of_prompt:
+                if program.serial:
+                    self.chip.release()
+                followed.succeed()
         self.done[number] = self.env.now
-        if program.serial:
+        if program.serial and last_of_prompt:
             self.chip.release()
 
     def slice_of(self, load: int, layer: int) -> Process:

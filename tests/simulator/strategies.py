@@ -71,6 +71,8 @@ def chips() -> st.SearchStrategy[Chip]:
         "link.bandwidth_gb_per_s": st.floats(0.5, 30),
         "link.latency_us": st.floats(0, 0.05),
         "datapath.clock_ghz": st.floats(0.5, 2),
+        "datapath.prompt_overlap": st.sampled_from([0, 0, 0.4, 0.5]),
+        "sampling.host_us": st.sampled_from([0, 0, 0.007]),
     }
     return st.fixed_dictionaries(fields).map(HC1._replaced)
 

@@ -35,7 +35,8 @@ class TokenCosts:
     Attributes
     ----------
     row : (adapters + 1,) list of int, the row of adapter ``a`` at ``a + 1``; of the base at 0.
-    body, whole : (R, C + 1) int64, cycles from first to last unit.
+    body, whole : (R, C + 1) int64, cycles from first to last unit; of ``body`` in serial issue
+        those that the next token waits for.
     body_interval, whole_interval : (R, C + 1) int64, cycles until the next token can follow.
     body_sum, whole_sum : (R, C + 1) int64, cumulative sums of ``body`` and ``whole``.
     body_j, whole_j : (R, C + 1) float64, dynamic energy of the token in joules.
@@ -101,7 +102,10 @@ def token_costs(
             "that it takes before it computes a token"
         )
     tables = []
-    for cycles, sampled in zip(timing.tables(longest), (False, True), strict=True):
+    inside, with_head = timing.tables(longest)
+    if program.serial:
+        inside = inside - timing.ahead(longest)
+    for cycles, sampled in ((inside, False), (with_head, True)):
         interval = timing.intervals(longest, inside_prompt=not sampled)
         joules = _energy(timing, longest, sampled)
         capped = np.ceil(joules / budget_w * program.clock_hz).astype(np.int64)

@@ -69,9 +69,13 @@ def reference(costs: TokenCosts, page_tokens: int, *, in_turn: bool) -> Advance:
     program = costs.program
 
     def latency(row: int, context: int, sampled: bool) -> int:
-        """Cycles of a token from the first unit to the last; the power limit may ask for more."""
+        """Cycles of a token from the first unit to the last that the next waits for.
+
+        The power limit may ask for more.
+        """
         total = 0
-        for stage in range(program.stages if sampled else program.body_stages):
+        last = program.held_stages if costs.serial else program.body_stages
+        for stage in range(program.stages if sampled else last):
             total += max(cycles for _, cycles in visits(program, row, stage, context))
         return max(total, capped(row, context, sampled))
 

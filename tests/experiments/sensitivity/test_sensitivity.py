@@ -194,7 +194,7 @@ def test_both_readings_agree_with_the_draws_of_the_intervals(fitted: Report) -> 
 def test_an_end_that_no_fit_reaches_has_no_value() -> None:
     # With a range that ends just above the fitted clock, few lanes cannot be made up for.
     parameter = HC1.parameters["datapath.clock_ghz"]
-    narrow = parameter.model_copy(update={"range": (0.6, 1.5)})
+    narrow = parameter.model_copy(update={"range": (0.6, 1.6)})
     chip = dataclasses.replace(
         HC1, parameters={**HC1.parameters, "datapath.clock_ghz": narrow}, as_filed=None
     )
@@ -260,8 +260,10 @@ def test_only_a_measured_chip_can_be_fitted() -> None:
 
 def test_input_of_a_parameter() -> None:
     one = Input.of("formats.max_rank", HC1.parameters["formats.max_rank"])
-    assert (one.low, one.high, one.log, one.integer) == (16, 256, True, True)
+    assert (one.low, one.high, one.integer) == (16, 256, True)
     assert one.at(np.array([0.5])).tolist() == [64]
+    absent = Input.of("sampling.host_us", HC1.parameters["sampling.host_us"])
+    assert absent.at(np.array([0.0, 0.49, 0.75, 1.0])).tolist() == [0, 0, 5, 10]
 
 
 def test_files(free: Report, tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ def test_the_times_of_a_candidate_are_those_of_the_closed_form(inference: Infere
         found = predict(chip, inference.model, prompt=prompt, output=output)
         seconds = found.ttft_s if m.metric == "ttft_s" else found.token_s
         cycles = np.exp(inference.modelled.log_s[m.id][:50]) * 1e9
-        np.testing.assert_allclose(cycles / hz, seconds, rtol=1e-9)
+        apart = inference.modelled.apart_s[m.id][:50]
+        # The host's time is whole cycles there: a part in 50,000.
+        np.testing.assert_allclose(cycles / hz + apart, seconds, rtol=2e-5)
 
 
 def test_the_rate_alone_gives_the_draws_of_uncertainty(inference: Inference) -> None:
@@ -78,7 +80,8 @@ def test_the_rate_alone_gives_the_draws_of_uncertainty(inference: Inference) -> 
     drawn = draw_chips(inference.chip, 4000)
     for name in (CLOCK, "datapath.lanes", "rom.density_mbit_per_mm2"):
         one, other = (np.quantile(value_of(c, name), [0.05, 0.5, 0.95]) for c in (found, drawn))
-        np.testing.assert_allclose(one, other, rtol=0.05)
+        whole = float(DECLARED[name].integer)  # of 18 lanes, one more is 6 %
+        np.testing.assert_allclose(one, other, rtol=0.05, atol=whole)
 
 
 def test_the_posterior_reproduces_the_steps_that_were_measured(inference: Inference) -> None:
@@ -137,6 +140,7 @@ def simulated(inference: Inference, truth: int, clocks: dict[str, float]) -> lis
             continue
         if m.kind == "time":
             log = inference.modelled.log_s[m.id][truth] - math.log(clocks[m.point])
+            log = math.log(math.exp(log) + inference.modelled.apart_s[m.id][truth])
         else:
             log = math.log(levels[m.id][truth])
         if m.shared:

@@ -219,3 +219,15 @@ def test_what_is_predicted_carries_error_and_discrepancy(theta: Array) -> None:
     modelled = toy({"t": np.zeros(SIZE)}, bounds={"a": (1.0, 1.0 + 1e-9)})
     values = predictive(late, modelled, weigh(modelled, [], stream), np.arange(SIZE), stream("q"))
     assert np.std(np.log(values)) == pytest.approx(0.5, rel=0.02)
+
+
+def test_seconds_that_no_clock_changes_are_taken_off_a_time() -> None:
+    """By hand: of 5 s, 3 go by no clock, so that one cycle takes the other two."""
+    measured = time("t", math.log(5.0), 1e-3)
+    modelled = dataclasses.replace(
+        toy({"t": np.zeros(SIZE)}, bounds={"a": (0.1, 10.0)}), apart_s={"t": np.full(SIZE, 3.0)}
+    )
+    found = weigh(modelled, [measured], stream)
+    assert np.median(found.clocks_ghz["a"]) == pytest.approx(1 / 2, rel=1e-3)
+    values = predictive(measured, modelled, found, np.arange(SIZE), stream("p"))
+    assert np.median(values) == pytest.approx(5.0, rel=1e-3)
