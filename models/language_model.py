@@ -342,11 +342,6 @@ class LanguageModel:
         return self.vocab * self.hidden
 
     @property
-    def head_weights(self) -> int:
-        """Weights that the LM head stores besides the embedding: 0 where they are tied."""
-        return 0 if self.tied_embeddings else self.vocab * self.hidden
-
-    @property
     def kv_elements_per_token(self) -> int:
         """Numbers that one token leaves in the KV cache, keys and values of all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim

@@ -72,11 +72,6 @@ class TokenProgram:
     def stages(self) -> int:
         return len(self.main_unit)
 
-    @property
-    def visits_per_token(self) -> int:
-        """Unit visits of one decoded token."""
-        return self.stages + int((self.side_unit >= 0).sum())
-
     @cached_property
     def rate_of(self) -> NDArray[np.uint32]:
         """Row of ``grown`` for each stage, ``(S,)``."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hardwire.experiments.shared.words import caption
 from hardwire.experiments.validation.finding import finding
+from hardwire.experiments.validation.prompt_tokens import (
+    LONG,
+    LOOP,
+    OVERLAP,
+    Hypothesis,
+    first_tokens,
+    hypotheses,
+)
 from hardwire.experiments.validation.rows import Row, Validation, rows_of
 from hardwire.experiments.validation.view import (
     TITLES,
@@ -29,6 +38,7 @@ def render(validation: Validation) -> str:
         "summary": "\n".join(f"- {line}" for line in summary(validation)),
         "coverage": _coverage(validation),
         "finding": caption(finding(validation.rows)),
+        "prompt_tokens": _prompt_tokens(hypotheses(first_tokens())),
     }
     for system in TITLES:
         rows = rows_of(validation.rows, system)
@@ -55,6 +65,36 @@ def _coverage(validation: Validation) -> str:
     inside, judged = validation.covered
     lines.append(["all", str(judged), str(inside), f"**{inside / judged:.0%}**"])
     return _markdown(("", "validation rows with an interval", "inside", "share"), lines)
+
+
+def _prompt_tokens(found: Sequence[Hypothesis]) -> str:
+    """What may explain the demo's prompt tokens, and how well."""
+    lengths = list(found[0].ratios)
+    lines = []
+    for one in found:
+        moved = ", ".join(
+            f"{_moved(key, value)} ({_moved(key, low)} … {_moved(key, high)})"
+            for key, value in one.best.items()
+            for low, high in [one.supported[key]]
+        )
+        ratios = [f"{one.ratios[length]:.2f}" for length in lengths]
+        evidence = "–" if one.evidence is None else f"e^{math.log(one.evidence):.0f}"
+        lines.append(
+            [one.name, moved or "–", f"{one.log_likelihood:+.1f}", evidence, *ratios,
+             f"{one.long_ttft_s * 1e3:.0f} ms"]
+        )  # fmt: skip
+    heads = (
+        "Explanation", "Best value (supported)", "Log-likelihood", "Evidence", *lengths,
+        f"First token of {LONG:,}",
+    )  # fmt: skip
+    return _markdown(heads, lines)
+
+
+def _moved(key: str, value: float) -> str:
+    """A value of what a hypothesis moves."""
+    if key == OVERLAP:
+        return f"{value:.0%}"
+    return f"{value:,.0f} cycles" if key == LOOP else f"{value:.3g} µs"
 
 
 def _table(rows: Sequence[Row]) -> str:

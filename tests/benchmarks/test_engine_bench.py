@@ -34,7 +34,7 @@ def program() -> TokenProgram:
 
 def visits(program: TokenProgram, requests: Requests) -> int:
     """Unit visits of requests whose every token is sampled (prompts of one token)."""
-    return int(requests.tokens.sum()) * program.visits_per_token
+    return int(requests.tokens.sum()) * (program.stages + int((program.side_unit >= 0).sum()))
 
 
 @pytest.mark.benchmark(group="engines, 32 users x 200 tokens, pipelined")

@@ -81,7 +81,7 @@ def test_the_other_blocks_of_hc1() -> None:
         ("sram.capacity_mib", "sram"),
     ],
 )
-def test_a_block_is_proportional_to_its_own_size_and_no_other_moves(
+def test_c8_a_block_is_proportional_to_its_own_size_and_no_other_moves(
     parameter: str, block: str
 ) -> None:
     double = HC1.with_values({parameter: 2 * HC1.parameters[parameter].value})

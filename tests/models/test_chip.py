@@ -273,7 +273,7 @@ def test_values_change_a_copy_and_keep_the_chip_as_filed() -> None:
         ("datapath.lanes", np.array([]), ["an array of numbers is expected"]),
     ],
 )
-def test_a_bad_value_is_refused(name: str, value: Any, words: list[str]) -> None:
+def test_a4_a_bad_value_is_refused(name: str, value: Any, words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
         Chip.open("hc1").with_values({name: value})
     message = str(caught.value)

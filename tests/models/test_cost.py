@@ -84,7 +84,7 @@ def test_a_larger_die_costs_more(area: float, factor: float, blocks: float) -> N
 
 @examples(50)
 @given(values=design_arrays(), seed=st.integers(0, 2**32 - 1))
-def test_a_design_costs_more_the_larger_its_blocks(
+def test_a3_a_design_costs_more_the_larger_its_blocks(
     values: dict[str, np.ndarray], seed: int
 ) -> None:
     """Whatever a parameter does to the blocks: once they fill the die, more of them cost more."""
@@ -102,7 +102,7 @@ def test_a_design_costs_more_the_larger_its_blocks(
     assert np.all(rises | (np.diff(blocks[order]) == 0) | np.isinf(cost[1:]))
 
 
-def test_a_die_beyond_the_reticle_cannot_be_made() -> None:
+def test_a3_a_die_beyond_the_reticle_cannot_be_made() -> None:
     """Stated so, or needed by the blocks: 26 mm by 33 mm are the largest that is printed."""
     cost = die_cost_usd(HC1, np.array([10.0, 815.0, 858.0, 858.1]))
     assert cost[0] == cost[1] < cost[2] < cost[3] == np.inf

@@ -166,7 +166,7 @@ def test_power_is_the_sum_of_its_blocks_and_board() -> None:
     assert pj_per_weight_use(report, LLAMA) == pytest.approx(per_weight * 1e12)
 
 
-def test_energy_at_a_utilization_has_the_waiting_in_it() -> None:
+def test_b10_energy_at_a_utilization_has_the_waiting_in_it() -> None:
     """Of an hour, half decoding and half waiting."""
     report = power(HC1, LLAMA, activity(), 16_960.0)
     joule = 1800 * (report.card_w + report.idle_w)
@@ -313,7 +313,7 @@ def test_more_hardware_takes_more_static_power(parameter: str, less: float, more
         ("process.fp16_op_pj", "vector"),
     ],
 )
-def test_a_block_is_proportional_to_its_energy(parameter: str, block: str) -> None:
+def test_c8_a_block_is_proportional_to_its_energy(parameter: str, block: str) -> None:
     value = HC1.parameters[parameter].value
     double = HC1.with_values({parameter: 2 * value})
     before = token_energy(HC1, LLAMA, activity())
@@ -362,7 +362,7 @@ def test_a_chip_that_multiplies_pays_for_products_and_not_for_their_lines() -> N
     assert multiply["broadcast"] / select["broadcast"] == pytest.approx(8 / (2**3.5 * 12))
 
 
-def test_run_and_replay_charge_one_user_the_same_joules() -> None:
+def test_b10_run_and_replay_charge_one_user_the_same_joules() -> None:
     """Tokens of a prompt and of an answer, summed at their contexts, and the card at rest."""
     prompt, output = 64, 64
     costs = token_costs(HC1, LLAMA, [], longest=prompt + output)

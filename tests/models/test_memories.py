@@ -41,7 +41,7 @@ WORDS = {
     name=st.sampled_from(GROWING),
     factor=st.integers(2, 256),
 )
-def test_no_port_lane_or_bit_costs_less_than_nothing(
+def test_a2_no_port_lane_or_bit_costs_less_than_nothing(
     design: dict[str, np.ndarray], words: dict[str, str], name: str, factor: int
 ) -> None:
     values: dict[str, Any] = {key: array.item() for key, array in design.items()}
@@ -55,7 +55,7 @@ def test_no_port_lane_or_bit_costs_less_than_nothing(
 
 
 @pytest.mark.parametrize("name", ["attention.kv_read", "sram.write", "lora.read"])
-def test_a_port_of_256_times_the_width_was_free(name: str) -> None:
+def test_a2_a_port_of_256_times_the_width_was_free(name: str) -> None:
     name = f"{name}_bytes_per_cycle"
     wide = HC1.with_values({name: min(256 * HC1.value(name), 1 << 20)})
     assert area(wide, LLAMA)["sram"] > 2 * area(HC1, LLAMA)["sram"]

@@ -74,7 +74,7 @@ def test_the_lowest_voltage_is_the_lowest(clock: float) -> None:
 
 @examples(50)
 @given(values=design_arrays(size=1), matrix=st.sampled_from(MATRICES))
-def test_more_lanes_and_a_faster_pipeline_never_fill_sooner(
+def test_b6_more_lanes_and_a_faster_pipeline_never_fill_sooner(
     values: dict[str, np.ndarray], matrix: RomMatrix
 ) -> None:
     design = HC1.with_values(one_of(values, 0))

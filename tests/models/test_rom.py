@@ -31,7 +31,7 @@ GROUPED = HC1.with_values({"rom.scale_group": 32})
     group=st.integers(1, 1 << 14),
     inputs=st.integers(1, 1 << 14),
 )
-def test_no_sum_of_a_group_overflows(bits: int, group: int, inputs: int) -> None:
+def test_a5_no_sum_of_a_group_overflows(bits: int, group: int, inputs: int) -> None:
     """The largest magnitude is 127 · 2^(b - 1) for each input: it fits a signed number."""
     width = RomFormat(bits, group).sum_bits(inputs)
     assert min(group, inputs) * 127 * 2 ** (bits - 1) < 2 ** (width - 1)
@@ -62,7 +62,7 @@ def test_stored_bits_of_groups_and_of_rows() -> None:
     assert rom_bits(HC1, LLAMA) / rom_weights(HC1, LLAMA) == pytest.approx(3.503, abs=1e-3)
 
 
-def test_235_million_rescales_of_a_token_by_hand() -> None:
+def test_a5_235_million_rescales_of_a_token_by_hand() -> None:
     """One per output and 32 inputs; with one scale per row, one per output."""
     matrices = [*layer_matrices(LLAMA) * 32, head_matrix(LLAMA)]
     active = 32 * 218_103_808 + 525_336_576
@@ -70,7 +70,7 @@ def test_235_million_rescales_of_a_token_by_hand() -> None:
     assert sum(rescales(HC1, m) for m in matrices) == sum(m.out_features for m in matrices)
 
 
-def test_groups_of_32_do_not_fit_hc1() -> None:
+def test_a5_groups_of_32_do_not_fit_hc1() -> None:
     """16 lanes complete a group in two cycles, so two outputs share a multiplier."""
     outputs = 32 * (6144 + 4096 + 28_672 + 4096) + 128_256
     assert rescale_units(GROUPED, LLAMA) == outputs / 2

@@ -171,7 +171,7 @@ def test_pipelined_users_on_distinct_layers(
 
 
 @pytest.mark.parametrize("users", [2, 3, 4, 8, 32])
-def test_pipelined_users_on_shared_layers(users: int) -> None:
+def test_b4_pipelined_users_on_shared_layers(users: int) -> None:
     """Units that a token visits many times: users queue, two of them for 12 %."""
     chip = Chip.open("roma")
     model = LanguageModel.by_name(chip.model)

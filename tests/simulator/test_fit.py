@@ -25,7 +25,7 @@ def on_layers(shape: str, layers: set[int]) -> Adapter:
     return dataclasses.replace(whole, modules=modules)
 
 
-def test_fifteen_adapters_in_four_layers_do_not_fit_layers_of_14_mib() -> None:
+def test_b7_fifteen_adapters_in_four_layers_do_not_fit_layers_of_14_mib() -> None:
     """Each layer would need 81.7 MiB of 14, though 319 MiB of the 448 would be free."""
     adapter = on_layers("r64:all-linear", {0, 1, 2, 3})
     assert adapter_bytes(HC1, adapter) == 21.25 * MIB

@@ -27,7 +27,7 @@ LOAD = {"prompt": 8, "output": 8, "users": 1}
     ],
     ids=["no decode step", "nobody", "negative prompt", "nan", "text"],
 )
-def test_such_a_load_is_refused(ask: Any, change: dict[str, Any], message: str) -> None:
+def test_c4_such_a_load_is_refused(ask: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ask(HC1, LLAMA, **{**LOAD, **change})
 

@@ -158,7 +158,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, *functions: Callable[..., Any])
 
 
 @pytest.mark.parametrize("name", ["hc1", "hc1-demo", "roma"])
-def test_a_run_counts_stages_and_area_once_for_the_chip_and_once_for_its_draws(
+def test_d2_a_run_counts_stages_and_area_once_for_the_chip_and_once_for_its_draws(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Besides, once for the candidates among which the calibration picks the draws."""
@@ -185,7 +185,7 @@ def test_serving_counts_a_card_once(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what it stands on ----------------------------------------------------------------------------
 
 
-def test_simulation_uses_public_names_of_simpy_only() -> None:
+def test_d1_simulation_uses_public_names_of_simpy_only() -> None:
     """Whatever begins with an underscore is the object's own."""
     seen = 0
     for path in Path(hardwire.simulator.__file__).parent.rglob("*.py"):

@@ -76,7 +76,7 @@ def test_the_time_of_a_token_by_context() -> None:
 
 
 @pytest.mark.parametrize("row", table("HC1, 1,024")[1:], ids=lambda row: f"{row[0]}-{row[1]}")
-def test_rates_and_first_tokens_by_issue_and_users(row: list[str]) -> None:
+def test_c7_rates_and_first_tokens_by_issue_and_users(row: list[str]) -> None:
     found = hw.run("hc1", users=int(row[1]), prompt=1024, output=1024, issue=row[0]).base
     assert rounded(found.decode_tokens_per_s_user, row[2])
     assert rounded(found.decode_tokens_per_s_chip, row[3])

@@ -65,7 +65,7 @@ def test_replay_prints_its_tables(hardwire: Shell, server: str) -> None:
 
 
 @pytest.mark.parametrize("server", ["hc1x10", "vllm-h100"])
-def test_json_has_the_promised_keys(hardwire: Shell, server: str) -> None:
+def test_c9_json_has_the_promised_keys_and_the_same_bytes(hardwire: Shell, server: str) -> None:
     data = hardwire.answer(*CONV, *SHORT, "--server", server)
     assert data.keys() >= PROMISED and data["server"] == server
     for key in ("ttft_s", "tpot_s", "e2e_s"):

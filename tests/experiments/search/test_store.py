@@ -299,7 +299,7 @@ def test_a_locked_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         holder.close()
 
 
-def test_only_the_public_interface_of_optuna_is_used() -> None:
+def test_d1_only_the_public_interface_of_optuna_is_used() -> None:
     from hardwire.experiments.search import database, evolution, journal, store
 
     for path in (ROOT / "experiments" / "search").glob("*.py"):

@@ -73,7 +73,7 @@ def lab(color: str, vision: str = "normal") -> np.ndarray:
 
 
 @pytest.mark.parametrize("folder", ["experiments", "notebooks"])
-def test_no_other_module_names_a_colour(folder: str) -> None:
+def test_d5_no_other_module_names_a_colour(folder: str) -> None:
     table = ROOT / "experiments" / "shared" / "style.py"
     read = [path for path in (ROOT / folder).rglob("*.py") if path != table]
     assert len(read) > 5

@@ -35,7 +35,7 @@ def test_the_best_point_of_a_sweep_could_be_larger_than_its_die_unsaid(
     assert "does not fit the die" in (tmp_path / "out/report.html").read_text()
 
 
-def test_lanes_had_no_price(hardwire: Shell, tmp_path: Path) -> None:
+def test_a3_lanes_had_no_price(hardwire: Shell, tmp_path: Path) -> None:
     """8 to 64 lanes cost the same 314 USD; a die beyond the reticle is now infinitely dear."""
     path = study(
         tmp_path,
@@ -65,7 +65,7 @@ def test_strict_sweeps_pass_what_can_be_and_refuse_nothing(
     assert found[0] == status and ("no feasible point" in found[2]) == bool(status)
 
 
-def test_a_clock_that_no_pipeline_reaches_is_infeasible(hardwire: Shell, tmp_path: Path) -> None:
+def test_b6_a_clock_that_no_pipeline_reaches_is_infeasible(hardwire: Shell, tmp_path: Path) -> None:
     path = study(tmp_path, axes={"datapath.clock_ghz": [1.0, 2.1], "datapath.supply_v": [0.7, 0.8]})
     found = hardwire.answer("sweep", path, "--store", tmp_path / "store")
     assert [(one["datapath.clock_ghz"], one["datapath.supply_v"]) for one in found["best"]] == [

@@ -128,7 +128,7 @@ def test_the_demos_mean_step_is_that_of_its_samples() -> None:
     assert np.std(steps, ddof=1) == pytest.approx(mean.error, rel=0.25)
 
 
-def test_no_sample_that_a_clock_is_fitted_to_is_called_validation() -> None:
+def test_b5_no_sample_that_a_clock_is_fitted_to_is_called_validation() -> None:
     """Nine rates of the demo were, whose mean step its clock is fitted to."""
     rates = {row.id: row for row in published("hc1") if row.metric == "reported_tokens_per_s"}
     seen = [name for name, row in rates.items() if row.role == "in-sample"]
@@ -311,7 +311,7 @@ def test_a_folder_that_is_not_there_is_refused(app: typer.Typer) -> None:
     assert isinstance(done.exception, InputError)
 
 
-def test_every_row_is_printed() -> None:
+def test_c8_every_row_is_printed() -> None:
     table = read_table()
     told = printed(render(table), 300)
     for row in table.rows:

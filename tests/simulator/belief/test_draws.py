@@ -150,7 +150,7 @@ def test_a_parameter_that_takes_no_time_shifts_nothing_in_a_calibrated_chip() ->
             np.testing.assert_array_equal(value_of(with_it, other), value_of(without_it, other))
 
 
-def test_settings_are_laid_over_the_draws() -> None:
+def test_a4_settings_are_laid_over_the_draws() -> None:
     """A what-if changes the chip, not what is believed of the measured one: no new fit."""
     chip = Chip.open("hc1")
     plain = draw_chips(chip, SIZE)

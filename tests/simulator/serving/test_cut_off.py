@@ -78,7 +78,7 @@ def test_what_is_cut_off_is_the_begin_of_the_whole(run: Any, share: float) -> No
 
 @LAWS
 @given(runs)
-def test_cut_off_before_its_last_tokens_a_run_lacks_their_energy(run: Any) -> None:
+def test_c3_cut_off_before_its_last_tokens_a_run_lacks_their_energy(run: Any) -> None:
     """Whatever came before: adapters loaded, prompts shared, requests preempted and begun again."""
     server, workload, _ = run
     whole = serve(run)
@@ -95,7 +95,7 @@ def test_cut_off_before_its_last_tokens_a_run_lacks_their_energy(run: Any) -> No
 
 @LAWS
 @given(runs)
-def test_energy_of_a_replay_is_that_of_its_tokens(run: Any) -> None:
+def test_c1_energy_of_a_replay_is_that_of_its_tokens(run: Any) -> None:
     """One after the other: prompts' up to the last, then what is sampled from."""
     server, workload, policy = run
     log = serve((server, workload, dataclasses.replace(policy, prefix_reuse=False)))
@@ -113,7 +113,7 @@ def test_energy_of_a_replay_is_that_of_its_tokens(run: Any) -> None:
 
 @LAWS
 @given(runs, st.sampled_from([100.0, 130.0, 190.0]), st.floats(0, 1), st.floats(0, 1))
-def test_power_over_a_time_is_within_the_limit(
+def test_c1_power_over_a_time_is_within_the_limit(
     run: Any, limit_w: float, one: float, other: float
 ) -> None:
     """Over any time, but for the round that was on its way as it began."""

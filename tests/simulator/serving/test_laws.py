@@ -119,7 +119,7 @@ def test_no_place_is_left_free_while_an_admissible_request_waits(run):
 
 @LAWS
 @given(runs)
-def test_a_link_carries_one_adapter_at_a_time_and_none_before_the_disk_has_read_it(run):
+def test_c1_a_link_carries_one_adapter_at_a_time_and_none_before_the_disk_has_read_it(run):
     server, workload, policy = run
     log = serve((server, workload, dataclasses.replace(policy, host_warm=False)))
     loads, link = log.spans[0], SMALL.link

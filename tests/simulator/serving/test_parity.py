@@ -100,7 +100,7 @@ def case(name: str, issue: str, users: int, limit_w: float, *, loaded: bool) -> 
         ("roma", "pipelined", 0.01, 0.05),
     ],
 )
-def test_times_are_those_of_a_run(
+def test_b1_times_are_those_of_a_run(
     name: str,
     issue: str,
     of_first: float,
@@ -122,7 +122,7 @@ def test_times_are_those_of_a_run(
 @pytest.mark.parametrize("loaded", [False, True])
 @pytest.mark.parametrize("limit_w", [200, 300])
 @pytest.mark.parametrize("name", ["hc1", "hc1-demo", "roma"])
-def test_one_user_has_the_same_times_and_joules(name: str, limit_w: float, loaded: bool) -> None:
+def test_b1_one_user_has_the_same_times_and_joules(name: str, limit_w: float, loaded: bool) -> None:
     """Serial issue. A run does not charge the cycles that point at an adapter in SRAM."""
     asked = case(name, "serial", 1, limit_w, loaded=loaded)
     (first,), (end,) = asked.run()
@@ -142,7 +142,7 @@ def test_one_user_has_the_same_times_and_joules(name: str, limit_w: float, loade
     assert log.energy_j - log.energy_by_j["host"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_no_power_is_left_unused_while_prompts_wait() -> None:
+def test_b1_no_power_is_left_unused_while_prompts_wait() -> None:
     """At the limit a card takes all that it may, but for the last token of a prompt, which ends."""
     asked = case("hc1", "pipelined", 3, 100, loaded=False)
     first, _ = asked.run()

@@ -31,7 +31,7 @@ def sent(rows: list[tuple[int, int, int]]) -> tuple[Line, list[tuple[int, int, i
 
 
 @given(transfers)
-def test_one_transfer_at_a_time(rows) -> None:
+def test_b3_one_transfer_at_a_time(rows) -> None:
     _, found = sent(rows)
     spans = sorted((begin, end) for _, begin, end in found)
     assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
@@ -51,7 +51,7 @@ def test_busy_time_is_that_of_all_transfers(rows) -> None:
 
 
 @given(transfers)
-def test_bandwidth_is_conserved_and_no_free_time_is_passed_over(rows) -> None:
+def test_b3_bandwidth_is_conserved_and_no_free_time_is_passed_over(rows) -> None:
     """In every tick at most one transfer; and none has begun later than it could have."""
     _, found = sent(rows)
     carried = np.zeros(max(end for _, _, end in found), dtype=int)
@@ -81,7 +81,7 @@ def test_one_that_waits_for_its_bytes_leaves_the_line_to_others() -> None:
     assert line.send(4, 1) == 170
 
 
-def test_an_adapter_is_in_host_memory_when_the_disk_has_read_it() -> None:
+def test_b2_an_adapter_is_in_host_memory_when_the_disk_has_read_it() -> None:
     """Two cards want the same one a tick apart: neither gets it before it is read, once."""
     host = HostMemory(CAPACITY, SIZES, READS, warm=False)
     assert [host.fetch(0, now) for now in (0, 1, 49, 50, 70)] == [50, 50, 50, 50, 70]
