@@ -33,6 +33,8 @@ CONFIDENCE = 0.95
 MATTERS = 0.01
 """A total index below this share of the variance is not shown."""
 LIMIT = "power.limit_w"
+LOOSE = 0.5
+"""Half-width of an interval of an index, which lies between 0 and 1, that says nothing of it."""
 RETICLE = "process.reticle_mm2"
 MEASUREMENT = "measurement"
 """Name of the calibration's own error among the inputs."""
@@ -135,6 +137,14 @@ class Sensitivity:
         """Effects that cause at least a hundredth of the variance, with others."""
         return tuple(effect for effect in self.effects if effect.total >= MATTERS)
 
+    @property
+    def of_a_few(self) -> bool:
+        """Whether so few samples have the variance that the indices tell nothing.
+
+        As of a cost, or of a time, where the power limit nearly stops a chip: without end.
+        """
+        return max(effect.total_error for effect in self.effects) > LOOSE
+
 
 @dataclass(frozen=True)
 class Report:
@@ -173,6 +183,7 @@ class Report:
                     "standard_deviation": one.deviation,
                     "samples_left_out": one.left_out,
                     "share_that_cannot_run": one.cannot_run,
+                    "indices_tell": not one.of_a_few,
                     "inputs": {
                         effect.input.name: {
                             "value": effect.input.value,
@@ -402,7 +413,9 @@ def _metrics(
             chip = design.chip._replaced({k: v[part] for k, v in settings.items()})
             fitted[part], solved[part] = calibrate(chip, target[part])
         settings[calibration.parameter] = fitted
-        # The measured chip reaches its rate: no limit holds it.
+        # The measured chip reaches its rate: no limit holds it. Draws of intervals leave out what a
+        # limit would hold (simulator.belief.possible). Indices are of independent inputs, which
+        # such a rule would tie, so that here the limit itself is lifted.
         settings[LIMIT] = np.full(len(points), DECLARED[LIMIT].high)
     # Half of the designs between the ranges' ends exceed a reticle. What moves a cost is asked of
     # dies of any size: an infinite one has no variance.

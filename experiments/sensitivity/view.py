@@ -28,10 +28,12 @@ def render(report: Report) -> RenderableType:
         f"{count(report.samples)} base samples, {count(report.evaluations)} designs",
         style=QUIET,
     )
-    return Group(head, *(part for one in report.metrics for part in _metric(one)))
+    return Group(
+        head, *(part for one in report.metrics for part in _metric(one, report.calibrated))
+    )
 
 
-def _metric(one: Sensitivity) -> list[RenderableType]:
+def _metric(one: Sensitivity, calibrated: bool) -> list[RenderableType]:
     metric = CLOSED_FORM[one.metric]
     unit = f" {metric.unit}" if metric.unit else ""
     # Above the table and not its title, which would be folded at the table's width.
@@ -61,6 +63,10 @@ def _metric(one: Sensitivity) -> list[RenderableType]:
             f"{count(one.left_out)} base samples left out: no value, or no fit reproduces the "
             "measurement."
         )
+    if one.of_a_few:
+        notes.append("A few samples have most of the variance: these indices tell nothing.")
+    if calibrated:
+        notes.append("No power limit: indices are of independent inputs. Intervals keep to it.")
     if one.cannot_run > 0.0005:
         notes.append(f"{one.cannot_run:.1%} of the designs cannot run this load.")
     return ["", title, table, Text("\n".join(notes), style=QUIET)]

@@ -8,7 +8,7 @@ before, so that each of these operating points has a clock of its own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from hardwire.models.parameters import draw
 from hardwire.models.published import PublishedRow, published, systems
 from hardwire.models.sram import sram_budget
 from hardwire.simulator.belief.draws import SEED, stream
+from hardwire.simulator.belief.possible import possible
 from hardwire.simulator.belief.posterior import (
     Array,
     Kind,
@@ -283,23 +284,35 @@ class Inference:
                 own = Chip.open(other).parameters[CLOCK].range
                 assert own is not None
                 bounds |= {DEMO: own, EARLIER: own}
-        # What was measured, the card does within its limit.
-        limit = self.drawn.get(LIMIT, np.full(size, self.chip.power.limit_w))
-        ceilings = dict.fromkeys(self._step_cycles, limit)
         apart = {m.id: self._host_s for m in times}  # of a step, and once in a prompt
-        return Modelled(size, log_s, fixed, self._clocked, bounds, apart, ceilings)
+        return Modelled(size, log_s, fixed, self._clocked, bounds, apart, self._possible)
+
+    def _decoding(
+        self, key: str, clocks_ghz: Mapping[str, Array]
+    ) -> Iterator[tuple[slice, Chip, Activity, Array]]:
+        """Candidates at the vendor's clock and the measured rate: part, chips, token and rate."""
+        cycles = self._step_cycles[key]
+        for part, chip in self._chips(len(cycles), clocks_ghz[VENDOR]):
+            step_s = cycles[part] / (chip.datapath.clock_ghz * 1e9) + self._host_s[part]
+            yield part, chip, self._activities[key, part.start], 1 / step_s
 
     def _clocked(self, clocks_ghz: Mapping[str, Array]) -> dict[str, Array]:
-        """Card power at the vendor's clock and the measured rate, limit or not."""
+        """Card power, limit or not."""
         found = {}
         for key, cycles in self._step_cycles.items():
             watts = np.empty(len(cycles))
-            for part, chip in self._chips(len(watts), clocks_ghz[VENDOR]):
+            for part, chip, activity, rate in self._decoding(key, clocks_ghz):
                 free = chip._replaced({LIMIT: np.inf})
-                rate = 1 / (cycles[part] / (chip.datapath.clock_ghz * 1e9) + self._host_s[part])
-                activity = self._activities[key, part.start]
                 watts[part] = power(free, self.model, activity, rate).card_w
             found[key] = watts
+        return found
+
+    def _possible(self, clocks_ghz: Mapping[str, Array]) -> NDArray[np.bool_]:
+        """Which candidates could have decoded as was measured."""
+        found = np.ones(len(self._host_s), bool)
+        for key in self._step_cycles:
+            for part, chip, activity, rate in self._decoding(key, clocks_ghz):
+                found[part] &= possible(chip, self.model, activity, rate)
         return found
 
 

@@ -3,10 +3,10 @@
 Each draw takes every parameter that has a range from that range (what is not there as filed, from 0
 on, is not there in half of the draws), then solves the calibrated one so that the draw reproduces
 the measurement it was fitted to, itself drawn within its error. Draws that would need the
-calibrated parameter outside its range are rejected, and those that the card's power limit would
-hold below the measured rate. What-if settings of a user are applied afterwards: they change a chip,
-not what is believed of the measured one. So are the differences of a file that extends a measured
-chip, drawn from the ranges that it gives them.
+calibrated parameter outside its range are rejected, and those that could not have done what was
+measured (``hardwire.simulator.belief.possible``). What-if settings of a user are applied
+afterwards: they change a chip, not what is believed of the measured one. So are the differences of
+a file that extends a measured chip, drawn from the ranges that it gives them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from hardwire.models.breakdown import SECTIONS as BREAKDOWN_SECTIONS
 from hardwire.models.breakdown import Breakdown
 from hardwire.models.calibration import Calibration
 from hardwire.models.chip import DECLARED, Chip
-from hardwire.models.energy import power
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Parameter, draw, quantities
+from hardwire.simulator.belief.possible import possible
 from hardwire.simulator.closed_form import decode_context, token_cycles
 from hardwire.simulator.timing import Timing
 
@@ -137,7 +137,10 @@ def _reproducing(
         value, solved = _solved(timing, calibration, target)
         at_rate = chip._replaced({**drawn, calibration.parameter: value})
         timing = timing.recounted(at_rate, calibration.parameter)
-        kept = np.flatnonzero(solved & _within_limit(timing, calibration, target))[:size]
+        context = decode_context(calibration.prompt, calibration.output)
+        activity = timing.tokens[-1].activity(context, sampled=True)
+        did = solved & possible(at_rate, timing.model, activity, 1 / target)
+        kept = np.flatnonzero(did)[:size]
         if len(kept) == size:
             break
     if len(kept) < MIN_ACCEPTED:
@@ -147,13 +150,6 @@ def _reproducing(
         )
     drawn[calibration.parameter] = value
     return {name: values[kept] for name, values in drawn.items()}
-
-
-def _within_limit(timing: Timing, calibration: Calibration, token_s: Any) -> Any:
-    """Where the card's power limit lets a chip decode as fast as was measured."""
-    context = decode_context(calibration.prompt, calibration.output)
-    activity = timing.tokens[-1].activity(context, sampled=True)
-    return power(timing.chip, timing.model, activity, 1 / token_s).throttle == 1
 
 
 def draw_breakdown(chip: Breakdown, size: int = DRAWS, seed: int = SEED) -> Breakdown:

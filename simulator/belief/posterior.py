@@ -74,7 +74,7 @@ class Modelled:
     clocked : levels by id from the clocks in GHz by operating point, each (N,).
     bounds_ghz : range of the clock of each operating point.
     apart_s : by id of a time, (N,): seconds in it that no clock changes; 0 where not given.
-    ceilings : of levels by id, (N,): a candidate above one would not have done what was timed.
+    possible : from the clocks, (N,) bool: whether a candidate could have done what was timed.
     """
 
     size: int
@@ -83,7 +83,7 @@ class Modelled:
     clocked: Callable[[Mapping[str, Array]], Mapping[str, Array]]
     bounds_ghz: Mapping[str, tuple[float, float]]
     apart_s: Mapping[str, Array] = field(default_factory=dict)
-    ceilings: Mapping[str, Array] = field(default_factory=dict)
+    possible: Callable[[Mapping[str, Array]], Any] = lambda clocks: True
 
     def clocked_share(self, measurement: Measurement) -> Any:
         """Share of a measured time that goes by the clock, (N,) or 1."""
@@ -145,8 +145,8 @@ def weigh(
         inside = (low <= clocks[point]) & (clocks[point] <= high)
         log_weight = np.where(inside, log_weight, -np.inf)
     levels = {**modelled.fixed, **modelled.clocked(clocks)}
-    for level, ceiling in modelled.ceilings.items() if times else ():
-        log_weight = np.where(levels[level] <= ceiling, log_weight, -np.inf)
+    if times:
+        log_weight = np.where(modelled.possible(clocks), log_weight, -np.inf)
     for m in sorted((m for m in used if m.kind != "time"), key=lambda m: m.id):
         log_weight = log_weight + _log_likelihood(m, levels[m.id])
     top = log_weight.max()

@@ -288,3 +288,11 @@ def test_command_line() -> None:
     data = json.loads(CliRunner().invoke(app, [*words, "--json", "--calibrated"]).stdout)
     assert data["calibrated"]
     assert data["evaluations"] == 64 * (2 + len(data["metrics"]["power_w"]["inputs"]))
+
+
+def test_indices_of_a_cost_that_a_few_samples_make_are_said_to_tell_nothing() -> None:
+    """A chip that its power limit nearly stops has tokens that cost without end."""
+    report = analyse(Design.open("hc1"), ("usd_per_million_tokens", "area_mm2.total"), samples=256)
+    cost, area = report.metrics
+    assert cost.of_a_few and not area.of_a_few
+    assert report.to_dict()["metrics"]["usd_per_million_tokens"]["indices_tell"] is False
