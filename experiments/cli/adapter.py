@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
-from hardwire.experiments.cli.console import print_rich
+from hardwire.experiments.cli.console import finish
 from hardwire.experiments.cli.help import CATALOGUE, Group, add
-from hardwire.experiments.cli.options import ChipOption, ModelOption, SeedOption
+from hardwire.experiments.cli.options import (
+    ChipOption,
+    Forms,
+    ModelOption,
+    SeedOption,
+    chosen,
+    takes,
+)
 
 INSPECT_EXAMPLES = (
     "hardwire adapter inspect my-adapter",
@@ -22,12 +29,15 @@ MAKE_EXAMPLES = (
 DTYPES = ("float32", "float16", "bfloat16")
 
 
+@takes(Forms)
 def inspect(
     path: Annotated[str, typer.Argument(metavar="PATH", help="PEFT folder, GGUF file or a shape.")],
     chip: ChipOption = "hc1",
     model: ModelOption = None,
+    **forms: Unpack[Forms],
 ) -> None:
     """Say what an adapter holds, whether it fits the chip, and if not why (exit status 1)."""
+    from hardwire.experiments.cli.objects import Inspected  # noqa: PLC0415
     from hardwire.experiments.cli.view import adapter_table  # noqa: PLC0415
     from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
     from hardwire.models.chip import Chip  # noqa: PLC0415
@@ -35,13 +45,14 @@ def inspect(
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
     from hardwire.simulator.fit import adapter_obstacle  # noqa: PLC0415
 
-    chosen = Chip.open(chip)
-    base = LanguageModel.open(model or chosen.model)
+    form, card = chosen(forms), Chip.open(chip)
+    base = LanguageModel.open(model or card.model)
     loaded = open_adapter(path, base)
     if loaded is None:
         raise InputError("none: is no adapter")
-    obstacle = adapter_obstacle(chosen, base, loaded)
-    print_rich(adapter_table(chosen, base, loaded, obstacle))
+    obstacle = adapter_obstacle(card, base, loaded)
+    found = Inspected(card, base, loaded, obstacle)
+    finish(found, lambda one: adapter_table(card, base, loaded, one.obstacle), None, form)
     if obstacle is not None:
         raise typer.Exit(1)
 

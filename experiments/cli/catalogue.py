@@ -8,9 +8,10 @@ from typing import Annotated, Unpack
 import typer
 
 from hardwire.experiments.cli import complete
-from hardwire.experiments.cli.console import print_form, print_rich
+from hardwire.experiments.cli.console import finish, print_form, print_rich
 from hardwire.experiments.cli.help import CATALOGUE, add
 from hardwire.experiments.cli.options import (
+    Forms,
     TableForms,
     chosen,
     takes,
@@ -46,7 +47,7 @@ def list_catalogue(
     print_form(chosen(forms), overview() if kind is None else LISTS[kind.lower()]())
 
 
-@takes(TableForms)
+@takes(Forms)
 def show(
     name: Annotated[
         str,
@@ -56,13 +57,13 @@ def show(
             autocompletion=complete.shown_names,
         ),
     ],
-    **forms: Unpack[TableForms],
+    **forms: Unpack[Forms],
 ) -> None:
     """Show all of one thing: for a chip every parameter with unit, kind, range and source."""
+    from hardwire.experiments.cli.objects import Shown  # noqa: PLC0415
     from hardwire.experiments.cli.view import show_tables  # noqa: PLC0415
 
-    form = chosen(forms)
-    print_form(form, show_tables(name))
+    finish(Shown(name), lambda shown: show_tables(shown.text), None, chosen(forms))
 
 
 def schema(

@@ -82,3 +82,11 @@ def test_bad_adapters_are_one_sentence(
 def test_an_adapter_for_another_base_is_refused(hardwire: Shell, small_adapter: Path) -> None:
     message = hardwire.refused("run", "--adapter", small_adapter)
     assert "adapter_model.safetensors" in message and "llama-3.1-8b" in message
+
+
+def test_inspect_as_json_says_what_is_in_the_way(hardwire: Shell) -> None:
+    found = hardwire.answer("adapter", "inspect", "r16:all-linear")
+    assert (found["fits"], found["obstacle"]) == (True, None)
+    assert (found["bytes"], found["file_bytes"]["float32"]) == (44_564_480, 167_832_240)
+    status, out, _ = hardwire("adapter", "inspect", "r128:all-linear", "--json")
+    assert status == 1 and "rank 128 exceeds" in json.loads(out)["obstacle"]

@@ -130,3 +130,23 @@ def test_completion_goes_through_the_shells_protocol(
     monkeypatch.setenv("COMP_CWORD", "3")
     status, out, _ = hardwire("run")
     assert status == 0 and out.split() == ["hc1-demo"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("hc1", "chip"), ("hc1x10", "server"), ("vllm-h100", "server"), ("n6", "process")],
+)
+def test_show_gives_every_parameter_as_json(hardwire: Shell, name: str, kind: str) -> None:
+    found = hardwire.answer("show", name)
+    assert (found["kind"], found["name"]) == (kind, name)
+    for parameter in found["parameters"].values():
+        assert parameter.keys() == {"value", "unit", "kind", "range", "source"}
+    if name == "hc1":
+        clock = found["parameters"]["datapath.clock_ghz"]
+        assert (clock["unit"], clock["kind"], clock["range"]) == ("GHz", "calibrated", [0.6, 1.8])
+
+
+def test_show_gives_models_and_studies_as_json(hardwire: Shell) -> None:
+    assert hardwire.answer("show", "llama-3.1-8b")["parameter_count"] == 8_030_261_248
+    study = hardwire.answer("show", "lanes-area-rate")
+    assert study["kind"] == "study" and 16 in study["axes"]["datapath.lanes"]["values"]
