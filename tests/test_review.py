@@ -87,7 +87,7 @@ def test_d3_no_function_hides_its_module() -> None:
 
 
 def test_d4_what_was_dead_is_gone() -> None:
-    gone = ("head_weights", "visits_per_token", "to_arrays")
+    gone = ("head_weights", "visits_per_token")
     for package in ("models", "simulator", "kernels", "experiments"):
         for file in (ROOT / package).rglob("*.py"):
             text = file.read_text(encoding="utf-8")

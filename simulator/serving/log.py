@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,3 +127,19 @@ class ServingLog:
     definitions: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     arrival_s: NDArray[np.float64] | None = None
+
+    def to_arrays(self) -> dict[str, Any]:
+        """The per-request columns by name."""
+        names = [
+            "status",
+            "unit",
+            "start_s",
+            "first_token_s",
+            "finish_s",
+            "generated",
+            "adapter_hit",
+            "swap_wait_s",
+            "preemptions",
+            "reused_tokens",
+        ]
+        return {name: getattr(self, name) for name in names}

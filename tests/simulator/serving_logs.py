@@ -6,7 +6,6 @@ adapter that is not among the card's last few is loaded before the prefill.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,13 +16,6 @@ from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
 PROMPT_TOKEN_S, OUTPUT_TOKEN_S, LOAD_S = 50e-6, 60e-6, 2e-3
 KV_BYTES, ADAPTER_BYTES, CAPACITY = 65536, 42_500_000, 480 * 2**20
 POWER_W, LONGEST = 250.0, 6000
-
-
-def per_request(log: ServingLog) -> dict[str, np.ndarray]:
-    """The columns of a log that have a value for each request, by name."""
-    fields = ((field.name, getattr(log, field.name)) for field in dataclasses.fields(log))
-    count = len(log.status)
-    return {name: v for name, v in fields if isinstance(v, np.ndarray) and v.shape == (count,)}
 
 
 def made_workload(requests: int = 200, adapters: int = 6, seed: int = 0) -> Workload:

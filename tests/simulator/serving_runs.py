@@ -11,7 +11,6 @@ import pytest
 from examples import examples
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
-from serving_logs import per_request
 
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.server import Server
@@ -113,4 +112,4 @@ def serve(run, **options) -> ServingLog:
 
 
 def columns(log: ServingLog) -> dict[str, bytes]:
-    return {name: values.tobytes() for name, values in per_request(log).items()}
+    return {name: values.tobytes() for name, values in log.to_arrays().items()}

@@ -10,7 +10,6 @@ import pytest
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from serving_logs import per_request
 
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
@@ -88,7 +87,7 @@ def columns(log: ServingLog) -> list[np.ndarray]:
     spans = log.spans[0]
     o = log.occupancy
     return [
-        *per_request(log).values(), spans.adapter, spans.begin_s, spans.end_s, o.time_s, o.kv_bytes,
+        *log.to_arrays().values(), spans.adapter, spans.begin_s, spans.end_s, o.time_s, o.kv_bytes,
         log.busy_s["compute"], np.array([log.end_s, log.energy_j, log.swaps]),
     ]  # fmt: skip
 
