@@ -10,6 +10,7 @@ from hardwire.models.chip import Chip
 from hardwire.models.fabric import (
     LOGIT_BITS,
     TOPK_PLACES,
+    kv_multiplier,
     outputs_at_once,
     registers,
     units,
@@ -93,7 +94,9 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
         "sram": chip.sram.capacity_mib * BYTES_PER_MIB * 8 * process.sram_transistors_per_bit,
         "matrix_adders": adder_bits(chip, model) * full_adder,
         "rescale": rescale_units(chip, model) * process.fp16_transistors,
-        "attention": number["attention"] * chip.attention.macs_per_cycle * mac,
+        "attention": (
+            number["attention"] * chip.attention.macs_per_cycle * kv_multiplier(chip).transistors
+        ),
         "lora": number["lora"] * chip.lora.macs_per_cycle * mac,
         "vector_units": (
             number["vector_units"] * chip.datapath.vector_lanes * process.fp16_transistors

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 ISSUES = ("serial", "pipelined")
 KV_BITS = (4, 8, 16)
+KV_8BIT = ("int8", "e4m3")
 DISK_FORMATS = ("float32", "float16")
 HOST_COPIES = ("converted", "file")
 
@@ -134,6 +135,11 @@ class Formats:
     kv_bits: Any = one_of("bit", KV_BITS, "bits per KV cache element")
     max_rank: Any = count(
         "", 1, 1024, "highest rank that the side path can index", stream="lora.max_rank"
+    )
+    kv_8bit: Any = choice(
+        KV_8BIT,
+        "KV elements of 8 bits: integers with a scale for 32, or floats (FP8) without scales",
+        default="int8",
     )
 
 
@@ -266,7 +272,7 @@ class Chip:
     own: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rom.check(self.name)
+        self.rom.check()
 
     def __repr__(self) -> str:
         changes = " ".join(f"{key}={brief(value)}" for key, value in self.overrides.items())
@@ -306,6 +312,10 @@ class Chip:
         process_name = found.references["process"]
         process, of_process = process_of(process_name)
         parameters = {**found.parameters, **of_process}
+        try:
+            found.sections["rom"].check()
+        except InputError as error:
+            raise InputError(f"{path.name}: {error}") from None
         parent = None
         if found.parent is not None and "calibration" not in found.stated:
             parent = cls.from_file(found.parent)

@@ -65,24 +65,24 @@ class Rom:
         default="rom",
     )
 
-    def check(self, name: str) -> None:
+    def check(self) -> None:
         """Refuse a ternary alphabet in fewer bits than it takes, or for the LM head.
 
         Raises
         ------
         InputError
-            With the chip's ``name`` and the field.
+            With the field.
         """
         if self.alphabet != "ternary":
             return
         if np.any(np.less(self.bits_per_weight, TERNARY_BITS)):
             raise InputError(
-                f"{name}: rom.bits_per_weight: must be {TERNARY_BITS} or more where rom.alphabet "
+                f"rom.bits_per_weight: must be {TERNARY_BITS} or more where rom.alphabet "
                 f"is ternary, not {np.min(self.bits_per_weight):g}"
             )
         if np.any(np.isnan(self.head_bits)):
             raise InputError(
-                f"{name}: rom.head_bits: is missing: rom.alphabet ternary is of the layers, and no "
+                "rom.head_bits: is missing: rom.alphabet ternary is of the layers, and no "
                 "LM head is ternary"
             )
 

@@ -19,6 +19,7 @@ from hardwire.models.chip import Chip
 from hardwire.models.fabric import (
     LOGIT_BITS,
     TOPK_PLACES,
+    kv_multiplier,
     registers,
     registers_per_unit,
 )
@@ -36,7 +37,7 @@ from hardwire.models.rom import (
     rom_bits,
     rom_formats,
 )
-from hardwire.models.sram import kv_bytes_per_token
+from hardwire.models.sram import kv_bytes_on
 
 OPS_PER_ELEMENT = 4
 """Floating-point operations per element of a norm, RoPE or SiLU·mul pass (square, scale, gain,
@@ -176,6 +177,7 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     if model.sub_norm:
         elements = elements + model.layers * (model.hidden + model.intermediate)
     elements = elements + 2 * model.hidden * activity.sampled  # the final norm
+    row_bits = model.hidden * EMBEDDING_BITS if chip.rom.embedding == "host" else 0
     adder, wire, fp16 = process.adder_fj_per_bit, process.wire_fj_per_bit_mm, process.fp16_op_pj
     held = 1 - chip.power.idle_toggle  # what toggles at all times is charged as waiting
     found = {
@@ -188,11 +190,11 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
         "broadcast": broadcast * (wire * femto),
         "die_wires": total(crossing_bits) * np.sqrt(chip.die.area_mm2) * (wire * femto),
         "kv": (
-            kv_bytes_per_token(model, chip.formats.kv_bits)
+            kv_bytes_on(chip, model)
             * (activity.context_tokens + 1)
             * (process.sram_pj_per_byte * pico)
         ),
-        "attention": 2 * attended * model.head_dim * (process.mac_int8_pj * pico),
+        "attention": 2 * attended * model.head_dim * (kv_multiplier(chip).pj * pico),
         "softmax": attended * OPS_PER_ELEMENT * (fp16 * pico),
         "lora": (
             activity.adapter_macs * process.mac_int8_pj
@@ -201,13 +203,10 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
         * pico,
         "lora_bus": activity.adapter_bit_mm * (wire * femto),
         "vector": elements * OPS_PER_ELEMENT * (fp16 * pico),
-        "host_link": TOKEN_BITS * (chip.link.pj_per_bit * PICO),
+        "host_link": (TOKEN_BITS + row_bits) * (chip.link.pj_per_bit * PICO),
     }
     if activity.sampled:
         found["topk"] = model.vocab * TOPK_PLACES * LOGIT_BITS * (adder * femto)
-    if chip.rom.embedding == "host":
-        row = model.hidden * EMBEDDING_BITS
-        found["embedding_link"] = row * (chip.link.pj_per_bit * PICO)
     each = registers_per_unit(chip, model)
     clocked = sum(cycles * each[block] for block, cycles in activity.unit_cycles.items())
     working = process.flop_clock_fj * (1 - chip.power.idle_clock_share) + process.flop_data_fj

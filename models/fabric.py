@@ -7,6 +7,7 @@ matrix its input. Everything takes numbers or NumPy arrays.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,34 @@ def side_paths(chip: Chip, model: LanguageModel) -> int:
     return in_layers + (chip.lora.head == "present")
 
 
+@dataclass(frozen=True)
+class Multiplier:
+    """A multiply-accumulate unit: transistors, registers in bits, and pJ per operation."""
+
+    transistors: Any
+    registers: Any
+    pj: Any
+
+
+def kv_multiplier(chip: Chip) -> Multiplier:
+    """What multiplies an element of the KV cache: of 8 bits for integers of up to 8, of FP8 for
+    e4m3, and in 16-bit floating point, a multiplication and an addition, for float16."""
+    process, bits = chip.process, chip.formats.kv_bits
+    found = Multiplier(
+        process.mac_int8_transistors, process.mac_int8_registers, process.mac_int8_pj
+    )
+    if chip.formats.kv_8bit == "e4m3":
+        times = np.where(np.equal(bits, 8), process.mac_fp8_factor, 1)[()]
+        found = Multiplier(found.transistors * times, found.registers, found.pj * times)
+    if np.any(wide := np.equal(bits, 16)):
+        found = Multiplier(
+            np.where(wide, process.fp16_transistors, found.transistors)[()],
+            np.where(wide, process.fp16_registers, found.registers)[()],
+            np.where(wide, 2 * process.fp16_op_pj, found.pj)[()],
+        )
+    return found
+
+
 def units(chip: Chip, model: LanguageModel) -> dict[str, Any]:
     """Units by block: those of all layers, or of the one set that layers share."""
     made = arrays(chip, model)
@@ -86,7 +115,7 @@ def registers_per_unit(chip: Chip, model: LanguageModel) -> dict[str, Any]:
         "matrix_adders": chip.rom.registers_per_output,
         # Once, where the products are formed: repeaters along the lines hold nothing.
         "broadcast": line_bits(chip, model),
-        "attention": chip.attention.macs_per_cycle * process.mac_int8_registers,
+        "attention": chip.attention.macs_per_cycle * kv_multiplier(chip).registers,
         "lora": chip.lora.macs_per_cycle * process.mac_int8_registers,
         "vector_units": chip.datapath.vector_lanes * process.fp16_registers,
         "sampling": chip.sampling.topk_logits_per_cycle * process.compare_registers,

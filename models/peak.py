@@ -25,6 +25,7 @@ from hardwire.models.energy import (
 from hardwire.models.fabric import (
     LOGIT_BITS,
     TOPK_PLACES,
+    kv_multiplier,
     outputs_at_once,
     registers,
     units,
@@ -105,7 +106,7 @@ def peak_power(
         "broadcast": total(line_mm) * (wire * femto),
         "die_wires": total(crossing_bits) * np.sqrt(chip.die.area_mm2) * (wire * femto),
         "sram_ports": sram_port_bits(chip, model) / 8 * (process.sram_pj_per_byte * pico),
-        "attention": macs * (process.mac_int8_pj * pico),
+        "attention": macs * (kv_multiplier(chip).pj * pico),
         "softmax": macs / (2 * model.head_dim) * fp16,
         "lora": side_macs * (process.mac_int8_pj * pico),
         "lora_bus": lora_wire_mm(chip, model) * (wire * femto),

@@ -28,6 +28,9 @@ class Process:
     )
     adder_transistors_per_bit: Any = quantity("", 10, 60, "transistors per full-adder bit")
     mac_int8_transistors: Any = quantity("", 100, 10000, "8-bit multiplier and 24-bit adder")
+    mac_fp8_factor: Any = quantity(
+        "", 1, 10, "transistors and energy of a multiply-accumulate of FP8, over 8-bit integers"
+    )
     fp16_transistors: Any = quantity("", 1000, 100000, "16-bit floating-point multiplier and adder")
     nominal_v: Any = quantity("V", 0.4, 1.1, "supply voltage at which energies and leakage hold")
     threshold_v: Any = quantity("V", 0.05, 0.39, "threshold voltage, of the speed of logic")

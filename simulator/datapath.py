@@ -196,7 +196,7 @@ def attention_stages(chip: Chip, model: LanguageModel) -> tuple[Stage, ...]:
     """
     fill = fill_cycles(chip)
     q_width = model.heads * model.head_dim
-    bits = kv_row_bits(model, chip.formats.kv_bits)
+    bits = kv_row_bits(model, chip.formats.kv_bits, chip.formats.kv_8bit)
     port = 8 * chip.attention.kv_read_bytes_per_cycle
     write = ceil_div(bits, 8 * chip.sram.write_bytes_per_cycle)
     multipliers = chip.attention.macs_per_cycle

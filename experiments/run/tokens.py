@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hardwire.kernels.decoder.base_weights import ROW
+from hardwire.kernels.decoder.base_weights import ROW, TENSOR, TERNARY
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
@@ -42,6 +43,7 @@ class ValueRun:
 
     weights: str
     kv_bits: int
+    kv_format: str
     users: list[UserTokens]
     load_s: float | None
 
@@ -50,6 +52,7 @@ class ValueRun:
         return {
             "weights": self.weights,
             "kv_bits": self.kv_bits,
+            "kv_format": self.kv_format,
             "load_s": self.load_s,
             "users": [dict(vars(user)) for user in self.users],
         }
@@ -72,13 +75,21 @@ def rom_format(chip: Chip) -> str:
     """The narrowest packed weight format that holds the chip's bits per weight, and its groups.
 
     3, 4 or 6 bits, or the mix of 3 and 6 bits with 3.5 per cell. Beyond 6 bits, the widest. Scales
-    are shared by as many inputs as on the chip, in steps of 32, or by a row.
+    are shared by as many inputs as on the chip, in steps of 32, or by a row. Ternary weights whose
+    rows have one scale have that of their tensor, as BitNet's do.
     """
-    bits, inputs = float(chip.rom.bits_per_weight), int(chip.rom.scale_group)
-    cells = "rom3" if bits <= 3 else "rom3+6" if bits <= 3.5 else "rom4" if bits <= 4 else "rom6"
-    inputs = max(32, inputs // 32 * 32)
+
+    def cells(bits: float) -> str:
+        return "rom3" if bits <= 3 else "rom3+6" if bits <= 3.5 else "rom4" if bits <= 4 else "rom6"
+
+    rom, inputs = chip.rom, max(32, int(chip.rom.scale_group) // 32 * 32)
     group = "" if inputs == 32 else "/row" if inputs == ROW else f"/{inputs}"
-    return f"{cells}{group}"
+    layers = f"{cells(float(rom.bits_per_weight))}{group}"
+    if rom.alphabet == TERNARY:
+        layers = f"{TERNARY}/{TENSOR}" if inputs == ROW else f"{TERNARY}{group}"
+    if math.isnan(rom.head_bits):
+        return layers
+    return f"{layers}:{cells(float(rom.head_bits))}{group}"
 
 
 def execute_run(
@@ -101,9 +112,9 @@ def execute_run(
         If the model's weights are missing, damaged or of another shape.
     """
     weights = rom_format(chip)
-    decoder = Decoder.load(
-        folder, weights, kv_bits=int(chip.formats.kv_bits), threads=decoder_threads()
-    )
+    kv_bits, eight = int(chip.formats.kv_bits), str(chip.formats.kv_8bit)
+    kv_format = "e4m3" if kv_bits == 8 and eight == "e4m3" else kv_bits
+    decoder = Decoder.load(folder, weights, kv_bits=kv_format, threads=decoder_threads())
     adapters, images, loads = [], [], []
     if adapter is not None:
         adapters = [adapter]
@@ -126,4 +137,10 @@ def execute_run(
             )
         )
     load_s = float(run.timeline.load_done[0]) / program.clock_hz if loads else None
-    return ValueRun(weights=weights, kv_bits=int(chip.formats.kv_bits), users=found, load_s=load_s)
+    return ValueRun(
+        weights=weights,
+        kv_bits=kv_bits,
+        kv_format=decoder.cache.format,
+        users=found,
+        load_s=load_s,
+    )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hardwire.kernels.decoder.checkpoint import Weights
 from hardwire.kernels.decoder.dense import DenseMatrix
 from hardwire.kernels.rom.rom import Mix, RomMatrix
+from hardwire.kernels.rom.ternary import Ternary
 from hardwire.models.language_model import TARGETS, LanguageModel, module_path
 
 ROM_BITS: dict[str, int | Mix] = {"rom3": 3, "rom3+6": Mix(3, 6), "rom4": 4, "rom6": 6}
@@ -21,19 +22,26 @@ within each block that a source yields (`hardwire.kernels.decoder.checkpoint.BLO
 more of a matrix is ever in float32: every block has its sixth, not only the matrix as a whole.
 """
 
-WEIGHT_FORMATS = ("float32", *ROM_BITS, "rom3+6/row", "rom4/128")
-"""Formats of the base's matrices that are compared; the last two are those of HC1 and of ROMA.
+TERNARY, TENSOR = "ternary", "tensor"
+
+WEIGHT_FORMATS = ("float32", *ROM_BITS, "rom3+6/row", "rom4/128", f"{TERNARY}/{TENSOR}")
+"""Formats of the base's matrices that are compared; the last three are those of HC1, of ROMA, and
+of BitNet b1.58.
 
 Behind a stroke stands the number of inputs that share a scale, a multiple of 32, or "row" for one
-scale per output; without it they are 32.
+scale per output; without it they are 32. Ternary weights may have one scale for a "tensor", which
+the ROM then holds for each of its outputs. Behind a colon stands the format of the LM head, where
+it is another: that of a ternary model, which is none itself, is "rom6/row" if nothing is said.
 """
+
+TERNARY_HEAD = "rom6/row"
 
 ROW = 65536
 """Inputs of a group that no row exceeds."""
 
 
-def rom_cells(fmt: str) -> tuple[int | Mix, int]:
-    """Cell bits and inputs that share a scale, of a format such as "rom4" or "rom3+6/row".
+def rom_cells(fmt: str) -> tuple[int | Mix | Ternary, int]:
+    """Cells and inputs that share a scale, of a format such as "rom4", "rom3+6/row" or "ternary".
 
     Raises
     ------
@@ -41,13 +49,23 @@ def rom_cells(fmt: str) -> tuple[int | Mix, int]:
         If there is no such format.
     """
     name, stroke, group = fmt.partition("/")
-    inputs = 32 if not stroke else ROW if group == "row" else int(group) if group.isdigit() else 0
-    if name not in ROM_BITS or inputs % 32 or not 32 <= inputs <= ROW:
+    words = ("row", TENSOR) if name == TERNARY else ("row",)
+    inputs = 32 if not stroke else ROW if group in words else int(group) if group.isdigit() else 0
+    cells = {**ROM_BITS, TERNARY: Ternary()}
+    if name not in cells or inputs % 32 or not 32 <= inputs <= ROW:
         raise ValueError(
             f"weights must be one of {', '.join(WEIGHT_FORMATS)}, or /N for scales of N inputs, a "
             f"multiple of 32, not {fmt!r}"
         )
-    return ROM_BITS[name], inputs
+    return cells[name], inputs
+
+
+def formats_of_parts(fmt: str) -> tuple[str, str]:
+    """Format of the matrices of layers, and of the LM head; see `WEIGHT_FORMATS`."""
+    layers, colon, head = fmt.partition(":")
+    if not colon:
+        head = TERNARY_HEAD if layers.partition("/")[0] == TERNARY else layers
+    return layers, head
 
 
 class Matrix(Protocol):
@@ -117,15 +135,21 @@ class BaseWeights:
         InputError
             If a tensor cannot be read.
         """
-        bits, group = (32, 32) if fmt == "float32" else rom_cells(fmt)
+        layers_fmt, head_fmt = formats_of_parts(fmt)
+        for part in {layers_fmt, head_fmt} - {"float32"}:
+            rom_cells(part)  # before a matrix is read
         shapes = model.tensors()
 
-        def matrix(name: str) -> Matrix:
+        def matrix(name: str, fmt: str) -> Matrix:
             out_features, in_features = shapes[name]
             if fmt == "float32":
                 return DenseMatrix.from_blocks((out_features, in_features), source.blocks(name))
+            cells, group = rom_cells(fmt)
+            if fmt == f"{TERNARY}/{TENSOR}":
+                total = sum(np.abs(b).sum(dtype=np.float64) for b in source.blocks(name))
+                cells = Ternary(float(total / (out_features * in_features)))
             inputs = min(group, -(-in_features // 32) * 32)
-            return RomMatrix.stack([RomMatrix.pack(b, bits, inputs) for b in source.blocks(name)])
+            return RomMatrix.stack([RomMatrix.pack(b, cells, inputs) for b in source.blocks(name)])
 
         def vector(name: str) -> NDArray[np.float32] | None:
             return source.read(name) if name in shapes else None
@@ -135,7 +159,7 @@ class BaseWeights:
             biases = {target: vector(f"{path}.bias") for target, path in paths.items()}
             prefix = f"model.layers.{index}"
             return LayerWeights(
-                {target: matrix(f"{path}.weight") for target, path in paths.items()},
+                {target: matrix(f"{path}.weight", layers_fmt) for target, path in paths.items()},
                 {target: bias for target, bias in biases.items() if bias is not None},
                 source.read(f"{prefix}.input_layernorm.weight"),
                 source.read(f"{prefix}.post_attention_layernorm.weight"),
@@ -152,7 +176,7 @@ class BaseWeights:
         for block in source.blocks(embed):
             embedding[begin : begin + len(block)] = block
             begin += len(block)
-        head = matrix(embed if model.tied_embeddings else "lm_head.weight")
+        head = matrix(embed if model.tied_embeddings else "lm_head.weight", head_fmt)
         layers = tuple(layer(index) for index in range(model.layers))
         return cls(embedding, layers, source.read("model.norm.weight"), head)
 

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from hardwire.kernels.decoder.attention import attend
 from hardwire.kernels.decoder.base_weights import BaseWeights
 from hardwire.kernels.decoder.checkpoint import Checkpoint, RandomWeights, Weights
-from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS, KVCache
+from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS, KVBits, KVCache
 from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
 from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE, Rope, rotate
 from hardwire.kernels.decoder.sampling import Sampler
@@ -107,7 +107,7 @@ class Decoder:
         source: Weights,
         *,
         weights: str,
-        kv_bits: int,
+        kv_bits: KVBits,
         rope: Rope,
         eps: float,
         threads: int,
@@ -122,7 +122,7 @@ class Decoder:
 
     @classmethod
     def load(
-        cls, folder: str | Path, weights: str = "float32", *, kv_bits: int = 32, threads: int = 1
+        cls, folder: str | Path, weights: str = "float32", *, kv_bits: KVBits = 32, threads: int = 1
     ) -> Decoder:
         """Read a Hugging Face model: config.json and safetensors, whole or in shards.
 
@@ -135,7 +135,7 @@ class Decoder:
         weights
             Format of the matrices, one of `hardwire.kernels.decoder.base_weights.WEIGHT_FORMATS`.
         kv_bits
-            Bits of a KV cache element: 32 (float32), 16 (float16), 8 or 4.
+            Bits of a KV cache element: 32 (float32), 16 (float16), 8 or 4; or "e4m3", FP8.
         threads
             Threads of the matrix products.
 
@@ -172,7 +172,7 @@ class Decoder:
         seed: int = 0,
         weights: str = "float32",
         *,
-        kv_bits: int = 32,
+        kv_bits: KVBits = 32,
         rope: Rope = LLAMA_3_1_ROPE,
         eps: float = 1e-5,
         threads: int = 1,

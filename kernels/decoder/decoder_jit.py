@@ -28,6 +28,7 @@ from hardwire.kernels.lowrank.lowrank_jit import (
     _elements_per_group,
     _multiply,
     _read,
+    _read_floats,
     _spread,
     _sum,
     _tail,
@@ -107,11 +108,13 @@ def _expand_keys(codes, scales, page, head, dim, out):  # type: ignore[no-untype
     step = codes.shape[3]
     at = (page * codes.shape[1] + head) * codes.shape[2] * step
     for d in range(dim):
-        lanes = _read(codes, at + d * step)
-        if scales is not None:
+        if scales is None:
+            lanes = _read_floats(codes, at + d * step)
+        else:
             groups = scales.shape[2]
             place = ((page * scales.shape[1] + head) * groups + d // LANES) * LANES
-            lanes = _multiply(lanes, _multiply(_read(scales, place), _spread(_unit(codes))))
+            factor = _multiply(_read(scales, place), _spread(_unit(codes)))
+            lanes = _multiply(_read(codes, at + d * step), factor)
         _write(out, d * LANES, lanes)
 
 
@@ -127,9 +130,10 @@ def _expand_values(codes, scales, page, head, count, out):  # type: ignore[no-un
             place = ((page * scales.shape[1] + head) * groups + g) * LANES
             _write(scale, 0, _multiply(_read(scales, place), _spread(_unit(codes))))
         for t in range(count):
-            lanes = _read(codes, at + t * stored + g * step)
-            if scales is not None:
-                lanes = _multiply(lanes, _spread(scale[t]))
+            if scales is None:
+                lanes = _read_floats(codes, at + t * stored + g * step)
+            else:
+                lanes = _multiply(_read(codes, at + t * stored + g * step), _spread(scale[t]))
             _write(out, (t * groups + g) * LANES, lanes)
 
 

@@ -2,8 +2,8 @@
 
 A page holds one layer's share for 32 consecutive tokens of one sequence, the same page number in
 every layer. Keys lie with the 32 tokens side by side for each element, so that a page's scores are
-32 sums next to each other; values lie token by token. At 8 and 4 bits, 32 consecutive elements of a
-head's key or value share one float16 scale, as in an adapter's image
+32 sums next to each other; values lie token by token. In int8 and int4, 32 consecutive elements of
+a head's key or value share one float16 scale, as in an adapter's image
 (`hardwire.kernels.lowrank.formats`).
 
 An adapter changes keys and values, so a page belongs to the adapter, and the version of it, that
@@ -13,15 +13,19 @@ wrote it, and cannot be read with another.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hardwire.kernels.decoder.float8 import from_e4m3, to_e4m3
 from hardwire.kernels.lowrank.formats import BLOCK, CODES
 
 PAGE_TOKENS = BLOCK
 KV_BITS = (32, 16, 8, 4)
+KVBits: TypeAlias = int | str
+KV_FORMATS = {"float32": 32, "float16": 16, "int8": 8, "e4m3": 8, "int4": 4}
+"""Bits of the formats of an element."""
 _LARGEST_HALF = np.float32(65504)
 _FREE = -1
 
@@ -46,8 +50,9 @@ class KVCache:
     layers, kv_heads, head_dim
         Shape of one token's keys, and of its values.
     bits
-        Bits of an element, one of `KV_BITS`: float32, float16, int8 or int4. What exceeds float16
-        at 16 bits is stored as the largest float16, as a saturating converter does.
+        Bits of an element, one of `KV_BITS`: float32, float16, int8 or int4; or "e4m3", 8 bits of
+        FP8 without scales: one of 1 for all, as vLLM's cache has that is not calibrated. What
+        exceeds float16 or e4m3 is stored as the largest of them, as a saturating converter does.
 
     Raises
     ------
@@ -55,9 +60,14 @@ class KVCache:
         If the bits are none of these.
     """
 
-    def __init__(self, layers: int, kv_heads: int, head_dim: int, bits: int) -> None:
-        if bits not in KV_BITS:
-            raise ValueError(f"kv_bits must be one of {', '.join(map(str, KV_BITS))}, not {bits}")
+    def __init__(self, layers: int, kv_heads: int, head_dim: int, bits: KVBits) -> None:
+        if bits not in KV_BITS and bits != "e4m3":
+            raise ValueError(
+                f"kv_bits must be one of {', '.join(map(str, KV_BITS))}, or e4m3, not {bits}"
+            )
+        names = {n: name for name, n in reversed(KV_FORMATS.items())}
+        self.format = bits if isinstance(bits, str) else names[bits]
+        bits = KV_FORMATS[self.format]
         self.layers, self.kv_heads, self.head_dim, self.bits = layers, kv_heads, head_dim, bits
         self.groups = -(-head_dim // BLOCK)
         self._dtype = {32: np.float32, 16: np.uint16, 8: np.int8, 4: np.uint8}[bits]
@@ -71,7 +81,7 @@ class KVCache:
         self._values = [self._new(self._value_shape) for _ in range(layers)]
         self._key_scales: list[NDArray[np.uint16]] = []
         self._value_scales: list[NDArray[np.uint16]] = []
-        if bits in (4, 8):
+        if self.format in CODES:
             self._key_scales = [self._new(self._scale_shape, np.uint16) for _ in range(layers)]
             self._value_scales = [self._new(self._scale_shape, np.uint16) for _ in range(layers)]
 
@@ -136,13 +146,15 @@ class KVCache:
         stored_keys: NDArray[Any] = keys
         stored_values: NDArray[Any] = values
         if self._key_scales:
-            top = CODES[f"int{self.bits}"][1]
+            top = CODES[self.format][1]
             stored_keys, key_scales = _quantize(keys, top)
             stored_values, value_scales = _quantize(values, top)
             self._key_scales[layer][pages, :, :, slots] = key_scales
             self._value_scales[layer][pages, :, :, slots] = value_scales
         elif self.bits == 16:
             stored_keys, stored_values = _halves(keys), _halves(values)
+        elif self.bits == 8:
+            stored_keys, stored_values = to_e4m3(keys), to_e4m3(values)
         if self.bits != 4:
             self._keys[layer][pages, :, :, slots] = stored_keys
             self._values[layer][pages, :, slots, : self.head_dim] = stored_values
@@ -175,8 +187,8 @@ class KVCache:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Keys and values of a sequence as they are stored, each (tokens, kv heads, head_dim)."""
         keys, key_scales, values, value_scales = self.arrays(layer)
-        k = _restore(keys[sequence.pages], self.bits).transpose(0, 3, 1, 2)
-        v = _restore(values[sequence.pages], self.bits).transpose(0, 2, 1, 3)
+        k = _restore(keys[sequence.pages], self.format).transpose(0, 3, 1, 2)
+        v = _restore(values[sequence.pages], self.format).transpose(0, 2, 1, 3)
         if key_scales is not None and value_scales is not None:
             k = k * _spread(key_scales[sequence.pages], self.head_dim)
             v = v[..., : self.head_dim] * _spread(value_scales[sequence.pages], self.head_dim)
@@ -221,11 +233,13 @@ def _quantize(x: NDArray[np.float32], top: int) -> tuple[NDArray[Any], NDArray[n
     return codes, scales.view(np.uint16)
 
 
-def _restore(stored: NDArray[Any], bits: int) -> NDArray[np.float32]:
+def _restore(stored: NDArray[Any], fmt: str) -> NDArray[np.float32]:
     """Stored elements as float32, without their scales."""
-    if bits == 16:
+    if fmt == "e4m3":
+        return from_e4m3(stored)
+    if fmt == "float16":
         stored = stored.view(np.float16)
-    elif bits == 4:
+    elif fmt == "int4":
         halves = np.stack([stored << 4, stored & 0xF0], axis=-1)
         stored = (halves.view(np.int8) >> 4).reshape(*stored.shape[:-1], -1)
     return stored.astype(np.float32)

@@ -171,6 +171,29 @@ def _read(typing: Any, array: Any, index: Any) -> Any:
 
 
 @_intrinsic
+def _read_floats(typing: Any, array: Any, index: Any) -> Any:
+    """32 stored floats from flat element `index` on: float32, float16 bits in uint16, or the bits
+    of e4m3 in int8, whose fields are moved into place as those of `_half_to_float` are.
+    """
+    dtype = array.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        if dtype == types.float32:
+            return _load(builder, pointer, _F32_LANES, 4)
+        if dtype == types.uint16:
+            bits = _load(builder, pointer, ir.VectorType(ir.IntType(16), LANES), 2)
+            return _half_to_float(builder, bits)
+        bits = builder.sext(_load(builder, pointer, ir.VectorType(_I8, LANES), 1), _I32_LANES)
+        moved = builder.shl(bits, ir.Constant(_I32_LANES, [20] * LANES))
+        placed = builder.and_(moved, ir.Constant(_I32_LANES, [0x87F00000 - 2**32] * LANES))
+        scale = ir.Constant(_F32_LANES, [2.0**120] * LANES)
+        return builder.fmul(builder.bitcast(placed, _F32_LANES), scale)
+
+    return _LANES(array, types.intp), generate
+
+
+@_intrinsic
 def _elements_per_group(typing: Any, array: Any) -> Any:
     """Elements that `_read` takes from such an array: 32, or 16 that hold two int4 codes each."""
     elements = LANES // 2 if array.dtype == types.uint8 else LANES

@@ -204,3 +204,19 @@ def pack(planes, one, weights, rows, group, codes, scales, errors):  # type: ign
             for c in range(0, group, CHUNK):
                 begin = (b * chunks + (g * group + c) // CHUNK) * size
                 _write_chunk(planes, w, c * ROWS, inverse, codes, begin)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def lay_out(planes, values, rows, codes):  # type: ignore[no-untyped-def]
+    """Lay out rows of codes that are given as float32, (outputs, inputs), as `pack` does."""
+    inputs, chunks, size = values.shape[1], codes.shape[1], codes.shape[2]
+    for b in prange(rows.shape[0]):
+        w, one = np.empty((CHUNK, ROWS), np.float32), np.ones(ROWS, np.float32)
+        for c in range(chunks):
+            w[:] = 0
+            for lane in range(ROWS):
+                if rows[b, lane] >= 0:
+                    part = values[rows[b, lane], c * CHUNK : min((c + 1) * CHUNK, inputs)]
+                    for i in range(part.size):
+                        w[i, lane] = part[i]
+            _write_chunk(planes, w, 0, one, codes, (b * chunks + c) * size)

@@ -13,7 +13,8 @@ weight scale per output and one float32 activation scale per token. For one toke
    three operations rounded once, and before them a sum beyond 2^24; groups in order, from y = 0 on.
 
 `product_select` does literally that; `RomMatrix.apply` gives the same bits. A matrix may mix two
-widths, each output row having one of them.
+widths, each output row having one of them, or be `Ternary`: the alphabet is then -1, 0, 1, stored
+in 2 bits, and a product is the activation's code, its negative or nothing.
 
 A group may be a whole row. Bits stored, and the width of a group's sum, are those of
 `hardwire.models.rom.RomFormat`, by which area and energy go.
@@ -30,12 +31,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hardwire.kernels.rom.ternary import Ternary
 from hardwire.models.rom import RomFormat
 
 BITS = (3, 4, 6)
 """Bits of a ROM cell's code."""
 
-_PLANES = {3: (2, 1), 4: (4,), 6: (4, 2)}
+TERNARY_BITS = 2
+"""Bits of a ternary code, of whose four values that of -2 is none."""
+
+_PLANES = {2: (2,), 3: (2, 1), 4: (4,), 6: (4, 2)}
 _ROWS, _CHUNK, _WAYS = 16, 32, 4  # the layout that `rom_jit` describes
 _VECTOR = _ROWS * _WAYS
 _TOP = 127
@@ -141,6 +146,23 @@ def _pack_rows(
     return _freeze(bits, codes, scales, lanes), errors
 
 
+def _pack_ternary(weights: NDArray[np.float32], rule: Ternary, group: int) -> RomSection:
+    """All rows of a matrix as one ternary section."""
+    from hardwire.kernels.rom.pack_jit import lay_out  # noqa: PLC0415
+
+    codes, found = rule.rounded(weights, group)
+    outputs, groups = found.shape
+    blocks, chunks = -(-outputs // _ROWS), groups * group // _CHUNK
+    lanes = np.full((blocks, _ROWS), -1, np.int32)
+    lanes.reshape(-1)[:outputs] = np.arange(outputs)
+    packed = _aligned_empty(blocks * chunks * _VECTOR * TERNARY_BITS).reshape(blocks, chunks, -1)
+    lay_out((None,) * TERNARY_BITS, codes, lanes, packed)
+    scales = np.zeros((blocks, _ROWS, groups), np.float16)
+    scales.reshape(-1, groups)[:outputs] = found
+    halves = np.ascontiguousarray(scales.transpose(0, 2, 1)).view(np.uint16)
+    return _freeze(TERNARY_BITS, packed, halves, lanes)
+
+
 def _unpacked(section: RomSection) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Codes (lanes, inputs) and scales (lanes, groups), padding included."""
     blocks, chunks, _ = section.codes.shape
@@ -179,19 +201,19 @@ class RomMatrix:
     sections: tuple[RomSection, ...]
 
     @classmethod
-    def pack(cls, weights: ArrayLike, bits: int | Mix, group: int = 32) -> RomMatrix:
+    def pack(cls, weights: ArrayLike, bits: int | Mix | Ternary, group: int = 32) -> RomMatrix:
         """Round weights to codes and scales.
 
         Each group of a row takes the scale, of eight, with the least squared error: the scale with
         which the weight of largest magnitude becomes the code -2^(b - 1), times 1, 17/16, and 15/16
-        down to 5/8 in steps of 1/16; rounded to float16.
+        down to 5/8 in steps of 1/16; rounded to float16. Ternary ones have a rule of their own.
 
         Parameters
         ----------
         weights
             (out_features, in_features), read as float32.
         bits
-            3, 4 or 6, or a `Mix` of two of them.
+            3, 4 or 6, a `Mix` of two of them, or `Ternary`.
         group
             Inputs that share a scale: a multiple of 32, up to 65536. The last group of a row may
             cover fewer inputs; its cells are there all the same.
@@ -202,9 +224,9 @@ class RomMatrix:
             If the weights are no matrix, hold none or one that is not finite or beyond a float16
             scale, or if the bits or the group are not such values.
         """
-        if not isinstance(bits, Mix) and bits not in BITS:
+        if not isinstance(bits, Mix | Ternary) and bits not in BITS:
             raise ValueError(
-                f"ROM cells have 3, 4 or 6 bits, or a Mix of two of them, not {bits!r}"
+                f"ROM cells have 3, 4 or 6 bits, a Mix of two, or are Ternary, not {bits!r}"
             )
         if group % _CHUNK or not _CHUNK <= group <= _MAX_GROUP:
             raise ValueError(
@@ -218,6 +240,9 @@ class RomMatrix:
                 f" {np.shape(weights)}"
             )
         out_features, in_features = matrix.shape
+        if isinstance(bits, Ternary):
+            section = _pack_ternary(matrix, bits, group)
+            return cls(in_features, out_features, group, (section,))
         every = np.arange(out_features)
         if isinstance(bits, Mix):
             gain = _pack_rows(matrix, every, bits.low, group)[1]
@@ -282,7 +307,8 @@ class RomMatrix:
         """What a chip would store, without padding, and how wide its sums would be."""
         rows = [np.count_nonzero(section.rows >= 0) for section in self.sections]
         bits = sum(n * section.bits for n, section in zip(rows, self.sections, strict=True))
-        return RomFormat(bits / self.out_features, self.group)
+        ternary = all(section.bits == TERNARY_BITS for section in self.sections)
+        return RomFormat(bits / self.out_features, self.group, ternary=ternary)
 
     def dequantized(self) -> NDArray[np.float32]:
         """The weights that the codes and scales stand for, (out_features, in_features)."""
@@ -377,8 +403,8 @@ class RomMatrix:
         Raises
         ------
         ValueError
-            If an array is missing or of the wrong type or shape, a scale is not finite, or an
-            output is not stored exactly once.
+            If an array is missing or of the wrong type or shape, a scale is not finite, a ternary
+            code is none, or an output is not stored exactly once.
         """
         shape = arrays.get("shape")
         if shape is None or shape.shape != (3,) or not np.issubdtype(shape.dtype, np.integer):
@@ -395,7 +421,7 @@ class RomMatrix:
         groups = -(-in_features // group)
         sections = []
         stored = []
-        for bits in BITS:
+        for bits in (TERNARY_BITS, *BITS):
             if f"rows{bits}" not in arrays:
                 continue
             rows = arrays[f"rows{bits}"]
@@ -414,6 +440,8 @@ class RomMatrix:
                 raise ValueError(f"ROM array `scales{bits}` holds scales that are not finite")
             codes = np.asarray(arrays[f"codes{bits}"]).view(np.uint8)
             sections.append(_freeze(bits, codes, scales, rows.view(np.int32)))
+            if bits == TERNARY_BITS and not _unpacked(sections[-1])[0].all():
+                raise ValueError("ROM array `codes2` holds codes that are not ternary")
             stored.append(rows.reshape(-1))
         outputs = np.concatenate(stored) if stored else np.empty(0, np.int32)
         outputs = np.sort(outputs[outputs != -1])

@@ -2,10 +2,10 @@
 
 Codes lie in the order in which the loops consume them. A block is 16 output rows, a chunk is 32
 inputs of a block, and a chunk's 512 codes are cut into bit planes: one plane of 4 bits for 4-bit
-weights, 2 and 1 for 3-bit, 4 and 2 for 6-bit, low bits first. A vector of a chunk is 64 codes, of
-16 rows and four successive inputs: code (row, k) at byte 4 * row + k. A plane of w bits takes w
-vectors of 64 bytes, and byte j of the plane's vector v holds, from bit w * m up, its bits of byte
-j of the chunk's vector v * (8 / w) + m.
+weights, 2 and 1 for 3-bit, 4 and 2 for 6-bit, one of 2 for ternary ones, low bits first. A vector
+of a chunk is 64 codes, of 16 rows and four successive inputs: code (row, k) at byte 4 * row + k. A
+plane of w bits takes w vectors of 64 bytes, and byte j of the plane's vector v holds, from bit w *
+m up, its bits of byte j of the chunk's vector v * (8 / w) + m.
 
 Sums of a group are integers, in which order does not matter; the few float operations that follow
 are written as LLVM vector operations with one rounding each, so that every machine gives the same
@@ -29,7 +29,7 @@ ROWS = 16  # output rows of a block: the float32 lanes of the widest registers
 CHUNK = 32  # inputs of a chunk
 WAYS = 4  # inputs that one byte product instruction takes per lane
 TOKENS = 4  # tokens that share one unpacking of the codes
-PLANES = {3: (2, 1), 4: (4,), 6: (4, 2)}
+PLANES = {2: (2,), 3: (2, 1), 4: (4,), 6: (4, 2)}
 TOP = 127  # largest 8-bit activation code
 AHEAD = 8192  # bytes of codes fetched ahead: a tenth faster than the machine's own prefetching
 

@@ -102,6 +102,21 @@ def test_b8_a_token_takes_the_bytes_that_the_cache_of_the_kernels_stores(
     assert kv_bytes_per_token(model, np.array([bits, 16]))[0] == kv_bytes_per_token(model, bits)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_e4m3_takes_the_bytes_that_the_cache_of_the_kernels_stores(name: str) -> None:
+    """A byte an element, and no scale: 65,536 for Llama 3.1 8B, where int8 takes 69,632."""
+    model = LanguageModel.by_name(name)
+    cache = KVCache(model.layers, model.kv_heads, model.head_dim, "e4m3")
+    cache.extend(Sequence(), PAGE_TOKENS, 0)
+    stored = cache.nbytes / len(cache.owners) / PAGE_TOKENS
+    if model.head_dim % 32 == 0:
+        assert kv_bytes_per_token(model, 8, "e4m3") == stored
+    chip = HC1.with_values({"formats.kv_8bit": "e4m3"})
+    assert sram_budget(chip, LLAMA, users=1, context_tokens=1).kv_bytes_per_token == 65_536
+    for bits in (4, 16):
+        assert kv_bytes_per_token(model, bits, "e4m3") == kv_bytes_per_token(model, bits)
+
+
 @given(head_dim=st.integers(1, 300), kv_heads=st.integers(1, 16), bits=st.sampled_from([4, 8]))
 def test_b8_a_started_group_of_elements_has_a_scale(
     head_dim: int, kv_heads: int, bits: int

@@ -23,7 +23,7 @@ from hardwire.models.energy import transfer_energy
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
-from hardwire.models.sram import kv_bytes_per_token
+from hardwire.models.sram import kv_bytes_on
 from hardwire.simulator.datapath import adapter_room
 from hardwire.simulator.serving.cards import rounds
 from hardwire.simulator.serving.cards.card import Card, Plant
@@ -67,7 +67,7 @@ class CardServer:
         self.server, self.chip, self.workload, self.policy = server, chip, workload, policy
         self.model = model = LanguageModel.open(chip.model)
         machine = server.machine
-        page_bytes = int(PAGE_TOKENS * kv_bytes_per_token(model, chip.formats.kv_bits))
+        page_bytes = int(PAGE_TOKENS * kv_bytes_on(chip, model))
         capacity = int(chip.sram.capacity_mib * BYTES_PER_MIB)
         kinds = {id(adapter): adapter for adapter in adapters}
         for adapter in kinds.values():

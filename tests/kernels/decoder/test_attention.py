@@ -15,6 +15,7 @@ from hardwire.kernels.decoder.activation import (
 from hardwire.kernels.decoder.attention import attend, attend_plain
 from hardwire.kernels.decoder.decoder_jit import relu2_mul, rms_norm, silu_mul
 from hardwire.kernels.decoder.dense import DenseMatrix
+from hardwire.kernels.decoder.float8 import from_e4m3, to_e4m3
 from hardwire.kernels.decoder.kv_cache import KV_BITS, PAGE_TOKENS, KVCache, Sequence
 from hardwire.kernels.decoder.norm import rms_norm_plain, sum_lanes
 from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE, Rope
@@ -42,11 +43,11 @@ def filled(cache: KVCache, sequence: Sequence, keys: np.ndarray, values: np.ndar
     kv_heads=st.integers(1, 3),
     share=st.integers(1, 3),
     half_dim=st.integers(1, 40),
-    bits=st.sampled_from(KV_BITS),
+    bits=st.sampled_from([*KV_BITS, "e4m3"]),
     scale=st.sampled_from([1e-3, 1.0, 30.0]),
 )
 def test_compiled_attention_equals_its_definition(
-    seed: int, tokens: int, kv_heads: int, share: int, half_dim: int, bits: int, scale: float
+    seed: int, tokens: int, kv_heads: int, share: int, half_dim: int, bits: int | str, scale: float
 ) -> None:
     dim = 2 * half_dim
     cache = KVCache(1, kv_heads, dim, bits)
@@ -78,10 +79,10 @@ def test_attention_is_close_to_float64() -> None:
     cuts=st.lists(st.integers(1, 20), min_size=1, max_size=6),
     heads=st.integers(1, 3),
     half_dim=st.integers(1, 40),
-    bits=st.sampled_from(KV_BITS),
+    bits=st.sampled_from([*KV_BITS, "e4m3"]),
 )
 def test_pages_keep_what_is_written(
-    seed: int, cuts: list[int], heads: int, half_dim: int, bits: int
+    seed: int, cuts: list[int], heads: int, half_dim: int, bits: int | str
 ) -> None:
     """Two sequences, written in turns and pieces, come back within half a step of the format."""
     shape = (sum(cuts), heads, 2 * half_dim)
@@ -97,6 +98,8 @@ def test_pages_keep_what_is_written(
                 np.testing.assert_array_equal(got, want)
             elif bits == 16:
                 np.testing.assert_array_equal(got, want.astype(np.float16).astype(np.float32))
+            elif bits == "e4m3":
+                np.testing.assert_array_equal(got, from_e4m3(to_e4m3(want)))
             else:
                 # The same rounding as an adapter's image, whose rank holds one head of one token.
                 for head, wanted in zip(
@@ -104,6 +107,32 @@ def test_pages_keep_what_is_written(
                 ):
                     image = LowRankImage.pack(wanted[None], [[1.0]], 1, f"int{bits}")
                     np.testing.assert_array_equal(head, image.dequantized()[0][0])
+
+
+def test_e4m3_by_its_definition() -> None:
+    """All 254 finite codes: (-1)^s 2^(e - 7) (1 + m / 8), and 2^-6 m / 8 where e is 0."""
+    codes = np.array([c for c in range(256) if c & 127 != 127], np.uint8).view(np.int8)
+    values = from_e4m3(codes)
+    for code, value in zip(codes.view(np.uint8).tolist(), values.tolist(), strict=True):
+        e, m = code >> 3 & 15, code & 7
+        size = 2.0 ** (e - 7) * (1 + m / 8) if e else 2.0**-6 * m / 8
+        assert value == (-size if code & 128 else size)
+    np.testing.assert_array_equal(to_e4m3(values), codes)
+    assert values.max() == 448 and values[values > 0].min() == 2.0**-9
+
+
+@examples(60)
+@given(seed=seeds, exponent=st.integers(-14, 12))
+def test_e4m3_is_the_nearest_with_ties_to_even_and_saturates(seed: int, exponent: int) -> None:
+    codes = np.arange(127, dtype=np.uint8).view(np.int8)
+    grid = from_e4m3(codes)
+    ties = (grid[:-1] + grid[1:]) / 2
+    x = np.abs(np.concatenate([normal(seed, 50) * np.float32(2.0**exponent), ties]))
+    got = to_e4m3(x).view(np.uint8).astype(int)
+    wide = np.minimum(x, 448)[:, None].astype(float)
+    away = np.abs(grid[None].astype(float) - wide)
+    assert np.all(away[np.arange(len(x)), got] == away.min(axis=1))
+    assert np.all(got[50:] % 2 == 0)
 
 
 def test_16_bits_saturate() -> None:

@@ -163,9 +163,9 @@ def to_gguf(path: Path, adapter: Adapter, model: LanguageModel) -> Path:
 # --- laws: a token's logits are its own -----------------------------------------------------
 
 
-@pytest.mark.parametrize("kv_bits", [32, 16, 8, 4])
-@pytest.mark.parametrize("weights", ["float32", "rom3", "rom3+6", "rom4", "rom6"])
-def test_prefill_and_decode_give_the_same_bits(weights: str, kv_bits: int) -> None:
+@pytest.mark.parametrize("kv_bits", [32, 16, 8, "e4m3", 4])
+@pytest.mark.parametrize("weights", ["float32", "rom3", "rom3+6", "rom4", "rom6", "ternary/tensor"])
+def test_prefill_and_decode_give_the_same_bits(weights: str, kv_bits: int | str) -> None:
     one = Decoder.random(TINY, 1, weights, kv_bits=kv_bits)
     two = Decoder.random(TINY, 1, weights, kv_bits=kv_bits, threads=2)
     whole = one.logits(TOKENS[:70])

@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardwire.kernels.rom.rom import BITS, Mix, RomMatrix, product_select
+from hardwire.kernels.rom.ternary import Ternary
 
 # The first call of a width compiles it, which takes longer than hypothesis allows an example.
 several = examples(40)
@@ -34,7 +35,8 @@ mixes = st.builds(
     st.sampled_from([(3, 4), (3, 6), (4, 6)]),
     st.floats(0.01, 0.99),
 )
-formats = st.one_of(st.sampled_from(BITS), mixes)
+ternary = st.builds(Ternary, st.sampled_from([None, 0.0, 0.01, 0.03]))
+formats = st.one_of(st.sampled_from(BITS), mixes, ternary)
 THREADS = [1, min(2, numba.config.NUMBA_NUM_THREADS)]
 
 
@@ -129,6 +131,49 @@ def test_weights_are_rounded_to_the_nearest_code(seed, m, n, bits, group):
     inside = np.abs(weights) < (half - 1) * steps
     assert np.all(np.abs(stored - weights)[inside] <= 0.5001 * steps[inside])
     assert np.all(np.abs(stored) <= half * steps)
+
+
+@several
+@given(seeds, heights, widths, ternary, groups)
+def test_a_ternary_weight_is_its_scale_its_negative_or_nothing(seed, m, n, rule, group):
+    """By the formula of BitNet b1.58, group by group, in float64 but for the scale's float16."""
+    weights, _ = draw(seed, m, n)
+    matrix = RomMatrix.pack(weights, rule, group)
+    assert matrix.format.ternary and matrix.format.code_bits == 2
+    stored = matrix.dequantized()
+    for begin in range(0, n, group):
+        part = weights[:, begin : begin + group].astype(np.float64)
+        mean = np.abs(part).mean(axis=1) if rule.scale is None else np.full(m, rule.scale)
+        scale = mean.astype(np.float16).astype(np.float64)[:, None]
+        want = np.clip(np.rint(part / scale), -1, 1) * scale if scale.all() else 0 * part
+        got = stored[:, begin : begin + group]
+        # A quotient next to a half may round the other way in float32.
+        near = np.abs(np.abs(part) - scale / 2) < 1e-6 * scale
+        assert np.all((got == want) | near)
+
+
+def test_ternary_takes_2_bits_a_weight_and_loses_what_theory_says():
+    """Of a Gaussian: 1 - 2 g E[|w|; |w| > g/2] + g² P(|w| > g/2) with g = E|w|, 5.8 dB."""
+    weights, _ = draw(6, 96, 1024)
+    matrix = RomMatrix.pack(weights, Ternary(float(np.abs(weights).mean())), 1024)
+    assert matrix.nbytes * 8 / weights.size == 2 + 16 / 1024
+    assert sqnr_db(weights, matrix.dequantized()) == pytest.approx(5.8, abs=0.1)
+    again = RomMatrix.pack(matrix.dequantized(), Ternary(float(matrix.dequantized().max())), 1024)
+    np.testing.assert_array_equal(again.dequantized(), matrix.dequantized())
+
+
+def test_codes_that_are_not_ternary_are_refused():
+    weights, _ = draw(2, 16, 32)
+    arrays = dict(RomMatrix.pack(weights, Ternary()).arrays())
+    arrays["codes2"] = np.zeros_like(arrays["codes2"])
+    with pytest.raises(ValueError, match="`codes2` holds codes that are not ternary"):
+        RomMatrix.from_arrays(arrays)
+
+
+@pytest.mark.parametrize(("bad", "why"), [(np.nan, "not finite"), (1e9, "beyond float16")])
+def test_ternary_weights_out_of_range_are_refused(bad, why):
+    with pytest.raises(ValueError, match=why):
+        RomMatrix.pack(np.full((2, 32), bad, np.float32), Ternary())
 
 
 def test_signal_to_noise_rises_with_the_bits(record_property):
@@ -279,7 +324,7 @@ def changed(value):
         (changed(-np.inf), Mix(), 32, "hold values that are not finite"),
         (changed(1e300), 6, 32, "hold values that are not finite"),
         (changed(1e6), 4, 32, "1e\\+06 needs a scale beyond float16 at 4 bits"),
-        (changed(1), 5, 32, "ROM cells have 3, 4 or 6 bits, or a Mix of two of them, not 5"),
+        (changed(1), 5, 32, "ROM cells have 3, 4 or 6 bits, a Mix of two, or are Ternary, not 5"),
         (changed(1), 4, 48, "multiple of 32 inputs up to 65536, not 48"),
         (changed(1), 4, 0, "multiple of 32 inputs up to 65536, not 0"),
         (changed(1), 4, 65568, "multiple of 32 inputs up to 65536, not 65568"),
