@@ -29,7 +29,7 @@ from hardwire.experiments.run.tokens import decoder_threads
 from hardwire.kernels.decoder.base_weights import WEIGHT_FORMATS, Matrix
 from hardwire.kernels.decoder.checkpoint import RandomWeights
 from hardwire.kernels.decoder.decoder import Decoder, ResidentAdapter
-from hardwire.kernels.decoder.kv_cache import KV_BITS, KVCache
+from hardwire.kernels.decoder.kv_cache import KV_FORMATS, KVCache
 from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE
 from hardwire.kernels.lowrank.batch import LowRankBatch
 from hardwire.kernels.lowrank.formats import FORMATS
@@ -100,6 +100,7 @@ class BaseError:
     weights: str
     weight_bits: float
     kv_bits: int
+    kv_format: str
     kv_stored_bits: float
     product_sqnr_db: float
     error: Divergence
@@ -167,7 +168,8 @@ class FormatReport:
     def rows(self) -> list[dict[str, Any]]:
         """One flat row per measurement; a row has no adapter, or a float32 base beside one."""
         exact = dataclasses.asdict(self.base[0])
-        plain = {key: exact[key] for key in ("weights", "weight_bits", "kv_bits", "kv_stored_bits")}
+        common = ("weights", "weight_bits", "kv_bits", "kv_format", "kv_stored_bits")
+        plain = {key: exact[key] for key in common}
         none = {"adapter_format": None, "rank": None, "adapter_bits": None}
         rows = []
         for base in self.base:
@@ -232,7 +234,7 @@ def measure(
     scale = np.float32(factor)
     exact = exact * scale
     ranks = 1 if adapter is not None else sum(rank <= model.hidden for rank in RANKS)
-    total, done = len(FORMATS) * ranks + len(WEIGHT_FORMATS) * len(KV_BITS), itertools.count(1)
+    total, done = len(FORMATS) * ranks + len(WEIGHT_FORMATS) * len(KV_FORMATS), itertools.count(1)
 
     def step() -> None:
         report(next(done), total)
@@ -247,14 +249,16 @@ def measure(
             _noise_ratio(y, _matrix(decoder, place).apply(x, decoder.threads))
             for place, (x, y) in products.items()
         ]
-        for bits in KV_BITS:
-            decoder.cache = KVCache(model.layers, model.kv_heads, model.head_dim, bits)
+        for kv_format, bits in KV_FORMATS.items():
+            kv_bits = kv_format if kv_format == "e4m3" else bits
+            decoder.cache = KVCache(model.layers, model.kv_heads, model.head_dim, kv_bits)
             error = divergence(exact, decoder.logits(text) * scale)
             base.append(
                 BaseError(
                     weights,
                     _weight_bits(decoder),
                     bits,
+                    kv_format,
                     _kv_bits(decoder.cache),
                     decibels(1.0, float(np.mean(noise))),
                     error,

@@ -24,6 +24,7 @@ _IMAGES = {
     "float16": (FORMAT_COLORS["float16"], "s"),
     "int8": (FORMAT_COLORS["int8"], "D"),
     "int4": (FORMAT_COLORS["int4"], "^"),
+    "int2": (FORMAT_COLORS["int2"], "v"),
 }
 
 
@@ -69,6 +70,8 @@ def _base_panel(
     # Formats of chips, with other groups, would break the line.
     weights = [r for r in report.base if r.kv_bits == exact.kv_bits and "/" not in r.weights]
     cache = [row for row in report.base if row.weights == exact.weights]
+    floats = [row for row in cache if row.kv_format == "e4m3"]  # beside the line, as it has no 8.5
+    cache = [row for row in cache if row.kv_format != "e4m3"]
     above, below = (0, 7), (0, -13)
     _line(
         axes,
@@ -85,6 +88,11 @@ def _base_panel(
         axes, [(row.kv_stored_bits, value(row.error), str(row.kv_bits)) for row in cache],
         color=_CACHE, marker="s", label="KV cache (4, 8, 16): logits",
         offset=above if products else below,
+    )  # fmt: skip
+    _line(
+        axes, [(row.kv_stored_bits, value(row.error), "FP8") for row in floats],
+        color=_CACHE, marker="x", align="center",
+        offset=below if products else above,
     )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlim(*_BIT_RANGE)

@@ -32,7 +32,7 @@ def render(report: FormatReport) -> RenderableType:
     cache = _by_bits(
         "KV cache, weights in float32",
         [
-            (f"{row.kv_bits}-bit", row.kv_stored_bits, None, row.error)
+            (kv_name(row.kv_bits, row.kv_format), row.kv_stored_bits, None, row.error)
             for row in report.base
             if row.weights == exact.weights and row.kv_bits != exact.kv_bits
         ],
@@ -86,6 +86,11 @@ def _named(weights: str) -> str:
     return f"{weights.removeprefix('rom')}-bit"
 
 
+def kv_name(bits: int, fmt: str) -> str:
+    """A format of the KV cache: by its bits, where it is not a float32 or FP8."""
+    return fmt if fmt in ("float32", "e4m3") else f"{bits}-bit"
+
+
 def decibels(value: float) -> str:
     """One decimal; ∞ where nothing is lost."""
     return f"{value:.1f}".replace("inf", "∞")
@@ -123,8 +128,8 @@ def _by_bits(name: str, rows: list[tuple[str, float, float | None, Divergence]])
 
 def _both(report: FormatReport) -> Table:
     """Mean KL of each format of the weights with each of the KV cache."""
-    caches = list(dict.fromkeys(row.kv_bits for row in report.base))
-    names = [f"{bits}-bit KV" if bits < 32 else "float32 KV" for bits in caches]
+    caches = dict.fromkeys((row.kv_bits, row.kv_format) for row in report.base)
+    names = [f"{kv_name(bits, fmt)} KV" for bits, fmt in caches]
     table = plain_table("Weights and KV cache together, mean KL (nats)", "", *names)
     for weights in dict.fromkeys(row.weights for row in report.base):
         found = [nats(row.error.kl_nats) for row in report.base if row.weights == weights]

@@ -186,6 +186,7 @@ def _formats(data: Data) -> Read:
     parts: dict[str, dict[str, Value]] = {}
     for row in data["rows"]:
         words = [value for name, value in row.items() if value and name in _FORMAT_NAMES]
+        words += [value for name, value in row.items() if name == "kv_format" and value == "e4m3"]
         errors = {n: Value(float(v)) for n, v in row.items() if v and n in _FORMAT_ERRORS}
         parts.setdefault("Errors", {}).update(
             {f"{' '.join(words)} {name}": value for name, value in errors.items()}

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hardwire.experiments.formats.view import adapters_finding, base_finding, decibels, nats
+from hardwire.experiments.formats.view import (
+    adapters_finding,
+    base_finding,
+    decibels,
+    kv_name,
+    nats,
+)
 from hardwire.experiments.report.charts import Bar, Line, bars, plot
 from hardwire.experiments.report.page import Block, Page, Section, Table, without_folder
 from hardwire.experiments.shared.style import FORMAT_COLORS
@@ -61,7 +67,7 @@ def _base(data: Data) -> Section:
         if row["kv_bits"] == exact["kv_bits"]
     ]
     rows += [
-        (f"{row['kv_bits']}-bit KV", "kv", row["kv_stored_bits"], row)
+        (f"{kv_name(row['kv_bits'], _kv_format(row))} KV", "kv", row["kv_stored_bits"], row)
         for row in data["base"][1:]
         if row["weights"] == exact["weights"]
     ]
@@ -91,9 +97,15 @@ def _base(data: Data) -> Section:
     )
 
 
+def _kv_format(row: Data) -> str:
+    """What a result without it, of before FP8, had at 32 bits, and any integer below them."""
+    found: str = row.get("kv_format") or ("float32" if row["kv_bits"] == 32 else "int8")
+    return found
+
+
 def _together(data: Data) -> Section:
-    caches = list(dict.fromkeys(row["kv_bits"] for row in data["base"]))
-    names = [f"{bits}-bit KV" if bits < 32 else "float32 KV" for bits in caches]
+    caches = dict.fromkeys((row["kv_bits"], _kv_format(row)) for row in data["base"])
+    names = [f"{kv_name(bits, fmt)} KV" for bits, fmt in caches]
     rows = [
         (weights, *(nats(row["kl_nats"]) for row in data["base"] if row["weights"] == weights))
         for weights in dict.fromkeys(row["weights"] for row in data["base"])

@@ -241,7 +241,7 @@ def _execution(execution: Execution) -> RenderableType:
 
 def _computed(run: ValueRun) -> RenderableType:
     table = text_table("Tokens computed on the clock", "", "")
-    table.add_row("Formats", f"weights {run.weights}, KV cache {run.kv_bits} bits")
+    table.add_row("Formats", f"weights {run.weights}, KV cache {run.kv_format}")
     if run.load_s is not None:
         table.add_row("Adapter", f"streams in from 0, last slice at {si(run.load_s, 's')}")
     for number, user in enumerate(run.users[:MAX_USERS_SHOWN]):

@@ -51,7 +51,14 @@ BLOCK_COLORS = {
 MEMORY_COLORS = {"kv": ORANGE, "adapters": RED, "free": PALE}
 """By what SRAM holds: attention reads the KV cache, the side paths the adapters."""
 
-FORMAT_COLORS = {"weights": BLUE, "kv": ORANGE, "float16": GREEN, "int8": VIOLET, "int4": "#5e2440"}
+FORMAT_COLORS = {
+    "weights": BLUE,
+    "kv": ORANGE,
+    "float16": GREEN,
+    "int8": VIOLET,
+    "int4": "#5e2440",
+    "int2": TEAL,
+}
 """By what a number format is of: weights, KV cache, or an adapter in this format."""
 
 LATENCY_COLORS = {"ttft_s": BLUE, "tpot_s": GREEN, "e2e_s": VIOLET}

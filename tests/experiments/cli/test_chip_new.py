@@ -22,9 +22,10 @@ PAGE = (ROOT / "docs" / "own-chip.md").read_text(encoding="utf-8")
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The YAML of the page, saved as it says."""
-    chip, server = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
+    chip, ternary, server = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
     assert len(chip.splitlines()) == 6
     (tmp_path / "mychip.yaml").write_text(chip)
+    (tmp_path / "ternary.yaml").write_text(ternary)
     (tmp_path / "myserver.yaml").write_text(server)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -39,6 +40,19 @@ def test_no_page_said_how_to_write_a_chip(hardwire: Shell, page: Path) -> None:
     status, out, _ = hardwire("run", "--chip", "mychip.yaml", "--adapter", "none")
     assert status == 0
     assert f"over hc1: {CLOCK} 1.5 GHz (1.4 … 1.6, assumed), sram.capacity_mib 456 MiB (set)" in out
+
+
+def test_a_chip_of_another_kind_runs_and_fits(hardwire: Shell, page: Path) -> None:
+    """BitNet in ternary ROM, FP8 KV cache and an adapter of 2 bits, as the page writes it."""
+    data = hardwire.json("--chip", "ternary.yaml", "--adapter", "r16:all-linear")
+    assert data["model"] == "bitnet-b1.58-2b-4t" and data["fits_die"]
+    status, out, _ = hardwire("run", "--chip", "ternary.yaml")
+    assert status == 0 and "in SRAM as int2" in out
+    (page / "ternary.yaml").write_text(
+        (page / "ternary.yaml").read_text().replace("bits_per_weight: 2 ", "bits_per_weight: 1.6 ")
+    )
+    status, _, said = hardwire("run", "--chip", "ternary.yaml")
+    assert status == 2 and "ternary.yaml: rom.bits_per_weight: must be 2 or more" in said
 
 
 def test_the_report_said_that_my_clock_was_fitted(hardwire: Shell, page: Path) -> None:

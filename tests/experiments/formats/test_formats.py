@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,10 +43,15 @@ from hardwire.experiments.formats.view import render
 from hardwire.experiments.report.build import read_page
 from hardwire.experiments.report.build import render as render_pages
 from hardwire.experiments.run.tokens import decoder_threads, rom_format
-from hardwire.kernels.decoder.base_weights import ROM_BITS, WEIGHT_FORMATS, rom_cells
+from hardwire.kernels.decoder.base_weights import (
+    ROM_BITS,
+    WEIGHT_FORMATS,
+    formats_of_parts,
+    rom_cells,
+)
 from hardwire.kernels.decoder.checkpoint import Checkpoint, RandomWeights
 from hardwire.kernels.decoder.decoder import Decoder
-from hardwire.kernels.decoder.kv_cache import KV_BITS
+from hardwire.kernels.decoder.kv_cache import KV_BITS, KV_FORMATS
 from hardwire.kernels.lowrank.formats import FORMATS
 from hardwire.kernels.rom.rom import Mix, RomMatrix
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
@@ -180,20 +186,34 @@ def test_a_chip_is_computed_in_the_narrowest_format_that_holds_it(bits: float, f
     assert rom_format(chip.with_values(values)) == fmt
 
 
-@pytest.mark.parametrize(("name", "fmt"), [("hc1", "rom3+6/row"), ("roma", "rom4/128")])
-def test_what_is_judged_is_what_is_priced(name: str, fmt: str) -> None:
+TERNARY = {"rom.alphabet": "ternary", "rom.bits_per_weight": 2, "rom.head_bits": 6}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "fmt"),
+    [
+        ("hc1", {}, "rom3+6/row"),
+        ("roma", {}, "rom4/128"),
+        ("hc1", TERNARY, "ternary/tensor:rom6/row"),
+    ],
+)
+def test_what_is_judged_is_what_is_priced(name: str, values: dict[str, Any], fmt: str) -> None:
     """Area and energy of a chip take the widths of the matrices that are measured for it."""
-    chip = Chip.open(name)
-    assert rom_format(chip) == fmt and fmt in WEIGHT_FORMATS
+    chip = Chip.open(name).with_values(values)
+    assert rom_format(chip) == fmt
+    layers, head = formats_of_parts(fmt)
+    assert layers in WEIGHT_FORMATS and formats_of_parts(layers) == (layers, head)
     weights = np.random.default_rng(0).standard_normal((192, 512), dtype=np.float32)
-    bits, group = rom_cells(fmt)
+    bits, group = rom_cells(layers)
     packed = RomMatrix.pack(weights, bits, min(group, 512))
     shape = Shape("o", 512, 192, ())
-    judged, priced = packed.format, RomFormat.of(chip)
+    judged, priced = packed.format, RomFormat.of(chip, shape)
     assert judged.stored_bits(shape) == 8 * packed.nbytes
     assert judged.code_bits == priced.code_bits
     assert judged.groups(512) == priced.groups(512)
     assert judged.sum_bits(512) == priced.sum_bits(512)
+    assert judged.ternary == priced.ternary
+    assert judged.line_bits == priced.line_bits
     # The kernels have no zero point, which is 2 bits of ROMA's scales.
     assert priced.scale_bits - judged.scale_bits == {"hc1": 0, "roma": 2}[name]
 
@@ -210,7 +230,8 @@ def test_a_format_of_weights_that_is_none_is_refused(fmt: str) -> None:
 def test_error_falls_with_bits(report: FormatReport) -> None:
     weights = [row for row in report.base if row.kv_bits == 32 and row.weights in ROM_BITS]
     cache = sorted(
-        (row for row in report.base if row.weights == "float32"), key=lambda row: row.kv_bits
+        (r for r in report.base if r.weights == "float32" and r.kv_format != "e4m3"),
+        key=lambda row: row.kv_bits,
     )
     assert [row.weights for row in weights] == list(ROM_BITS)
     for rows in (weights, cache):
@@ -234,6 +255,21 @@ def test_the_mix_lies_between_its_widths(report: FormatReport) -> None:
     assert low.product_sqnr_db < mix.product_sqnr_db < four.product_sqnr_db < six.product_sqnr_db
 
 
+def test_fp8_lies_between_integers_of_4_and_8_bits(report: FormatReport) -> None:
+    """3 bits of mantissa and a sign against 7 and a sign, but no scale: half a bit less."""
+    found = {r.kv_format: r for r in report.base if r.weights == "float32"}
+    sqnr = [found[fmt].error.logits_sqnr_db for fmt in ("int4", "e4m3", "int8")]
+    assert sqnr == sorted(sqnr) and found["e4m3"].kv_stored_bits == 8
+
+
+def test_ternary_weights_are_the_coarsest_and_the_smallest(report: FormatReport) -> None:
+    """2 bits and a scale for each output in the layers; the LM head has 6 bits."""
+    found = {row.weights: row for row in report.base if row.kv_bits == 32}
+    ternary, low = found["ternary/tensor"], found["rom3"]
+    assert ternary.weight_bits < low.weight_bits
+    assert ternary.product_sqnr_db < low.product_sqnr_db
+
+
 def test_float32_is_its_own_reference(report: FormatReport) -> None:
     exact = report.base[0]
     assert (exact.weights, exact.kv_bits, exact.weight_bits) == ("float32", 32, 32)
@@ -244,6 +280,7 @@ def test_float32_is_its_own_reference(report: FormatReport) -> None:
     assert {(row.weights, row.kv_bits) for row in report.base} == {
         (weights, bits) for weights in WEIGHT_FORMATS for bits in KV_BITS
     }
+    assert [row.kv_format for row in report.base] == list(KV_FORMATS) * len(WEIGHT_FORMATS)
 
 
 def test_the_declared_premises_hold(report: FormatReport) -> None:
@@ -256,12 +293,12 @@ def test_the_declared_premises_hold(report: FormatReport) -> None:
 
 
 def test_stored_bits_are_those_of_the_arrays(report: FormatReport) -> None:
-    kv = {row.kv_bits: row.kv_stored_bits for row in report.base}
-    assert kv == {32: 32, 16: 16, 8: 8.5, 4: 4.5}
+    kv = {row.kv_format: row.kv_stored_bits for row in report.base}
+    assert kv == {"float32": 32, "float16": 16, "int8": 8.5, "e4m3": 8, "int4": 4.5}
     weights = {row.weights: row.weight_bits for row in report.base}
     assert (weights["rom3"], weights["rom4"], weights["rom6"]) == (3.5, 4.5, 6.5)
     images = {row.adapter_format: row.adapter_bits for row in report.adapters}
-    assert images == {"float32": 32, "float16": 16, "int8": 8.5, "int4": 4.5}
+    assert images == {"float32": 32, "float16": 16, "int8": 8.5, "int4": 4.5, "int2": 2.5}
 
 
 def test_a_model_and_an_adapter_of_files(folder: Path, tmp_path: Path) -> None:
@@ -273,11 +310,11 @@ def test_a_model_and_an_adapter_of_files(folder: Path, tmp_path: Path) -> None:
     assert images == [(fmt, 7) for fmt in FORMATS]
     exact, packed = Decoder.load(folder), Decoder.load(folder, "rom4", kv_bits=8)
     text = np.random.default_rng(0).integers(0, model.vocab, 40)
-    (row,) = (row for row in report.base if (row.weights, row.kv_bits) == ("rom4", 8))
+    (row,) = (row for row in report.base if (row.weights, row.kv_format) == ("rom4", "int8"))
     assert row.error == divergence(exact.logits(text), packed.logits(text))
     exact.add_adapter("int4", adapter, "int4")
     want = divergence(exact.logits(text, adapter), exact.logits(text, "int4"))
-    assert report.adapters[-1].error == want
+    assert {row.adapter_format: row.error for row in report.adapters}["int4"] == want
 
 
 # --- tables, files, bad input ---------------------------------------------------------------
@@ -289,15 +326,15 @@ def test_tables_are_whole(report: FormatReport, width: int) -> None:
     console.print(render(report))
     text = console.export_text()
     assert "…" not in text and "random weights" in text and "nats" in text
-    for fmt in (*ROM_BITS, "16-bit", "8-bit", "4-bit", *FORMATS):
+    for fmt in (*ROM_BITS, "16-bit", "8-bit", "e4m3", "4-bit", "ternary/tensor", *FORMATS):
         assert f"\n{fmt} " in text, fmt
 
 
 def test_the_figure_draws_what_has_an_error(report: FormatReport) -> None:
     base, kl, _, adapter_kl = formats_figure(report).axes
-    assert [len(line.get_xdata()) for line in base.lines] == [4, 4, 3]
-    assert [len(line.get_xdata()) for line in kl.lines] == [4, 3]
-    assert [len(line.get_xdata()) for line in adapter_kl.lines] == [4, 4, 4]
+    assert [len(line.get_xdata()) for line in base.lines] == [4, 4, 3, 1]
+    assert [len(line.get_xdata()) for line in kl.lines] == [4, 3, 1]
+    assert [len(line.get_xdata()) for line in adapter_kl.lines] == [4, 4, 4, 4]
 
 
 def test_the_command_saves_all_files_the_same_again_or_none(
@@ -328,7 +365,7 @@ def test_the_command_saves_all_files_the_same_again_or_none(
         rows = list(csv.DictReader(file))
     assert len(rows) == len(data["base"]) + len(data["adapters"])
     assert rows[0]["logits_sqnr_db"] == "inf" and rows[0]["rank"] == ""
-    assert (rows[-1]["adapter_format"], rows[-1]["rank"]) == ("int4", "64")
+    assert (rows[-1]["adapter_format"], rows[-1]["rank"]) == ("int2", "64")
     assert float(rows[-1]["kl_nats"]) == pytest.approx(data["adapters"][-1]["kl_nats"], rel=1e-5)
 
     def full_disk(*_: object) -> None:

@@ -12,6 +12,7 @@ from small_models import write_model
 
 from hardwire.experiments.run.tokens import SEED
 from hardwire.kernels.decoder.decoder import Decoder
+from hardwire.kernels.rom.rom import RomMatrix
 
 SHORT = ["--prompt", "16", "--output", "8"]
 
@@ -61,3 +62,36 @@ def test_execute_computes_the_tokens_on_the_clock(
     assert base["users"][0]["tokens"] != computed["users"][0]["tokens"]
     out = hardwire("run", *arguments, "--adapter", adapter)[1]
     assert "Tokens computed on the clock" in out and "adapter version 1" in out
+
+
+def test_execute_computes_a_ternary_model_with_fp8_and_an_adapter_of_2_bits(
+    hardwire: Shell, tmp_path: Path
+) -> None:
+    """A BitNet on a chip in its formats: one scale for a tensor, 6 bits at the head."""
+    model = write_model(tmp_path / "model", "bitnet")
+    adapter = write_small_adapter(tmp_path / "adapter", "all-linear", model)
+    values = {
+        "rom.alphabet": "ternary", "rom.bits_per_weight": "2", "rom.head_bits": "6",
+        "formats.kv_8bit": "e4m3", "formats.adapter_format": "int2",
+    }  # fmt: skip
+    settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+    arguments = ["--model", tmp_path / "model", "--execute", "--prompt", "5", "--output", "6"]
+    data = hardwire.json(*arguments, *settings, "--adapter", adapter)
+    assert data["execution"]["agrees"]
+    computed = data["computed"]
+    assert computed["weights"] == "ternary/tensor:rom6/row" and computed["kv_format"] == "e4m3"
+    decoder = Decoder.load(tmp_path / "model", computed["weights"], kv_bits="e4m3")
+    decoder.add_adapter("mine", adapter, "int2")
+    prompt = np.random.default_rng(SEED).integers(0, model.vocab, 5).tolist()
+    assert computed["users"][0]["tokens"] == decoder.generate(prompt, 6, "mine")
+    exact = Decoder.load(tmp_path / "model")
+    for layer, plain in zip(decoder.base.layers, exact.base.layers, strict=True):
+        for target, matrix in layer.matrices.items():
+            assert isinstance(matrix, RomMatrix)
+            dense = plain.matrices[target]
+            weights = dense.apply(np.eye(matrix.in_features, dtype=np.float32)).T
+            scale = np.float32(np.float16(np.abs(weights).mean(dtype=np.float64)))
+            want = np.clip(np.rint(weights / scale), -1, 1) * scale
+            np.testing.assert_array_equal(matrix.dequantized(), want)
+    assert isinstance(decoder.base.head, RomMatrix)
+    assert {section.bits for section in decoder.base.head.sections} == {6}
