@@ -18,9 +18,10 @@ def names_of(kind: str) -> Callable[[str], list[str]]:
 
 def shown_names(incomplete: str) -> list[str]:
     """Everything that ``hardwire show`` knows by name."""
+    from hardwire.experiments.shared.kinds import KINDS  # noqa: PLC0415
     from hardwire.models import catalogue  # noqa: PLC0415
 
-    found = [n for kind in ("chip", "server", "process", "model") for n in catalogue.names(kind)]
+    found = [n for kind in KINDS for n in catalogue.names(kind)]
     return _begin([*found, *study_names("")], incomplete)
 
 

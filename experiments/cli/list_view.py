@@ -19,7 +19,7 @@ from hardwire.models.sram import kv_bytes_per_token
 def overview() -> RenderableType:
     """Everything that has a name on the command line, but for metrics and parameters."""
     parts: list[RenderableType] = []
-    for kind in ("chips", "models", "servers", "processes", "studies", "presets"):
+    for kind in ("chips", "models", "servers", "processes", "breakdowns", "studies", "presets"):
         parts += [LISTS[kind](), ""]
     hint = "Also: hardwire list metrics, hardwire list parameters; hardwire show NAME for one."
     return Group(*parts, Text(hint, style=QUIET))
@@ -58,6 +58,10 @@ def _servers() -> FittedTable:
 
 def _processes() -> FittedTable:
     return _titled("process", "Processes")
+
+
+def _breakdowns() -> FittedTable:
+    return _titled("breakdown", "Breakdowns: chips by their blocks, which are not timed")
 
 
 def _studies() -> FittedTable:
@@ -116,6 +120,7 @@ LISTS: dict[str, Callable[[], FittedTable]] = {
     "models": _models,
     "servers": _servers,
     "processes": _processes,
+    "breakdowns": _breakdowns,
     "metrics": _metrics,
     "parameters": _parameters,
     "studies": _studies,

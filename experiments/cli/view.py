@@ -1,4 +1,4 @@
-"""Tables of one thing: a chip, server, process, model or study, an adapter, the machine."""
+"""Tables of one thing: of a file of the catalogue, a study, an adapter, the machine."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from hardwire.experiments.shared.tables import (
 )
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.breakdown import BREAKDOWN, Breakdown
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.description import read_description
 from hardwire.models.gpu_server import Batching, BatchServer
@@ -35,7 +36,7 @@ from hardwire.models.sram import kv_bytes_per_token
 
 
 def show_tables(text: str) -> RenderableType:
-    """A chip, server, process, model or study, by name or file.
+    """A chip, server, process, breakdown, model or study, by name or file.
 
     Raises
     ------
@@ -95,6 +96,17 @@ def _process_tables(text: str) -> RenderableType:
     return _parameter_table(f"{found.name}: {found.title}", found.parameters, quantities(Process))
 
 
+def _breakdown_tables(text: str) -> RenderableType:
+    chip = Breakdown.open(text)
+    declared = {
+        f"{group}.{key}": spec
+        for group, section in BREAKDOWN.sections.items()
+        for key, spec in quantities(section).items()
+    }
+    stated = {name: chip.parameters[name] for name in declared}
+    return _parameter_table(f"{chip.name}: {chip.title}", stated, declared)
+
+
 def _model_tables(text: str) -> RenderableType:
     model = LanguageModel.open(text)
     table = text_table(f"{model.name}: {model.family}", "", "")
@@ -140,6 +152,7 @@ _SHOWN: dict[str, Callable[[str], RenderableType]] = {
     "chip": lambda text: chip_tables(Chip.open(text)),
     "server": _server_tables,
     "process": _process_tables,
+    "breakdown": _breakdown_tables,
     "model": _model_tables,
     "study": _study_tables,
 }

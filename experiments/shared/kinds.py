@@ -6,14 +6,18 @@ from pathlib import Path
 
 from hardwire.models import catalogue
 from hardwire.models.catalogue import did_you_mean
+from hardwire.models.description import kind_of
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import read_yaml
 from hardwire.models.process import PROCESS
 from hardwire.models.server import SERVER
 
+KINDS = ("chip", "server", "process", "breakdown", "model")
+"""Kinds of files in the catalogue."""
+
 
 def kind_of_name(text: str, studies: list[str]) -> str:
-    """``chip``, ``server``, ``process``, ``model`` or ``study``.
+    """``chip``, ``server``, ``process``, ``breakdown``, ``model`` or ``study``.
 
     Parameters
     ----------
@@ -30,6 +34,8 @@ def kind_of_name(text: str, studies: list[str]) -> str:
         data = read_yaml(path)
         if "axes" in data:
             return "study"
+        if kind_of(data) == "breakdown" or data.get("extends") in catalogue.names("breakdown"):
+            return "breakdown"
         if {"kind", "chip", "issue", *SERVER.names} & data.keys():
             return "server"
         parent = data.get("extends")
@@ -40,12 +46,13 @@ def kind_of_name(text: str, studies: list[str]) -> str:
         return "chip"
     if text.lower().endswith(".json") or path.is_dir():
         return "model"
-    ready = {kind: catalogue.names(kind) for kind in ("chip", "server", "process", "model")}
+    ready = {kind: catalogue.names(kind) for kind in KINDS}
     ready["study"] = studies
     for kind, names in ready.items():
         if text.lower() in names:
             return kind
     near = did_you_mean(text, [name for names in ready.values() for name in names])
     raise InputError(
-        f"'{text}' is no chip, server, process, model or study{near} (hardwire list shows all)"
+        f"'{text}' is no chip, server, process, breakdown, model or study{near} "
+        "(hardwire list shows all)"
     )

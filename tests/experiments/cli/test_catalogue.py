@@ -33,6 +33,7 @@ def test_list_and_show(hardwire: Shell) -> None:
         ("models", "qwen3-8b", "8.19 B"),
         ("servers", "vllm-h100", "vLLM"),
         ("processes", "n5", "TSMC N5"),
+        ("breakdowns", "hnlpu", "five blocks"),
         ("metrics", "area_mm2.total", "area of all blocks"),
         ("parameters", "datapath.clock_ghz", "GHz"),
         ("studies", "node-die", "Process node and die size"),
@@ -61,6 +62,7 @@ def test_a_list_that_there_is_not_is_refused_with_those_there_are(hardwire: Shel
         ("hc1x10", "price_usd"),
         ("vllm-h100", "serves llama-3.1-8b"),
         ("n6", "wafer_usd"),
+        ("hnlpu", "neurons.uses_per_s"),
         ("qwen2.5-7b", "152,064 tokens"),
         ("lanes-area-rate", "Axis datapath.lanes"),
     ],
@@ -91,6 +93,7 @@ def test_show_takes_files_of_each_kind(hardwire: Shell, tmp_path: Path) -> None:
         ("b.yaml", "extends: vllm-h100", "serves llama"),
         ("p.yaml", "extends: n6", "wafer_usd"),
         ("c.yaml", "extends: hc1", "sram.capacity_mib"),
+        ("d.yaml", "extends: hnlpu\nlinks: {links: 4}", "links.links"),
     ):
         (tmp_path / name).write_text(text)
         status, out, err = hardwire("show", tmp_path / name)

@@ -10,6 +10,7 @@ import pytest
 from hardwire.experiments.guard import pages
 from hardwire.experiments.validation.committed import read_table
 from hardwire.models import Chip, catalogue
+from hardwire.models.breakdown import Breakdown
 
 PAGES = ["chips.md", "glossary.md", "validation.md", "serving-study.md", "area-power-cost.md"]
 
@@ -31,7 +32,11 @@ def test_every_parameter_is_on_the_page_with_its_source() -> None:
         for key, parameter in Chip.open(name).parameters.items():
             assert f"| `{key.partition('.')[2]}` |" in text
             assert f"| {parameter.source} |" in text, key
-    for kind in ("process", "server"):
+    for name in catalogue.names("breakdown"):
+        for key, parameter in Breakdown.open(name).parameters.items():
+            assert f"| `{key.partition('.')[2]}` |" in text
+            assert f"| {parameter.source} |" in text, key
+    for kind in ("process", "server", "breakdown"):
         for name in catalogue.names(kind):
             assert f"\n### {name}\n" in text
 
