@@ -69,6 +69,8 @@ class VectorUnit:
     multiply_transistors: Any = quantity("", 0.01, 100, "transistors of a 16-bit multiplier")
     add16_transistors: Any = quantity("", 0.01, 100, "transistors of a 16-bit adder")
     add32_transistors: Any = quantity("", 0.01, 100, "transistors of a 32-bit adder")
+    held_bits: Any = quantity("bit", 0, 1e12, "SRAM for scores, queries and residuals")
+    held_bytes_per_cycle: Any = quantity("B", 0, 1e9, "bytes of it written and read in a cycle")
     lanes: Any = quantity("", 0, 1e6, "lanes for norms and activations")
 
 
@@ -181,7 +183,10 @@ def neurons_mm2(chip: Breakdown) -> Any:
 
 
 def vector_unit_mm2(chip: Breakdown) -> Any:
-    """Area of the vector unit from its arithmetic and registers, in mm²."""
+    """Area of the vector unit from its arithmetic, registers and SRAM, in mm².
+
+    Its SRAM is as dense as the banks of the buffer.
+    """
     unit, process = chip.vector_unit, chip.process
     sums = _between(unit.sum_bits, unit.add16_transistors, unit.add32_transistors)
     fp16 = process.fp16_transistors
@@ -190,7 +195,9 @@ def vector_unit_mm2(chip: Breakdown) -> Any:
         + (unit.lanes + _exponentials(unit) * OPS_PER_ELEMENT) * fp16
         + _registers(chip) * process.flop_transistors
     )
-    return counted / _per_mm2(chip)
+    banks = chip.buffer
+    per_bit = banks.area_mm2 / (banks.banks * banks.bank_bytes * 8)
+    return counted / _per_mm2(chip) + unit.held_bits * per_bit
 
 
 def _neurons(chip: Breakdown) -> dict[str, Any]:
@@ -217,8 +224,13 @@ def _vector_unit(chip: Breakdown) -> dict[str, Any]:
     sums = _between(unit.sum_bits, unit.add16_energy, unit.add32_energy)
     fp16 = process.fp16_op_pj * PICO * per_s
     register_fj = process.flop_clock_fj + process.flop_data_fj
+    leaking = chip.process.sram_leakage_mw_per_mib * 1e-3 * _warmth(chip)
     return {
         **_standing(chip, unit.area_mm2),
+        "held": (
+            unit.held_bits / BITS_PER_MIBIT * leaking
+            + unit.held_bytes_per_cycle * _hz(chip) * _sram_j(chip)
+        ),
         "registers": _registers(chip) * register_fj * FEMTO * per_s,
         "products": _macs(unit) * unit.multiply_energy * fp16,
         "sums": _macs(unit) * sums * fp16,

@@ -63,6 +63,7 @@ BREAKDOWN_CONSTANTS = {
     "leakage": "`logic_leakage_w_per_mm2`; of the buffer `sram_leakage_mw_per_mib`",
     "clock_spine": "`clock_spine_pj_per_mm2`",
     "registers": "`flop_clock_fj`, `flop_data_fj`; of neurons `registers_per_neuron`",
+    "held": "`held_bits`, `held_bytes_per_cycle`, as the buffer",
     "wires": "`net_ff`, `serial_bits`",
     "adders": "`adder_fj_per_bit`, `glitch_factor`, `serial_bits`",
     "products": "`fp16_op_pj`, `multiply_energy`",
