@@ -13,6 +13,7 @@ from hardwire.models.chip import Chip
 from hardwire.models.energy import power, token_energy
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.peak import peak_power
+from hardwire.simulator.closed_form import predict
 from hardwire.simulator.timing import Timing
 
 HC1, ROMA = Chip.open("hc1"), Chip.open("roma")
@@ -53,6 +54,18 @@ def test_no_load_takes_more(chip: Chip, model: LanguageModel, issue: str) -> Non
         rate = chip.datapath.clock_ghz * 1e9 / (cycles if issue == "serial" else interval)
         activity = timing.tokens[-1].activity(context, sampled=True)
         assert power(free, model, activity, rate).card_w < sum(peak_power(free, model).values())
+
+
+@examples(20)
+@given(values=design_arrays(3), issue=st.sampled_from(["serial", "pipelined"]))
+def test_no_design_takes_more_than_all_of_it_at_once(
+    values: dict[str, np.ndarray], issue: str
+) -> None:
+    """Three users of any design, its power limit lifted."""
+    chip = HC1._replaced({**values, "datapath.issue": issue, "power.limit_w": np.full(3, 1e5)})
+    found = predict(chip, LLAMA, users=3, prompt=64, output=64)
+    full = sum(peak_power(chip, LLAMA).values())
+    assert np.all(found.power.card_w <= full) and np.all(found.prefill_power.card_w <= full)
 
 
 @examples(25)
