@@ -17,7 +17,7 @@ from hardwire.models import catalogue
 from hardwire.models.chip import process_of
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.energy import FEMTO, OPS_PER_ELEMENT, PICO
-from hardwire.models.parameters import Parameter, count, quantity
+from hardwire.models.parameters import Parameter, count, quantities, quantity
 from hardwire.models.process import Process
 
 BITS_PER_MIBIT = 1 << 20
@@ -117,6 +117,13 @@ SECTIONS: dict[str, type] = {
 
 BREAKDOWN = FileKind("breakdown", SECTIONS, references={"process": "process"})
 """What may stand in a breakdown file."""
+
+DECLARED = {
+    f"{group}.{name}": spec
+    for group, section in SECTIONS.items()
+    for name, spec in quantities(section).items()
+}
+"""Unit, bounds and meaning of each parameter of a breakdown, by ``section.name``."""
 
 
 @dataclass(frozen=True)

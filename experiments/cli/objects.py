@@ -1,4 +1,4 @@
-"""One thing as the object of ``--json``: a chip, server, process, model or study, or an adapter."""
+"""One thing as the object of ``--json``: what ``show`` knows, or an adapter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from hardwire.experiments.shared.configuration import chip_name
 from hardwire.experiments.shared.kinds import kind_of_name
-from hardwire.models import catalogue
+from hardwire.models import breakdown, catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.description import read_description
@@ -117,6 +117,13 @@ def _process(text: str) -> dict[str, Any]:
     return {**about, "parameters": _parameters(found.parameters, quantities(Process))}
 
 
+def _breakdown(text: str) -> dict[str, Any]:
+    chip = breakdown.Breakdown.open(text)
+    about = {"name": chip.name, "title": chip.title, "process": chip.process_name}
+    stated = {name: chip.parameters[name] for name in breakdown.DECLARED}
+    return {**about, "parameters": _parameters(stated, breakdown.DECLARED)}
+
+
 def _model(text: str) -> dict[str, Any]:
     model = LanguageModel.open(text)
     return {**dataclasses.asdict(model), "parameter_count": model.parameter_count}
@@ -148,6 +155,7 @@ _OBJECTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "chip": _chip,
     "server": _server,
     "process": _process,
+    "breakdown": _breakdown,
     "model": _model,
     "study": _study,
 }

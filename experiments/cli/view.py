@@ -22,9 +22,9 @@ from hardwire.experiments.shared.tables import (
     styled,
     text_table,
 )
-from hardwire.models import catalogue
+from hardwire.models import breakdown, catalogue
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.breakdown import BREAKDOWN, Breakdown
+from hardwire.models.breakdown import Breakdown
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.description import read_description
 from hardwire.models.gpu_server import Batching, BatchServer
@@ -98,13 +98,8 @@ def _process_tables(text: str) -> RenderableType:
 
 def _breakdown_tables(text: str) -> RenderableType:
     chip = Breakdown.open(text)
-    declared = {
-        f"{group}.{key}": spec
-        for group, section in BREAKDOWN.sections.items()
-        for key, spec in quantities(section).items()
-    }
-    stated = {name: chip.parameters[name] for name in declared}
-    return _parameter_table(f"{chip.name}: {chip.title}", stated, declared)
+    stated = {name: chip.parameters[name] for name in breakdown.DECLARED}
+    return _parameter_table(f"{chip.name}: {chip.title}", stated, breakdown.DECLARED)
 
 
 def _model_tables(text: str) -> RenderableType:

@@ -137,7 +137,13 @@ def test_completion_goes_through_the_shells_protocol(
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("hc1", "chip"), ("hc1x10", "server"), ("vllm-h100", "server"), ("n6", "process")],
+    [
+        ("hc1", "chip"),
+        ("hc1x10", "server"),
+        ("vllm-h100", "server"),
+        ("n6", "process"),
+        ("hnlpu", "breakdown"),
+    ],
 )
 def test_show_gives_every_parameter_as_json(hardwire: Shell, name: str, kind: str) -> None:
     found = hardwire.answer("show", name)
