@@ -16,13 +16,16 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.published import PublishedRow, published
-from hardwire.simulator.belief.draws import DRAWS
+from hardwire.simulator.belief.draws import DRAWS, interval
 from hardwire.simulator.belief.servers import draw_gpu_servers
 from hardwire.simulator.serving.gpu.server import simulate_batch
 from hardwire.simulator.serving.load.workload import BASE, Workload
 
 REQUESTS = 8192
 """All at once, so many that the begin and the end of a run hardly count."""
+
+RUN_DRAWS = 19
+"""Of a server that serves an hour: their extremes hold nine in ten of further ones."""
 
 SERVER_DRAWS = 64
 """Of a server, each of which serves a row's load."""
@@ -129,7 +132,8 @@ def absent(bench: Bench, row: PublishedRow) -> str:
         return ""
     if _data_file(bench, row) is None:
         return "data not present"
-    if row.conditions.get("regime") == "saturated" and not bench.slow:
+    saturated = row.conditions.get("regime") == "saturated"
+    if (saturated or row.metric == "vllm_runs_inside") and not bench.slow:
         return SLOW
     return ""
 
@@ -194,6 +198,42 @@ def _worst_error(bench: Bench, row: PublishedRow) -> Predicted:
         error=float(errors[worst]),
         words=words,
     )
+
+
+def _hours(
+    drawn: Sequence[BatchServer], run: vllm_validation.Row
+) -> list[vllm_validation.Predicted]:
+    """One hour of a run's load on each server, another one each."""
+
+    def hour(number: int) -> vllm_validation.Predicted:
+        return vllm_validation.predict(drawn[number], run, seed=number)
+
+    return in_threads(hour, range(len(drawn)))
+
+
+def _runs_inside(bench: Bench, row: PublishedRow) -> Predicted:
+    """Measured runs that lie in the interval of their own prediction.
+
+    Each draw of the server serves another hour of the same load, as the measured hour was one.
+    """
+    drawn = draw_gpu_servers(bench.gpu(str(row.conditions["server"])), RUN_DRAWS, bench.seed)
+
+    def make(_: str) -> list[list[vllm_validation.Predicted]]:
+        return [_hours(drawn, run) for run, _ in _served(bench, row)]
+
+    found = bench.once("drawn runs", str(row.conditions["regime"]), make)
+    name = FIELDS[str(row.conditions["quantity"])]
+    inside, widths = 0, []
+    for (run, predicted), draws in zip(_served(bench, row), found, strict=True):
+        started = [getattr(one, name) for one in draws if not math.isnan(one.tpot_s)]
+        low, high = interval(started)
+        inside += low <= getattr(run, name) <= high
+        widths.append((high - low) / getattr(predicted, name))
+    words = (
+        f"{inside} of {len(found)} runs inside the 90% interval of their own prediction, which is "
+        f"{np.median(widths):.1%} of it wide at the median"
+    )
+    return Predicted(float(inside), published=float(len(found)), words=words)
 
 
 def _out_of_memory(bench: Bench, row: PublishedRow) -> Predicted:
@@ -301,6 +341,7 @@ PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
     "vllm_tpot": _tpot,
     "vllm_mean_error": _mean_error,
     "vllm_worst_error": _worst_error,
+    "vllm_runs_inside": _runs_inside,
     "vllm_out_of_memory": _out_of_memory,
     "adapter_throughput_ratio": _adapter_ratio,
 }
