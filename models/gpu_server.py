@@ -71,9 +71,6 @@ class Batching(Ownership):
     pair_ns: Any = quantity(
         "ns", 0, 1e4, "per prompt token and token that it attends to", default=0.0
     )
-    step_error: Any = quantity(
-        "", 0, 0.5, "standard error of a step's time about its form, as a share", default=0.0
-    )
     slots: Any = count("", 0, 4096, "adapter slots by default; 0 for none", default=0)
     host_adapters: Any = count("", 0, 10**6, "adapters that host memory keeps", default=0)
     lora_step_us: Any = quantity("us", 0, 1e6, "of every step with LoRA enabled", default=0.0)

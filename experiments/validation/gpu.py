@@ -24,9 +24,6 @@ from hardwire.simulator.serving.load.workload import BASE, Workload
 REQUESTS = 8192
 """All at once, so many that the begin and the end of a run hardly count."""
 
-RUN_DRAWS = 19
-"""Of a server that serves an hour: their extremes hold nine in ten of further ones."""
-
 SERVER_DRAWS = 64
 """Of a server, each of which serves a row's load."""
 

@@ -40,9 +40,9 @@ def draw_gpu_servers(server: BatchServer, size: int, seed: int = SEED) -> list[B
         for name, change in zip(names, root @ np.array(normal), strict=True):
             near = getattr(server.batching, name) + change
             drawn[name] = np.clip(near, specs[name].low, specs[name].high)
-    off = 1 + server.batching.step_error * stream(seed, "step_error").standard_normal(size)
-    for name in STEP_TERMS:
-        drawn[name] = drawn.get(name, np.full(size, getattr(server.batching, name))) * off
+        off = 1 + server.fit.residual * stream(seed, "residual").standard_normal(size)
+        for name in STEP_TERMS:
+            drawn[name] = drawn.get(name, np.full(size, getattr(server.batching, name))) * off
     return [
         dataclasses.replace(server, batching=dataclasses.replace(server.batching, **values))
         for values in _rows(drawn, size)

@@ -15,9 +15,7 @@ from hardwire.models.server import Server
 from hardwire.simulator.belief.servers import draw_gpu_servers, draw_servers
 
 VLLM = BatchServer.open("vllm-h100")
-EXACT = dataclasses.replace(
-    VLLM, fit=None, batching=dataclasses.replace(VLLM.batching, step_error=0.0)
-)
+EXACT = dataclasses.replace(VLLM, fit=None)
 FIXED = dataclasses.replace(EXACT, parameters={})
 
 
@@ -39,7 +37,7 @@ def test_draws_lie_in_their_ranges_and_choices_stay() -> None:
 
 def test_what_was_fitted_together_is_drawn_together() -> None:
     covariance = ((400.0, -9.0), (-9.0, 0.25))
-    fit = Fitted(names=("step_us", "sequence_us"), covariance=covariance, rows=9)
+    fit = Fitted(names=("step_us", "sequence_us"), covariance=covariance, rows=9, residual=0.0)
     drawn = draw_gpu_servers(dataclasses.replace(FIXED, fit=fit), 4000)
     values = np.array([column(drawn, name) for name in fit.names])
     np.testing.assert_allclose(np.cov(values), covariance, rtol=0.1)
@@ -47,14 +45,14 @@ def test_what_was_fitted_together_is_drawn_together() -> None:
     np.testing.assert_allclose(values.mean(axis=1), mean, rtol=0.002)
 
 
-def test_a_step_error_is_one_factor_of_every_term() -> None:
-    off = dataclasses.replace(FIXED, batching=dataclasses.replace(FIXED.batching, step_error=0.1))
-    drawn = draw_gpu_servers(off, 500)
-    factors = column(drawn, "step_us") / off.batching.step_us
+def test_what_a_fit_leaves_is_one_factor_of_every_term() -> None:
+    fit = Fitted(names=("step_us",), covariance=((0.0,),), rows=9, residual=0.1)
+    drawn = draw_gpu_servers(dataclasses.replace(FIXED, fit=fit), 500)
+    factors = column(drawn, "step_us") / VLLM.batching.step_us
     assert factors.std() == pytest.approx(0.1, rel=0.1)
     for name in STEP_TERMS:
-        np.testing.assert_allclose(column(drawn, name), factors * getattr(off.batching, name))
-    assert set(column(drawn, "load_us")) == {off.batching.load_us}
+        np.testing.assert_allclose(column(drawn, name), factors * getattr(VLLM.batching, name))
+    assert set(column(drawn, "load_us")) == {VLLM.batching.load_us}
 
 
 def test_nothing_unknown_is_nothing_drawn() -> None:
