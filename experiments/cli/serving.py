@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 USUAL = "hc1x10"
 REPLAY_EXAMPLES = (
     "hardwire replay azure-conv --adapters 64 --slo ttft=0.2,tpot=20ms",
+    "hardwire replay sharegpt --server vllm-h100 --concurrency 64 --intervals",
     "hardwire replay my_trace.csv --server vllm-h100 --adapters catalogue.yaml",
     "hardwire replay --config out/config.yaml --routing affine --save out-affine",
 )

@@ -21,7 +21,7 @@ def compare_figure(comparison: Comparison) -> Figure:
     """Six small bar charts with a colour per server: load, latencies, energy, cost.
 
     Numbers stand beside their chart. Latencies are on logarithmic axes: a dot at the median, a line
-    to the 99th percentile.
+    to the 99th percentile. A thin line over a bar is the 90% interval, where there is one.
     """
     servers = comparison.servers
     colors = {name: mark.color for name, mark in server_marks(servers).items()}
@@ -32,11 +32,11 @@ def compare_figure(comparison: Comparison) -> Figure:
         made = Figure(figsize=(WIDTH_IN, 3 * (0.75 + 0.3 * len(servers))), layout="constrained")
         made.get_layout_engine().set(h_pad=0.08, w_pad=0.06)  # type: ignore[union-attr,call-arg]
         panels = made.subplots(3, 2, sharey=True).ravel()
-        _bars(panels[0], data, servers, colors, key_of("output_tokens_per_s"), number)
+        _bars(panels[0], data, servers, colors, "output_tokens_per_s", number)
         panels[0].set_title("Output tokens/s, served", pad=14)
         if first and first["offered"]["output_tokens_per_s"]:
             _line(panels[0], first["offered"]["output_tokens_per_s"], "offered")
-        _bars(panels[1], data, servers, colors, key_of("goodput"), number)
+        _bars(panels[1], data, servers, colors, "goodput", number)
         panels[1].set_title(
             "Requests/s that met the SLO" if goal else "Requests/s completed", pad=14
         )
@@ -46,9 +46,9 @@ def compare_figure(comparison: Comparison) -> Figure:
         ):
             _latency(panel, data, servers, colors, key)
             panel.set_title(f"{words}, p50 to p99, logarithmic", pad=14)
-        _bars(panels[4], data, servers, colors, key_of("server_energy_j_per_output_token"), number)
+        _bars(panels[4], data, servers, colors, "server_energy_j_per_output_token", number)
         panels[4].set_title("Energy per output token, J")
-        _bars(panels[5], data, servers, colors, key_of("usd_per_million_tokens"), number)
+        _bars(panels[5], data, servers, colors, "usd_per_million_tokens", number)
         panels[5].set_title("USD per million output tokens")
         panels[0].set_yticks(range(len(servers)), servers)
         panels[0].set_ylim(len(servers) - 0.45, -0.55)
@@ -87,10 +87,11 @@ def _bars(
     data: dict[str, dict[str, Any]],
     servers: Sequence[str],
     colors: dict[str, str],
-    value_of: Callable[[dict[str, Any]], Any],
+    path: str,
     show: Show,
 ) -> None:
     _clean(axes)
+    value_of = key_of(path)
     values = {name: value_of(data[name]) for name in servers if name in data}
     known = [value for value in values.values() if value is not None]
     for row, name in enumerate(servers):
@@ -99,6 +100,9 @@ def _bars(
             _missing(axes, row, name in data)
             continue
         axes.barh(row, value, height=0.62, color=colors[name])
+        if (drawn := data[name].get("intervals", {}).get(path)) is not None:
+            axes.plot(drawn, (row, row), color=INK, linewidth=1)
+            known += drawn
         _beside(axes, row, show(value))
     axes.set_xlim(0, (max(known, default=0.0) or 1.0) * 1.04)
     axes.locator_params(axis="x", nbins=5)

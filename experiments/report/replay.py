@@ -13,9 +13,12 @@ from hardwire.experiments.replay.view import (
     LATENCIES,
     LEVELS,
     NEEDED_ROWS,
+    NINETY,
     NONE,
+    drawn_words,
     gib,
     goals,
+    interval_rows,
     load_rows,
     losses,
     number,
@@ -47,8 +50,8 @@ GOOD_SHARE = 0.99
 CURVE_POINTS = 400
 NO_INTERVAL = (
     "The numbers of a replay are those of the chips and servers as filed: one value of each "
-    "parameter, one seed. Their ranges are stated below; hardwire run gives intervals of the chip "
-    "alone."
+    "parameter, one seed. Their ranges are stated below; with --intervals a replay says what they "
+    "leave open."
 )
 
 
@@ -80,7 +83,7 @@ def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
         _memory(data, folder),
         _energy(data),
         _definitions(list(occurring(data).items())),
-        _uncertainty(configuration),
+        _uncertainty(configuration, [data]),
         configuration_section(configuration),
         provenance_section(configuration),
     ]
@@ -154,7 +157,7 @@ def compare_page(data: Data, configuration: Data | None) -> Page:
         lines=lines,
         sections=[
             *sections,
-            _uncertainty(configuration),
+            _uncertainty(configuration, done),
             configuration_section(configuration),
             provenance_section(configuration),
         ],
@@ -330,8 +333,13 @@ def _compared_definitions(done: Sequence[Data], needed: Mapping[str, Data | None
     return _definitions(rows)
 
 
-def _uncertainty(configuration: Data | None) -> Section:
-    blocks = [Block(text=NO_INTERVAL)]
+def _uncertainty(configuration: Data | None, done: Sequence[Data]) -> Section:
+    blocks = []
+    for one in done:
+        if "intervals" in one:
+            table = Table(("", "as filed", NINETY), interval_rows(one))
+            blocks.append(Block(text=drawn_words(one), table=table))
+    blocks = blocks or [Block(text=NO_INTERVAL)]
     if configuration is not None and calibration_text(configuration):
         blocks.append(Block(text=calibration_text(configuration)))
     return Section("Uncertainty", blocks)
