@@ -92,8 +92,8 @@ def with_intervals(
             found[name] = interval(values)
     summary = done.summary | {
         "intervals": found,
-        "interval_draws": size,
-        "interval_not_started": size - len(started),
+        "interval_draws": len(numbers),
+        "interval_not_started": len(numbers) - len(started),
     }
     return dataclasses.replace(done, summary=summary)
 

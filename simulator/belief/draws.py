@@ -174,6 +174,12 @@ def draw_breakdown(chip: Breakdown, size: int = DRAWS, seed: int = SEED) -> Brea
     )
 
 
+def at_measured_rate(chip: Chip, calibration: Calibration, limit_w: Any) -> Any:
+    """Where a limit of the card's power, W, lets a chip decode as fast as was measured."""
+    limited = chip._replaced({"power.limit_w": limit_w})
+    return _within_limit(_timed(limited, calibration), calibration, calibration.value)
+
+
 def interval(values: Any) -> list[float]:
     """The 5th and 95th percentile of some draws."""
     # Order statistics, not interpolation: some draws may be infinite.

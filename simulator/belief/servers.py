@@ -17,7 +17,10 @@ from hardwire.models.chip import Chip
 from hardwire.models.gpu_server import STEP_TERMS, Batching, BatchServer
 from hardwire.models.parameters import Quantity, draw, quantities
 from hardwire.models.server import Machine, Server
-from hardwire.simulator.belief.draws import MIN_ACCEPTED, SEED, draw_chips, stream
+from hardwire.simulator.belief.draws import MIN_ACCEPTED, SEED, at_measured_rate, draw_chips, stream
+
+CANDIDATES = 4
+"""Candidates per draw that are tried: about half of HC1's go together with its server's limit."""
 
 CHOSEN = frozenset({"host_memory_gib", "limit_w", "memory_share"})
 """Numbers that an operator sets, beside all that are counted: nothing is unknown about them."""
@@ -54,23 +57,33 @@ def draw_servers(
 ) -> list[tuple[Server, Chip]]:
     """The same server with other values of what is not known of it, and of the chip on its cards.
 
-    The chips are those of ``hardwire.simulator.belief.draws``: what ``hardwire run`` draws.
+    The chips are those of ``hardwire.simulator.belief.draws``: what ``hardwire run`` draws. Where
+    the server's power limit is published of it, as is the rate that the chip's calibration
+    measured, draws that the limit would hold below this rate contradict both, and are left out;
+    where that leaves too few, the limit says nothing of the chip, and all are taken.
 
     Raises
     ------
     InputError
         As ``draw_chips``.
     """
-    machines = _rows(_ranges(server, quantities(Machine), size, seed), size)
-    chips = draw_chips(chip, max(size, MIN_ACCEPTED), seed)
-    uncertain = [
-        name
-        for name in chip.parameters
-        if isinstance(chips.value(name), np.ndarray) and np.ndim(chips.value(name))
-    ]
+    chips = draw_chips(chip, max(CANDIDATES * size, MIN_ACCEPTED), seed)
+    columns = {
+        name: values for name in chip.parameters if np.ndim(values := chips.value(name)) == 1
+    }
+    tried = len(next(iter(columns.values())))  # fewer where few reproduce the calibration
+    drawn = _ranges(server, quantities(Machine), tried, seed)
+    kept = np.arange(tried)
+    if chip.calibration is not None and server.parameters["limit_w"].kind == "published":
+        measured = chips if chip.as_filed is None else draw_chips(chip.as_filed, tried, seed)
+        host_w = drawn.get("host_w", np.full(tried, server.host_w))
+        share_w = (server.machine.limit_w - host_w) / server.cards
+        agreed = np.flatnonzero(at_measured_rate(measured, chip.calibration, share_w))
+        kept = agreed if len(agreed) >= size else kept
+    machines = _rows(drawn, tried)
     found = []
-    for number in range(size):
-        values = {name: chips.value(name)[number].item() for name in uncertain}
+    for number in kept[:size].tolist():
+        values = {name: column[number].item() for name, column in columns.items()}
         machine = dataclasses.replace(server.machine, **machines[number])
         found.append((dataclasses.replace(server, machine=machine), chip._replaced(values)))
     return found

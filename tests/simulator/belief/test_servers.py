@@ -12,6 +12,7 @@ from hardwire.models.gpu_fit import Fitted
 from hardwire.models.gpu_server import STEP_TERMS, Batching, BatchServer
 from hardwire.models.parameters import quantities
 from hardwire.models.server import Server
+from hardwire.simulator.belief.draws import at_measured_rate
 from hardwire.simulator.belief.servers import draw_gpu_servers, draw_servers
 
 VLLM = BatchServer.open("vllm-h100")
@@ -74,3 +75,18 @@ def test_cards_have_the_chips_that_run_draws() -> None:
     assert all(low <= one.machine.host_w <= high for one, _ in drawn)
     assert {one.machine.cards for one, _ in drawn} == {10}
     assert {one.machine.limit_w for one, _ in drawn} == {server.machine.limit_w}
+
+
+def test_a_published_power_limit_leaves_out_chips_that_it_would_slow() -> None:
+    """HC1 decodes at its published rate in a server of published power: both hold in each draw."""
+    server, chip = Server.open("hc1x10"), Chip.open("hc1")
+    for one, card in draw_servers(server, chip, 8):
+        limit = one.card_limit_w()
+        assert at_measured_rate(card, chip.calibration, limit)
+    assumed = server.parameters["limit_w"].model_copy(update={"kind": "set"})
+    free = dataclasses.replace(server, parameters={**server.parameters, "limit_w": assumed})
+    slowed = [
+        not at_measured_rate(card, chip.calibration, one.card_limit_w())
+        for one, card in draw_servers(free, chip, 30)
+    ]
+    assert any(slowed)
