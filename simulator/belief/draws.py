@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.breakdown import SECTIONS as BREAKDOWN_SECTIONS
+from hardwire.models.breakdown import DECLARED as OF_BREAKDOWN
 from hardwire.models.breakdown import Breakdown
 from hardwire.models.calibration import Calibration
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.parameters import Parameter, draw, quantities
+from hardwire.models.parameters import Parameter, draw
 from hardwire.simulator.belief.possible import possible
 from hardwire.simulator.closed_form import decode_context, token_cycles
 from hardwire.simulator.timing import Timing
@@ -137,9 +137,7 @@ def _reproducing(
         value, solved = _solved(timing, calibration, target)
         at_rate = chip._replaced({**drawn, calibration.parameter: value})
         timing = timing.recounted(at_rate, calibration.parameter)
-        context = decode_context(calibration.prompt, calibration.output)
-        activity = timing.tokens[-1].activity(context, sampled=True)
-        did = solved & possible(at_rate, timing.model, activity, 1 / target)
+        did = solved & _could_decode(timing, calibration, 1 / target)
         kept = np.flatnonzero(did)[:size]
         if len(kept) == size:
             break
@@ -157,16 +155,11 @@ def draw_breakdown(chip: Breakdown, size: int = DRAWS, seed: int = SEED) -> Brea
 
     Constants of a process are drawn as for chips on it: the same seed gives them the same values.
     """
-    declared = {
-        f"{group}.{key}": spec
-        for group, of in BREAKDOWN_SECTIONS.items()
-        for key, spec in quantities(of).items()
-    }
     drawn: dict[str, dict[str, np.ndarray]] = {}
     for name, parameter in chip.parameters.items():
         if parameter.range is not None:
             group, _, key = name.partition(".")
-            spec = DECLARED[name] if group == "process" else declared[name]
+            spec = (DECLARED if group == "process" else OF_BREAKDOWN)[name]
             drawn.setdefault(group, {})[key] = draw(parameter, spec, size, stream(seed, name))
     return dataclasses.replace(
         chip,
@@ -176,8 +169,14 @@ def draw_breakdown(chip: Breakdown, size: int = DRAWS, seed: int = SEED) -> Brea
 
 def at_measured_rate(chip: Chip, calibration: Calibration, limit_w: Any) -> Any:
     """Where a limit of the card's power, W, lets a chip decode as fast as was measured."""
-    limited = chip._replaced({"power.limit_w": limit_w})
-    return _within_limit(_timed(limited, calibration), calibration, calibration.value)
+    timing = _timed(chip._replaced({"power.limit_w": limit_w}), calibration)
+    return _could_decode(timing, calibration, 1 / calibration.value)
+
+
+def _could_decode(timing: Timing, calibration: Calibration, tokens_per_s: Any) -> Any:
+    context = decode_context(calibration.prompt, calibration.output)
+    activity = timing.tokens[-1].activity(context, sampled=True)
+    return possible(timing.chip, timing.model, activity, tokens_per_s)
 
 
 def interval(values: Any) -> list[float]:
