@@ -61,6 +61,11 @@ class Stage:
     matrix: RomMatrix | None = None
 
 
+def own_unit(unit: str, stage: str) -> str:
+    """The name of a unit that no other stage has: ``rom.down``, or ``topk`` where one name does."""
+    return unit if unit == stage else f"{unit}.{stage}"
+
+
 @dataclass(frozen=True)
 class TokenStages:
     """The stages of a token in order: ``embedding``, then ``layer`` once a layer, then ``head``.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import HEAD, LanguageModel
-from hardwire.simulator.datapath import Stage
+from hardwire.simulator.datapath import Stage, own_unit
 from hardwire.simulator.timing import Timing, grown
 
 
@@ -181,7 +181,7 @@ class _Layout:
 
     def _unit(self, kind: str, stage: Stage, layer: int) -> int:
         where = f" {layer}" if layer >= 0 else ""
-        name = kind if self.shared else f"{kind}.{stage.name}{where}"
+        name = kind if self.shared else f"{own_unit(kind, stage.name)}{where}"
         return self.units.setdefault(name, len(self.units))
 
     def visit(

@@ -35,6 +35,7 @@ from hardwire.simulator.datapath import (
     attention_stages,
     ceil_div,
     overlapped_layers,
+    own_unit,
     sample_cycles,
     side_bit_mm,
     side_cycles,
@@ -213,7 +214,7 @@ class TokenTiming:
             if self.shared:
                 busy[unit] = busy.get(unit, 0) + times * cycles
             else:
-                name = f"{unit}.{stage.name}"
+                name = own_unit(unit, stage.name)
                 busy[name] = np.maximum(busy[name], cycles) if name in busy else cycles
 
         embedding = self.stages.embedding

@@ -281,9 +281,9 @@ def run(
                    base        low        high
     metric
     token_s    0.000059   0.000056    0.000062
-    power_w  182.319013  96.439860  287.235614
+    power_w  182.319013  97.225376  285.087698
     >>> hw.run("hc1", users=3, issue="pipelined").critical_unit
-    'topk.topk'
+    'topk'
     """
     values = {**(settings or {}), **({} if issue is None else {"datapath.issue": issue})}
     chip_ = chip_of(chip, values)

@@ -32,7 +32,7 @@ def test_run_prints_the_verdict(hardwire: Shell) -> None:
     for words in (
         "short of 17,000", "Decode, one user", "Time to first token", "ROM matrices", "Attention",
         "LoRA", "LM head, sampling", "Free rank", "Swap, cold",
-        "Pipelined issue would be limited by topk.topk",
+        "Pipelined issue would be limited by topk,",
         "Swap, warm", "Swap, streamed", "Swap, resident", "KV cache", "Fits 2 users", "of 815 mm²",
         "53e9", "Card power", "Card power, idle", "Energy a decode token",
         "Chip energy a weight", "Energy a whole request",

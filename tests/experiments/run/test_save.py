@@ -51,7 +51,7 @@ def test_save_writes_all_files(hardwire: Shell, tmp_path: Path) -> None:
     names = {
         e["tid"]: e["args"]["name"] for e in trace["traceEvents"] if e["name"] == "thread_name"
     }
-    assert {"rom.qkv", "lora.qkv", "kv.attention", "topk.topk"} <= set(names.values())
+    assert {"rom.qkv", "lora.qkv", "kv.attention", "topk"} <= set(names.values())
     assert all(event["tid"] in names and event["dur"] > 0 for event in spans)
     # Two users, last prompt token and three decode tokens each; 2 branches beside each matrix.
     per_token = 1 + 32 * (9 + 4) + 4
