@@ -166,6 +166,21 @@ def test_power_is_the_sum_of_its_blocks_and_board() -> None:
     assert pj_per_weight_use(report, LLAMA) == pytest.approx(per_weight * 1e12)
 
 
+@examples(60)
+@given(values=design_arrays(1), rate=st.floats(1, 1e6))
+def test_law_power_is_the_sum_of_its_blocks(values: dict[str, np.ndarray], rate: float) -> None:
+    """Of any chip at any rate, held by its limit or not: nothing is in two blocks or in none."""
+    chip = HC1.with_values(one_of(values, 0))
+    report = power(chip, LLAMA, activity(chip), rate)
+    if not report.throttle:
+        return
+    moved = sum(joule * float(report.tokens_per_s) for joule in report.blocks_j.values())
+    assert report.chip_w == pytest.approx(sum(report.idle_blocks_w.values()) + moved)
+    card_w = report.chip_w / chip.power.regulator_efficiency + chip.power.board_w
+    assert report.card_w == pytest.approx(card_w)
+    assert sum(card_power_by_part(chip, report).values()) == pytest.approx(card_w)
+
+
 def test_b10_energy_at_a_utilization_has_the_waiting_in_it() -> None:
     """Of an hour, half decoding and half waiting."""
     report = power(HC1, LLAMA, activity(), 16_960.0)

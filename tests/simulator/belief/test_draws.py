@@ -12,8 +12,9 @@ import pytest
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
 from hardwire.models.chip import DECLARED
 from hardwire.models.parameters import draw
+from hardwire.models.pipeline import clock_reached
 from hardwire.simulator.belief.draws import SEED, calibrate, draw_chips, interval
-from hardwire.simulator.closed_form import decode_token_s
+from hardwire.simulator.closed_form import decode_token_s, predict
 from hardwire.simulator.single import run
 
 CHIPS = ("hc1", "hc1-demo", "roma")
@@ -87,6 +88,19 @@ def test_every_draw_reproduces_the_calibration(name: str) -> None:
     low, high = chip.parameters[chip.calibration.parameter].range  # type: ignore[misc]
     assert ((low <= values) & (values <= high)).all()
     assert np.ptp(values) > 0
+
+
+@pytest.mark.parametrize("name", ["hc1", "hc1-demo", "roma"])
+def test_law_every_draw_reaches_its_clock_within_its_limit(name: str) -> None:
+    """The measured chip did, whatever is not known of it: 5 % of HC1's candidates could not."""
+    drawn = draw_chips(Chip.open(name), SIZE)
+    assert np.all(clock_reached(drawn))
+    assert drawn.calibration is not None
+    model, load = LanguageModel.by_name(drawn.model), drawn.calibration
+    adapter = load.adapter and Adapter.from_shape(load.adapter, model)
+    found = predict(drawn, model, adapter=adapter, prompt=load.prompt, output=load.output)
+    # At the rate as measured, whose error is drawn with the chip.
+    assert np.all(found.power.throttle == 1)
 
 
 def test_the_measurement_is_drawn_within_its_error() -> None:
