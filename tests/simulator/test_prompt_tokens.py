@@ -15,6 +15,7 @@ from hardwire.simulator.closed_form import decode_token_s, predict
 from hardwire.simulator.engines import compiled, reference
 from hardwire.simulator.program import build_program
 from hardwire.simulator.requests import Requests
+from hardwire.simulator.serving.cards.costs import token_costs
 from hardwire.simulator.single import run
 from hardwire.simulator.timing import Timing
 
@@ -119,3 +120,19 @@ def test_what_is_not_there_as_filed_is_not_there_in_half_of_the_draws() -> None:
         there = values[values > 0]
         assert len(there) / len(values) == pytest.approx(0.5, abs=0.06)
         assert there.max() <= high and np.median(there) == pytest.approx(high / 2, rel=0.15)
+
+
+def test_a_card_of_a_server_serves_a_prompt_in_the_engines_time() -> None:
+    """The tables that serving sums up have the overlap in serial issue, and none in pipelined."""
+    chip = HC1._replaced({"datapath.prompt_overlap": 0.25, "sampling.host_us": 4.0})
+    prompt = 60
+    done = compiled.simulate(build_program(chip, LLAMA), Requests.uniform(1, prompt, 2)).done
+    costs = token_costs(chip, LLAMA, [], longest=prompt + 1)
+    first = costs.body_sum[0, prompt - 1] + costs.whole[0, prompt]
+    assert done[prompt - 1 :].tolist() == [first, first + costs.whole[0, prompt + 1]]
+    pipelined = token_costs(chip, LLAMA, [], longest=prompt + 1, issue="pipelined")
+    none = token_costs(
+        chip._replaced({"datapath.prompt_overlap": 0}), LLAMA, [], longest=prompt + 1,
+        issue="pipelined",
+    )  # fmt: skip
+    np.testing.assert_array_equal(pipelined.body, none.body)
