@@ -106,10 +106,11 @@ def test_replay_and_compare_give_what_the_commands_give(hardwire: Shell) -> None
     _, out, _ = hardwire("compare", "azure-conv", *options, "--json")
     asked = {"adapters": 8, "requests": 60, "slo": {"ttft": 0.2, "tpot": 0.02}, "seed": 3}
     both = hw.compare("azure-conv", **asked)
+    assert both.done[0].summary["intervals"]
     assert [without_wall(one.to_dict()) for one in both.done] == [
         without_wall(one) for one in json.loads(out)["servers"]
     ]
-    alone = hw.replay("azure-conv", **{**asked, "slo": "ttft=0.2,tpot=0.02"})
+    alone = hw.replay("azure-conv", **{**asked, "slo": "ttft=0.2,tpot=0.02"}, intervals=True)
     assert without_wall(alone.to_dict()) == without_wall(both.done[0].to_dict())
 
 
@@ -120,7 +121,7 @@ def test_replay_takes_a_traces_unit_and_order_and_clients_rates(tmp_path: Path) 
         hw.replay(trace, time_unit="ms")
     done = hw.replay(trace, time_unit="ms", sort=True)
     assert done.to_frame()["arrival_s"].tolist() == [0, 1, 2]
-    both = hw.compare(trace, time_unit="ms", sort=True)
+    both = hw.compare(trace, time_unit="ms", sort=True, intervals=False)
     assert without_wall(both.done[0].to_dict()) == without_wall(done.to_dict())
     clients = tmp_path / "clients.csv"
     clients.write_text("client,mean_rate_req_s,rate_weighted_cv\n1,2,1\n2,1,1.5\n")
@@ -163,7 +164,9 @@ def test_names_paths_and_objects_are_one(tmp_path: Path, monkeypatch: pytest.Mon
         for server in ("hc1x10", Path("server.yaml"), hw.Server.open("hc1x10"))
     ]
     assert replays[0] == replays[1] == replays[2]
-    both = hw.compare("azure-conv", [open_server("vllm-h100"), "hc1x10"], requests=20)
+    both = hw.compare(
+        "azure-conv", [open_server("vllm-h100"), "hc1x10"], requests=20, intervals=False
+    )
     assert both.to_frame()["server"].tolist() == ["vllm-h100", "hc1x10"]
     study = Study.from_dict("study", TINY)
     frames = [hw.sweep(one, "store").to_frame() for one in (TINY, study)]

@@ -48,14 +48,19 @@ def test_only_a_study_could_put_my_chip_on_a_server(hardwire: Shell, folder: Pat
 
 
 def test_compare_puts_it_on_all_hardwired_servers(hardwire: Shell, folder: Path) -> None:
-    asked = ("--servers", "hc1x10,hc1x10-pipelined,vllm-h100", "--chip", "sub/mine.yaml")
-    mine = hardwire.answer("compare", *LOAD, *asked)["servers"]
-    plain = hardwire.answer("compare", *LOAD, *asked[:2])["servers"]
+    servers = ("--servers", "hc1x10,hc1x10-pipelined,vllm-h100", "--no-intervals")
+    mine = hardwire.answer("compare", *LOAD, *servers, "--chip", "sub/mine.yaml")["servers"]
+    plain = hardwire.answer("compare", *LOAD, *servers)["servers"]
     assert [a["tpot_s"] != b["tpot_s"] for a, b in zip(mine, plain, strict=True)] == [
         True, True, False,
     ]  # fmt: skip
     both = hw.compare(
-        "azure-conv", asked[1].split(","), requests=40, adapters=2, chip=Chip.open("sub/mine.yaml")
+        "azure-conv",
+        servers[1].split(","),
+        requests=40,
+        adapters=2,
+        chip=Chip.open("sub/mine.yaml"),
+        intervals=False,
     )
     assert [one.summary["tpot_s"] for one in both.done] == [one["tpot_s"] for one in mine]
 
@@ -189,9 +194,13 @@ def test_a_server_whose_chip_cannot_be_made_says_so_first(hardwire: Shell, tmp_p
     assert status == 1 and err.startswith("hardwire: --strict: The blocks take")
     sound = hardwire.answer("replay", *LOAD)
     assert (sound["fits_die"], sound["power_capped"], sound["obstacles"]) == (True, False, [])
-    table = hardwire("compare", *LOAD, "--servers", f"{server},hc1x10,vllm-h100")[1]
+    table = hardwire("compare", *LOAD, "--servers", f"{server},hc1x10,vllm-h100", "--no-intervals")[
+        1
+    ]
     assert "big10, on paper" in table and "big10: The blocks take" in table
-    both = hardwire.answer("compare", *LOAD, "--servers", f"{server},vllm-h100")["servers"]
+    both = hardwire.answer("compare", *LOAD, "--servers", f"{server},vllm-h100", "--no-intervals")[
+        "servers"
+    ]
     assert [one["fits_die"] for one in both] == [False, True]
 
 
