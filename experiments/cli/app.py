@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hardwire.compiled import CACHE
+from hardwire.compiled import CACHE, load_numba_without_scipy
 from hardwire.experiments.cli import (
     adapter,
     calibrate,
@@ -90,6 +90,7 @@ def main() -> None:
     os.environ["MPLBACKEND"] = "agg"
     # Of all that is imported little is ever freed: looking through it took a tenth of a command.
     gc.set_threshold(YOUNG)
+    load_numba_without_scipy()
     shown = sys.stdout
     try:
         with redirect_stdout(Output(shown)):
