@@ -6,7 +6,12 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TYPES := $(VENV)/types/hardwire
 
-.PHONY: run test types lint bench bench-record bench-all golden notebooks clean
+# A process per core, each with whole files of tests, so that a file's fixtures are made once.
+# Benchmarks have their own targets.
+TESTS := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
+	--no-loadscope-reorder --ignore-glob 'tests/benchmarks/*_bench.py'
+
+.PHONY: run test quick types lint bench bench-record bench-all golden notebooks clean
 
 run: $(STAMP)
 	$(BIN)/hardwire run
@@ -15,7 +20,12 @@ test: $(DEV) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(TESTS)
+
+# What a small change needs while it is made: a tenth of each law's examples, nothing slow, no types.
+quick: $(DEV)
+	$(BIN)/ruff check .
+	HYPOTHESIS_PROFILE=quick $(TESTS) -m "not slow"
 
 # The quick benchmarks against tests/benchmarks/record.json: docs/regression.md.
 bench: $(DEV)

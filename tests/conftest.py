@@ -1,9 +1,16 @@
 """Fixtures that several test folders use."""
 
+import gc
+import sys
 from pathlib import Path
+from typing import Any
 
 import examples  # noqa: F401  (before any law is collected, with or without a number of its own)
 import pytest
+
+# jsonschema builds a grammar of IRIs as it is imported: 3 s in each process, and no schema has any.
+modules: dict[str, Any] = sys.modules
+modules.setdefault("rfc3987_syntax", None)
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +22,8 @@ def shared_data() -> Path:
             f"shared data not present: {folder.parent.name}/{folder.name} beside the checkout"
         )
     return folder
+
+
+def pytest_collection_finish() -> None:
+    """What all test files imported is there to stay: no garbage collection looks through it."""
+    gc.freeze()

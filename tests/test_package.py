@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("experiments", "kernels", "models", "simulator")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")

@@ -9,6 +9,8 @@ import pytest
 
 from hardwire.experiments.guard import evening
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / evening.PAGE
 TEXT = PAGE.read_text(encoding="utf-8")
 AGAIN = "python -m hardwire.experiments.guard.pages writes the page anew"

@@ -20,6 +20,8 @@ from hardwire.experiments.cli.calibrate import register
 from hardwire.models import InputError
 from hardwire.simulator.timing import CLOCK
 
+pytestmark = pytest.mark.slow
+
 SMALL = 8192
 
 

@@ -21,6 +21,8 @@ from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 
+pytestmark = pytest.mark.slow
+
 SERVER = BatchServer.open("vllm-h100")
 B = SERVER.batching
 PLAIN: dict[str, Any] = {

@@ -13,6 +13,8 @@ from shell import Shell
 from hardwire import compiled
 from hardwire.experiments.shared.machine import examine
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "hardwire"]
 
 

@@ -17,6 +17,8 @@ from hardwire.experiments.cli.options import chosen
 from hardwire.experiments.shared.tables import bar, plain_table, styled
 from hardwire.models.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("--prompt", "64", "--output", "8")
 
 

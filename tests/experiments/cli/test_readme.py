@@ -11,6 +11,8 @@ import pytest
 
 from hardwire.experiments.cli import app as cli
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "README.md"
 MANUAL = sorted((ROOT / "docs").glob("*.md"))

@@ -17,6 +17,8 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 
+pytestmark = pytest.mark.slow
+
 CUT = re.compile(r"[^\s…]…|± ?…|…[^\s…]")
 """An ellipsis that stands for the rest of something; that of an interval has blanks around it."""
 

@@ -21,6 +21,8 @@ from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.adapter.write import write_adapter
 from hardwire.simulator.serving.replay import open_server
 
+pytestmark = pytest.mark.slow
+
 STUDY = {
     "title": "Lanes",
     "axes": {

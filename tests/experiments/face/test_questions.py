@@ -25,6 +25,8 @@ from hardwire.resolve import argument_words
 from hardwire.serving import ReplayOptions
 from hardwire.simulator.serving.replay import open_server
 
+pytestmark = pytest.mark.slow
+
 OBJECTS = ["Adapter", "Chip", "InputError", "LanguageModel", "Server", "__version__", "schema"]
 QUESTIONS = [
     "calibrate", "compare", "diff", "predict", "replay", "report", "run", "search", "sensitivity",

@@ -11,6 +11,8 @@ import pytest
 from hardwire.experiments.guard import golden
 from hardwire.models.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def predicted() -> golden.Metrics:

@@ -12,6 +12,8 @@ from hardwire.experiments.validation.committed import read_table
 from hardwire.models import Chip, catalogue
 from hardwire.models.breakdown import Breakdown
 
+pytestmark = pytest.mark.slow
+
 PAGES = ["chips.md", "glossary.md", "validation.md", "serving-study.md", "area-power-cost.md"]
 
 

@@ -31,6 +31,8 @@ from hardwire.models import Chip, LanguageModel
 from hardwire.models.errors import InputError
 from hardwire.simulator import run
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 

@@ -15,6 +15,8 @@ from hardwire.experiments.run.plot import rank_figure
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.simulator import run
 
+pytestmark = pytest.mark.slow
+
 FILES = (
     "verdict.json",
     "configuration.json",

@@ -23,6 +23,8 @@ from hardwire.models.catalogue import names
 from hardwire.models.pipeline import largest_clock_ghz
 from hardwire.simulator import free_rank, predict, run
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 

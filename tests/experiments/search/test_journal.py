@@ -17,6 +17,8 @@ from searches import designs, lanes
 from hardwire.experiments.search.search import search
 from hardwire.models.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 optuna = pytest.importorskip("optuna")
 
 

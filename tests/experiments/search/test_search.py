@@ -24,6 +24,8 @@ from hardwire.experiments.sweep import Study, fidelity
 from hardwire.experiments.sweep.pareto import losses, non_dominated
 from hardwire.models.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("optuna")
 
 

@@ -22,6 +22,8 @@ from hardwire.experiments.search.search import optuna_name, search
 from hardwire.experiments.sweep import Study
 from hardwire.models.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 optuna = pytest.importorskip("optuna")
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -33,6 +33,8 @@ from hardwire.models.errors import InputError
 from hardwire.models.parameters import draw
 from hardwire.simulator.belief.draws import calibrate, draw_chips
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("SALib")
 
 HC1 = Chip.open("hc1")

@@ -31,6 +31,8 @@ from hardwire.experiments.studies.serving_bench import (
 )
 from hardwire.simulator.serving.policies.residency import hit_rate
 
+pytestmark = pytest.mark.slow
+
 TABLES = ("capacity", "gpu_slots", "ratios", "goals", "policies", "locality", "sram", "bands")
 FIGURES = ("adapters", "break-even", "sram", "uncertainty")
 

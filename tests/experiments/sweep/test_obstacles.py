@@ -8,6 +8,8 @@ import pytest
 import yaml
 from shell import Shell
 
+pytestmark = pytest.mark.slow
+
 LARGE = {
     "title": "Lanes",
     "axes": {"datapath.lanes": [12, 24]},

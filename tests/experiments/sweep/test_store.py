@@ -32,6 +32,8 @@ from hardwire.experiments.sweep.keys import KEY
 from hardwire.experiments.sweep.store import Counts, Store, keys_of
 from hardwire.models.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 AXES: dict[str, Any] = {
     "datapath.lanes": {"from": 1, "to": 40},
     "datapath.clock_ghz": {"from": 0.5, "to": 2},

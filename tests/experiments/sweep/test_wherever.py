@@ -15,6 +15,8 @@ from shell import Shell
 
 import hardwire as hw
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_LOCKS = """
 import sys
 sys.modules["fcntl"] = None

@@ -35,6 +35,8 @@ from hardwire.models import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.published import Factor, PublishedRow, published, systems
 
+pytestmark = pytest.mark.slow
+
 ACCEPT = (
     "run python -m hardwire.experiments.validation.committed --data DIR, then "
     "python -m hardwire.experiments.guard.pages"

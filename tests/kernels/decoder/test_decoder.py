@@ -32,6 +32,8 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import HEAD, TARGETS, LanguageModel
 
+pytestmark = pytest.mark.slow
+
 FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "decoder_logits.npz"
 CLOSE = {"rtol": 0, "atol": 5e-5}
 TINY = LanguageModel.from_config(DIMENSIONS | LLAMA, name="tiny")

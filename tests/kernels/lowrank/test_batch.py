@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from hardwire.kernels import FORMATS, LowRankImage, Work
 from hardwire.kernels.lowrank.batch import LowRankBatch
 
+pytestmark = pytest.mark.slow
+
 # The first call of a format compiles it, which takes longer than hypothesis allows an example.
 several = examples(40)
 seeds = st.integers(0, 2**32 - 1)

@@ -184,7 +184,7 @@ def test_signal_to_noise_rises_with_the_bits(record_property):
     for bits in (3, Mix(), 4, 6):
         matrix = RomMatrix.pack(weights, bits)
         quality[bits] = sqnr_db(weights, matrix.dequantized()), sqnr_db(exact, matrix.apply(x))
-        record_property(f"sqnr_db {bits}", quality[bits])
+        record_property(f"sqnr_db {bits}", [float(one) for one in quality[bits]])
     of_weights, of_outputs = zip(*quality.values(), strict=True)
     assert list(of_weights) == sorted(of_weights)
     assert list(of_outputs) == sorted(of_outputs)
