@@ -1,6 +1,7 @@
 """Fixtures that several test folders use."""
 
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 # jsonschema builds a grammar of IRIs as it is imported: 3 s in each process, and no schema has any.
 modules: dict[str, Any] = sys.modules
 modules.setdefault("rfc3987_syntax", None)
+# Tables are as wide as where they are printed: a shell may say how wide that is, and xdist does.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(scope="session")

@@ -145,11 +145,12 @@ def test_a_wheel_works_beside_modules_of_the_same_names(
     found = check_in_crowd(bin_, crowded)
     packages = Path(found["hardwire"]).parents[1]
     assert packages.is_relative_to(bin_.parent)
-    # The command compiles, and keeps what it compiled beside the code.
     verdict = json.loads(
         call(bin_ / "hardwire", "run", "--prompt", "16", "--output", "8", "--json", cwd=crowded)
     )
     assert verdict["decode_tokens_per_s_user"] == pytest.approx(float(found["rate"]))
+    # For two users it compiles, and keeps what it compiled beside the code.
+    call(bin_ / "hardwire", "run", "--users", "2", "--prompt", "16", "--output", "8", cwd=crowded)
     assert list((packages / "hardwire/simulator/engines/__pycache__").glob("*.nbi"))
     check_nothing_generic(bin_, tmp_path_factory.mktemp("empty"))
 
