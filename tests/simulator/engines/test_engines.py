@@ -55,7 +55,7 @@ def test_engines_agree_on_longer_requests(run: tuple) -> None:
     assert_same(expected, engine.simulate(program, requests, loads), TIMES)
 
 
-@examples(120, HealthCheck.filter_too_much)
+@examples(60, HealthCheck.filter_too_much)
 @given(runs(users=1), st.sampled_from([None, *LOAD_MODES]))
 def test_the_first_token_of_an_adapter_is_the_engines(run: tuple, mode: LoadMode | None) -> None:
     """Swap latencies walk one token; the engines give the same cycle."""
