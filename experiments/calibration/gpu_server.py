@@ -22,6 +22,9 @@ from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import TARGETS, LanguageModel
 
+PARTS = ("weights_us", "token_us", "head_us", "pair_ns")
+"""What a step's time from parts has besides straight lines: none of it beside fitted ones."""
+
 UNITS = {"us": 1e-3, "ns": 1e-6}
 """A coefficient's unit, by the end of its name, in milliseconds."""
 
@@ -289,8 +292,12 @@ def _solve(
 
 def _guesses(base: BatchServer, model: LanguageModel) -> dict[str, float]:
     """The base server's coefficients, scaled by what they are spent on."""
-    factors = scales(base.model, model)
-    return {name: getattr(base.batching, name) * factors.get(name, 1.0) for name in FITTED}
+    b, factors = base.batching, scales(base.model, model)
+    own = {name: getattr(b, name) for name in FITTED}
+    # Of a base whose times are made from parts: the straight lines that its roofline lies on.
+    own["step_us"] += b.weights_us
+    own["prefill_token_us"] += b.token_us
+    return {name: value * factors.get(name, 1.0) for name, value in own.items()}
 
 
 FITTED = (

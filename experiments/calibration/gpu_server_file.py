@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hardwire.experiments.calibration.gpu_server import DEVIATIONS, ServerFit, over, scales
+from hardwire.experiments.calibration.gpu_server import DEVIATIONS, PARTS, ServerFit, over, scales
 from hardwire.experiments.shared.folder import write_text
 from hardwire.models import catalogue
 from hardwire.models.errors import InputError
@@ -73,6 +73,10 @@ def server_text(fit: ServerFit, out: Path, base: str) -> str:
     ]
     if fit.model.name != fit.base.model.name:
         lines += [f"model: {fit.model.name}", *_of_the_model(fit)]
+    for name in PARTS:
+        if getattr(fit.base.batching, name) > 0:
+            why = "in the straight lines that were fitted"
+            lines.append(_parameter(name, 0, "derived", None, why))
     lines += [*_fitted(fit), *_blocks(fit)]
     return "\n".join(lines) + "\n"
 

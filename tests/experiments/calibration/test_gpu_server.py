@@ -290,6 +290,21 @@ def test_a_lone_request_is_quicker_than_the_step_says() -> None:
     assert not math.isnan(found.residual)
 
 
+def test_a_base_made_from_parts_keeps_none_of_its_roofline(tmp_path: Path) -> None:
+    base = tmp_path / "parts.yaml"
+    base.write_text(
+        "kind: batch\ntitle: Parts\nextends: vllm-h100\nweights_us: 5000\npair_ns: 2\n"
+        f"step_us: {B.step_us - 5000}\n",
+        encoding="utf-8",
+    )
+    found = fitted(BatchServer.open(base))
+    step = next(one for one in found.coefficients if one.name == "step_us")
+    assert step.guess == pytest.approx(B.step_us)
+    server = BatchServer.open(write_server(found, tmp_path / "mine.yaml", str(base)))
+    assert (server.batching.weights_us, server.batching.pair_ns) == (0, 0)
+    assert server.batching.step_us == pytest.approx(B.step_us, rel=2e-2)
+
+
 def test_a_written_file_extends_its_base_by_path(tmp_path: Path) -> None:
     base = tmp_path / "base.yaml"
     base.write_text("kind: batch\ntitle: Base\nextends: vllm-h100\nslots: 8\n", encoding="utf-8")
