@@ -89,10 +89,12 @@ class Batching(Ownership):
     disk_load_us: Any = quantity("us", 0, 1e8, "per adapter read from disk before", default=0.0)
 
 
+_OUTSIDE = ("frontend_us", "passed_ns", "load_us", "padded_load_us", "disk_load_us")
+
 STEP_TERMS = tuple(
     name
     for name, spec in quantities(Batching).items()
-    if spec.unit in ("us", "ns") and name not in ("frontend_us", "load_us", "disk_load_us")
+    if spec.unit in ("us", "ns") and name not in _OUTSIDE
 )
 """Coefficients of a step's arithmetic and memory reads; loads and the way to the queue are none."""
 
