@@ -92,7 +92,7 @@ class Server:
             that is not in the catalogue, a wrong unit or a value out of range.
         """
         path = catalogue.locate("server", name)
-        if mark_of(path, "server") == "batch":
+        if mark_of(path, "server"):
             raise InputError(
                 f"{path.name}: is a GPU server: replays and comparisons take it by its name or "
                 "file, and hardwire.models.gpu_server.BatchServer opens it"
