@@ -135,8 +135,11 @@ def kind_of(data: Mapping[str, Any]) -> str:
     for kind, keys in _MARKS.items():
         if not keys.isdisjoint(map(str, data)):
             return kind
-    return "server" if data.get("kind") in ("batch", "parts") else ""
+    return "server" if data.get("kind") in GPU_MARKS else ""
 
+
+GPU_MARKS = ("batch", "parts")
+"""What files of GPU servers say under ``kind``: times that were measured, or follow from parts."""
 
 _MARKS = {
     "study": {"axes", "fidelity", "objectives"},

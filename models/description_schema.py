@@ -9,11 +9,11 @@ from hardwire.models import catalogue
 from hardwire.models.breakdown import BREAKDOWN
 from hardwire.models.calibration import Calibration, Target
 from hardwire.models.chip import CHIP, DECLARED, ISSUES
-from hardwire.models.description import FileKind, mark_of
+from hardwire.models.description import GPU_MARKS, FileKind, mark_of
 from hardwire.models.gpu import GPU
 from hardwire.models.gpu_fit import Domain, Fitted
 from hardwire.models.gpu_parts import ENGINE
-from hardwire.models.gpu_server import GPU_MARKS, GPU_SERVER, PARTS_SERVER
+from hardwire.models.gpu_server import GPU_SERVER, PARTS_SERVER
 from hardwire.models.parameters import RANGED, Kind, Quantity, quantities
 from hardwire.models.process import PROCESS
 from hardwire.models.schema import TEXT, Schema, head, name_of, of_record, value_of, word
@@ -119,7 +119,7 @@ def server_schema() -> Schema:
         of["properties"]["kind"] = {"const": kind.marked, "description": "a GPU server"}
     shared = cards.pop("$defs") | gpus.pop("$defs")
     for name, found_of in parts.pop("$defs").items():
-        assert shared.setdefault(name, found_of) == found_of, f"two kinds of servers differ in {name}"
+        assert shared.setdefault(name, found_of) == found_of, name
     names = {"": [], GPU_SERVER.marked: [], PARTS_SERVER.marked: []}  # type: dict[str, list[str]]
     for name in catalogue.names("server"):
         names[mark_of(catalogue.resolve("server", name), "server")].append(name)

@@ -13,7 +13,7 @@ from hardwire.models.errors import InputError
 from hardwire.models.files import reason
 from hardwire.models.gpu import PRECISIONS, Gpu
 from hardwire.models.gpu_parts import ENGINE, Engine, Parts, values_of_parts, weights_gb
-from hardwire.models.gpu_server import Batching, BatchServer
+from hardwire.models.gpu_server import Batching, BatchServer, server_of_parts
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Parameter, check_value, check_word, quantities
 from hardwire.models.schema import editor_line
@@ -27,7 +27,7 @@ WHOLE_BITS = {"bf16": 16, "fp8": 8, "int8": 8}
 _HEAD = """\
 {schema}
 # Made by `hardwire server make`; nothing in it is fitted. A value of your own profile may take the
-# place of any: {{value: 1.8, kind: measured, source: "how"}}; one of the GPU in a GPU file of yours.
+# place of any, {{value: 1.8, kind: measured, source: "how"}}; so may a GPU file of yours.
 kind: parts
 title: {title}
 gpu: {gpu}
@@ -74,7 +74,7 @@ def make_server(
     path = Path(catalogue.name_or_path("out", out))
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise InputError(f"out: {path}: a server's file ends in .yaml")
-    text = server_text(gpu, model, path, precision=precision, tp=tp, engine=engine)
+    text = _text(gpu, model, path, parts_server(gpu, model, precision, tp, engine))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -85,21 +85,19 @@ def make_server(
     return BatchServer.open(path)
 
 
-def server_text(
+def parts_server(
     gpu: str | os.PathLike[str],
     model: str | os.PathLike[str],
-    file: Path,
-    *,
-    precision: str,
-    tp: int,
-    engine: str,
-) -> str:
-    """The text that ``make_server`` writes; ``file`` is where it will lie.
+    precision: str = "bf16",
+    tp: int = 1,
+    engine: str = "vllm",
+) -> BatchServer:
+    """The server that ``make_server`` writes, without a file.
 
     Raises
     ------
     InputError
-        As ``make_server``, of what goes into the text.
+        As ``make_server``, but for what concerns its file.
     """
     found, of = Gpu.open(gpu), LanguageModel.open(model)
     kind = check_word("precision", precision, PRECISIONS)
@@ -110,13 +108,24 @@ def server_text(
         raise InputError(f"engine: {name} does not run on {found.name}; vllm does")
     entries = _entries(found, of, kind, count, defaults)
     many = f"{count} × " if count > 1 else ""
+    title = f"{many}{found.title}, {of.name} in {kind} with {name}, from parts"
+    own = f"{name}-{found.name}" + (f"x{count}" if count > 1 else "")
+    return server_of_parts(own, title, of, Parts(**_values(entries)), found, entries)
+
+
+def _text(
+    gpu: str | os.PathLike[str], model: str | os.PathLike[str], file: Path, server: BatchServer
+) -> str:
+    """A server's file, as it will lie at ``file``."""
+    assert server.origin is not None
     text = _HEAD.format(
         schema=editor_line("server", file.absolute().parent),
-        title=_quoted(f"{many}{found.title}, {of.name} in {kind} with {name}, from parts"),
-        gpu=_reference("gpu", gpu, found.name, file),
-        model=_reference("model", model, of.name, file),
+        title=_quoted(server.title),
+        gpu=_reference("gpu", gpu, server.origin.gpu.name, file),
+        model=_reference("model", model, server.model.name, file),
     )
-    return text + "".join(f"{key}: {_entry(one)}\n" for key, one in entries.items())
+    own = {key: server.parameters[key] for key in quantities(Parts)}
+    return text + "".join(f"{key}: {_entry(one)}\n" for key, one in own.items())
 
 
 def _entries(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hardwire.models import catalogue
 from hardwire.models.brief import one_line
-from hardwire.models.description import FileKind, mark_of, read_description
+from hardwire.models.description import GPU_MARKS, FileKind, mark_of, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.gpu import Gpu, GpuSheet
 from hardwire.models.gpu_fit import Domain, Fitted, read_domain, read_fit
@@ -215,14 +215,11 @@ class BatchServer:
         gpu, parts = Gpu.open(found.references["gpu"]), found.sections[""]
         model = LanguageModel.open(found.references["model"])
         try:
-            batching = Batching(**values_of_parts(parts, gpu, model))
+            server = server_of_parts(found.name, found.title, model, parts, gpu, found.parameters)
         except InputError as error:
             raise InputError(f"{path.name}: {error}") from None
-        _check(path.name, batching)
-        of_gpu = {f"{OF_GPU}{name}": entry for name, entry in gpu.parameters.items()}
-        return cls(
-            found.name, found.title, model, batching, found.parameters | of_gpu, Origin(parts, gpu)
-        )
+        _check(path.name, server.batching)
+        return server
 
     @property
     def declared(self) -> dict[str, Quantity]:
@@ -247,6 +244,13 @@ class BatchServer:
         gpu = dataclasses.replace(gpu, sheet=dataclasses.replace(gpu.sheet, **of_gpu))
         batching = Batching(**values_of_parts(parts, gpu, self.model))
         return dataclasses.replace(self, batching=batching, origin=Origin(parts, gpu))
+
+    def value(self, name: str) -> Any:
+        """The value of one of the ``parameters``."""
+        if self.origin is None:
+            return getattr(self.batching, name)
+        of = self.origin.gpu.sheet if name.startswith(OF_GPU) else self.origin.parts
+        return getattr(of, name.removeprefix(OF_GPU))
 
     @property
     def serves_adapters(self) -> bool:
@@ -333,6 +337,27 @@ class BatchServer:
         )
 
 
+def server_of_parts(
+    name: str,
+    title: str,
+    model: LanguageModel,
+    parts: Parts,
+    gpu: Gpu,
+    parameters: Mapping[str, Parameter],
+) -> BatchServer:
+    """A server whose times follow from its parts; ``parameters`` has the origin of theirs.
+
+    Raises
+    ------
+    InputError
+        As ``values_of_parts``.
+    """
+    batching = Batching(**values_of_parts(parts, gpu, model))
+    of_gpu = {f"{OF_GPU}{key}": entry for key, entry in gpu.parameters.items()}
+    origin = Origin(parts, gpu)
+    return BatchServer(name, title, model, batching, {**parameters, **of_gpu}, origin=origin)
+
+
 def _check(where: str, batching: Batching) -> None:
     """Refuse values that do not go together."""
     if batching.max_batched_tokens < batching.max_seqs:
@@ -352,7 +377,7 @@ GPU_SERVER = FileKind(
     {"": Batching},
     references={"model": "model"},
     others=("fit", "domain"),
-    marked="batch",
+    marked=GPU_MARKS[0],
 )
 """What may stand in the file of a GPU server whose times were measured."""
 
@@ -361,12 +386,9 @@ PARTS_SERVER = FileKind(
     {"": Parts},
     references={"model": "model", "gpu": "gpu"},
     files=("model", "gpu"),
-    marked="parts",
+    marked=GPU_MARKS[1],
 )
 """What may stand in the file of a GPU server whose times follow from its parts."""
-
-GPU_MARKS = (GPU_SERVER.marked, PARTS_SERVER.marked)
-"""What files of GPU servers say under ``kind``."""
 
 
 def slot_rank(rank: int) -> int:

@@ -9,8 +9,8 @@ from typing import Literal
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
-from hardwire.models.description import mark_of
-from hardwire.models.gpu_server import GPU_MARKS, BatchServer
+from hardwire.models.description import GPU_MARKS, mark_of
+from hardwire.models.gpu_server import BatchServer
 from hardwire.models.server import Server
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog

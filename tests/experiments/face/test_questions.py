@@ -25,7 +25,8 @@ from hardwire.resolve import argument_words
 from hardwire.serving import ReplayOptions
 from hardwire.simulator.serving.replay import open_server
 
-OBJECTS = ["Adapter", "Chip", "InputError", "LanguageModel", "Server", "__version__", "schema"]
+OBJECTS = ["Adapter", "Chip", "InputError", "LanguageModel", "Server", "__version__"]
+OBJECTS += ["make_server", "schema"]
 QUESTIONS = [
     "calibrate", "compare", "diff", "predict", "replay", "report", "run", "search", "sensitivity",
     "solve", "sweep", "validate",
