@@ -131,11 +131,11 @@ def server_schema() -> Schema:
     refs = dict(zip(names, (_CARDS, _GPUS, _PARTS), strict=True))
     # A file that extends one by its path is of that one's kind, whichever it is.
     rest: Schema = {"anyOf": [{"$ref": ref} for ref in refs.values()]}
-    for of, given in reversed(extends.items()):
-        rest = {"if": given, "then": {"$ref": refs[of]}, "else": rest}
-    for of in reversed(GPU_MARKS):
-        says = {"required": ["kind"], "properties": {"kind": {"const": of}}}
-        rest = {"if": says, "then": {"$ref": refs[of]}, "else": rest}
+    for mark, given in reversed(extends.items()):
+        rest = {"if": given, "then": {"$ref": refs[mark]}, "else": rest}
+    for mark in reversed(GPU_MARKS):
+        says = {"required": ["kind"], "properties": {"kind": {"const": mark}}}
+        rest = {"if": says, "then": {"$ref": refs[mark]}, "else": rest}
     nothing = {"not": {"anyOf": [{"required": ["extends"]}, {"required": ["kind"]}]}}
     found |= {
         "if": nothing,

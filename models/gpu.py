@@ -46,6 +46,9 @@ class GpuSheet:
     fp8_tflops: Any = quantity("TFLOP/s", 0, 1e5, "dense 8-bit floats; 0 for none", default=0.0)
     int8_tops: Any = quantity("TOP/s", 0, 1e5, "dense 8-bit integers; 0 for none", default=0.0)
     fp4_tflops: Any = quantity("TFLOP/s", 0, 1e5, "dense 4-bit floats; 0 for none", default=0.0)
+    fp4_reached: Any = quantity(
+        "", 0.05, 1, "share of that rate that linear layers reach", default=1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,11 @@ class Gpu:
                 f"precision: {self.name} computes in {', '.join(known)}, not in {precision}"
             )
         return float(rate) * 1e12
+
+    def reached(self, precision: str) -> Any:
+        """The share of ``flops`` that linear layers reach."""
+        four = ARITHMETIC[precision] == "fp4"
+        return self.sheet.fp4_reached if four else self.sheet.compute_reached
 
 
 RATES = {

@@ -19,6 +19,7 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import choice, count, quantity
 
 ADMISSIONS = ("prompt", "whole")
+MEMORIES = ("all", "free")
 
 HALF_BYTES = 2
 """Bytes of an activation, a norm and an embedding: bfloat16 in every engine."""
@@ -32,6 +33,7 @@ class Engine:
     """What a serving engine decides, on whichever GPUs it runs."""
 
     memory_share: Any = quantity("", 0.1, 1, "share of it that the server takes")
+    memory_of: Any = choice(MEMORIES, "that share is of all memory, or of what weights leave")
     overhead_gb: Any = quantity("GB", 0, 100, "activations, CUDA context and graphs")
     block_tokens: Any = count("", 1, 4096, "tokens of a KV block")
     admission: Any = choice(ADMISSIONS, "a request is let in when its prompt fits, or all of it")
@@ -82,7 +84,7 @@ ENGINE = FileKind("engine", {"": EngineDefaults})
 """What may stand in the file of an engine's defaults."""
 
 PASSED_ON = (
-    "kv_byte_per_element", "memory_share", "block_tokens", "admission", "context_tokens",
+    "kv_byte_per_element", "block_tokens", "admission", "context_tokens",
     "max_seqs", "max_batched_tokens", "request_us", "frontend_us", "lifetime_years", "pue",
     "electricity_usd_per_kwh",
 )  # fmt: skip
@@ -117,7 +119,7 @@ def values_of_parts(parts: Parts, gpu: Gpu, model: LanguageModel) -> dict[str, A
     head = model.vocab * model.hidden
     layers = model.layers * model.linear_weights_per_layer
     read = (layers * parts.weight_bits + head * parts.head_bits) / 8 / shared
-    linear = gpu.flops(parts.precision) * sheet.compute_reached
+    linear = gpu.flops(parts.precision) * gpu.reached(parts.precision)
     plain = gpu.flops("bf16")
 
     # Between kernels: both norms read and write the residual, on every GPU; queries, keys and
@@ -136,10 +138,18 @@ def values_of_parts(parts: Parts, gpu: Gpu, model: LanguageModel) -> dict[str, A
     kernels_us = model.layers * parts.layer_kernels * parts.kernel_us
     kv_bytes = model.kv_elements_per_token * parts.kv_byte_per_element / shared
     pair_flop = 4 * model.layers * q / shared  # scores and their sum, 2 operations each
+    weights, overhead, share = weights_gb(model, parts), parts.overhead_gb * shared, 1.0
+    if parts.memory_of == "all":
+        share = parts.memory_share
+    else:  # what the engine leaves free counts as overhead
+        overhead = overhead + (1 - parts.memory_share) * (
+            sheet.memory_gb * shared - weights - overhead
+        )
     return {name: getattr(parts, name) for name in PASSED_ON} | {
         "gpu_memory_gb": sheet.memory_gb * shared,
-        "weights_gb": weights_gb(model, parts),
-        "overhead_gb": parts.overhead_gb * shared,
+        "memory_share": share,
+        "weights_gb": weights,
+        "overhead_gb": overhead,
         "step_us": kernels_us + parts.host_step_us + sums,
         "sequence_us": per_token_us + logits_us + parts.host_sequence_us,
         "prefill_token_us": per_token_us,

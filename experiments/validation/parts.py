@@ -18,6 +18,11 @@ from hardwire.simulator.serving.gpu.server import simulate_batch
 from hardwire.simulator.serving.gpu.steady import saturated_tokens_per_s
 from hardwire.simulator.serving.load.workload import BASE
 
+FORM_ERROR = 0.051
+"""Standard error of the form itself, beside its parameters: the nearest kind of model, operators of
+a transformer by roofline and overheads, errs by 4.1 % on average for whole inferences on A100
+(LLMCompass, Zhang et al., ISCA 2024)."""
+
 UNSAID = tuple(
     (precision, engine) for precision in ("bf16", "fp8") for engine in ("vllm", "trtllm")
 )
@@ -35,17 +40,22 @@ def _made(bench: Bench, row: PublishedRow, precision: str, engine: str) -> Batch
     return server
 
 
-def _drawn(bench: Bench, server: BatchServer) -> BatchServer:
-    """The server with everything that has a range drawn from it, as arrays."""
+def _drawn(bench: Bench, server: BatchServer, share: float | None = None) -> BatchServer:
+    """The server with everything that has a range drawn from it, as arrays.
+
+    ``share`` is the largest share of memory that its source says some of the rows were taken with.
+    """
 
     def make(_: str) -> BatchServer:
         open_ones = {k: p for k, p in server.parameters.items() if p.range is not None}
         declared = server.declared
-        return server.changed(
-            {k: draw(p, declared[k], DRAWS, bench.stream(k)) for k, p in open_ones.items()}
-        )
+        values = {k: draw(p, declared[k], DRAWS, bench.stream(k)) for k, p in open_ones.items()}
+        if share is not None:
+            usual = server.value("memory_share")
+            values["memory_share"] = bench.stream("memory share").uniform(usual, share, DRAWS)
+        return server.changed(values)
 
-    drawn: BatchServer = bench.once("drawn parts", server.title, make)
+    drawn: BatchServer = bench.once("drawn parts", f"{server.title} {share}", make)
     return drawn
 
 
@@ -58,8 +68,11 @@ def _saturated(bench: Bench, row: PublishedRow) -> Predicted:
         np.full(count, prompt), np.full(count, output), np.full(count, BASE, np.int32), 0
     )
     value = count * output / simulate_batch(server, load, []).end_s
-    drawn = saturated_tokens_per_s(_drawn(bench, server), prompt, output)
-    return Predicted(value, value * drawn / saturated_tokens_per_s(server, prompt, output))
+    usual = saturated_tokens_per_s(server, prompt, output)
+    drawn = saturated_tokens_per_s(
+        _drawn(bench, server, float(c["memory_share_to"])), prompt, output
+    )
+    return Predicted(value, _with_form(bench, row, value * drawn / usual))
 
 
 def _single_user(bench: Bench, row: PublishedRow) -> Predicted:
@@ -70,7 +83,12 @@ def _single_user(bench: Bench, row: PublishedRow) -> Predicted:
         [1e6 / _decode_us(_drawn(bench, _made(bench, row, *unsaid)), context) for unsaid in UNSAID]
     )
     draws = rates[asked, np.arange(DRAWS)]
-    return Predicted(float(np.median(draws)), draws)
+    return Predicted(float(np.median(draws)), _with_form(bench, row, draws))
+
+
+def _with_form(bench: Bench, row: PublishedRow, draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    error: NDArray[np.float64] = bench.stream(f"{row.id}.form").standard_normal(DRAWS)
+    return draws * (1 + FORM_ERROR * error)
 
 
 def _decode_us(server: BatchServer, context: float) -> NDArray[np.float64]:
