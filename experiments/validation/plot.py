@@ -35,6 +35,7 @@ def validation_figure(rows: Sequence[Row]) -> Figure:
         for column in COLUMNS
     ]
     panels = [[(name, found) for name, found in column if found] for column in panels]
+    panels = [column for column in panels if column]
     with drawing():
         tallest = max(sum(len(found) + 3 for _, found in column) for column in panels)
         figure = Figure(figsize=(WIDTH_IN, 0.2 * tallest + 0.9), layout="constrained")
