@@ -34,13 +34,13 @@ def kind_of_name(text: str, studies: list[str]) -> str:
         data = read_yaml(path)
         if "axes" in data:
             return "study"
-        if kind_of(data) == "breakdown" or data.get("extends") in catalogue.names("breakdown"):
+        parent = data.get("extends")
+        if kind_of(data) == "breakdown" or parent in catalogue.names("breakdown"):
             return "breakdown"
-        if "memory_tb_per_s" in data:
+        if "memory_tb_per_s" in data or parent in catalogue.names("gpu"):
             return "gpu"
         if {"kind", "chip", "issue", *SERVER.names} & data.keys():
             return "server"
-        parent = data.get("extends")
         if isinstance(parent, str) and parent.lower() in catalogue.names("server"):
             return "server"
         if set(PROCESS.names) & data.keys() or parent in catalogue.names("process"):

@@ -26,7 +26,7 @@ from hardwire.serving import ReplayOptions
 from hardwire.simulator.serving.replay import open_server
 
 OBJECTS = ["Adapter", "Chip", "InputError", "LanguageModel", "Server", "__version__"]
-OBJECTS += ["make_server", "schema"]
+OBJECTS += ["fit_server", "make_server", "schema"]
 QUESTIONS = [
     "calibrate", "compare", "diff", "predict", "replay", "report", "run", "search", "sensitivity",
     "solve", "sweep", "validate",
