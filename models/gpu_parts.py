@@ -45,6 +45,9 @@ class Engine:
     host_sequence_us: Any = quantity("us", 0, 1e4, "the same per decoding request")
     request_us: Any = quantity("us", 0, 1e6, "per request that is let in")
     frontend_us: Any = quantity("us", 0, 1e7, "before a request reaches the queue")
+    step_error: Any = quantity(
+        "", 0, 0.5, "standard error of a step's time about its form, as a share"
+    )
     link_reached: Any = quantity("", 0.1, 1, "share of the links' bandwidth that sums reach")
     host_idle_w: Any = quantity("W", 0, 1e4, "of the host at rest, a GPU's share")
     host_busy_w: Any = quantity("W", 0, 1e4, "of the host under load, a GPU's share")
@@ -84,8 +87,8 @@ ENGINE = FileKind("engine", {"": EngineDefaults})
 """What may stand in the file of an engine's defaults."""
 
 PASSED_ON = (
-    "kv_byte_per_element", "block_tokens", "admission", "context_tokens",
-    "max_seqs", "max_batched_tokens", "request_us", "frontend_us", "lifetime_years", "pue",
+    "kv_byte_per_element", "block_tokens", "admission", "context_tokens", "max_seqs",
+    "max_batched_tokens", "request_us", "frontend_us", "lifetime_years", "pue",
     "electricity_usd_per_kwh",
 )  # fmt: skip
 """Parameters that are the same whether a server's times were measured or come from parts."""

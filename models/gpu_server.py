@@ -253,6 +253,13 @@ class BatchServer:
         return getattr(of, name.removeprefix(OF_GPU))
 
     @property
+    def form_error(self) -> float:
+        """Standard error of a step's time about its form, as a share; 0 where nobody says."""
+        if self.origin is not None:
+            return float(self.origin.parts.step_error)
+        return 0.0 if self.fit is None else float(self.fit.residual)
+
+    @property
     def serves_adapters(self) -> bool:
         """Whether the file has a LoRA part."""
         return self.batching.slots > 0

@@ -18,11 +18,6 @@ from hardwire.simulator.serving.gpu.server import simulate_batch
 from hardwire.simulator.serving.gpu.steady import saturated_tokens_per_s
 from hardwire.simulator.serving.load.workload import BASE
 
-FORM_ERROR = 0.051
-"""Standard error of the form itself, beside its parameters: the nearest kind of model, operators of
-a transformer by roofline and overheads, errs by 4.1 % on average for whole inferences on A100
-(LLMCompass, Zhang et al., ISCA 2024)."""
-
 UNSAID = tuple(
     (precision, engine) for precision in ("bf16", "fp8") for engine in ("vllm", "trtllm")
 )
@@ -72,7 +67,7 @@ def _saturated(bench: Bench, row: PublishedRow) -> Predicted:
     drawn = saturated_tokens_per_s(
         _drawn(bench, server, float(c["memory_share_to"])), prompt, output
     )
-    return Predicted(value, _with_form(bench, row, value * drawn / usual))
+    return Predicted(value, _with_form(bench, row, server, value * drawn / usual))
 
 
 def _single_user(bench: Bench, row: PublishedRow) -> Predicted:
@@ -83,12 +78,16 @@ def _single_user(bench: Bench, row: PublishedRow) -> Predicted:
         [1e6 / _decode_us(_drawn(bench, _made(bench, row, *unsaid)), context) for unsaid in UNSAID]
     )
     draws = rates[asked, np.arange(DRAWS)]
-    return Predicted(float(np.median(draws)), _with_form(bench, row, draws))
+    one = _made(bench, row, *UNSAID[0])
+    return Predicted(float(np.median(draws)), _with_form(bench, row, one, draws))
 
 
-def _with_form(bench: Bench, row: PublishedRow, draws: NDArray[np.float64]) -> NDArray[np.float64]:
+def _with_form(
+    bench: Bench, row: PublishedRow, server: BatchServer, draws: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """With the error of the form of a step's time, beside those of its parameters."""
     error: NDArray[np.float64] = bench.stream(f"{row.id}.form").standard_normal(DRAWS)
-    return draws * (1 + FORM_ERROR * error)
+    return draws * (1 + server.form_error * error)
 
 
 def _decode_us(server: BatchServer, context: float) -> NDArray[np.float64]:
