@@ -97,7 +97,7 @@ PASSED_ON = (
 def weights_gb(model: LanguageModel, parts: Parts) -> float:
     """Weights on all GPUs together, GB: layers, embedding and head, norms and biases."""
     layers = model.layers * model.linear_weights_per_layer
-    embeddings = model.embedding_weights + model.head_weights
+    embeddings = model.embedding_weights * (1 if model.tied_embeddings else 2)
     rest = model.parameter_count - layers - embeddings
     bits = layers * parts.weight_bits + embeddings * parts.head_bits + rest * 8 * HALF_BYTES
     return float(bits / 8e9)

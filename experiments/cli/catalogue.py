@@ -17,7 +17,9 @@ from hardwire.experiments.cli.options import (
     takes,
 )
 
-KINDS = "chips, models, servers, gpus, processes, breakdowns, metrics, parameters, studies or presets"
+KINDS = (
+    "chips, models, servers, gpus, processes, breakdowns, metrics, parameters, studies or presets"
+)
 
 
 LIST_EXAMPLES = ("hardwire list", "hardwire list parameters")

@@ -20,7 +20,8 @@ from hardwire.models.sram import kv_bytes_per_token
 def overview() -> RenderableType:
     """Everything that has a name on the command line, but for metrics and parameters."""
     parts: list[RenderableType] = []
-    for kind in ("chips", "models", "servers", "gpus", "processes", "breakdowns", "studies", "presets"):
+    kinds = ("chips", "models", "servers", "gpus", "processes", "breakdowns", "studies", "presets")
+    for kind in kinds:
         parts += [LISTS[kind](), ""]
     hint = "Also: hardwire list metrics, hardwire list parameters; hardwire show NAME for one."
     return Group(*parts, Text(hint, style=QUIET))
