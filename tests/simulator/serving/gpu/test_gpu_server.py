@@ -293,4 +293,6 @@ def test_held_out_rows_of_trtllm(name: str, prompt: int, output: int, published:
     count = 4096
     work = load(np.zeros(count), [prompt] * count, [output] * count)
     log = simulate_batch(BatchServer.open(name), work, [])
-    assert count * output / log.end_s == pytest.approx(published, rel=0.055)
+    assert count * output / log.end_s == pytest.approx(
+        published, rel=0.05 if prompt == 5000 else 0.055
+    )
