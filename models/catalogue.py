@@ -13,6 +13,8 @@ _FOLDERS = {
     "process": ("processes", ".yaml"),
     "model": ("llms", ".json"),
     "server": ("servers", ".yaml"),
+    "gpu": ("gpus", ".yaml"),
+    "engine": ("engines", ".yaml"),
 }
 
 _TRACES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz", ".csv.zst", ".jsonl.zst")
@@ -26,7 +28,7 @@ def names(kind: str) -> list[str]:
 
     Parameters
     ----------
-    kind : {"breakdown", "chip", "process", "model", "server"}
+    kind : {"breakdown", "chip", "process", "model", "server", "gpu", "engine"}
 
     Returns
     -------
@@ -43,7 +45,7 @@ def resolve(kind: str, name: str | os.PathLike[str]) -> Path:
 
     Parameters
     ----------
-    kind : {"breakdown", "chip", "process", "model", "server"}
+    kind : {"breakdown", "chip", "process", "model", "server", "gpu", "engine"}
     name : str or path-like
         The entry's name; upper and lower case are the same.
 
@@ -73,7 +75,7 @@ def locate(kind: str, name: str | os.PathLike[str], folder: Path = Path()) -> Pa
 
     Parameters
     ----------
-    kind : {"breakdown", "chip", "process", "model", "server"}
+    kind : {"breakdown", "chip", "process", "model", "server", "gpu", "engine"}
     name : str or path-like
     folder : of the file that names it; a relative path begins there.
 

@@ -135,14 +135,18 @@ def kind_of(data: Mapping[str, Any]) -> str:
     for kind, keys in _MARKS.items():
         if not keys.isdisjoint(map(str, data)):
             return kind
-    return "server" if data.get("kind") == "batch" else ""
+    return "server" if data.get("kind") in GPU_MARKS else ""
 
+
+GPU_MARKS = ("batch", "parts")
+"""What files of GPU servers say under ``kind``: times that were measured, or follow from parts."""
 
 _MARKS = {
     "study": {"axes", "fidelity", "objectives"},
     "adapter catalogue": {"adapters"},
     "server": {"chip", "cards", "users_per_card"},
     "breakdown": {"operation", "neurons", "vector_unit"},
+    "GPU": {"memory_tb_per_s", "bf16_tflops"},
     "chip": {"die", "datapath", "rom", "sram", "attention", "lora", "formats", "floorplan"},
 }
 
@@ -163,7 +167,7 @@ def _with_parent(path: Path, kind: FileKind, extending: tuple[Path, ...] = ()) -
     """Read a file and, over those that they extend, the files before it."""
     data = read_yaml(path)
     looks = kind_of(data)
-    if looks not in ("", kind.catalogue):
+    if looks.lower() not in ("", kind.catalogue):
         raise InputError(f"{path.name}: is a {looks}, not a {kind.catalogue}")
     parent = data.pop("extends", None)
     stated = frozenset(str(key) for key in data)
@@ -196,7 +200,7 @@ def _entry(path: Path, key: str, kind: str, name: str) -> Path:
     """The catalogue entry, or the file, that ``path`` names under ``key``."""
     where = f"{path.name}: {key}"
     try:
-        if kind not in ("chip", "model", "server"):
+        if kind not in ("chip", "model", "server", "gpu"):
             return catalogue.resolve(kind, name)
         file = catalogue.locate(kind, name, path.parent)
         file_size(file)

@@ -9,9 +9,11 @@ from hardwire.models import catalogue
 from hardwire.models.breakdown import BREAKDOWN
 from hardwire.models.calibration import Calibration, Target
 from hardwire.models.chip import CHIP, DECLARED, ISSUES
-from hardwire.models.description import FileKind, mark_of
+from hardwire.models.description import GPU_MARKS, FileKind, mark_of
+from hardwire.models.gpu import GPU
 from hardwire.models.gpu_fit import Domain, Fitted
-from hardwire.models.gpu_server import GPU_SERVER
+from hardwire.models.gpu_parts import ENGINE
+from hardwire.models.gpu_server import GPU_SERVER, PARTS_SERVER
 from hardwire.models.parameters import RANGED, Kind, Quantity, quantities
 from hardwire.models.process import PROCESS
 from hardwire.models.schema import TEXT, Schema, head, name_of, of_record, value_of, word
@@ -22,9 +24,10 @@ _KINDS = {
     "derived": "arithmetic on published numbers",
     "assumed": "not published; needs a range",
     "calibrated": "fitted to the measurement under calibration; needs a range",
+    "measured": "read off your own profile",
     "set": "chosen, no claim about a real chip",
 }
-_CARDS, _GPUS = "#/$defs/server-of-cards", "#/$defs/server-of-gpus"
+_CARDS, _GPUS, _PARTS = (f"#/$defs/server-of-{of}" for of in ("cards", "gpus", "parts"))
 _NO_CALIBRATED: Schema = {
     "not": {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "calibrated"}}}
 }
@@ -79,19 +82,29 @@ def breakdown_schema() -> Schema:
     ) | _file(BREAKDOWN)
 
 
+def gpu_schema() -> Schema:
+    """Of GPU files."""
+    return head("GPU file", "A GPU's data sheet, and how much of it programs reach.") | _file(GPU)
+
+
+def engine_schema() -> Schema:
+    """Of the files of serving engines."""
+    return head("Engine file", "The defaults of a serving engine on GPUs.") | _file(ENGINE)
+
+
 def server_schema() -> Schema:
-    """Of server files, of hardwired cards and of GPUs, which say ``kind: batch``."""
+    """Of server files, of hardwired cards and of GPUs, which say ``kind: batch`` or ``parts``."""
     found = head(
         "Server file",
-        "A server of cards of one hardwired chip, or with kind: batch a GPU server. A file that "
-        "extends another one states only what differs.",
+        "A server of cards of one hardwired chip; with kind: batch a GPU server whose times were "
+        "measured, with kind: parts one whose times follow from its parts. A file that extends "
+        "another one states only what differs.",
     )
-    cards, gpus = _file(SERVER), _file(GPU_SERVER)
+    cards, gpus, parts = _file(SERVER), _file(GPU_SERVER), _file(PARTS_SERVER)
     cards["properties"]["issue"] = {
         "description": "instead of the chip's own; null for the chip's own",
         "anyOf": [*word(ISSUES)["anyOf"], {"type": "null"}],
     }
-    gpus["properties"]["kind"] = {"const": GPU_SERVER.marked, "description": "a GPU server"}
     gpus["properties"] |= {
         "fit": {
             "description": "what a fit says of the values that were fitted together",
@@ -102,31 +115,43 @@ def server_schema() -> Schema:
             "anyOf": [of_record(Domain), {"type": "null"}],
         },
     }
+    for of, kind in ((gpus, GPU_SERVER), (parts, PARTS_SERVER)):
+        of["properties"]["kind"] = {"const": kind.marked, "description": "a GPU server"}
     shared = cards.pop("$defs") | gpus.pop("$defs")
-    names = {"cards": [], "gpus": []}  # type: dict[str, list[str]]
+    for name, found_of in parts.pop("$defs").items():
+        assert shared.setdefault(name, found_of) == found_of, name
+    names = {"": [], GPU_SERVER.marked: [], PARTS_SERVER.marked: []}  # type: dict[str, list[str]]
     for name in catalogue.names("server"):
-        marked = mark_of(catalogue.resolve("server", name), "server")
-        names["gpus" if marked else "cards"].append(name)
-    says = {"required": ["kind"]}
+        names[mark_of(catalogue.resolve("server", name), "server")].append(name)
     extends = {
         of: {"required": ["extends"], "properties": {"extends": word(known)}}
         for of, known in names.items()
+        if known
     }
+    refs = dict(zip(names, (_CARDS, _GPUS, _PARTS), strict=True))
     # A file that extends one by its path is of that one's kind, whichever it is.
-    either = {"anyOf": [{"$ref": _CARDS}, {"$ref": _GPUS}]}
+    rest: Schema = {"anyOf": [{"$ref": ref} for ref in refs.values()]}
+    for mark, given in reversed(extends.items()):
+        rest = {"if": given, "then": {"$ref": refs[mark]}, "else": rest}
+    for mark in reversed(GPU_MARKS):
+        says = {"required": ["kind"], "properties": {"kind": {"const": mark}}}
+        rest = {"if": says, "then": {"$ref": refs[mark]}, "else": rest}
+    nothing = {"not": {"anyOf": [{"required": ["extends"]}, {"required": ["kind"]}]}}
     found |= {
-        "if": says,
-        "then": {"$ref": _GPUS},
-        "else": {
-            "if": {"anyOf": [{"not": {"required": ["extends"]}}, extends["cards"]]},
-            "then": {"$ref": _CARDS},
-            "else": {"if": extends["gpus"], "then": {"$ref": _GPUS}, "else": either},
+        "if": nothing,
+        "then": {"$ref": _CARDS},
+        "else": rest,
+        "$defs": {
+            **shared,
+            "server-of-cards": cards,
+            "server-of-gpus": gpus,
+            "server-of-parts": parts,
         },
-        "$defs": {**shared, "server-of-cards": cards, "server-of-gpus": gpus},
     }
-    # For an editor, which offers what stands here before it can tell which of the two it is.
-    found["properties"] = {**gpus["properties"], **cards["properties"]}
-    found["properties"]["kind"] = gpus["properties"]["kind"]
+    # For an editor, which offers what stands here before it can tell which of them it is.
+    found["properties"] = {**parts["properties"], **gpus["properties"], **cards["properties"]}
+    marks = {"enum": list(GPU_MARKS), "description": "batch: times measured; parts: computed"}
+    found["properties"]["kind"] = marks
     return found
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardwire.models import catalogue
 from hardwire.models.brief import one_line
-from hardwire.models.description import FileKind, read_description
+from hardwire.models.description import GPU_MARKS, FileKind, mark_of, read_description
 from hardwire.models.errors import InputError
+from hardwire.models.gpu import Gpu, GpuSheet
 from hardwire.models.gpu_fit import Domain, Fitted, read_domain, read_fit
+from hardwire.models.gpu_parts import ADMISSIONS, Parts, values_of_parts
 from hardwire.models.language_model import TARGETS, LanguageModel
-from hardwire.models.parameters import Parameter, choice, count, quantities, quantity, to_frame
+from hardwire.models.parameters import (
+    Parameter,
+    Quantity,
+    choice,
+    count,
+    quantities,
+    quantity,
+    to_frame,
+)
 from hardwire.models.server import Ownership
 
 if TYPE_CHECKING:
@@ -28,8 +40,6 @@ EXTRA_VOCABULARY = 256
 EMBEDDING_FAMILIES = ("llama", "mistral")
 """Families whose embedding and head may have adapters: those of ``LlamaForCausalLM`` in vLLM 0.8.
 ``Qwen2ForCausalLM`` has ``embedding_modules = {}``."""
-
-ADMISSIONS = ("prompt", "whole")
 
 LORA_ITEM_BYTES = 2  # slots are kept in the model's bfloat16
 
@@ -134,16 +144,25 @@ class StepTime:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What the numbers of a server of ``kind: parts`` follow from."""
+
+    parts: Parts
+    gpu: Gpu
+
+
+@dataclass(frozen=True)
 class BatchServer:
     """A GPU server file, resolved. ``parameters`` has the origin of each number.
 
     Attributes
     ----------
     name, title : in the catalogue.
-    model : the base model that the step times were measured with.
+    model : the base model that the step times were measured with, or computed for.
     batching : the numbers.
     fit : covariance of the values that were fitted together, where a fit left it.
     domain : what the measurements behind the step times span, where the file says so.
+    origin : parts that ``batching`` follows from; None where the file states it itself.
     """
 
     name: str
@@ -153,6 +172,7 @@ class BatchServer:
     parameters: Mapping[str, Parameter]
     fit: Fitted | None = None
     domain: Domain | None = None
+    origin: Origin | None = None
 
     def __repr__(self) -> str:
         memory = f"{self.batching.gpu_memory_gb:g} GB"
@@ -171,19 +191,16 @@ class BatchServer:
         Raises
         ------
         InputError
-            On an unknown name, an unreadable file, a file that is not of ``kind: batch``, an
-            unknown or missing key, an unknown model, a wrong unit or a value out of range.
+            On an unknown name, an unreadable file, a file of another kind than ``batch`` and
+            ``parts``, an unknown or missing key, an unknown model or GPU, a wrong unit or a value
+            out of range, and on parts that do not go together.
         """
         path = catalogue.locate("server", name)
+        if mark_of(path, "server") == PARTS_SERVER.marked:
+            return cls._of_parts(path)
         found = read_description(path, GPU_SERVER)
         batching = found.sections[""]
-        if batching.max_batched_tokens < batching.max_seqs:
-            raise InputError(
-                f"{path.name}: max_batched_tokens: must be at least max_seqs "
-                f"({batching.max_seqs}), so that every running request can decode"
-            )
-        if 0 < batching.host_adapters < batching.slots:
-            raise InputError(f"{path.name}: host_adapters: must be at least slots")
+        _check(path.name, batching)
         return cls(
             name=found.name,
             title=found.title,
@@ -193,6 +210,56 @@ class BatchServer:
             fit=read_fit(path.name, found.others.get("fit"), found.parameters),
             domain=read_domain(path.name, found.others.get("domain")),
         )
+
+    @classmethod
+    def _of_parts(cls, path: Path) -> BatchServer:
+        found = read_description(path, PARTS_SERVER)
+        gpu, parts = Gpu.open(found.references["gpu"]), found.sections[""]
+        model = LanguageModel.open(found.references["model"])
+        try:
+            server = server_of_parts(found.name, found.title, model, parts, gpu, found.parameters)
+        except InputError as error:
+            raise InputError(f"{path.name}: {error}") from None
+        _check(path.name, server.batching)
+        return server
+
+    @property
+    def declared(self) -> dict[str, Quantity]:
+        """By the names of ``parameters``, what the code knows about each."""
+        if self.origin is None:
+            return quantities(Batching)
+        sheet = {f"{OF_GPU}{name}": spec for name, spec in quantities(GpuSheet).items()}
+        return quantities(Parts) | sheet
+
+    def changed(self, values: Mapping[str, Any]) -> BatchServer:
+        """The same server with other values of some of its ``parameters``, such as draws.
+
+        What follows from parts is computed anew, so that one draw of a GPU's bandwidth moves all
+        that is read from its memory.
+        """
+        if self.origin is None:
+            return dataclasses.replace(self, batching=dataclasses.replace(self.batching, **values))
+        parts, gpu = self.origin.parts, self.origin.gpu
+        of_gpu = {k.removeprefix(OF_GPU): v for k, v in values.items() if k.startswith(OF_GPU)}
+        own = {k: v for k, v in values.items() if not k.startswith(OF_GPU)}
+        parts = dataclasses.replace(parts, **own)
+        gpu = dataclasses.replace(gpu, sheet=dataclasses.replace(gpu.sheet, **of_gpu))
+        batching = Batching(**values_of_parts(parts, gpu, self.model))
+        return dataclasses.replace(self, batching=batching, origin=Origin(parts, gpu))
+
+    def value(self, name: str) -> Any:
+        """The value of one of the ``parameters``."""
+        if self.origin is None:
+            return getattr(self.batching, name)
+        of = self.origin.gpu.sheet if name.startswith(OF_GPU) else self.origin.parts
+        return getattr(of, name.removeprefix(OF_GPU))
+
+    @property
+    def form_error(self) -> float:
+        """Standard error of a step's time about its form, as a share; 0 where nobody says."""
+        if self.origin is not None:
+            return float(self.origin.parts.step_error)
+        return 0.0 if self.fit is None else float(self.fit.residual)
 
     @property
     def serves_adapters(self) -> bool:
@@ -220,6 +287,15 @@ class BatchServer:
         extra = 2 * EXTRA_VOCABULARY * model.hidden
         return (rank * (linear + vocabulary) + extra) * LORA_ITEM_BYTES
 
+    def kv_room(self, slots: int, rank: int) -> int:
+        """Tokens of KV that memory holds beside weights and slots, in whole blocks."""
+        b = self.batching
+        room = (b.gpu_memory_gb * b.memory_share - b.weights_gb - b.overhead_gb) * 1e9
+        if slots > 0:
+            room -= slots * self.slot_bytes(rank)
+        block = b.block_tokens * self.kv_bytes_per_token
+        return int(max(int(room // block), 0) * b.block_tokens)
+
     def kv_tokens(self, slots: int, rank: int) -> int:
         """Tokens of KV that fit beside weights and slots, in whole blocks.
 
@@ -228,12 +304,7 @@ class BatchServer:
         InputError
             If the server cannot start: vLLM wants room for one request of the longest context.
         """
-        b = self.batching
-        room = (b.gpu_memory_gb * b.memory_share - b.weights_gb - b.overhead_gb) * 1e9
-        if slots > 0:
-            room -= slots * self.slot_bytes(rank)
-        block = b.block_tokens * self.kv_bytes_per_token
-        tokens = max(int(room // block), 0) * b.block_tokens
+        b, tokens = self.batching, self.kv_room(slots, rank)
         if tokens < b.context_tokens:
             raise InputError(
                 f"{self.name}: out of memory with {slots} adapter slots of rank {rank}: room for "
@@ -275,14 +346,58 @@ class BatchServer:
         )
 
 
+def server_of_parts(
+    name: str,
+    title: str,
+    model: LanguageModel,
+    parts: Parts,
+    gpu: Gpu,
+    parameters: Mapping[str, Parameter],
+) -> BatchServer:
+    """A server whose times follow from its parts; ``parameters`` has the origin of theirs.
+
+    Raises
+    ------
+    InputError
+        As ``values_of_parts``.
+    """
+    batching = Batching(**values_of_parts(parts, gpu, model))
+    of_gpu = {f"{OF_GPU}{key}": entry for key, entry in gpu.parameters.items()}
+    origin = Origin(parts, gpu)
+    return BatchServer(name, title, model, batching, {**parameters, **of_gpu}, origin=origin)
+
+
+def _check(where: str, batching: Batching) -> None:
+    """Refuse values that do not go together."""
+    if batching.max_batched_tokens < batching.max_seqs:
+        raise InputError(
+            f"{where}: max_batched_tokens: must be at least max_seqs "
+            f"({batching.max_seqs}), so that every running request can decode"
+        )
+    if 0 < batching.host_adapters < batching.slots:
+        raise InputError(f"{where}: host_adapters: must be at least slots")
+
+
+OF_GPU = "gpu."
+"""Before the names of a GPU's parameters among those of a server of its parts."""
+
 GPU_SERVER = FileKind(
     "server",
     {"": Batching},
     references={"model": "model"},
     others=("fit", "domain"),
-    marked="batch",
+    marked=GPU_MARKS[0],
 )
-"""What may stand in the file of a GPU server."""
+"""What may stand in the file of a GPU server whose times were measured."""
+
+PARTS_SERVER = FileKind(
+    "server",
+    {"": Parts},
+    references={"model": "model", "gpu": "gpu"},
+    files=("model", "gpu"),
+    marked=GPU_MARKS[1],
+)
+"""What may stand in the file of a GPU server whose times follow from its parts."""
 
 
 def slot_rank(rank: int) -> int:

@@ -49,7 +49,7 @@ def is_whole(value: Any) -> bool:
 WHOLE = BeforeValidator(_whole)
 """Of an ``int`` of a strict record, which YAML may write as 5 or as 5.0; after its bounds."""
 
-Kind = Literal["published", "derived", "assumed", "calibrated", "set"]
+Kind = Literal["published", "derived", "assumed", "calibrated", "measured", "set"]
 RANGED: tuple[Kind, ...] = ("assumed", "calibrated")
 """Kinds of numbers that need a range."""
 
@@ -61,8 +61,9 @@ class Parameter(BaseModel):
     """One parameter as a file states it, with where it came from.
 
     ``kind`` is ``published`` (quoted), ``derived`` (arithmetic on published numbers), ``assumed``
-    (needs a range), ``calibrated`` (needs a range; ``source`` names the measurement) or ``set``
-    (a choice of whoever wrote the file, which claims nothing of a real chip).
+    (needs a range), ``calibrated`` (needs a range; ``source`` names the measurement), ``measured``
+    (read off your own profile; ``source`` says how) or ``set`` (a choice of whoever wrote the file,
+    which claims nothing of a real chip).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

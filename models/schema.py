@@ -30,6 +30,7 @@ EDITOR_LINE = "# yaml-language-server: $schema="
 
 TEXT: Schema = {"type": "string", "pattern": r"\S"}
 YAML_PATH = r"[/\\]|\.[yY][aA]?[mM][lL]$"
+JSON_PATH = r"[/\\]|\.[jJ][sS][oO][nN]$"
 
 
 def names() -> list[str]:
@@ -128,7 +129,8 @@ def name_of(kind: str, *, or_path: bool) -> Schema:
     """A name of the catalogue, and where the reader takes one the path of a file."""
     found: list[Schema] = [*word(catalogue.names(kind))["anyOf"]]
     if or_path:
-        found.append({"type": "string", "pattern": YAML_PATH})
+        path = JSON_PATH if kind == "model" else YAML_PATH
+        found.append({"type": "string", "pattern": path})
     return {"anyOf": found}
 
 

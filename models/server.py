@@ -11,7 +11,7 @@ from hardwire.models import catalogue
 from hardwire.models.brief import one_line
 from hardwire.models.chip import ISSUES
 from hardwire.models.cost import SECONDS_PER_YEAR
-from hardwire.models.description import FileKind, mark_of, read_description
+from hardwire.models.description import GPU_MARKS, FileKind, mark_of, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import Parameter, check_word, choice, count, quantity, to_frame
 
@@ -92,7 +92,7 @@ class Server:
             that is not in the catalogue, a wrong unit or a value out of range.
         """
         path = catalogue.locate("server", name)
-        if mark_of(path, "server") == "batch":
+        if mark_of(path, "server") in GPU_MARKS:
             raise InputError(
                 f"{path.name}: is a GPU server: replays and comparisons take it by its name or "
                 "file, and hardwire.models.gpu_server.BatchServer opens it"

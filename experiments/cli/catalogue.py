@@ -17,7 +17,9 @@ from hardwire.experiments.cli.options import (
     takes,
 )
 
-KINDS = "chips, models, servers, processes, breakdowns, metrics, parameters, studies or presets"
+KINDS = (
+    "chips, models, servers, gpus, processes, breakdowns, metrics, parameters, studies or presets"
+)
 
 
 LIST_EXAMPLES = ("hardwire list", "hardwire list parameters")
@@ -53,7 +55,7 @@ def show(
         str,
         typer.Argument(
             metavar="NAME",
-            help="Chip, server, process, breakdown, model or study, by name or file.",
+            help="Chip, server, process, breakdown, GPU, model or study, by name or file.",
             autocompletion=complete.shown_names,
         ),
     ],

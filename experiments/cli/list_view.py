@@ -11,6 +11,7 @@ from hardwire.experiments.shared.fitted_view import FittedTable
 from hardwire.experiments.shared.tables import QUIET, count, plain_table, text_table
 from hardwire.models import catalogue, schema
 from hardwire.models.chip import DECLARED
+from hardwire.models.gpu import Gpu
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import read_yaml
 from hardwire.models.sram import kv_bytes_per_token
@@ -19,7 +20,8 @@ from hardwire.models.sram import kv_bytes_per_token
 def overview() -> RenderableType:
     """Everything that has a name on the command line, but for metrics and parameters."""
     parts: list[RenderableType] = []
-    for kind in ("chips", "models", "servers", "processes", "breakdowns", "studies", "presets"):
+    kinds = ("chips", "models", "servers", "gpus", "processes", "breakdowns", "studies", "presets")
+    for kind in kinds:
         parts += [LISTS[kind](), ""]
     hint = "Also: hardwire list metrics, hardwire list parameters; hardwire show NAME for one."
     return Group(*parts, Text(hint, style=QUIET))
@@ -54,6 +56,24 @@ def _models() -> FittedTable:
 
 def _servers() -> FittedTable:
     return _titled("server", "Servers (--server)")
+
+
+def _gpus() -> FittedTable:
+    table = plain_table(
+        "GPUs (server make --gpu)", "name", "memory", "bandwidth", "bf16, dense", "8 bits", "limit"
+    )
+    for name in catalogue.names("gpu"):
+        sheet = Gpu.open(name).sheet
+        eight = max(sheet.fp8_tflops, sheet.int8_tops)
+        table.add_row(
+            name,
+            f"{sheet.memory_gb:g} GB",
+            f"{sheet.memory_tb_per_s:g} TB/s",
+            f"{sheet.bf16_tflops:g} TFLOP/s",
+            f"{eight:g} T/s",
+            f"{sheet.limit_w:g} W",
+        )
+    return table
 
 
 def _processes() -> FittedTable:
@@ -119,6 +139,7 @@ LISTS: dict[str, Callable[[], FittedTable]] = {
     "chips": _chips,
     "models": _models,
     "servers": _servers,
+    "gpus": _gpus,
     "processes": _processes,
     "breakdowns": _breakdowns,
     "metrics": _metrics,

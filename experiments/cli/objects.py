@@ -13,7 +13,8 @@ from hardwire.models import breakdown, catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.description import read_description
-from hardwire.models.gpu_server import Batching, BatchServer
+from hardwire.models.gpu import Gpu, GpuSheet
+from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.process import PROCESS, Process
@@ -101,14 +102,16 @@ def _server(text: str) -> dict[str, Any]:
     server = open_server(text)
     about = {"name": server.name, "title": server.title}
     if isinstance(server, BatchServer):
-        declared = quantities(Batching)
-        return {
-            **about,
-            "model": server.model.name,
-            "parameters": _parameters(server.parameters, declared),
-        }
+        parameters = _parameters(server.parameters, server.declared)
+        return {**about, "model": server.model.name, "parameters": parameters}
     about |= {"chip": chip_name(server.chip)}
     return {**about, "parameters": _parameters(server.parameters, quantities(Machine))}
+
+
+def _gpu(text: str) -> dict[str, Any]:
+    gpu = Gpu.open(text)
+    parameters = _parameters(gpu.parameters, quantities(GpuSheet))
+    return {"name": gpu.name, "title": gpu.title, "parameters": parameters}
 
 
 def _process(text: str) -> dict[str, Any]:
@@ -154,6 +157,7 @@ def _study(text: str) -> dict[str, Any]:
 _OBJECTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "chip": _chip,
     "server": _server,
+    "gpu": _gpu,
     "process": _process,
     "breakdown": _breakdown,
     "model": _model,

@@ -27,7 +27,8 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.breakdown import Breakdown
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.description import read_description
-from hardwire.models.gpu_server import Batching, BatchServer
+from hardwire.models.gpu import Gpu, GpuSheet
+from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.process import PROCESS, Process
@@ -36,7 +37,7 @@ from hardwire.models.sram import kv_bytes_per_token
 
 
 def show_tables(text: str) -> RenderableType:
-    """A chip, server, process, breakdown, model or study, by name or file.
+    """A chip, server, process, breakdown, GPU, model or study, by name or file.
 
     Raises
     ------
@@ -84,11 +85,16 @@ def _server_tables(text: str) -> RenderableType:
 
     server = open_server(text)
     if isinstance(server, BatchServer):
-        of, declared = f"serves {server.model.name}", quantities(Batching)
+        of, declared = f"serves {server.model.name}", server.declared
     else:
         issue = f", {server.issue} issue" if server.issue else ""
         of, declared = f"cards of {chip_name(server.chip)}{issue}", quantities(Machine)
     return _parameter_table(f"{server.name}: {server.title}; {of}", server.parameters, declared)
+
+
+def _gpu_tables(text: str) -> RenderableType:
+    gpu = Gpu.open(text)
+    return _parameter_table(f"{gpu.name}: {gpu.title}", gpu.parameters, quantities(GpuSheet))
 
 
 def _process_tables(text: str) -> RenderableType:
@@ -146,6 +152,7 @@ def _study_tables(text: str) -> RenderableType:
 _SHOWN: dict[str, Callable[[str], RenderableType]] = {
     "chip": lambda text: chip_tables(Chip.open(text)),
     "server": _server_tables,
+    "gpu": _gpu_tables,
     "process": _process_tables,
     "breakdown": _breakdown_tables,
     "model": _model_tables,

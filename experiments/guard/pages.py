@@ -24,6 +24,8 @@ from hardwire.models import catalogue, schema
 from hardwire.models.breakdown import BREAKDOWN, Breakdown
 from hardwire.models.chip import DECLARED, SECTIONS, Chip
 from hardwire.models.description import read_description
+from hardwire.models.gpu import Gpu, GpuSheet
+from hardwire.models.gpu_parts import ENGINE, EngineDefaults
 from hardwire.models.gpu_server import Batching, BatchServer
 from hardwire.models.parameters import Parameter, Quantity, quantities, read_yaml
 from hardwire.models.process import PROCESS, Process
@@ -32,7 +34,7 @@ from hardwire.models.server import Machine, Server
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 INTRODUCTION = """\
-# Chips, processes and servers
+# Chips, processes, GPUs and servers
 
 <!-- Written by `python -m hardwire.experiments.guard.pages` from models/; change the YAML files
 instead. -->
@@ -43,7 +45,8 @@ from:
 - **published**: quoted from the source;
 - **derived**: arithmetic on published numbers;
 - **assumed**: not published; the source gives the reason for the value and its range;
-- **calibrated**: fitted to the one measurement that the chip's calibration names.
+- **calibrated**: fitted to the one measurement that the chip's calibration names;
+- **measured**: read off a profile of whoever wrote the file.
 
 The intervals of a verdict come from the ranges. Any parameter of a chip or of its process can be
 set for one run, within the allowed values: `hardwire run --set sram.capacity_mib=512`, or
@@ -74,6 +77,10 @@ def chips() -> str:
     parts += [_process(name) for name in catalogue.names("process")]
     parts.append("## Chips by their blocks\n")
     parts += [_breakdown(name) for name in catalogue.names("breakdown")]
+    parts.append("## GPUs\n")
+    parts += [_gpu(name) for name in catalogue.names("gpu")]
+    parts.append("## Engines\n")
+    parts += [_engine(name) for name in catalogue.names("engine")]
     parts.append("## Servers\n")
     parts += [_server(name) for name in catalogue.names("server")]
     parts += ["## Allowed values\n", _allowed()]
@@ -121,6 +128,18 @@ def _breakdown(name: str) -> str:
         stated = {key: chip.parameters[f"{group}.{key}"] for key in quantities(section)}
         lines += [f"#### {name}: {group}", "", *_table(stated, section), ""]
     return "\n".join(lines)
+
+
+def _gpu(name: str) -> str:
+    gpu = Gpu.open(name)
+    table = _table(gpu.parameters, GpuSheet)
+    return "\n".join([f"### {name}", "", _sentence(gpu.title), "", *table, ""])
+
+
+def _engine(name: str) -> str:
+    found = read_description(catalogue.resolve("engine", name), ENGINE)
+    table = _table(found.parameters, EngineDefaults)
+    return "\n".join([f"### {name}", "", _sentence(found.title), "", *table, ""])
 
 
 def _server(name: str) -> str:

@@ -9,6 +9,8 @@ from hardwire.experiments.sweep.schema import study_schema
 from hardwire.models.description_schema import (
     breakdown_schema,
     chip_schema,
+    engine_schema,
+    gpu_schema,
     process_schema,
     server_schema,
 )
@@ -21,6 +23,8 @@ KINDS: dict[str, Callable[[], Schema]] = {
     "breakdown": breakdown_schema,
     "chip": chip_schema,
     "config": config_schema,
+    "engine": engine_schema,
+    "gpu": gpu_schema,
     "process": process_schema,
     "published": published_schema,
     "server": server_schema,

@@ -13,8 +13,8 @@
 A function for each question (``run``, ``predict``, ``replay``, ``compare``, ``sweep``, ``search``,
 ``solve``, ``sensitivity``, ``calibrate``, ``validate``, ``fit_server``, ``diff``, ``report``) takes
 names, paths or objects; the objects are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``.
-``schema`` says what may stand in a file. What cannot be used raises ``InputError``, whose message
-is one sentence.
+``make_server`` writes a GPU server's file from its parts; ``schema`` says what may stand in a file.
+What cannot be used raises ``InputError``, whose message is one sentence.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hardwire.models.adapter.adapter import Adapter
     from hardwire.models.chip import Chip
     from hardwire.models.errors import InputError
+    from hardwire.models.gpu_make import make_server
     from hardwire.models.language_model import LanguageModel
     from hardwire.models.schema import schema
     from hardwire.models.server import Server
@@ -50,6 +51,7 @@ _HOME = {
     "compare": "hardwire.serving",
     "diff": "hardwire.sides",
     "fit_server": "hardwire.fitting",
+    "make_server": "hardwire.models.gpu_make",
     "predict": "hardwire.single",
     "replay": "hardwire.serving",
     "report": "hardwire.show",
@@ -74,6 +76,7 @@ __all__ = [
     "compare",
     "diff",
     "fit_server",
+    "make_server",
     "predict",
     "replay",
     "report",

@@ -14,7 +14,7 @@ from typing import Any
 
 from hardwire.models import catalogue
 from hardwire.models.chip import DECLARED, Chip
-from hardwire.models.gpu_server import Batching, BatchServer
+from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.server import Machine, Server
@@ -88,16 +88,20 @@ def chip_configuration(chip: Chip) -> dict[str, Any]:
 
 def server_configuration(server: Server | BatchServer) -> dict[str, Any]:
     """A server's parameters with their origin."""
-    is_batch = isinstance(server, BatchServer)
-    values: Any = server.batching if isinstance(server, BatchServer) else server.machine
-    declared = quantities(Batching if is_batch else Machine)
+    declared = server.declared if isinstance(server, BatchServer) else quantities(Machine)
+
+    def value(name: str) -> Any:
+        if isinstance(server, BatchServer):
+            return server.value(name)
+        return getattr(server.machine, name)
+
     return {
         "name": server.name,
         "title": server.title,
         "chip": None if isinstance(server, BatchServer) else chip_name(server.chip),
         "issue": None if isinstance(server, BatchServer) else server.issue,
         "parameters": [
-            _entry(name, getattr(values, name), declared[name], parameter)
+            _entry(name, value(name), declared[name], parameter)
             for name, parameter in server.parameters.items()
         ],
     }

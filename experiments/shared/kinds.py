@@ -12,12 +12,12 @@ from hardwire.models.parameters import read_yaml
 from hardwire.models.process import PROCESS
 from hardwire.models.server import SERVER
 
-KINDS = ("chip", "server", "process", "breakdown", "model")
+KINDS = ("chip", "server", "process", "breakdown", "gpu", "model")
 """Kinds of files in the catalogue."""
 
 
 def kind_of_name(text: str, studies: list[str]) -> str:
-    """``chip``, ``server``, ``process``, ``breakdown``, ``model`` or ``study``.
+    """``chip``, ``server``, ``process``, ``breakdown``, ``gpu``, ``model`` or ``study``.
 
     Parameters
     ----------
@@ -34,11 +34,13 @@ def kind_of_name(text: str, studies: list[str]) -> str:
         data = read_yaml(path)
         if "axes" in data:
             return "study"
-        if kind_of(data) == "breakdown" or data.get("extends") in catalogue.names("breakdown"):
+        parent = data.get("extends")
+        if kind_of(data) == "breakdown" or parent in catalogue.names("breakdown"):
             return "breakdown"
+        if "memory_tb_per_s" in data or parent in catalogue.names("gpu"):
+            return "gpu"
         if {"kind", "chip", "issue", *SERVER.names} & data.keys():
             return "server"
-        parent = data.get("extends")
         if isinstance(parent, str) and parent.lower() in catalogue.names("server"):
             return "server"
         if set(PROCESS.names) & data.keys() or parent in catalogue.names("process"):
@@ -53,6 +55,6 @@ def kind_of_name(text: str, studies: list[str]) -> str:
             return kind
     near = did_you_mean(text, [name for names in ready.values() for name in names])
     raise InputError(
-        f"'{text}' is no chip, server, process, breakdown, model or study{near} "
+        f"'{text}' is no chip, server, process, breakdown, GPU, model or study{near} "
         "(hardwire list shows all)"
     )

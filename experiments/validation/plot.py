@@ -17,7 +17,7 @@ from hardwire.experiments.validation.finding import drawn, finding
 from hardwire.experiments.validation.rows import Row, rows_of
 from hardwire.experiments.validation.view import TITLES
 
-COLUMNS = (("hc1", "technology"), ("roma", "hnlpu", "gpu"))
+COLUMNS = (("hc1", "technology"), ("roma", "hnlpu", "gpu"), ("parts",))
 """Systems in each column of the figure."""
 
 PREDICTION, MISS, FIT = (ROW_COLORS[key] for key in ("predicted", "missed", "fitted"))
@@ -35,6 +35,7 @@ def validation_figure(rows: Sequence[Row]) -> Figure:
         for column in COLUMNS
     ]
     panels = [[(name, found) for name, found in column if found] for column in panels]
+    panels = [column for column in panels if column]
     with drawing():
         tallest = max(sum(len(found) + 3 for _, found in column) for column in panels)
         figure = Figure(figsize=(WIDTH_IN, 0.2 * tallest + 0.9), layout="constrained")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.models.chip import Chip
-from hardwire.models.gpu_server import STEP_TERMS, Batching, BatchServer
+from hardwire.models.gpu_server import STEP_TERMS, BatchServer
 from hardwire.models.parameters import Quantity, draw, quantities
 from hardwire.models.server import Machine, Server
 from hardwire.simulator.belief.draws import MIN_ACCEPTED, SEED, at_measured_rate, draw_chips, stream
@@ -32,7 +32,7 @@ def draw_gpu_servers(server: BatchServer, size: int, seed: int = SEED) -> list[B
     The same seed gives the same draws; each parameter has a stream of its own, so that the first
     draws of many are those of few.
     """
-    specs = quantities(Batching)
+    specs = server.declared
     drawn = _ranges(server, specs, size, seed)
     if server.fit is not None:
         names = server.fit.names
@@ -43,13 +43,18 @@ def draw_gpu_servers(server: BatchServer, size: int, seed: int = SEED) -> list[B
         for name, change in zip(names, root @ np.array(normal), strict=True):
             near = getattr(server.batching, name) + change
             drawn[name] = np.clip(near, specs[name].low, specs[name].high)
-        off = 1 + server.fit.residual * stream(seed, "residual").standard_normal(size)
-        for name in STEP_TERMS:
-            drawn[name] = drawn.get(name, np.full(size, getattr(server.batching, name))) * off
+    off = 1 + server.form_error * stream(seed, "residual").standard_normal(size)
     return [
-        dataclasses.replace(server, batching=dataclasses.replace(server.batching, **values))
-        for values in _rows(drawn, size)
+        _slower(server.changed(values), factor)
+        for values, factor in zip(_rows(drawn, size), off.tolist(), strict=True)
     ]
+
+
+def _slower(server: BatchServer, factor: float) -> BatchServer:
+    """All terms of a step's time times a factor."""
+    batching = server.batching
+    terms = {name: getattr(batching, name) * factor for name in STEP_TERMS}
+    return dataclasses.replace(server, batching=dataclasses.replace(batching, **terms))
 
 
 def draw_servers(

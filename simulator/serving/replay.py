@@ -9,8 +9,8 @@ from typing import Literal
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
-from hardwire.models.description import mark_of
-from hardwire.models.gpu_server import GPU_SERVER, BatchServer
+from hardwire.models.description import GPU_MARKS, mark_of
+from hardwire.models.gpu_server import BatchServer
 from hardwire.models.server import Server
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog
@@ -26,7 +26,7 @@ def open_server(name: str | os.PathLike[str]) -> Server | BatchServer:
         On a name that is not in the catalogue or a file that cannot be used.
     """
     kind = mark_of(catalogue.locate("server", name), "server")
-    return BatchServer.open(name) if kind == GPU_SERVER.marked else Server.open(name)
+    return BatchServer.open(name) if kind in GPU_MARKS else Server.open(name)
 
 
 def replay(

@@ -32,6 +32,7 @@ def test_list_and_show(hardwire: Shell) -> None:
         ("chips", "roma", "ROMA"),
         ("models", "qwen3-8b", "8.19 B"),
         ("servers", "vllm-h100", "vLLM"),
+        ("gpus", "h100-pcie", "2 TB/s"),
         ("processes", "n5", "TSMC N5"),
         ("breakdowns", "hnlpu", "five blocks"),
         ("metrics", "area_mm2.total", "area of all blocks"),
@@ -103,7 +104,7 @@ def test_show_takes_files_of_each_kind(hardwire: Shell, tmp_path: Path) -> None:
 
 def test_a_shell_completes_names() -> None:
     assert complete.names_of("chip")("hc1-") == ["hc1-demo"]
-    assert complete.server_lists("hc1x10,vllm") == ["hc1x10,vllm-h100"]
+    assert complete.server_lists("hc1x10,vllm-h100-") == ["hc1x10,vllm-h100-qwen2.5-7b"]
     assert complete.settings("sram.cap") == ["sram.capacity_mib="]
     assert "area_mm2.total" in complete.metric_names("area_")
     assert complete.preset_names("share") == ["sharegpt"]

@@ -27,7 +27,8 @@ from hardwire.simulator.serving.replay import open_server
 
 pytestmark = pytest.mark.slow
 
-OBJECTS = ["Adapter", "Chip", "InputError", "LanguageModel", "Server", "__version__", "schema"]
+OBJECTS = ["Adapter", "Chip", "InputError", "LanguageModel", "Server", "__version__"]
+OBJECTS += ["fit_server", "make_server", "schema"]
 QUESTIONS = [
     "calibrate", "compare", "diff", "predict", "replay", "report", "run", "search", "sensitivity",
     "solve", "sweep", "validate",

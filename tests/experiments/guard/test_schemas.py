@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -31,6 +32,9 @@ from hardwire.models import Chip, InputError, LanguageModel, catalogue, schema
 from hardwire.models.breakdown import BREAKDOWN, Breakdown
 from hardwire.models.chip import CHIP, DECLARED
 from hardwire.models.description import FileKind, read_description
+from hardwire.models.gpu import GPU, Gpu
+from hardwire.models.gpu_make import make_server
+from hardwire.models.gpu_parts import ENGINE
 from hardwire.models.gpu_server import GPU_SERVER
 from hardwire.models.parameters import Quantity, quantities, read_yaml
 from hardwire.models.process import PROCESS
@@ -47,15 +51,22 @@ READERS: dict[str, Callable[[Path], object]] = {
     "breakdown": Breakdown.open,
     "chip": Chip.open,
     "config": read_config,
+    "engine": lambda path: read_description(path, ENGINE),
+    "gpu": Gpu.open,
     "process": lambda path: read_description(path, PROCESS),
     "published": read_published,
     "server": open_server,
     "study": Study.from_file,
 }
+with tempfile.TemporaryDirectory() as folder:
+    make_server("l40s", "qwen2.5-7b", Path(folder) / "one.yaml", precision="int4")
+    PARTS = (Path(folder) / "one.yaml").read_text(encoding="utf-8")
 VALIDATORS = {kind: Draft202012Validator(make()) for kind, make in schemas.KINDS.items()}
 FOLDERS = {
     "breakdown": "models/breakdowns",
     "chip": "models/chips",
+    "engine": "models/engines",
+    "gpu": "models/gpus",
     "process": "models/processes",
     "published": "models/published",
     "server": "models/servers",
@@ -162,6 +173,8 @@ def documents(kind: str) -> list[dict[str, Any]]:
     found = [read_yaml(path) for of, path in SHIPPED if of == kind]
     if kind == "published":
         found = [one | {"system": "damaged", "rows": one["rows"][:3]} for one in found]
+    if kind == "server":
+        found.append(yaml.safe_load(PARTS))
     if kind == "config":
         for options in (
             {"source": "sharegpt", "server": "hc1x10"},
@@ -334,6 +347,10 @@ def replay_options(draw: st.DrawFn) -> dict[str, Any]:
     return {name: draw(st.sampled_from(offered[name])) for name in chosen}
 
 
+WHOLE = {"process": ("n6", PROCESS), "gpu": ("h100", GPU), "engine": ("vllm", ENGINE)}
+"""Kinds of files that are never short, with one of each."""
+
+
 @st.composite
 def variants(draw: st.DrawFn, kind: str) -> dict[str, Any]:
     """A valid file of a kind."""
@@ -345,9 +362,10 @@ def variants(draw: st.DrawFn, kind: str) -> dict[str, Any]:
         return draw(cards | gpus)
     if kind == "breakdown":
         return draw(own_file(BREAKDOWN, catalogue.names("breakdown")))
-    if kind == "process":
-        data = read_yaml(catalogue.resolve("process", "n6"))
-        for name, spec in quantities(PROCESS.sections[""]).items():
+    if kind in WHOLE:
+        name, of = WHOLE[kind]
+        data = read_yaml(catalogue.resolve(kind, name))
+        for name, spec in quantities(of.sections[""]).items():
             if draw(st.booleans()):
                 data[name] = draw(entries(spec, bare=False))
         return data

@@ -289,8 +289,10 @@ def test_samples_are_bounded_and_hold_the_peak() -> None:
     ],
 )
 def test_held_out_rows_of_trtllm(name: str, prompt: int, output: int, published: int) -> None:
-    """Rows of NVIDIA's table that no coefficient was solved from, within 10 %."""
+    """Rows of NVIDIA's table that no coefficient was solved from; long prompts within 5 %."""
     count = 4096
     work = load(np.zeros(count), [prompt] * count, [output] * count)
     log = simulate_batch(BatchServer.open(name), work, [])
-    assert count * output / log.end_s == pytest.approx(published, rel=0.1)
+    assert count * output / log.end_s == pytest.approx(
+        published, rel=0.05 if prompt == 5000 else 0.055
+    )
