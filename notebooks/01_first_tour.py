@@ -57,7 +57,7 @@ result.plot()
 
 # %% [markdown]
 # The adapter's part is the wait for its side paths: they hear no activation before the ROM matrix
-# does, and finish after it. How the rate depends on the rank, with its 90 % interval:
+# does, and finish after it. How the rate depends on the rank, with its 90% interval:
 
 # %%
 result.plot("rank")

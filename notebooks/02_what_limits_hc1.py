@@ -100,7 +100,7 @@ shares = {
     OPERATION_NAMES[name]: np.percentile(drawn.breakdown_s[name] / drawn.token_s, [5, 50, 95])
     for name in names
 }
-pd.DataFrame(shares, index=["5 %", "median", "95 %"]).T.style.format("{:.1%}")
+pd.DataFrame(shares, index=["5%", "median", "95%"]).T.style.format("{:.1%}")
 
 # %% [markdown]
 # ## Answer

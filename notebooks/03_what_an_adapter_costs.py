@@ -38,7 +38,7 @@ COLORS = dict(zip(reversed(TARGETS), ordered(len(TARGETS)), strict=True))
 # ## Rate against rank
 #
 # No line begins at zero: a side path hears the broadcast of its matrix, 16 activations a cycle,
-# and so has its second product left when the ROM pass ends. The band is the 90 % interval on all
+# and so has its second product left when the ROM pass ends. The band is the 90% interval on all
 # linear layers: what a side path hears, reads and multiplies is not published of HC1.
 
 # %%
@@ -109,7 +109,7 @@ buses.style.format({"rank 16 costs": "{:.1%}", "area, mm²": "{:.1f}"})
 #
 # An adapter that is not in SRAM has to be loaded. From disk it comes as the file that PEFT writes,
 # four bytes a weight, and is converted on the host; host memory holds it converted. How many tokens
-# must a request decode, so that the load is less than 1 % of its decode time?
+# must a request decode, so that the load is less than 1% of its decode time?
 
 # %%
 rows = []
@@ -125,11 +125,11 @@ for rank in (8, 16, 32, 64):
             "by layer, ms": 1e3 * swap.streamed,
             "in SRAM, ns": 1e9 * swap.resident,
             "tokens lost, from host": swap.warm / step,
-            "tokens for 1 %": 100 * swap.warm / step,
+            "tokens for 1%": 100 * swap.warm / step,
         }
     )
 swaps = pd.DataFrame(rows).set_index("rank")
-swaps.style.format("{:,.1f}").format("{:,.0f}", subset=["tokens for 1 %"])
+swaps.style.format("{:,.1f}").format("{:,.0f}", subset=["tokens for 1%"])
 
 # %% [markdown]
 # ## Answer
@@ -148,6 +148,6 @@ print(
     f"{buses.loc[wide, 'area, mm²']:.1f} mm² on a die of {chip.die.area_mm2:g}.\n"
     f"At rank 16 an adapter takes {whole['rank 16, MiB']} MiB.\n"
     f"Swapping it in from host memory costs {swaps.loc[16, 'tokens lost, from host']:.0f} tokens, "
-    f"less than 1 % of the decode time of a request of {swaps.loc[16, 'tokens for 1 %']:,.0f} "
+    f"less than 1% of the decode time of a request of {swaps.loc[16, 'tokens for 1%']:,.0f} "
     f"tokens; pointing at a resident one costs {swaps.loc[16, 'in SRAM, ns']:.0f} ns."
 )

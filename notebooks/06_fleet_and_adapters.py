@@ -16,7 +16,7 @@
 # ten HC1 cards take it, and how many GPUs with vLLM does the same service need?
 #
 # The load has the lengths of the Azure conversation trace at its own rate, 5.5 requests/s, with
-# adapters of rank 16 asked for equally often. A service is good when 99 % of the requests get their
+# adapters of rank 16 asked for equally often. A service is good when 99% of the requests get their
 # first token within 0.5 s and then a token every 50 ms.
 
 # %%

@@ -71,7 +71,7 @@ class Change:
 def predictions() -> Metrics:
     """Every chip of the catalogue and three servers under a small load, by case and metric.
 
-    SI units. The 90 % intervals are not among them: they are drawn, and NumPy may change the
+    SI units. The 90% intervals are not among them: they are drawn, and NumPy may change the
     stream of its generator between releases.
     """
     found: Metrics = {}
@@ -165,7 +165,7 @@ def _replay(server: str, slots: int | None) -> dict[str, Value]:
         slo={"ttft": 0.5, "tpot": 0.05},
     )
     summary = run(prepare(setup)).summary
-    stated = ("definitions", "server", "workload", "interrupted", "price_usd", *SOUND)
+    stated = ("definitions", "server", "workload", "interrupted", "price_usd", "warnings", *SOUND)
     return _flat({key: value for key, value in summary.items() if key not in stated})
 
 

@@ -92,7 +92,7 @@ def _power() -> str:
     """Watts by part of both chips, and between which of them nine draws in ten lie."""
     found = {name: _watts(name) for name in LOADS}
     lines = [
-        "| Part | Comes from | HC1, W | 90 % interval | ROMA, W | 90 % interval |",
+        "| Part | Comes from | HC1, W | 90% interval | ROMA, W | 90% interval |",
         "|---|---|---:|---:|---:|---:|",
     ]
     for part in (*CONSTANTS, "card"):
@@ -208,7 +208,7 @@ def _peak() -> str:
             for part, watts in one.items()
         }
     lines = [
-        "| Part, all at once | HC1, W | 90 % interval | ROMA, W | 90 % interval |",
+        "| Part, all at once | HC1, W | 90% interval | ROMA, W | 90% interval |",
         "|---|---:|---:|---:|---:|",
     ]
     select, *rest = (list(of) for of in found.values())
@@ -231,7 +231,7 @@ def _breakdown() -> str:
         if row.metric == "block_power_w"
     }
     lines = [
-        "| Block | Part | Comes from | W | 90 % interval | Published, W |",
+        "| Block | Part | Comes from | W | 90% interval | Published, W |",
         "|---|---|---|---:|---:|---:|",
     ]
     for block, parts in found.items():

@@ -99,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(sentence)
     for old, new in moved(rows, before):
         print(f"{new.id}: {old.predicted} -> {new.predicted}")
+    if kept_on := [row.id for row in found if left_out(row)]:
+        print(f"not computed, and kept as they were: {', '.join(kept_on)}")
     text = json.dumps([row.to_dict() for row in rows], indent=1, ensure_ascii=False)
     TABLE.write_text(f"{text}\n", encoding="utf-8")
     print(f"{TABLE.name}: {len(rows)} rows")
