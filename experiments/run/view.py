@@ -347,7 +347,7 @@ def _silicon(result: Result, data: dict[str, Any]) -> RenderableType:
     )  # fmt: skip
     full = float(data["full_activity_w"])
     row(
-        "Card power, all at once", si(full, "W"), "",
+        "Card power, all at once", f"{full:,.0f} W", "",
         "if every unit worked in every cycle, whatever the limit",
     )  # fmt: skip
     utilized = float(prediction.energy_j_per_utilized_token)
