@@ -143,7 +143,7 @@ wide = buses.index[buses["free rank"] >= 16][0]
 print(
     f"On all linear layers {reach} ({whole['90% interval']}). "
     f"Rank 16 costs {buses.loc[16, 'rank 16 costs']:.1%} of the rate and rank 64 {cost:.0%} "
-    f"({-best[-1]:.0f} … {-worst[-1]:.0f} %): whether a high rank is cheap is not known.\n"
+    f"({-best[-1]:.0f} … {-worst[-1]:.0f}%): whether a high rank is cheap is not known.\n"
     f"With a bus of {wide} activations a cycle rank 16 is free, and the blocks take "
     f"{buses.loc[wide, 'area, mm²']:.1f} mm² on a die of {chip.die.area_mm2:g}.\n"
     f"At rank 16 an adapter takes {whole['rank 16, MiB']} MiB.\n"

@@ -131,10 +131,10 @@ def _sram() -> str:
         yield slots
         for server in HARDWIRED:
             found = _only(splits, server=server, slots=slots, share="0.9")
-            yield f"{100 * float(found['refused']):.1f} %"
+            yield f"{100 * float(found['refused']):.1f}%"
             yield _ms(found["ttft_p99_s"])
             yield _percent(found["hit_rate"])
-            yield f"{100 * float(found['slo_met']):.1f} %"
+            yield f"{100 * float(found['slo_met']):.1f}%"
         for server in HARDWIRED:
             yield _ms(_only(splits, server=server, slots=slots, share="0.5")["ttft_p99_s"])
 
@@ -209,4 +209,4 @@ def _ms(seconds: str) -> str:
 
 
 def _percent(share: str) -> str:
-    return f"{100 * float(share):.0f} %"
+    return f"{100 * float(share):.0f}%"
