@@ -281,7 +281,7 @@ def run(
                    base        low        high
     metric
     token_s    0.000059   0.000056    0.000062
-    power_w  182.319013  97.225376  285.087698
+    power_w  182.319032  97.225376  285.097688
     >>> hw.run("hc1", users=3, issue="pipelined").critical_unit
     'topk'
     """
