@@ -22,7 +22,7 @@ from hardwire.simulator.serving.record import RequestRecord
 SAMPLES = 4096
 """Most samples of memory in use that a log keeps, beside its peak."""
 
-_STEPS_PER_CALL = 20_000
+_STEPS_PER_CALL = 2_000
 _NEVER = np.iinfo(np.int64).max
 _GOLDEN = (np.sqrt(5) - 1) / 2
 

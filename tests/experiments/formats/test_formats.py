@@ -388,10 +388,10 @@ def test_a_saved_measurement_has_a_page(report: FormatReport, tmp_path: Path) ->
     bars, table = alone.blocks
     assert table.table is not None and together.blocks[0].table is not None
     assert [row[0] for row in table.table.rows] == [
-        "rom3", "rom3+6", "rom4", "rom6", "rom3+6/row", "rom4/128",
-        "16-bit KV", "8-bit KV", "4-bit KV",
+        "rom3", "rom3+6", "rom4", "rom6", "rom3+6/row", "rom4/128", "ternary/tensor",
+        "16-bit KV", "8-bit KV", "e4m3 KV", "4-bit KV",
     ]  # fmt: skip
-    assert bars.chart is not None and len(bars.chart.data) == 9 and " dB with " in bars.text
+    assert bars.chart is not None and len(bars.chart.data) == 11 and " dB with " in bars.text
     first = next(row for row in report.base if row.weights == "rom3")
     assert table.table.rows[0][1] == f"{first.weight_bits:.2f}"
     assert together.blocks[0].table.rows[0][0] == "float32"
