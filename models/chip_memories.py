@@ -56,7 +56,7 @@ class Rom:
         "bit",
         1,
         16,
-        "bits of a code of LM head and embedding beside it; bits_per_weight if not given",
+        "bits of a code of LM head and embedding; if not given, as of the layers",
         default=math.nan,
     )
     embedding: Any = choice(

@@ -209,6 +209,8 @@ def solve(design: Design, name: str, goal: Goal) -> Solution:
     spec = _spec(design, name)
     search = _Search(design, name, spec, goal)
     filed = float(design.resolved()[name])
+    if math.isnan(filed):
+        raise InputError(f"{name}: {design.chip.name} states none, so there is none to vary")
     scanned, whole = _scan(spec, filed, design, name)
     seen = search.look(scanned)
     # What is there whatever the value is said and set aside; without a load there is nothing.

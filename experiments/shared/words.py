@@ -63,6 +63,8 @@ _PATTERNS = (
     (r"roma\.ttft\.(\d+)", "TTFT, {} tokens"),
     (r"roma\.tokens\.(\d+)\.r(\d+)", "tokens in {} MB, rank {}"),
     (r"trtllm\.(\w+)\.(\d+)\.(\d+)", "TRT-LLM, {}, {} + {}"),
+    (r"vllm\.r32\.(\d+)\.(\d+)\.tpot", "vLLM rank 32, {} slots, {} adapters: TPOT"),
+    (r"vllm\.qwen\.(\d+)\.(\d+)\.tpot", "vLLM Qwen, {} slots, {} adapters: TPOT"),
     (r"single\.(\w+)", "one user, {}"),
     (r"vllm\.keeps_up\.(\w+)\.(\w+)", "vLLM keeps up: {}, {}"),
     (r"vllm\.saturated\.(\w+)\.(\w+)", "vLLM saturated: {}, {}"),

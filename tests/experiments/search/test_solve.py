@@ -188,6 +188,10 @@ def test_every_number_that_sweeps_vary_can_be_solved_for() -> None:
     for name in (name for name in NUMERIC if varies_freely(name)):
         if name == "datapath.outputs_per_pass":  # which HC1 has not
             continue
+        if name == "rom.head_bits":
+            with pytest.raises(InputError, match=r"rom.head_bits: hc1 states none"):
+                solve(design, name, goal)
+            continue
         found = solve(design, name, goal)
         assert found.spans, name
         assert found.filed.metric == pytest.approx(15_365, rel=1e-3), name
@@ -205,10 +209,8 @@ def test_the_interval_as_it_is_is_the_one_of_run() -> None:
 def test_the_share_of_draws_counts_those_in_which_all_holds() -> None:
     found = hw.solve("sram.capacity_mib", 16_000)
     large = {"die.area_mm2": 5_000, "process.reticle_mm2": 5_000, "power.limit_w": 10_000}
-    easy = hw.solve("sram.capacity_mib", 1_000, settings={**large, "datapath.supply_v": 1.1})
-    assert easy.filed.share == 1.0
-    # At the voltages of the range, a few draws do not reach their clock.
-    assert 0.95 < (hw.solve("sram.capacity_mib", 1_000, settings=large).filed.share or 0) < 1
+    easy = hw.solve("sram.capacity_mib", 1_000, settings=large)
+    assert easy.filed.share == 1.0  # every draw reaches its clock, as the measured chip did
     assert 0 < (found.filed.share or 0) < 0.5  # the blocks of most draws outgrow the die
 
 

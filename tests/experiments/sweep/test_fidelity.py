@@ -197,15 +197,17 @@ def test_what_no_replay_can_take_is_refused(data: dict[str, Any], message: str) 
 
 
 def test_options_are_those_of_the_command() -> None:
-    """But for settings, which are the axes and the base themselves."""
-    assert {f"replay.{name}" for name in Setup.model_fields} == {*OPTIONS, "replay.settings"}
+    """But for settings, which are the axes and the base themselves, and intervals, which a point
+    of a study has not."""
+    own = {"replay.settings", "replay.intervals", "replay.draws"}
+    assert {f"replay.{name}" for name in Setup.model_fields} == {*OPTIONS, *own}
 
 
 def test_every_summary_number_is_a_metric() -> None:
     """But for words, what others among them say, and what the server's file states."""
     summary = run(prepare(Setup.of({**LOAD, "adapters": "6", "server": "hc1x10"}, str))).summary
     left_out = {
-        "server", "workload", "interrupted", "definitions", "adapters", "units", "peak_sram_bytes",
+        "server", "workload", "interrupted", "warnings", "definitions", "adapters", "units", "peak_sram_bytes",
         "slo", "refusals", "server_energy_by_part_j", "price_usd",
         "obstacles", "fits_die", "power_capped",
     }  # fmt: skip
