@@ -1,0 +1,212 @@
+"""The compiled loop against the one in SimPy: the same log, to the tick, whatever is asked.
+
+The events of a server and their order are the same in both; what differs is how they are kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from examples import examples
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+from serving_runs import SHAPES, SMALL, machine, machines, policies, runs, serve
+
+from hardwire.models import Chip
+from hardwire.models.errors import InputError
+from hardwire.simulator.serving.cards.compiled import engine
+from hardwire.simulator.serving.cards.server import CardServer
+from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Prefixes, Workload
+from hardwire.simulator.serving.log import ServingLog
+from hardwire.simulator.serving.policies.policy import CHOICES, Policy
+from hardwire.simulator.serving.replay import replay
+
+ROOMY = Chip.open("hc1").with_values({"sram.capacity_mib": 160})  # of 2,560 tokens, 5 blocks
+
+
+def differences(one: ServingLog, other: ServingLog) -> list[str]:
+    """Names of what two logs do not agree on; joules may differ by 1e-9 of themselves."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        name: (values, other.to_arrays()[name]) for name, values in one.to_arrays().items()
+    }
+    for name in ("unit", "time_s", "kv_bytes", "adapter_bytes"):
+        pairs[f"occupancy {name}"] = (getattr(one.occupancy, name), getattr(other.occupancy, name))
+    for mine, theirs in zip(one.spans, other.spans, strict=True):
+        for name in ("unit", "adapter", "begin_s", "end_s", "bytes"):
+            pairs[f"{mine.kind} {name}"] = (getattr(mine, name), getattr(theirs, name))
+    pairs |= {f"busy {name}": (busy, other.busy_s[name]) for name, busy in one.busy_s.items()}
+    pairs["end"] = (np.array(one.end_s), np.array(other.end_s))
+    found = [name for name, (a, b) in pairs.items() if a.tobytes() != b.tobytes()]
+    for part, joules in one.energy_by_j.items():
+        if joules != pytest.approx(other.energy_by_j[part], rel=1e-9, abs=1e-12):
+            found.append(f"energy of {part}")
+    return found
+
+
+SEEN: Counter[tuple[str, Any]] = Counter()
+
+
+def note(policy: Policy, log: ServingLog) -> None:
+    """Which choices were met, and what came of them."""
+    for name in CHOICES:
+        SEEN[name, getattr(policy, name)] += 1
+    SEEN["slots", policy.slots is not None] += 1
+    SEEN["pinned", bool(policy.pinned)] += 1
+    SEEN["preempted", policy.preemption] += bool(log.preemptions.any())
+    SEEN["evicted", policy.residency] += len(log.spans[1].unit) > 0
+
+
+@st.composite
+def pinned(draw, run):
+    """The same with some adapters pinned, and a power limit."""
+    server, workload, policy = run
+    names = (
+        draw(st.lists(st.sampled_from(workload.adapters), unique=True, max_size=2))
+        if (workload.adapters)
+        else []
+    )
+    limit = draw(st.sampled_from([None, None, 1200.0, 2000.0]))
+    if policy.slots is not None:
+        names = names[: policy.slots]
+    return server, workload, dataclasses.replace(policy, pinned=tuple(names), power_limit_w=limit)
+
+
+@examples(500, HealthCheck.filter_too_much)
+@given(runs.flatmap(pinned), st.sampled_from([None, None, 0.3, 0.9]))
+def test_the_compiled_loop_is_the_one_in_simpy(run, share):
+    """Cut off at a share of the time, too."""
+    try:
+        events = serve(run, engine="events")
+    except InputError:  # pinned adapters or a power limit that leave no room
+        return
+    note(run[2], events)
+    if share is not None:
+        until_s = share * events.end_s
+        events = serve(run, engine="events", until_s=until_s)
+        assert not differences(serve(run, until_s=until_s), events)
+    else:
+        assert not differences(serve(run), events)
+
+
+def test_all_choices_were_met():
+    """After the law above, of whose loads this asks what they reached."""
+    if not SEEN:
+        pytest.skip("asks about the loads of the law before it")
+    for name, options in CHOICES.items():
+        for option in options:
+            assert SEEN[name, option] >= 20, (name, option)
+    for name in ("slots", "pinned"):
+        assert SEEN[name, True] >= 20
+    for way in CHOICES["preemption"]:
+        assert SEEN["preempted", way] >= 3
+    for rule in CHOICES["residency"]:
+        assert SEEN["evicted", rule] >= 10
+
+
+@st.composite
+def stories(draw):
+    """Prompts that begin with the same blocks, on cards where few of them fit."""
+    count = draw(st.integers(1, 14))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    prompt = rng.integers(200, 1500, count)
+    blocks = -(-prompt // PREFIX_BLOCK_TOKENS)
+    first = np.concatenate(([0], np.cumsum(blocks)))
+    story = rng.integers(0, 2, count)
+    hashes = np.concatenate([10 * story[i] + np.arange(blocks[i]) for i in range(count)])
+    span = draw(st.sampled_from([0.0, 0.1, 0.5]))
+    workload = Workload(
+        name="stories",
+        arrival_s=np.sort(rng.uniform(0, span, count)),
+        prompt=prompt,
+        output=rng.integers(1, draw(st.sampled_from([5, 400])), count, endpoint=True),
+        adapter=rng.integers(BASE, 2, count).astype(np.int32),
+        adapters=("a", "b"),
+        duration_s=span,
+        prefixes=Prefixes(first.astype(np.int64), hashes.astype(np.int64)),
+    )
+    policy = dataclasses.replace(draw(policies()), prefix_reuse=True)
+    return draw(machines), workload, policy
+
+
+@examples(60, HealthCheck.filter_too_much)
+@given(stories())
+def test_so_it_is_with_prefixes(run):
+    server, workload, policy = run
+    two = [SHAPES[0], SHAPES[2]]
+    logs = [
+        replay(server, workload, two, policy, chip=ROOMY, engine=name)
+        for name in ("compiled", "events")
+    ]
+    assert not differences(*logs)
+
+
+def test_a_full_buffer_is_emptied_and_a_crowded_line_made_longer(monkeypatch):
+    """The arrays that events and transfers go into grow; a run of any length fits."""
+    monkeypatch.setattr(engine, "_EVENTS", 0)
+    monkeypatch.setattr(engine, "_TRANSFERS", 0)
+    monkeypatch.setattr(engine, "_ARRIVALS_BETWEEN_PROGRESS", 7)
+    rng = np.random.default_rng(0)
+    count = 300
+    workload = Workload(
+        "many",
+        np.sort(rng.uniform(0, 0.2, count)),
+        rng.integers(1, 100, count),
+        rng.integers(1, 40, count),
+        rng.integers(BASE, 6, count).astype(np.int32),
+        tuple("abcdef"),
+        0.2,
+    )
+    told: list[float] = []
+    run = machine(2, 3, "serial", "shared"), workload, Policy(host_warm=False)
+    compiled = serve(run, progress=told.append)
+    assert not differences(compiled, serve(run, engine="events"))
+    assert len(told) > 10 and told == sorted(told)  # not at each stop: others come between
+
+
+def test_an_interrupt_leaves_what_was_there(monkeypatch):
+    """Between two calls of compiled code."""
+    monkeypatch.setattr(engine, "_ARRIVALS_BETWEEN_PROGRESS", 5)
+
+    def stop(now_s: float) -> None:
+        if now_s > 0.01:
+            raise KeyboardInterrupt
+
+    workload = Workload(
+        "long",
+        np.linspace(0, 0.1, 50),
+        np.full(50, 20),
+        np.full(50, 10),
+        np.full(50, BASE, np.int32),
+        (),
+        0.1,
+    )
+    log = serve((machine(1, 2, "serial", "each"), workload, Policy()), progress=stop)
+    assert "simulated time" in log.definitions["interrupted"]
+    assert 0 < (log.status == 0).sum() < 50
+
+
+@dataclasses.dataclass(frozen=True)
+class _Newer(Policy):
+    """With a choice that the compiled loop does not know."""
+
+    batching: bool = False
+
+
+def test_what_the_loop_lacks_is_run_in_simpy_and_said():
+    workload = Workload(
+        "two", np.zeros(2), np.full(2, 9), np.full(2, 3), np.full(2, BASE, np.int32), (), 0.0
+    )
+    server = machine(1, 2, "serial", "each")
+    assert serve((server, workload, _Newer())).engine == "compiled"
+    assert serve((server, workload, _Newer(batching=True))).engine == (
+        "events (batching is not compiled)"
+    )
+    odd = Policy()
+    object.__setattr__(odd, "routing", "by_length")  # as a name that came later
+    plan = CardServer(server, SMALL, workload, (), Policy(), 0, "compiled").plan
+    assert engine.lacks(plan) == ""
+    assert engine.lacks(dataclasses.replace(plan, policy=odd)) == "routing by_length"
