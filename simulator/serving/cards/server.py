@@ -334,4 +334,5 @@ def _spans(
 ) -> Spans:
     """Spans from (M, 2) card and adapter, (M, 2) begin and end, and (M,) bytes."""
     units, adapters = who.astype(np.int32).T
-    return Spans(kind, units.copy(), adapters.copy(), *times_s.T.copy(), bytes=moved.copy())
+    begin_s, end_s = times_s.T.copy()
+    return Spans(kind, units.copy(), adapters.copy(), begin_s, end_s, moved.copy())

@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, from_dtype, njit, types
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import carray, from_dtype, njit, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from hardwire.simulator.serving.cards.compiled import state
 from hardwire.simulator.serving.cards.compiled.state import State
 
-inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
+_options: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inner = njit(error_model="numpy", **_options)
 """Compiles what only compiled code calls: without the ways in from outside, in half the time."""
 
 _WORD = ir.IntType(64)

@@ -1,7 +1,7 @@
 """One card over arrays: the rules of ``card.Card``.
 
-Functions have the names of its methods. A timer is a tick and a place among equal ticks; setting it
-again is what puts the last one off.
+What follows an event is the loop's to call. A timer is a tick and a place among equal ticks; the
+last one is put off by setting it again.
 """
 
 from __future__ import annotations
@@ -67,42 +67,39 @@ from hardwire.simulator.serving.cards.rounds_jit import FINISHED, OUT_OF_PAGES, 
 NEVER = 2**62
 
 
+NOTHING, GO, CUT = range(3)
+"""What is to follow an event, for the loop: a call in one place compiles once."""
+
+
 @inner
-def submit(s: int, number: int, request: int, now: int) -> None:
-    """Take a request into the queue, and into the datapath where there is room."""
+def submit(s: int, number: int, request: int) -> int:
+    """Take a request into the queue; whether it may go on at once, or cut a segment short."""
     card = card_at(s, number)
     push(s, number, request)
     if card.mode == RESTING:
-        _go(s, number, now)
-    elif (
-        card.mode == SEGMENT
-        and _has_place(s, number)
-        and not card.holding
-        and admissible(s, number, request)
-    ):
-        _cut_short(s, number, now)
-    if card.returned + card.waiting <= world_at(s, 0).prefetch:
-        _prefetch(s, number, now)
+        return GO
+    joins = card.mode == SEGMENT and _has_place(s, number) and not card.holding
+    return CUT if joins and admissible(s, number, request) else NOTHING
 
 
 @inner
 def on_timer(s: int, number: int, now: int) -> None:
-    """The timer goes off."""
+    """The timer goes off: what it ends. Then the card goes on."""
     card, mode = card_at(s, number), card_at(s, number).mode
+    active = place_of(s, ACTIVE, number)
     card.mode, card.tick = RESTING, NEVER
     if mode == ALONE:
         card.busy += now - card.begin
-        _end(s, number, place_of(s, ACTIVE, number), now)
+        end_finished(s, number, active, 1, now)
     elif mode == SEGMENT:
         card.kv_pages += card.reserved
         card.reserved = 0
         card.busy += now - card.begin
         if card.why == FINISHED:
-            _end_finished(s, number, now)
+            card.count = end_finished(s, number, active, card.count, now)
+            card.holding = 0
         elif card.why == OUT_OF_PAGES:
             _make_room(s, number, now)
-    _go(s, number, now)
-    _prefetch(s, number, now)
 
 
 @inner
@@ -113,8 +110,8 @@ def _set_timer(s: int, number: int, mode: int, tick: int) -> None:
 
 
 @inner
-def _go(s: int, number: int, now: int) -> None:
-    """Let in who can be, and compute ahead to the next event."""
+def go(s: int, number: int, now: int) -> int:
+    """Let in who can be; the tick up to which to compute ahead, or ``now`` where there is none."""
     card = card_at(s, number)
     if card.returned + card.waiting > 0 and not card.holding:
         while _has_place(s, number):
@@ -123,10 +120,10 @@ def _go(s: int, number: int, now: int) -> None:
                 break
             _let_in(s, number, request, now)
     if card.mode == ALONE:
-        return
+        return now
     if card.stopped_until > now:
         _set_timer(s, number, WAITING, card.stopped_until)
-        return
+        return now
     until = NEVER
     if card.pending:
         until = _activate(s, number, now)
@@ -134,9 +131,10 @@ def _go(s: int, number: int, now: int) -> None:
         card.free = free_pages(s, number)
         card.begin, card.begin_held = now, card.held
         copy_users(s, place_of(s, ACTIVE, number), place_of(s, BEFORE, number), card.count)
-        _run(s, number, until)
-    elif until < NEVER:
+        return until
+    if until < NEVER:
         _set_timer(s, number, WAITING, until)
+    return now
 
 
 @inner
@@ -159,7 +157,7 @@ def _advance(
 
 
 @inner
-def _run(s: int, number: int, until: int) -> None:
+def compute(s: int, number: int, until: int) -> None:
     """Compute ahead from where the segment begins; the table is then that of the end."""
     card = card_at(s, number)
     card.why, tick, left, card.held = _advance(
@@ -170,11 +168,10 @@ def _run(s: int, number: int, until: int) -> None:
 
 
 @inner
-def _cut_short(s: int, number: int, now: int) -> None:
-    """End the segment at the first round that begins from now on, so that others can join."""
+def back_to_begin(s: int, number: int) -> None:
+    """Forget what was computed ahead, so that it can end at the first round from now on."""
     count = card_at(s, number).count
     copy_users(s, place_of(s, BEFORE, number), place_of(s, ACTIVE, number), count)
-    _run(s, number, now)
 
 
 @inner
@@ -255,31 +252,26 @@ def _activate(s: int, number: int, now: int) -> int:
 
 
 @inner
-def _end_finished(s: int, number: int, now: int) -> None:
-    card, active, kept = card_at(s, number), place_of(s, ACTIVE, number), 0
-    for place in range(active, active + card.count):
-        if user_at(s, place).output == 0:
-            _end(s, number, place, now)
-        else:
+def end_finished(s: int, number: int, active: int, count: int, now: int) -> int:
+    """End those of the first users of the table at ``active`` who are done; how many are left."""
+    world, kept = world_at(s, 0), 0
+    for place in range(active, active + count):
+        user = user_at(s, place)
+        if user.output:
             copy_users(s, place, active + kept, 1)
             kept += 1
-    card.count, card.holding = kept, 0
-
-
-@inner
-def _end(s: int, number: int, place: int, now: int) -> None:
-    """The user at a place among all tables is done."""
-    world, user = world_at(s, 0), user_at(s, place)
-    request = user.request
-    asked = request_at(s, request)
-    note(s, number, now)
-    asked.first, asked.finish, asked.generated = user.first, now, asked.output
-    keep = 0
-    if world.reuse:
-        keys = first_key(s, request + 1) - first_key(s, request)
-        keep = min(keys, asked.prompt // world.block_tokens)
-    release(s, number, request, user.pages, keep, now)
-    backlog(s)[number] -= asked.estimate
+            continue
+        request = user.request
+        asked = request_at(s, request)
+        note(s, number, now)
+        asked.first, asked.finish, asked.generated = user.first, now, asked.output
+        keep = 0
+        if world.reuse:
+            keys = first_key(s, request + 1) - first_key(s, request)
+            keep = min(keys, asked.prompt // world.block_tokens)
+        release(s, number, request, user.pages, keep, now)
+        backlog(s)[number] -= asked.estimate
+    return kept
 
 
 @inner
@@ -319,7 +311,7 @@ def _make_room(s: int, number: int, now: int) -> None:
 
 
 @inner
-def _prefetch(s: int, number: int, now: int) -> None:
+def prefetch(s: int, number: int, now: int) -> None:
     """Load adapters of the next in the queue."""
     world, card = world_at(s, 0), card_at(s, number)
     if not world.prefetch or card.returned + card.waiting == 0 or world.swap == SWAP_BLOCKING:

@@ -18,7 +18,18 @@ from hardwire.simulator.serving.cards.compiled.access_jit import (
     served_at,
     world_at,
 )
-from hardwire.simulator.serving.cards.compiled.card_jit import NEVER, cut_off, on_timer, submit
+from hardwire.simulator.serving.cards.compiled.card_jit import (
+    CUT,
+    GO,
+    NEVER,
+    back_to_begin,
+    compute,
+    cut_off,
+    go,
+    on_timer,
+    prefetch,
+    submit,
+)
 from hardwire.simulator.serving.cards.compiled.state import CROWDED, DONE, FULL, PAUSED
 from hardwire.simulator.serving.policies import queueing, residency, routing
 
@@ -26,12 +37,25 @@ _choose = inner(routing.choose)
 
 
 @inner
-def _arrive(s: int, request: int, now: int) -> None:
+def _route(s: int, request: int) -> int:
+    """The card that a request joins."""
     world, asked = world_at(s, 0), request_at(s, request)
     card = _choose(world.routing, backlog(s), asked.adapter, world.routed, world.spill)
     world.routed += 1
     backlog(s)[card] += asked.estimate
-    submit(s, card, request, now)
+    return card
+
+
+@inner
+def _next_arrival(s: int, now: int) -> None:
+    world = world_at(s, 0)
+    world.arrived += 1
+    world.arrival_tick = NEVER
+    if world.arrived < world.served:
+        world.arrival_tick = request_at(s, served_at(s, world.arrived)).arrival
+        if world.arrival_tick > now:  # else it comes before all else of this tick
+            world.arrival_order = world.orders
+            world.orders += 1
 
 
 @inner
@@ -75,21 +99,27 @@ def _entries(version: int) -> tuple[Any, Any]:
             if tick >= world.until:
                 world.now = world.until if world.until < NEVER else world.now
                 return DONE
-            world.now = tick
-            if who >= 0:
-                on_timer(s, who, tick)
-                continue
-            if world.arrived >= last:
+            comes = who < 0
+            if comes and world.arrived >= last:
                 return PAUSED
-            _arrive(s, served_at(s, world.arrived), tick)
-            world.arrived += 1
-            if world.arrived == world.served:
-                world.arrival_tick = NEVER
+            world.now, then = tick, GO
+            if comes:
+                request = served_at(s, world.arrived)
+                who = _route(s, request)
+                then = submit(s, who, request)
             else:
-                following = request_at(s, served_at(s, world.arrived)).arrival
-                if following > tick:  # else it comes before all else of this tick
-                    world.arrival_tick, world.arrival_order = following, world.orders
-                    world.orders += 1
+                on_timer(s, who, tick)
+            card, until = card_at(s, who), tick
+            if then == GO:
+                until = go(s, who, tick)
+            if then == CUT:
+                back_to_begin(s, who)
+            if then == CUT or until > tick:
+                compute(s, who, until)
+            if not comes or card.returned + card.waiting <= world.prefetch:
+                prefetch(s, who, tick)
+            if comes:
+                _next_arrival(s, tick)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def cut(s: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 def _record(names: str, **others: type) -> np.dtype[Any]:
     """A record of int64 under some names, and of other kinds."""
     fields = [(name, np.int64) for name in names.split()]
-    return np.dtype(fields + list(others.items()))  # type: ignore[arg-type]
+    return np.dtype(fields + list(others.items()))
 
 
 REQUEST = _record(
