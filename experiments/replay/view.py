@@ -189,8 +189,6 @@ def _headline(data: Mapping[str, Any], title: str, setting: str) -> RenderableTy
         text.append(f"\n{sentence}", style=BAD)
     text.append(f"\n{title}")
     text.append(f"\n{setting}", style=QUIET)
-    if "(" in data.get("engine", ""):  # not the one that was asked for; results of old have none
-        text.append(f"\nEngine: {data['engine']}", style=QUIET)
     return Panel(
         text, title=Text(f"hardwire replay · {data['server']}"), title_align="left", expand=False
     )

@@ -128,7 +128,6 @@ def summarize(
         "unfinished": int(counts[Status.UNFINISHED]),
         "interrupted": log.definitions.get("interrupted"),
         "warnings": list(log.warnings),
-        "engine": log.engine,
         "adapters": len(workload.adapters),
         "generated_tokens": generated,
         "prompt_tokens": prompt,

@@ -37,8 +37,8 @@ from hardwire.simulator.swap import swap_latency
 PAGE_TOKENS = 16
 """Tokens of a KV page, as in the decoder's KV cache and in vLLM's blocks."""
 
-Engine = Literal["compiled", "events", "reference"]
-"""All compiled; SimPy events with compiled rounds of tokens; the same, every token walked."""
+Engine = Literal["events", "compiled", "reference"]
+"""SimPy events with compiled rounds of tokens; all compiled; SimPy with every token walked."""
 
 
 class CardServer:

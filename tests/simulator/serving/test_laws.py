@@ -114,7 +114,7 @@ def test_no_place_is_left_free_while_an_admissible_request_waits(run):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Card, "_go", checked)
-        serve(run, engine="events")
+        serve(run)
 
 
 @LAWS
