@@ -74,12 +74,13 @@ class Residency:
     future : who will want which adapter; of use to ``belady`` alone.
     """
 
-    __slots__ = ("_floor", "_future", "_rule", "_uses", "_value", "_worth")
+    __slots__ = ("_floor", "_future", "_keeping", "_rule", "_uses", "_value", "_worth")
 
     def __init__(self, rule: int, worth: Sequence[float], future: Future | None) -> None:
         self._rule, self._worth, self._future = rule, worth, future
         self._uses = [0] * len(worth)
         self._value = [0.0] * len(worth)
+        self._keeping = [0.0] * len(worth)  # known at the last use where the future has no say
         self._floor = 0.0
 
     def use(self, adapter: int, now: int, place: int) -> None:
@@ -91,9 +92,10 @@ class Residency:
 
     def loaded(self, adapter: int, now: int) -> None:
         """The adapter became resident, for a request or ahead of one."""
-        self._value[adapter] = value_of_use(
+        self._value[adapter] = value = value_of_use(
             self._rule, now, self._floor, self._uses[adapter], self._worth[adapter]
         )
+        self._keeping[adapter] = value_of_keeping(self._rule, value, 0)
 
     def evicted(self, adapter: int) -> None:
         """The adapter is no longer resident."""
@@ -101,18 +103,18 @@ class Residency:
         self._uses[adapter] = 0
 
     def victim(self, candidates: Collection[int]) -> int:
-        """The adapter to lose, one of the resident ones that nobody is using. O(candidates).
+        """The adapter to lose, one of the resident ones that nobody is using: O(C log C) for C.
 
         Raises
         ------
         ValueError
             If there is no candidate.
         """
-        return min(candidates, key=self._loss)
-
-    def _loss(self, adapter: int) -> tuple[float, int]:
-        wanted = 0 if self._future is None else self._future.next(adapter)
-        return value_of_keeping(self._rule, self._value[adapter], wanted), adapter
+        future, rule, value = self._future, self._rule, self._value
+        if future is None:
+            return min(sorted(candidates), key=self._keeping.__getitem__)
+        wanted = future.next
+        return min(sorted(candidates), key=lambda a: value_of_keeping(rule, value[a], wanted(a)))
 
 
 class Recency(Residency):
