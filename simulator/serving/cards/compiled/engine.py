@@ -19,7 +19,7 @@ from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS
 from hardwire.simulator.serving.policies.policy import CHOICES
 from hardwire.simulator.serving.policies.residency import first_use, next_use, worth_of_uses
 
-_ARRIVALS_BETWEEN_PROGRESS = 16384  # half a tenth of a second, within which an interrupt waits
+_ARRIVALS_BETWEEN_PROGRESS = 16384  # 0.1 to 0.5 s of computing, which an interrupt waits
 _EVENTS = 1 << 16
 _TRANSFERS = 64
 
