@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 
 def names_of(kind: str) -> Callable[[str], list[str]]:
@@ -72,6 +73,13 @@ def words_of(field: str) -> Callable[[str], list[str]]:
         return _begin(list(field_choices()[field]), incomplete)
 
     return complete
+
+
+def engines(incomplete: str) -> list[str]:
+    """What can compute the times of ``hardwire run``."""
+    from hardwire.simulator.single import Engine  # noqa: PLC0415
+
+    return _begin(list(get_args(Engine)), incomplete)
 
 
 def issues(incomplete: str) -> list[str]:

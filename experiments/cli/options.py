@@ -366,7 +366,7 @@ class ReplayOptions(TypedDict, total=False):
         Text,
         typer.Option(
             metavar="TEXT",
-            help=_said("engine", "compiled"),
+            help=_said("engine", "events"),
             autocompletion=complete.words_of("engine"),
         ),
     ]

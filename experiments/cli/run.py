@@ -70,7 +70,7 @@ def run(
         typer.Option(
             metavar="TEXT",
             help="What computes the times: compiled or reference.",
-            autocompletion=complete.words_of("engine"),
+            autocompletion=complete.engines,
         ),
     ] = "compiled",
     settings: SetOption = None,

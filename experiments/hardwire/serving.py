@@ -78,7 +78,7 @@ class ReplayOptions(TypedDict, total=False):
     draws: int
     strict: bool
     seed: int
-    engine: Literal["compiled", "reference"]
+    engine: Literal["events", "compiled", "reference"]
 
 
 class Replay(Shown, replaying.Replay):
@@ -204,8 +204,9 @@ prefix_reuse, reserve, power_limit
         How many, 19 or more: 64 of a GPU server, 19 of hardwired ones, which take longer.
     strict : bool
         Refuse a load with a request that can never be served.
-    engine : {"compiled", "reference"}
-        The reference is for small loads.
+    engine : {"events", "compiled", "reference"}
+        All give the same answer: ``compiled`` is faster once it is compiled, which takes long at
+        its first use; the reference is for small loads.
 
     Returns
     -------

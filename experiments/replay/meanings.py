@@ -36,6 +36,6 @@ MEANINGS: dict[str, str] = {
     "strict": "refuse a load with a request that can never be served, and exit with status 1 if "
     "anything stands in the way of a chip",
     "seed": "same seed, same bytes",
-    "engine": "what computes the tokens: compiled or reference",
+    "engine": "what computes the replay: events, compiled or reference",
 }
 """By the names of ``hardwire.experiments.replay.setup.Setup``."""

@@ -95,7 +95,7 @@ class Setup(BaseModel):
     draws: Annotated[int, Field(ge=19), WHOLE] | None = None
     strict: bool = False
     seed: Annotated[int, Field(ge=0), WHOLE] = 0
-    engine: Literal["compiled", "reference"] = "compiled"
+    engine: Literal["events", "compiled", "reference"] = "events"
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: Callable[[str], str]) -> Setup:

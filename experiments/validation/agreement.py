@@ -251,7 +251,7 @@ def cards_differ(
     adapters = [shapes[number % len(shapes)] for number in range(len(load.adapters))]
     fast, slow = (
         replay(server, load, adapters, policy, chip=chip, engine=name)
-        for name in ("compiled", "reference")
+        for name in ("events", "reference")
     )
     return _largest_difference(fast.finish_s, slow.finish_s)
 

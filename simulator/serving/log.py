@@ -98,6 +98,7 @@ class ServingLog:
     capex_usd_per_s, energy_usd_per_j : what time and energy cost.
     swaps : adapter loads into SRAM (or slots).
     definitions : words for what this server calls start, hit and swap, for tables.
+    engine : which engine ran it, and why it was not the one that was asked for.
     warnings : a sentence for each way in which the load goes beyond what was measured.
     arrival_s : (N,) of a closed loop, when each request came, NaN where it never did; None where
         the workload says when.
@@ -127,6 +128,7 @@ class ServingLog:
     definitions: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     arrival_s: NDArray[np.float64] | None = None
+    engine: str = ""
 
     def to_arrays(self) -> dict[str, Any]:
         """The per-request columns by name."""

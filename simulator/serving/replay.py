@@ -37,7 +37,7 @@ def replay(
     *,
     chip: Chip | None = None,
     seed: int = 0,
-    engine: Literal["compiled", "reference"] = "compiled",
+    engine: Literal["events", "compiled", "reference"] = "events",
     until_s: float | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> ServingLog:
@@ -49,7 +49,10 @@ def replay(
     policy : choices of a hardwired server; of a GPU server only ``slots`` counts.
     chip : on the cards of a hardwired server, instead of the server's own.
     seed : of what the server itself draws, the errors of expected output lengths.
-    engine : ``reference`` walks every token in plain Python; for checking, on small loads.
+    engine : ``events`` decides in SimPy, with compiled rounds of tokens in between; ``compiled``
+        decides in compiled code, too, which takes long to compile at its first use; ``reference``
+        walks every token in plain Python: for checking, on small loads. All give the same log, and
+        its ``engine`` says which one it was. A GPU server's ``events`` is ``compiled``.
     until_s : stop there; requests that have not ended by then are ``UNFINISHED``.
     progress : called now and then with the simulated seconds.
 
@@ -78,7 +81,7 @@ def replay(
             slots=policy.slots,
             rank=None,
             until_s=until_s,
-            engine=engine,
+            engine="compiled" if engine == "events" else engine,
             progress=progress,
         )
     from hardwire.simulator.serving.cards.server import CardServer  # noqa: PLC0415

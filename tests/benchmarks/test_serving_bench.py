@@ -25,19 +25,21 @@ from hardwire.simulator.serving.load.popularity import assign_adapters, parse_po
 from hardwire.simulator.serving.replay import open_server, replay
 from hardwire.simulator.serving.load.synthetic import make_workload
 
-source, server_name, requests, repeats = sys.argv[1:]
+source, server_name, requests, repeats, adapters, engine = sys.argv[1:]
 server = open_server(server_name)
 shape = Adapter.from_shape("r16:all-linear", LanguageModel.open("llama-3.1-8b"))
-names = tuple(f"a{number}" for number in range(64))
+shapes = [shape] * int(adapters)
+names = tuple(f"a{number}" for number in range(len(shapes)))
 policy = Policy(slots=32 if server_name.startswith("vllm") else None)
 few = make_workload(source, requests=100)
-replay(server, assign_adapters(few, names, parse_popularity("uniform"), 0), [shape] * 64, policy)
+few = assign_adapters(few, names, parse_popularity("uniform"), 0)
+replay(server, few, shapes, policy, engine=engine)
 best = best_cpu = float("inf")
 for _ in range(int(repeats)):
     workload = make_workload(source, requests=int(requests) or None)
     workload = assign_adapters(workload, names, parse_popularity("uniform"), 0)
     begin, begin_cpu = time.perf_counter(), time.process_time()
-    log = replay(server, workload, [shape] * 64, policy)
+    log = replay(server, workload, shapes, policy, engine=engine)
     best = min(best, time.perf_counter() - begin)
     best_cpu = min(best_cpu, time.process_time() - begin_cpu)
 print(json.dumps({
@@ -66,11 +68,25 @@ print(json.dumps({
     ],
 )
 def test_replay(benchmark, server, requests):
+    measure(benchmark, server, requests, 64, "events")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["hc1x10", "hc1x10-pipelined"])
+@pytest.mark.parametrize("adapters", [8, 64])
+@pytest.mark.parametrize("engine", ["events", "compiled"])
+def test_engines(benchmark, server, adapters, engine):
+    measure(benchmark, server, 19_366, adapters, engine)
+
+
+def measure(benchmark, server, requests, adapters, engine):
+    """Replay in a process of its own."""
     if benchmark.disabled:
         pytest.skip("a benchmark of whole processes")
     source = str(TRACE) if TRACE.exists() and not requests else "azure-conv"
     repeats = "1" if requests > 100_000 else "5"
-    command = [sys.executable, "-c", REPLAY, source, server, str(requests), repeats]
+    arguments = [source, server, str(requests), repeats, str(adapters), engine]
+    command = [sys.executable, "-c", REPLAY, *arguments]
 
     def once():
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout

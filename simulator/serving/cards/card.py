@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import simpy
 
-from hardwire.simulator.serving.cards.costs import TokenCosts
 from hardwire.simulator.serving.cards.link import HostMemory, Line
+from hardwire.simulator.serving.cards.plan import Plan
 from hardwire.simulator.serving.cards.record import Record
 from hardwire.simulator.serving.cards.rounds import NEVER, Advance
 from hardwire.simulator.serving.cards.rounds_jit import (
@@ -28,45 +28,28 @@ from hardwire.simulator.serving.cards.rounds_jit import (
     PROMPT,
     REQUEST,
 )
-from hardwire.simulator.serving.cards.sram import Layout, Sram
+from hardwire.simulator.serving.cards.sram import Sram
 from hardwire.simulator.serving.load.workload import PREFIX_BLOCK_TOKENS
-from hardwire.simulator.serving.policies.policy import Policy
 from hardwire.simulator.serving.policies.prefix import Key
 from hardwire.simulator.serving.policies.queueing import Queue
 from hardwire.simulator.serving.policies.residency import Residency
 
 
 @dataclass(frozen=True)
-class Plant:
-    """What the cards of a server share: sizes and times of adapters, and the requests.
+class Plant(Plan):
+    """What the cards of a server share beside its plan: the clock, the requests, the record.
 
     Attributes
     ----------
-    page_tokens : of a KV page.
-    layout : of SRAM.
-    users : requests that a card has in its datapath at a time.
-    transfer, load, stream : by adapter: ticks on the link; ticks from the begin of its transfer
-        until a token can use it, whole and streamed.
-    image_bytes : of each adapter, that move; its size in the layout is the room that it takes.
-    switch : ticks to point the datapath at another resident adapter.
-    page_transfer : ticks on the link of one KV page.
+    env : the clock.
+    advance : computes rounds.
     prompt, output, adapter : by request.
     prefix_keys : the keys of a request's prompt blocks.
+    record : what happens is noted there.
     """
 
     env: simpy.Environment
-    costs: TokenCosts
     advance: Advance
-    policy: Policy
-    page_tokens: int
-    layout: Layout
-    users: int
-    transfer: list[int]
-    load: list[int]
-    stream: list[int]
-    image_bytes: list[int]
-    switch: int
-    page_transfer: int
     prompt: list[int]
     output: list[int]
     adapter: list[int]
@@ -128,8 +111,7 @@ class Card:
         self._outcome = (FINISHED, 0)
         self._stopped_until = 0  # a blocking load
         self._holding = False  # after a preemption nobody is let in until somebody ends
-        self._whole = plant.policy.admission == "whole" or plant.users == 1
-        self._one = plant.users == 1 and plant.costs.serial
+        self._whole, self._one = plant.whole, plant.one
 
     # What comes from outside.
 
@@ -427,7 +409,7 @@ class Card:
         if plant.policy.swap == "blocking":
             self._stopped_until = max(self._stopped_until, done)
         size = plant.image_bytes[adapter]
-        plant.record.loads.append((self.number, adapter, begin, done, size))
+        plant.record.loads.extend((self.number, adapter, begin, done, size))
         return begin + plant.stream[adapter] if plant.policy.swap == "streamed" else done
 
     def _prefetch(self, now: int) -> None:

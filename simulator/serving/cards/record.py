@@ -12,8 +12,8 @@ class Record(RequestRecord):
 
     Attributes
     ----------
-    loads : rows (card, adapter, begin, end, bytes)
-    evictions : rows (card, adapter, tick)
+    loads : card, adapter, begin, end and bytes, five numbers of each.
+    evictions : card, adapter and tick, three numbers of each.
     memory : card, tick, KV pages and adapter bytes, four numbers at every change.
     dropped : rows (request, tokens), whose KV was thrown away by a preemption.
     kv_bytes : that preemption moved to host memory, and back.
@@ -24,8 +24,8 @@ class Record(RequestRecord):
 
     def __init__(self, requests: int) -> None:
         super().__init__(requests)
-        self.loads: list[tuple[int, int, int, int, int]] = []
-        self.evictions: list[tuple[int, int, int]] = []
+        self.loads = array("q")
+        self.evictions = array("q")
         self.memory = array("q")
         self.dropped: list[tuple[int, int]] = []
         self.kv_bytes = 0

@@ -1,18 +1,15 @@
-"""A server of hardwired chips under a workload: cards, links and host memory on one SimPy clock.
+"""A server of hardwired chips under a workload: what it is, which engine runs it, and its log.
 
-The clock counts cycles of the chip. SimPy carries what decides: arrivals, routing, letting in,
-loading adapters, ends. What lies between is computed by compiled code, so that a run costs by its
-requests and not by its tokens.
+The clock counts cycles of the chip. Two engines give the same log, to the tick: ``events``, in
+SimPy, is written for reading; ``compiled`` has the same rules over flat arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 
 from hardwire.models.adapter.adapter import Adapter
@@ -25,28 +22,23 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
 from hardwire.models.sram import kv_bytes_on
 from hardwire.simulator.datapath import adapter_room
-from hardwire.simulator.serving.cards import rounds
-from hardwire.simulator.serving.cards.card import Card, Plant
 from hardwire.simulator.serving.cards.costs import token_costs
-from hardwire.simulator.serving.cards.link import HostMemory, Line
+from hardwire.simulator.serving.cards.plan import Outcome, Plan
 from hardwire.simulator.serving.cards.record import Record
 from hardwire.simulator.serving.cards.sram import Layout
 from hardwire.simulator.serving.closed_loop import with_refused
 from hardwire.simulator.serving.load.synthetic import stream
-from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Workload
+from hardwire.simulator.serving.load.workload import PREFIX_BLOCK_TOKENS, Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
 from hardwire.simulator.serving.policies.policy import Policy
-from hardwire.simulator.serving.policies.prefix import Key
-from hardwire.simulator.serving.policies.queueing import make_queues
-from hardwire.simulator.serving.policies.residency import Future, make_residency
-from hardwire.simulator.serving.policies.routing import make_router
 from hardwire.simulator.supply import supply
 from hardwire.simulator.swap import swap_latency
 
 PAGE_TOKENS = 16
 """Tokens of a KV page, as in the decoder's KV cache and in vLLM's blocks."""
 
-_ARRIVALS_BETWEEN_PROGRESS = 256
+Engine = Literal["events", "compiled", "reference"]
+"""SimPy events with compiled rounds of tokens; all compiled; SimPy with every token walked."""
 
 
 class CardServer:
@@ -60,11 +52,12 @@ class CardServer:
         adapters: Sequence[Adapter],
         policy: Policy,
         seed: int,
-        engine: Literal["compiled", "reference"],
+        engine: Engine,
     ) -> None:
         if len(adapters) != len(workload.adapters):
             raise ValueError("every adapter of the workload needs its shape")
         self.server, self.chip, self.workload, self.policy = server, chip, workload, policy
+        self.engine = engine
         self.model = model = LanguageModel.open(chip.model)
         machine = server.machine
         page_bytes = int(PAGE_TOKENS * kv_bytes_on(chip, model))
@@ -114,30 +107,18 @@ class CardServer:
 
         way_of = {key: supply(chip, model, adapter) for key, adapter in kinds.items()}
         ways = [way_of[id(adapter)] for adapter in adapters]
-        self.env = simpy.Environment()
-        self.record = Record(len(workload))
-        self.arrival: list[int] = np.ceil(workload.arrival_s * hertz).astype(np.int64).tolist()
+        self.arrival = np.ceil(workload.arrival_s * hertz).astype(np.int64)
         if workload.concurrency is not None and policy.schedule == "slo":
             raise InputError(
                 "--concurrency: deadlines are known only when requests come, so --schedule slo "
                 "cannot rank by them"
             )
-        self._places = simpy.Container(self.env, init=workload.concurrency or 0)
-        estimate = self._estimates(seed)
-        self.estimate: list[int] = estimate.tolist()
-        self.link_of = [Line() for _ in range(1 if machine.links == "shared" else server.cards)]
-        self.host = HostMemory(
-            int(machine.host_memory_gib * 2**30),
-            [int(way.host_bytes) for way in ways],
-            [round(hertz * way.disk_s) for way in ways],
-            warm=policy.host_warm,
-        )
-        advance = rounds.compiled if engine == "compiled" else rounds.reference
-        plant = Plant(
-            env=self.env,
+        users = int(machine.users_per_card)
+        whole = policy.admission == "whole" or users == 1
+        self.plan = Plan(
             costs=costs,
-            advance=advance(costs, PAGE_TOKENS, in_turn=policy.prefill == "in_turn"),
             policy=policy,
+            workload=workload,
             page_tokens=PAGE_TOKENS,
             layout=Layout(
                 capacity=capacity,
@@ -148,48 +129,28 @@ class CardServer:
                 slots=policy.slots or 0 if slot_bytes else 0,
                 slot_bytes=slot_bytes,
             ),
-            users=int(machine.users_per_card),
+            cards=server.cards,
+            links=1 if machine.links == "shared" else server.cards,
+            users=users,
             transfer=[int(np.ceil(way.image_bytes / way.bytes_per_s * hertz)) for way in ways],
             load=swap_ticks("warm"),
             stream=swap_ticks("streamed"),
             image_bytes=[int(way.image_bytes) for way in ways],
             switch=switch,
             page_transfer=int(np.ceil(page_bytes / bytes_per_s * hertz)),
-            prompt=workload.prompt.tolist(),
-            output=workload.output.tolist(),
-            adapter=workload.adapter.tolist(),
-            prefix_keys=partial(_prefix_keys, workload),
-            record=self.record,
-        )
-        self.router = make_router(policy.routing, server.cards, spill=round(policy.spill_s * hertz))
-        self._served = served = self.status == Status.UNFINISHED
-        self._came = 0  # of a closed loop, requests of those that are served
-        future = Future(np.where(served, workload.adapter, BASE))
-        whole = policy.admission == "whole" or plant.users == 1
-        queues = make_queues(
-            policy.schedule,
-            server.cards,
+            host_capacity=int(machine.host_memory_gib * 2**30),
+            host_bytes=[int(way.host_bytes) for way in ways],
+            disk_ticks=[round(hertz * way.disk_s) for way in ways],
+            pinned=pinned,
             arrival=self.arrival,
-            adapter=workload.adapter,
-            estimate=estimate,
-            deadline=np.array(self.arrival, np.int64) + round(policy.ttft_goal_s * hertz),
+            served=np.flatnonzero(self.status == Status.UNFINISHED),
+            estimate=self._estimates(seed),
+            need=None if policy.prefix_reuse else workload.prompt + whole * (workload.output - 1),
+            spill=round(policy.spill_s * hertz),
             fairness=round(policy.fairness_s * hertz),
             reserve=None if policy.reserve_s is None else round(policy.reserve_s * hertz),
-            need=None if policy.prefix_reuse else workload.prompt + whole * (workload.output - 1),
+            ttft_goal=round(policy.ttft_goal_s * hertz),
         )
-        self.cards = [
-            Card(
-                number,
-                plant,
-                queues[number],
-                make_residency(policy.residency, sizes=sizes, load_time=plant.load, future=future),
-                self.link_of[number % len(self.link_of)],
-                self.host,
-                pinned,
-                partial(self._ended, number),
-            )
-            for number in range(server.cards)
-        ]
 
     def _refusals(
         self, sizes: list[int], usable: list[bool], fixed: int, pinned: set[int]
@@ -230,75 +191,52 @@ class CardServer:
 
     def serve(self, until_s: float | None, progress: Callable[[float], None] | None) -> ServingLog:
         """Run to the end, or until it is cut off; what happened."""
-        env, hertz = self.env, self.costs.clock_hz
-        closed = self.workload.concurrency is not None
-        env.process(self._as_places_free() if closed else self._arrivals(progress))
-        try:
-            env.run(until=None if until_s is None else max(1, round(until_s * hertz)))
-        except KeyboardInterrupt:
-            return self._log(f"at {env.now / hertz:.1f} s of the simulated time")
-        return self._log()
+        hertz = self.costs.clock_hz
+        until = None if until_s is None else max(1, round(until_s * hertz))
 
-    def _arrivals(
-        self, progress: Callable[[float], None] | None
-    ) -> Generator[simpy.Event, Any, None]:
-        env, cards, router = self.env, self.cards, self.router
-        adapter, estimate = self.workload.adapter.tolist(), self.estimate
-        served = np.flatnonzero(self.status == Status.UNFINISHED)
-        route, timeout = router.route, env.timeout
-        for count, (request, tick) in enumerate(
-            (request, self.arrival[request]) for request in served.tolist()
-        ):
-            if tick > env.now:
-                yield timeout(tick - env.now)
-            cards[route(request, adapter[request], estimate[request])].submit(request)
-            if progress is not None and count % _ARRIVALS_BETWEEN_PROGRESS == 0:
-                progress(env.now / self.costs.clock_hz)
+        def tell(tick: int) -> None:
+            if progress is not None:
+                progress(tick / hertz)
 
-    def _as_places_free(self) -> Generator[simpy.Event, Any, None]:
-        """The arrivals of a closed loop: each request takes a place, which its end gives back."""
-        adapter, estimate = self.workload.adapter.tolist(), self.estimate
-        for request in np.flatnonzero(self.status == Status.UNFINISHED).tolist():
-            yield self._places.get(1)
-            self.arrival[request] = int(self.env.now)
-            self._came += 1
-            card = self.router.route(request, adapter[request], estimate[request])
-            self.cards[card].submit(request)
+        engine_name: str = self.engine
+        if self.engine == "compiled":
+            # Numba only where it runs, and SimPy only where it does.
+            from hardwire.simulator.serving.cards.compiled import engine  # noqa: PLC0415
 
-    def _ended(self, card: int, request: int) -> None:
-        self.status[request] = Status.COMPLETED
-        self.router.done(card, self.estimate[request])
-        if self.workload.concurrency is not None:
-            self._places.put(1)
+            lacking = engine.lacks(self.plan)
+            if not lacking:
+                return self._log(engine.serve(self.plan, until, tell), "compiled")
+            engine_name = f"events ({lacking} is not compiled)"
+        from hardwire.simulator.serving.cards.events import Events  # noqa: PLC0415
 
-    def _came_s(self) -> NDArray[np.float64] | None:
+        events = Events(self.plan, walk=self.engine == "reference")
+        return self._log(events.run(until, tell), engine_name)
+
+    def _came_s(self, outcome: Outcome) -> NDArray[np.float64] | None:
         """Arrivals of a closed loop, s; NaN where it never came to a request."""
-        if self.workload.concurrency is None:
+        if outcome.came is None:
             return None
-        served = np.flatnonzero(self._served)
-        at = np.array(self.arrival, np.int64)[served] / self.costs.clock_hz
-        at[self._came :] = np.nan
-        return with_refused(served, at, len(self.workload))
+        at = np.full(len(self.plan.served), np.nan)
+        at[: len(outcome.came)] = outcome.came / self.costs.clock_hz
+        return with_refused(self.plan.served, at, len(self.workload))
 
-    def _log(self, interrupted: str | None = None) -> ServingLog:
-        record, hertz = self.record, self.costs.clock_hz
-        if (self.status == Status.UNFINISHED).any():
-            for card in self.cards:
-                card.cut_off(int(self.env.now))
-        came_s = self._came_s()
+    def _log(self, outcome: Outcome, engine: str) -> ServingLog:
+        record, hertz = outcome.record, self.costs.clock_hz
+        self.status[np.asarray(record.finish) >= 0] = Status.COMPLETED
+        came_s = self._came_s(outcome)
         arrival_s = self.workload.arrival_s if came_s is None else came_s
         columns = record.columns(self.status, arrival_s, hertz)
         done, finish = self.status == Status.COMPLETED, columns["finish_s"]
         end_s = float(np.nanmax(finish, initial=float(self.workload.duration_s)))
         if (self.status == Status.UNFINISHED).any():  # cut off
-            end_s = max(self.env.now / hertz, float(np.max(finish[done], initial=0.0)))
+            end_s = max(outcome.now / hertz, float(np.max(finish[done], initial=0.0)))
         elif done.any():
             end_s = float(np.nanmax(finish))
         memory = np.array(record.memory, dtype=np.int64).reshape(-1, 4)
-        energy = self._energy(done, end_s)
+        energy = self._energy(record, done, end_s)
         machine = self.server.machine
-        loads = [(c, a, b / hertz, e / hertz, n) for c, a, b, e, n in record.loads]
-        out = [(c, a, t / hertz, t / hertz, 0) for c, a, t in record.evictions]
+        loads = np.array(record.loads, dtype=np.int64).reshape(-1, 5)
+        out = np.array(record.evictions, dtype=np.int64).reshape(-1, 3)
         definitions = {
             "start": "let in by its card: its prefill begins, or waits for its adapter only",
             "hit": "its adapter was complete in SRAM when the request was let in",
@@ -307,18 +245,21 @@ class CardServer:
         ahead = self.policy.known_ahead(int(machine.users_per_card), self.server.cards)
         if ahead:
             definitions["output lengths"] = f"known ahead, as no server has them: {ahead}"
-        if interrupted is not None:
-            definitions["interrupted"] = interrupted
+        if outcome.interrupted:
+            definitions["interrupted"] = f"at {outcome.now / hertz:.1f} s of the simulated time"
         return ServingLog(
             **columns,
-            units=tuple(f"card {card.number}" for card in self.cards),
+            units=tuple(f"card {number}" for number in range(self.server.cards)),
             busy_s={
-                "compute": np.array([card.busy for card in self.cards]) / hertz,
-                "link": np.array([line.busy for line in self.link_of]) / hertz,
-                "disk": np.array([self.host.disk.busy]) / hertz,
+                "compute": np.array(outcome.compute) / hertz,
+                "link": np.array(outcome.link) / hertz,
+                "disk": np.array([outcome.disk]) / hertz,
             },
             capacity_bytes=self.capacity,
-            spans=(Spans.of("adapter load", loads), Spans.of("evict", out)),
+            spans=(
+                _spans("adapter load", loads[:, :2], loads[:, 2:4] / hertz, loads[:, 4]),
+                _spans("evict", out[:, :2], out[:, [2, 2]] / hertz, np.zeros(len(out), np.int64)),
+            ),
             occupancy=Occupancy(
                 memory[:, 0].astype(np.int32),
                 memory[:, 1] / hertz,
@@ -330,15 +271,16 @@ class CardServer:
             energy_by_j=energy,
             capex_usd_per_s=machine.capex_usd_per_s,
             energy_usd_per_j=machine.energy_usd_per_j,
-            swaps=len(record.loads),
+            swaps=len(loads),
             definitions=definitions,
             arrival_s=came_s,
+            engine=engine,
         )
 
-    def _energy(self, done: NDArray[np.bool_], end_s: float) -> dict[str, float]:
+    def _energy(self, record: Record, done: NDArray[np.bool_], end_s: float) -> dict[str, float]:
         """Joules of the server from 0 to ``end_s``: of tokens that were computed, of adapters and
         KV pages that moved over the host links, and at rest."""
-        costs, workload, server, record = self.costs, self.workload, self.server, self.record
+        costs, workload, server = self.costs, self.workload, self.server
         rows = np.array(costs.row)[workload.adapter + 1]
         prompt, output = workload.prompt[done], workload.output[done]
         body, whole = np.cumsum(costs.body_j, axis=1), np.cumsum(costs.whole_j, axis=1)
@@ -368,7 +310,7 @@ class CardServer:
             again += body[row, asked - 1] - body[row, computed]
             again -= body[row, context + left - 1] - body[row, context] if left else 0.0
         efficiency = costs.regulator_efficiency
-        moved = transfer_energy(self.chip, sum(row[4] for row in record.loads) + record.kv_bytes)
+        moved = transfer_energy(self.chip, sum(record.loads[4::5]) + record.kv_bytes)
         return {
             "prefill": float(prefill) / efficiency,
             "decode": float(decode) / efficiency,
@@ -387,10 +329,10 @@ def _pinned(policy: Policy, workload: Workload) -> tuple[int, ...]:
     return tuple(sorted(known[name] for name in policy.pinned))
 
 
-def _prefix_keys(workload: Workload, request: int) -> tuple[Key, ...]:
-    prefixes = workload.prefixes
-    if prefixes is None:
-        return ()
-    begin, end = prefixes.first[request], prefixes.first[request + 1]
-    adapter = int(workload.adapter[request])
-    return tuple((adapter, block) for block in prefixes.hashes[begin:end].tolist())
+def _spans(
+    kind: str, who: NDArray[np.int64], times_s: NDArray[np.float64], moved: NDArray[np.int64]
+) -> Spans:
+    """Spans from (M, 2) card and adapter, (M, 2) begin and end, and (M,) bytes."""
+    units, adapters = who.astype(np.int32).T
+    begin_s, end_s = times_s.T.copy()
+    return Spans(kind, units.copy(), adapters.copy(), begin_s, end_s, moved.copy())

@@ -301,7 +301,7 @@ class Sram:
         self._idle_bytes -= self._layout.sizes[adapter]
         self.adapter_bytes -= self._layout.sizes[adapter]
         self._residency.evicted(adapter)
-        self._record.evictions.append((self._card, adapter, now))
+        self._record.evictions.extend((self._card, adapter, now))
         self.note(now)
 
     def _drop_block(self) -> None:

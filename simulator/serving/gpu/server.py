@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -195,7 +196,8 @@ def simulate_batch(
     run = _Run(
         server, workload, served, slots, rank, kv_tokens, until, connections, ranks, progress
     )
-    return _log(run, status, _compiled(run) if engine == "compiled" else _reference(run))
+    outcome = _compiled(run) if engine == "compiled" else _reference(run)
+    return dataclasses.replace(_log(run, status, outcome), engine=engine)
 
 
 def _slots_and_rank(

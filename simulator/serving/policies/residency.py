@@ -6,130 +6,148 @@ policy object and tells it what happens; which adapters are idle is the card's t
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hardwire.simulator.serving.policies import policy
 
+LRU, LFU, COST, BELADY = range(len(policy.CHOICES["residency"]))
+"""The names in ``Policy.residency``, in their order."""
 
-class Residency(ABC):
+# What a policy is: the two functions below, in the part of Python that numba compiles, too.
+
+
+def value_of_use(rule: int, now: int, floor: float, uses: int, worth: float) -> float:
+    """What it is worth to keep an adapter that is used now, or loaded.
+
+    Parameters
+    ----------
+    rule : one of the numbers above.
+    now : ticks.
+    floor : the most that an evicted adapter was worth.
+    uses : requests let in with it since it was loaded. A load counts as a use, as the request that
+        it is for may be let in before or after.
+    worth : what one use adds.
+
+    Notes
+    -----
+    ``lru``: least recently used goes. ``cost``: GreedyDual-Size-Frequency (Cherkasova 1998),
+    L + uses × load time / bytes; what is used later starts from the value of what was lost, so that
+    an adapter that was popular long ago is overtaken: that is the ageing. ``lfu``: LFU-DA (Arlitt
+    et al. 1999), L + uses, the same where all adapters cost the same and are of the same size.
+    """
+    if rule == LRU:
+        return float(now)
+    return floor + max(uses, 1) * worth
+
+
+def value_of_keeping(rule: int, value: float, wanted: int) -> float:
+    """By which the adapter to lose is chosen: the least goes.
+
+    Parameters
+    ----------
+    rule : one of the numbers above.
+    value : by ``value_of_use`` when it was last used.
+    wanted : the first request with it that was not let in yet. ``belady`` (Belady 1966) loses the
+        one wanted again latest: optimal for adapters of equal size that cost the same, on one card
+        that serves requests in order of arrival; else a good reference, no proven bound.
+    """
+    if rule == BELADY:
+        return -float(wanted)
+    return value
+
+
+class Residency:
     """What a card tells its eviction policy, and the one question that it asks.
 
     Adapters are indices into the catalogue, times are ticks that never go back. All policies are
     deterministic: of adapters that are equally dispensable, the one of smallest index goes.
+    Made by ``make_residency``.
+
+    Parameters
+    ----------
+    rule : one of the numbers above.
+    worth : what one use adds to each adapter's value: seconds that losing it costs, per byte that
+        losing it frees, in any unit.
+    future : who will want which adapter; of use to ``belady`` alone.
     """
 
-    __slots__ = ()
+    __slots__ = ("_floor", "_future", "_keeping", "_rule", "_uses", "_value", "_worth")
 
-    @abstractmethod
+    def __init__(self, rule: int, worth: Sequence[float], future: Future | None) -> None:
+        self._rule, self._worth, self._future = rule, worth, future
+        self._uses = [0] * len(worth)
+        self._value = [0.0] * len(worth)
+        self._keeping = [0.0] * len(worth)  # known at the last use where the future has no say
+        self._floor = 0.0
+
     def use(self, adapter: int, now: int, place: int) -> None:
         """A request with this adapter was let in; ``place`` is its index in the workload."""
+        self._uses[adapter] += 1
+        self.loaded(adapter, now)
+        if self._future is not None:
+            self._future.begin(adapter, place)
 
-    @abstractmethod
     def loaded(self, adapter: int, now: int) -> None:
         """The adapter became resident, for a request or ahead of one."""
+        self._value[adapter] = value = value_of_use(
+            self._rule, now, self._floor, self._uses[adapter], self._worth[adapter]
+        )
+        self._keeping[adapter] = value_of_keeping(self._rule, value, 0)
 
-    @abstractmethod
     def evicted(self, adapter: int) -> None:
         """The adapter is no longer resident."""
+        self._floor = max(self._floor, self._value[adapter])
+        self._uses[adapter] = 0
 
-    @abstractmethod
     def victim(self, candidates: Collection[int]) -> int:
-        """The adapter to lose, one of the resident ones that nobody is using.
+        """The adapter to lose, one of the resident ones that nobody is using: O(C log C) for C.
 
         Raises
         ------
         ValueError
             If there is no candidate.
         """
+        future, rule, value = self._future, self._rule, self._value
+        if future is None:
+            return min(sorted(candidates), key=self._keeping.__getitem__)
+        wanted = future.next
+        return min(sorted(candidates), key=lambda a: value_of_keeping(rule, value[a], wanted(a)))
 
 
-class LRU(Residency):
-    """Least recently used. A load counts as a use, so that a prefetched adapter is not the next
-    to go. O(1), and one step more for each older adapter that is no candidate."""
+class Recency(Residency):
+    """``lru``, without asking each candidate: what is used later is never worth less.
 
-    __slots__ = ("_last",)
+    O(1), and one step for each adapter in use that is older than the victim.
+    """
 
-    def __init__(self) -> None:
-        self._last: dict[int, int] = {}  # ticks, in order of last use
+    __slots__ = ("_order",)
 
-    def use(self, adapter: int, now: int, place: int) -> None:
-        self.loaded(adapter, now)
+    def __init__(self, worth: Sequence[float]) -> None:
+        super().__init__(LRU, worth, None)
+        self._order: dict[int, None] = {}  # the resident ones, by last use
 
     def loaded(self, adapter: int, now: int) -> None:
-        self._last.pop(adapter, None)
-        self._last[adapter] = now
+        super().loaded(adapter, now)
+        self._order.pop(adapter, None)
+        self._order[adapter] = None
 
     def evicted(self, adapter: int) -> None:
-        del self._last[adapter]
+        super().evicted(adapter)
+        del self._order[adapter]
 
     def victim(self, candidates: Collection[int]) -> int:
-        found, tick = -1, 0
-        for adapter, last in self._last.items():
-            if found >= 0 and last != tick:
+        found = -1
+        for adapter in self._order:
+            if found >= 0 and self._value[adapter] > self._value[found]:
                 break
             if adapter in candidates and (found < 0 or adapter < found):
-                found, tick = adapter, last
+                found = adapter
         if found < 0:
             raise ValueError("no resident adapter among the candidates")
         return found
-
-
-class CostAware(Residency):
-    """GreedyDual-Size-Frequency (Cherkasova 1998): H = L + uses × load time / bytes.
-
-    Parameters
-    ----------
-    worth : what one use adds to each adapter's H: seconds that losing it costs, per byte that
-        losing it frees, in any unit.
-
-    Notes
-    -----
-    The adapter of least H goes, and L becomes its H. What is used or loaded later starts from
-    there, so that an adapter that was popular long ago is overtaken: that is the ageing. Uses are
-    counted since the load. O(candidates).
-    """
-
-    __slots__ = ("_floor", "_priority", "_uses", "_worth")
-
-    def __init__(self, worth: Sequence[float]) -> None:
-        self._worth = worth
-        self._uses = [0] * len(worth)
-        self._priority = [0.0] * len(worth)
-        self._floor = 0.0
-
-    def use(self, adapter: int, now: int, place: int) -> None:
-        self._uses[adapter] += 1
-        self._priority[adapter] = self._floor + self._uses[adapter] * self._worth[adapter]
-
-    def loaded(self, adapter: int, now: int) -> None:
-        # As if used once: the request that it was loaded for may be let in before or after.
-        uses = self._uses[adapter] or 1
-        self._priority[adapter] = self._floor + uses * self._worth[adapter]
-
-    def evicted(self, adapter: int) -> None:
-        self._floor = max(self._floor, self._priority[adapter])
-        self._uses[adapter] = 0
-
-    def victim(self, candidates: Collection[int]) -> int:
-        return min(sorted(candidates), key=self._priority.__getitem__)
-
-
-class LFU(CostAware):
-    """Least frequently used with dynamic ageing (LFU-DA, Arlitt et al. 1999): H = L + uses.
-
-    The same as cost-aware where all adapters cost the same and are of the same size. Without
-    ageing, adapters that were popular once would fill the memory for good.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, count: int) -> None:
-        super().__init__([1.0] * count)
 
 
 class Future:
@@ -150,8 +168,7 @@ class Future:
         wanted = np.asarray(adapter)
         self._following: list[int] = next_use(wanted).tolist()
         self._begun = bytearray(len(wanted))
-        names, first = np.unique(wanted, return_index=True)
-        self._next: dict[int, int] = dict(zip(names.tolist(), first.tolist(), strict=True))
+        self._next = first_use(wanted)
 
     def begin(self, adapter: int, place: int) -> None:
         """A request was let in, on any card. O(1) on average over a run."""
@@ -165,33 +182,6 @@ class Future:
     def next(self, adapter: int) -> int:
         """The first request with this adapter that was not let in yet, N where there is none."""
         return self._next.get(adapter, len(self._begun))
-
-
-class Belady(Residency):
-    """The one wanted again latest (Belady 1966): a bound, since it knows the future.
-
-    Optimal for adapters of equal size that cost the same, on one card that serves requests in
-    order of arrival. With unequal sizes, with cards that share the requests, or where requests
-    overtake each other, "latest" is a heuristic: a good reference, no proven bound.
-    O(candidates).
-    """
-
-    __slots__ = ("_future",)
-
-    def __init__(self, future: Future) -> None:
-        self._future = future
-
-    def use(self, adapter: int, now: int, place: int) -> None:
-        self._future.begin(adapter, place)
-
-    def loaded(self, adapter: int, now: int) -> None:
-        """Nothing to note: whom it was loaded for is in the future already."""
-
-    def evicted(self, adapter: int) -> None:
-        """Nothing to note: the future does not depend on it."""
-
-    def victim(self, candidates: Collection[int]) -> int:
-        return max(sorted(candidates), key=self._future.next)
 
 
 def make_residency(
@@ -218,19 +208,32 @@ def make_residency(
     """
     if len(sizes) != len(load_time):
         raise ValueError("every adapter needs a size and a load time")
+    names = policy.CHOICES["residency"]
+    if name not in names:
+        raise ValueError(f"residency: must be one of {', '.join(names)}")
+    if name == "cost" and min(sizes, default=1) <= 0:
+        raise ValueError("sizes of adapters are positive")
+    if name == "belady" and future is None:
+        raise ValueError("belady needs the future")
+    worth = worth_of_uses(name, sizes, load_time)
     if name == "lru":
-        return LRU()
-    if name == "lfu":
-        return LFU(len(sizes))
+        return Recency(worth)
+    return Residency(names.index(name), worth, future if name == "belady" else None)
+
+
+def worth_of_uses(
+    name: policy.Residency, sizes: Sequence[int], load_time: Sequence[float]
+) -> list[float]:
+    """What a use of each adapter adds to its value: load time per byte under ``cost``, else 1."""
     if name == "cost":
-        if min(sizes, default=1) <= 0:
-            raise ValueError("sizes of adapters are positive")
-        return CostAware([time / size for time, size in zip(load_time, sizes, strict=True)])
-    if name == "belady":
-        if future is None:
-            raise ValueError("belady needs the future")
-        return Belady(future)
-    raise ValueError(f"residency: must be one of {', '.join(get_args(policy.Residency))}")
+        return [time / size for time, size in zip(load_time, sizes, strict=True)]
+    return [1.0] * len(sizes)
+
+
+def first_use(adapter: ArrayLike) -> dict[int, int]:
+    """The first request with each adapter: its place in ``(N,)`` integers, in order of arrival."""
+    names, first = np.unique(np.asarray(adapter), return_index=True)
+    return dict(zip(names.tolist(), first.tolist(), strict=True))
 
 
 def next_use(adapter: ArrayLike) -> NDArray[np.int64]:

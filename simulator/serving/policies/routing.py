@@ -6,23 +6,58 @@ done. It does not know what a card's SRAM holds; affinity keeps an adapter on on
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import get_args
+from collections.abc import Sequence
 
 from hardwire.simulator.serving.policies import policy
 
+ROUND_ROBIN, LEAST_LOADED, AFFINE, AFFINE_SPILL = range(len(policy.CHOICES["routing"]))
+"""The names in ``Policy.routing``, in their order."""
 
-class Router(ABC):
-    """Sends requests to cards 0, 1, … and keeps their backlogs.
+
+def choose(routing: int, backlog: Sequence[int], adapter: int, sent: int, spill: int) -> int:
+    """The card for a request; in the part of Python that numba compiles, too.
+
+    Parameters
+    ----------
+    routing : one of the numbers above.
+    backlog : (cards,) ticks of expected work that was sent and is not done.
+    adapter : index into the catalogue, negative for none.
+    sent : how many requests were sent before.
+    spill : ticks of backlog beyond which ``affine_spill`` leaves the adapter's own card.
+
+    Notes
+    -----
+    Under ``affine`` an adapter's card is its index modulo the cards, in turn rather than by a hash:
+    numbers of adapters per card then differ by one at most, and the most popular ones, which stand
+    first in Zipf catalogues, are on different cards.
+    """
+    if routing == ROUND_ROBIN:
+        return sent % len(backlog)
+    idlest = 0
+    for card in range(1, len(backlog)):
+        if backlog[card] < backlog[idlest]:
+            idlest = card
+    if routing == LEAST_LOADED or adapter < 0:
+        return idlest
+    own = adapter % len(backlog)
+    if routing == AFFINE_SPILL and backlog[own] > spill and backlog[idlest] < backlog[own]:
+        return idlest
+    return own
+
+
+class Router:
+    """Sends requests to cards 0, 1, … and keeps their backlogs; made by ``make_router``.
 
     Attributes
     ----------
     backlog : (cards,) ticks of expected work that was sent and is not done.
     """
 
-    __slots__ = ("backlog",)
+    __slots__ = ("_routing", "_sent", "_spill", "backlog")
 
-    def __init__(self, cards: int) -> None:
+    def __init__(self, routing: int, cards: int, spill: int) -> None:
+        self._routing, self._spill = routing, spill
+        self._sent = 0
         self.backlog = [0] * cards
 
     def route(self, request: int, adapter: int, estimate: int) -> int:
@@ -34,7 +69,8 @@ class Router(ABC):
         adapter : index into the catalogue, negative for none.
         estimate : expected ticks of work, at least 0.
         """
-        card = self._choose(adapter)
+        card = choose(self._routing, self.backlog, adapter, self._sent, self._spill)
+        self._sent += 1
         self.backlog[card] += estimate
         return card
 
@@ -50,66 +86,6 @@ class Router(ABC):
         if left < 0:
             raise ValueError(f"card {card}: more work is done than was sent")
         self.backlog[card] = left
-
-    @abstractmethod
-    def _choose(self, adapter: int) -> int: ...
-
-    def _idlest(self) -> int:
-        return self.backlog.index(min(self.backlog))
-
-
-class RoundRobin(Router):
-    """Each card in turn."""
-
-    __slots__ = ("_turn",)
-
-    def __init__(self, cards: int) -> None:
-        super().__init__(cards)
-        self._turn = 0
-
-    def _choose(self, adapter: int) -> int:
-        card = self._turn
-        self._turn = (card + 1) % len(self.backlog)
-        return card
-
-
-class LeastLoaded(Router):
-    """The card with the least backlog, of equal ones the first."""
-
-    __slots__ = ()
-
-    def _choose(self, adapter: int) -> int:
-        return self._idlest()
-
-
-class Affine(Router):
-    """Each adapter has its card, its index modulo the cards; requests without one go to the least
-    loaded. In turn rather than by a hash: numbers of adapters per card then differ by one at most,
-    and the most popular ones, which stand first in Zipf catalogues, are on different cards."""
-
-    __slots__ = ()
-
-    def _choose(self, adapter: int) -> int:
-        return self._idlest() if adapter < 0 else adapter % len(self.backlog)
-
-
-class AffineSpill(Router):
-    """As affine, but when the adapter's card has more backlog than ``spill`` ticks, the least
-    loaded one if that has less."""
-
-    __slots__ = ("_spill",)
-
-    def __init__(self, cards: int, spill: int) -> None:
-        super().__init__(cards)
-        self._spill = spill
-
-    def _choose(self, adapter: int) -> int:
-        idlest = self._idlest()
-        if adapter < 0:
-            return idlest
-        backlog = self.backlog
-        own = adapter % len(backlog)
-        return idlest if backlog[own] > self._spill and backlog[idlest] < backlog[own] else own
 
 
 def make_router(name: policy.Routing, cards: int, *, spill: int = 0) -> Router:
@@ -130,12 +106,7 @@ def make_router(name: policy.Routing, cards: int, *, spill: int = 0) -> Router:
         raise ValueError("cards: at least 1")
     if spill < 0:
         raise ValueError("spill: not negative")
-    if name == "round_robin":
-        return RoundRobin(cards)
-    if name == "least_loaded":
-        return LeastLoaded(cards)
-    if name == "affine":
-        return Affine(cards)
-    if name == "affine_spill":
-        return AffineSpill(cards, spill)
-    raise ValueError(f"routing: must be one of {', '.join(get_args(policy.Routing))}")
+    names = policy.CHOICES["routing"]
+    if name not in names:
+        raise ValueError(f"routing: must be one of {', '.join(names)}")
+    return Router(names.index(name), cards, spill)

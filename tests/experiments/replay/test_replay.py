@@ -82,7 +82,7 @@ def test_c9_json_has_the_promised_keys_and_the_same_bytes(hardwire: Shell, serve
 def test_engines_give_the_same_answer(hardwire: Shell) -> None:
     for server in ("hc1x10", "vllm-h100"):
         load = [*CONV, "--requests", "12", "--adapters", "3", "--server", server]
-        answers = [hardwire.answer(*load, "--engine", e) for e in ("compiled", "reference")]
+        answers = [hardwire.answer(*load, "--engine", e) for e in ("events", "reference")]
         assert answers[0] == answers[1]
 
 
@@ -328,7 +328,7 @@ def test_a_replay_runs_on_the_chip_that_was_opened_for_it(monkeypatch: pytest.Mo
         (["azure-conv", "--slots", "0"], ["--slots"]),
         (["azure-conv", "--adapters", "3", "--slots", "999"], ["999 adapter slots", "no room"]),
         (["azure-conv", "--residency", "mru"], ["--residency", "one of lru", "'mru'"]),
-        (["azure-conv", "--engine", "fast"], ["--engine", "one of compiled, reference"]),
+        (["azure-conv", "--engine", "fast"], ["--engine", "one of events, compiled, reference"]),
         (["azure-conv", "--server", "vllm-h100", "--schedule", "slo"], ["GPU server"]),
         (["azure-conv", "--server", "trtllm-h100", "--adapters", "2"], ["without adapters"]),
         (["azure-conv", "--server", "vllm-h100", "--adapters", "9", "--slots", "256"], ["memory"]),
