@@ -65,6 +65,8 @@ _PATTERNS = (
     (r"trtllm\.(\w+)\.(\d+)\.(\d+)", "TRT-LLM, {}, {} + {}"),
     (r"vllm\.r32\.(\d+)\.(\d+)\.tpot", "vLLM rank 32, {} slots, {} adapters: TPOT"),
     (r"vllm\.qwen\.(\d+)\.(\d+)\.tpot", "vLLM Qwen, {} slots, {} adapters: TPOT"),
+    (r"parts\.([\w-]+)\.(\d+b)\.(\d+)\.(\d+)", "{}, {}, {} + {}"),
+    (r"parts\.([\w-]+)\.(\d+b)\.tp(\d+)\.(\d+)\.(\d+)", "{0}, {1} on {2}, {3} + {4}"),
     (r"single\.(\w+)", "one user, {}"),
     (r"vllm\.keeps_up\.(\w+)\.(\w+)", "vLLM keeps up: {}, {}"),
     (r"vllm\.saturated\.(\w+)\.(\w+)", "vLLM saturated: {}, {}"),
@@ -72,7 +74,7 @@ _PATTERNS = (
 )
 _LONGEST = 60
 """Of a parameter's words: of longer ones only what stands before a colon fits beside a row."""
-_UPPER = {"h100", "h200", "b200", "rom", "sram", "tpot"}
+_UPPER = {"h100", "h200", "b200", "l40s", "a100", "8b", "70b", "rom", "sram", "tpot"}
 
 
 def words_of(row: str) -> str:

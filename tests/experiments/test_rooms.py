@@ -11,6 +11,7 @@ import pytest
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 COMMANDS = {
+    "calibration/gpu_solved.py",
     "guard/golden.py",
     "guard/pages.py",
     "guard/pictures.py",

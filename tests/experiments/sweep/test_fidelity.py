@@ -207,8 +207,8 @@ def test_every_summary_number_is_a_metric() -> None:
     """But for words, what others among them say, and what the server's file states."""
     summary = run(prepare(Setup.of({**LOAD, "adapters": "6", "server": "hc1x10"}, str))).summary
     left_out = {
-        "server", "workload", "interrupted", "warnings", "definitions", "adapters", "units", "peak_sram_bytes",
-        "slo", "refusals", "server_energy_by_part_j", "price_usd",
+        "server", "workload", "interrupted", "warnings", "definitions", "adapters", "units",
+        "peak_sram_bytes", "slo", "refusals", "server_energy_by_part_j", "price_usd",
         "obstacles", "fits_die", "power_capped",
     }  # fmt: skip
 

@@ -139,10 +139,17 @@ def test_b5_no_sample_that_a_clock_is_fitted_to_is_called_validation() -> None:
 
 
 def test_no_identity_is_called_validation() -> None:
-    """Arithmetic of a publication, repeated with its inputs, errs by its rounding alone."""
-    for row in read_table().rows:
-        if row.role == "validation" and row.error is not None and row.tolerance not in LIMITS:
-            assert abs(row.error) > 2e-3, row.id
+    """Arithmetic of a publication, repeated with its inputs, errs by its rounding alone.
+
+    So does one true prediction in twenty, by chance, where most err by several per cent.
+    """
+    errors = {
+        row.id: abs(row.error)
+        for row in read_table().rows
+        if row.role == "validation" and row.error is not None and row.tolerance not in LIMITS
+    }
+    close = [name for name, error in errors.items() if error <= 2e-3]
+    assert len(close) <= len(errors) / 20, close
 
 
 def a_row(**changes: object) -> PublishedRow:
