@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 TYPES := $(VENV)/types/hardwire
 
-# A process per core, each with whole files of tests, so that a file's fixtures are made once.
-# Benchmarks have their own targets.
-TESTS := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
-	--no-loadscope-reorder --ignore-glob 'tests/benchmarks/*_bench.py'
+# A process per core, each with whole files of tests, so that a file's fixtures are made once, and one
+# thread of BLAS in each: more would wait for one another. Benchmarks have their own targets.
+TESTS := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 \
+	--dist loadfile --no-loadscope-reorder --ignore-glob 'tests/benchmarks/*_bench.py'
 
 .PHONY: run test quick types lint bench bench-record bench-all golden notebooks clean
 
