@@ -11,13 +11,11 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from hardwire.models import catalogue
 from hardwire.models.chip import process_of
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.energy import FEMTO, OPS_PER_ELEMENT, PICO
-from hardwire.models.parameters import Parameter, count, quantities, quantity
+from hardwire.models.parameters import Parameter, count, declared, quantity
 from hardwire.models.process import Process
 
 BITS_PER_MIBIT = 1 << 20
@@ -118,11 +116,7 @@ SECTIONS: dict[str, type] = {
 BREAKDOWN = FileKind("breakdown", SECTIONS, references={"process": "process"})
 """What may stand in a breakdown file."""
 
-DECLARED = {
-    f"{group}.{name}": spec
-    for group, section in SECTIONS.items()
-    for name, spec in quantities(section).items()
-}
+DECLARED = declared(SECTIONS)
 """Unit, bounds and meaning of each parameter of a breakdown, by ``section.name``."""
 
 
@@ -231,11 +225,10 @@ def _vector_unit(chip: Breakdown) -> dict[str, Any]:
     sums = _between(unit.sum_bits, unit.add16_energy, unit.add32_energy)
     fp16 = process.fp16_op_pj * PICO * per_s
     register_fj = process.flop_clock_fj + process.flop_data_fj
-    leaking = chip.process.sram_leakage_mw_per_mib * 1e-3 * _warmth(chip)
     return {
         **_standing(chip, unit.area_mm2),
         "held": (
-            unit.held_bits / BITS_PER_MIBIT * leaking
+            _sram_leakage(chip, unit.held_bits)
             + unit.held_bytes_per_cycle * _hz(chip) * _sram_j(chip)
         ),
         "registers": _registers(chip) * register_fj * FEMTO * per_s,
@@ -248,10 +241,9 @@ def _vector_unit(chip: Breakdown) -> dict[str, Any]:
 
 def _buffer(chip: Breakdown) -> dict[str, Any]:
     block = chip.buffer
-    leaking = chip.process.sram_leakage_mw_per_mib * 1e-3 * _warmth(chip)
     bytes_per_cycle = block.banks * block.port_bits / 8 * block.ports_at_work
     return {
-        "leakage": block.banks * block.bank_bytes * 8 / BITS_PER_MIBIT * leaking,
+        "leakage": _sram_leakage(chip, block.banks * block.bank_bytes * 8),
         "clock_spine": _spine(chip, block.area_mm2),
         "reads_and_writes": bytes_per_cycle * _hz(chip) * _sram_j(chip),
     }
@@ -275,7 +267,7 @@ def _memory_interface(chip: Breakdown) -> dict[str, Any]:
 
 def _standing(chip: Breakdown, mm2: Any) -> dict[str, Any]:
     """Leakage and clock spine of logic."""
-    leaking = chip.process.logic_leakage_w_per_mm2 * _warmth(chip)
+    leaking = chip.process.logic_leakage_w_per_mm2 * _leaking(chip)
     return {"leakage": mm2 * leaking, "clock_spine": _spine(chip, mm2)}
 
 
@@ -288,14 +280,15 @@ def _sram_j(chip: Breakdown) -> Any:
 
 
 def _square(chip: Breakdown) -> Any:
-    return (chip.operation.supply_v / chip.process.nominal_v) ** 2
+    return chip.process.energy_factor(chip.operation.supply_v)
 
 
-def _warmth(chip: Breakdown) -> Any:
-    """What voltage and temperature make of leakage."""
-    process, operation = chip.process, chip.operation
-    warmth = np.exp((operation.junction_c - process.leakage_at_c) / process.leakage_efold_k)
-    return operation.supply_v / process.nominal_v * warmth
+def _leaking(chip: Breakdown) -> Any:
+    return chip.process.leakage_factor(chip.operation.supply_v, chip.operation.junction_c)
+
+
+def _sram_leakage(chip: Breakdown, bits: Any) -> Any:
+    return bits / BITS_PER_MIBIT * (chip.process.sram_leakage_mw_per_mib * 1e-3 * _leaking(chip))
 
 
 def _hz(chip: Breakdown) -> Any:

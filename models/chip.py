@@ -26,13 +26,12 @@ from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import (
     Parameter,
-    Quantity,
     check_value,
     check_values,
     choice,
     count,
+    declared,
     one_of,
-    quantities,
     quantity,
     to_frame,
 )
@@ -460,11 +459,7 @@ CHIP = FileKind(
 )
 """What may stand in a chip file."""
 
-DECLARED: dict[str, Quantity] = {
-    f"{name}.{field}": spec
-    for name, section in SECTIONS.items()
-    for field, spec in quantities(section).items()
-}
+DECLARED = declared(SECTIONS)
 """Every parameter that a chip can have, by dotted name."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hardwire.models import catalogue
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
-from hardwire.models.files import reason
+from hardwire.models.files import write_new
 from hardwire.models.schema import editor_line
 
 _HEAD = """\
@@ -80,11 +80,5 @@ def write_chip(name: str, extends: str, out: Path | None = None) -> Path:
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise InputError(f"--out {path}: a chip's file ends in .yaml")
     text = chip_template(name, extends, path)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise InputError(f"{path}: already exists") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({reason(error)})") from None
+    write_new(path, text)
     return path

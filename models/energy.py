@@ -148,7 +148,7 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     def total(per_matrix: Any) -> Any:
         return sum(times * per_matrix(matrix) for matrix, times in shares)
 
-    scaling = (chip.datapath.supply_v / process.nominal_v) ** 2
+    scaling = process.energy_factor(chip.datapath.supply_v)
     pico, femto = scaling * PICO, scaling * FEMTO
     selects = chip.rom.product == "select"
     fmt, lanes = rom_formats(chip), chip.datapath.lanes
@@ -236,7 +236,7 @@ def transfer_energy(chip: Chip, moved_bytes: Any) -> dict[str, Any]:
 
     Each bit crosses the host link, and each byte is written to SRAM, or read from it.
     """
-    scaling = (chip.datapath.supply_v / chip.process.nominal_v) ** 2
+    scaling = chip.process.energy_factor(chip.datapath.supply_v)
     return {
         "host_link": moved_bytes * 8 * (chip.link.pj_per_bit * PICO),
         "sram_transfers": moved_bytes * (chip.process.sram_pj_per_byte * PICO * scaling),
@@ -263,11 +263,9 @@ def idle_power(
     """
     process, power = chip.process, chip.power
     blocks = blocks or area(chip, model)
-    volts = chip.datapath.supply_v / process.nominal_v
-    warmth = np.exp((power.junction_c - process.leakage_at_c) / process.leakage_efold_k)
-    leaking = volts * warmth
+    leaking = process.leakage_factor(chip.datapath.supply_v, power.junction_c)
     hz = chip.datapath.clock_ghz * 1e9
-    per_s = volts**2 * hz
+    per_s = process.energy_factor(chip.datapath.supply_v) * hz
     sram_mib = chip.sram.capacity_mib * 8
     rom_mbit = rom_bits(chip, model) / 1e6
     waiting = power.idle_clock_share * process.flop_clock_fj * FEMTO * per_s

@@ -67,6 +67,23 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return parse_json_object(read_bytes(path, count=_LARGEST_DESCRIPTION), str(path))
 
 
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet.
+
+    Raises
+    ------
+    InputError
+        If it exists, or cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"{path}: already exists") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({reason(error)})") from None
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """Give a folder to write in that becomes ``out`` at the end, or nothing at all.

@@ -10,7 +10,7 @@ from pathlib import Path
 from hardwire.models import catalogue
 from hardwire.models.description import read_description
 from hardwire.models.errors import InputError
-from hardwire.models.files import reason
+from hardwire.models.files import write_new
 from hardwire.models.gpu import PRECISIONS, Gpu
 from hardwire.models.gpu_parts import ENGINE, Engine, Parts, values_of_parts, weights_gb
 from hardwire.models.gpu_server import Batching, BatchServer, server_of_parts
@@ -75,13 +75,7 @@ def make_server(
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise InputError(f"out: {path}: a server's file ends in .yaml")
     text = _text(gpu, model, path, parts_server(gpu, model, precision, tp, engine))
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise InputError(f"{path}: already exists") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({reason(error)})") from None
+    write_new(path, text)
     return BatchServer.open(path)
 
 

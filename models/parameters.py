@@ -150,6 +150,15 @@ def quantities(section: type) -> dict[str, Quantity]:
     return {f.name: f.metadata["quantity"] for f in dataclasses.fields(section)}
 
 
+def declared(sections: Mapping[str, type]) -> dict[str, Quantity]:
+    """``section.field`` → declaration, for the sections of a kind of file."""
+    return {
+        f"{name}.{field}": spec
+        for name, section in sections.items()
+        for field, spec in quantities(section).items()
+    }
+
+
 class StrictLoader(yaml.SafeLoader):
     """A YAML loader that refuses a key given twice, which plain YAML silently overrides."""
 

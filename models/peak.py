@@ -60,7 +60,7 @@ def peak_power(
     """
     process, number = chip.process, units(chip, model)
     blocks = blocks or area(chip, model)
-    per_cycle = (chip.datapath.supply_v / process.nominal_v) ** 2 * chip.datapath.clock_ghz * 1e9
+    per_cycle = process.energy_factor(chip.datapath.supply_v) * chip.datapath.clock_ghz * 1e9
     pico, femto = PICO * per_cycle, FEMTO * per_cycle
     lanes, fmt = chip.datapath.lanes, rom_formats(chip)
     made, selects = arrays(chip, model), chip.rom.product == "select"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hardwire.models.description import FileKind
 from hardwire.models.parameters import quantity
 
@@ -77,6 +79,18 @@ class Process:
     wafer_diameter_mm: Any = quantity("mm", 100, 450, "wafer diameter")
     reticle_mm2: Any = quantity("mm2", 1, 100000, "largest die that one exposure prints")
     defects_per_cm2: Any = quantity("/cm2", 0.001, 10, "defect density D0")
+
+    def energy_factor(self, supply_v: Any) -> Any:
+        """What a supply voltage makes of energies: they grow with its square."""
+        return (supply_v / self.nominal_v) ** 2
+
+    def leakage_factor(self, supply_v: Any, junction_c: Any) -> Any:
+        """What voltage and temperature make of leakage.
+
+        It grows with the voltage, and by e for each ``leakage_efold_k`` of warming.
+        """
+        warmth = np.exp((junction_c - self.leakage_at_c) / self.leakage_efold_k)
+        return supply_v / self.nominal_v * warmth
 
 
 PROCESS = FileKind("process", {"": Process})

@@ -62,7 +62,7 @@ def _mac_pj(process: Process, row: PublishedRow) -> Any:
     """A multiply and an addition with the registers of their lane, at a voltage."""
     c = row.conditions
     operation, registers = MACS[str(c["format"])](process)
-    square = (float(c["supply_v"]) / process.nominal_v) ** 2
+    square = process.energy_factor(float(c["supply_v"]))
     return (operation + registers * _flop_fj(process) * FEMTO / PICO) * square
 
 
@@ -70,7 +70,7 @@ def _clock_pj_per_mm2(process: Process, row: PublishedRow) -> Any:
     """A clock with all the registers that it drives, in a cycle."""
     c = row.conditions
     clocked = float(c["registers_per_mm2"]) * process.flop_clock_fj * FEMTO / PICO
-    square = (float(c["supply_v"]) / process.nominal_v) ** 2
+    square = process.energy_factor(float(c["supply_v"]))
     return (clocked + process.clock_spine_pj_per_mm2) * square
 
 
