@@ -140,6 +140,17 @@ def _sum(typing: Any, lanes: Any) -> Any:
     return types.float32(_LANES), generate
 
 
+_FLOATS = (types.float32, types.uint16)
+
+
+def _load_floats(builder: Any, pointer: Any, dtype: Any) -> Any:
+    """32 stored floats, or float16 bits in uint16, as float32 lanes."""
+    if dtype == types.float32:
+        return _load(builder, pointer, _F32_LANES, 4)
+    bits = _load(builder, pointer, ir.VectorType(ir.IntType(16), LANES), 2)
+    return _half_to_float(builder, bits)
+
+
 @_intrinsic
 def _read(typing: Any, array: Any, index: Any) -> Any:
     """32 stored weights, or activations, from flat element `index` on, as float32 lanes.
@@ -152,11 +163,8 @@ def _read(typing: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
-        if dtype == types.float32:
-            return _load(builder, pointer, _F32_LANES, 4)
-        if dtype == types.uint16:
-            bits = _load(builder, pointer, ir.VectorType(ir.IntType(16), LANES), 2)
-            return _half_to_float(builder, bits)
+        if dtype in _FLOATS:
+            return _load_floats(builder, pointer, dtype)
         if dtype == types.int8:
             codes = _load(builder, pointer, ir.VectorType(_I8, LANES), 1)
         else:
@@ -179,11 +187,8 @@ def _read_floats(typing: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
-        if dtype == types.float32:
-            return _load(builder, pointer, _F32_LANES, 4)
-        if dtype == types.uint16:
-            bits = _load(builder, pointer, ir.VectorType(ir.IntType(16), LANES), 2)
-            return _half_to_float(builder, bits)
+        if dtype in _FLOATS:
+            return _load_floats(builder, pointer, dtype)
         bits = builder.sext(_load(builder, pointer, ir.VectorType(_I8, LANES), 1), _I32_LANES)
         moved = builder.shl(bits, ir.Constant(_I32_LANES, [20] * LANES))
         placed = builder.and_(moved, ir.Constant(_I32_LANES, [0x87F00000 - 2**32] * LANES))
