@@ -133,15 +133,3 @@ def compare(
         prepared_of = {one.server.name: one for one in ready}
         needed = fleets({one.summary["server"]: one for one in done}, prepared_of)
     return Comparison(names, named, setup, tuple(done), obstacles, needed)
-
-
-def key_of(*path: str) -> Callable[[dict[str, Any]], Any]:
-    """What takes a nested value out of a summary."""
-
-    def value(data: dict[str, Any]) -> Any:
-        item: Any = data
-        for key in path:
-            item = item[key]
-        return item
-
-    return value

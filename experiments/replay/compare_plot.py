@@ -8,8 +8,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, key_of
+from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison
 from hardwire.experiments.replay.view import goals, number, seconds
+from hardwire.experiments.shared.nested import at
 from hardwire.experiments.shared.plot import log_ticks, on_log, short_time, thousands
 from hardwire.experiments.shared.style import INK, QUIET, WIDTH_IN, drawing, server_marks
 from hardwire.experiments.shared.words_plot import say
@@ -91,8 +92,7 @@ def _bars(
     show: Show,
 ) -> None:
     _clean(axes)
-    value_of = key_of(path)
-    values = {name: value_of(data[name]) for name in servers if name in data}
+    values = {name: at(data[name], path) for name in servers if name in data}
     known = [value for value in values.values() if value is not None]
     for row, name in enumerate(servers):
         value = values.get(name)

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.panel import Panel
 from rich.text import Text
 
-from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, key_of
+from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison
 from hardwire.experiments.replay.fleet import NEEDED
 from hardwire.experiments.replay.replay import Replay
 from hardwire.experiments.replay.sound import ON_PAPER
@@ -30,6 +30,7 @@ from hardwire.experiments.replay.view import (
     percent,
     seconds,
 )
+from hardwire.experiments.shared.nested import at
 from hardwire.experiments.shared.style import BAD, GOOD
 from hardwire.experiments.shared.tables import QUIET, count, plain_table, span, styled
 
@@ -45,7 +46,7 @@ class _Row:
     @classmethod
     def of(cls, name: str, path: str, show: Callable[[Any], str], better: int = 0) -> _Row:
         """A number of the summary."""
-        return cls(name, key_of(*path.split(".")), show, better, path)
+        return cls(name, lambda data: at(data, path), show, better, path)
 
 
 def _rows(comparison: Comparison) -> list[_Row]:

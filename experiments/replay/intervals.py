@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from hardwire.experiments.replay.replay import Prepared, Replay
+from hardwire.experiments.shared.nested import at
 from hardwire.experiments.shared.parallel import cores, in_processes, in_threads
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
@@ -88,7 +88,7 @@ def with_intervals(
     found = {}
     for name in METRICS:
         values = [one[name] for one in started if one[name] is not None]
-        if of(done.summary, name) is not None and values:
+        if at(done.summary, name) is not None and values:
             found[name] = interval(values)
     summary = done.summary | {
         "intervals": found,
@@ -96,14 +96,6 @@ def with_intervals(
         "interval_not_started": len(numbers) - len(started),
     }
     return dataclasses.replace(done, summary=summary)
-
-
-def of(data: Mapping[str, Any], name: str) -> Any:
-    """A number of a summary by its dotted name."""
-    item: Any = data
-    for key in name.split("."):
-        item = item[key]
-    return item
 
 
 def _prepared(done: Replay) -> Prepared:
@@ -130,4 +122,4 @@ def _numbers(
     except InputError:
         return None
     summary = summarize(*arrived(prepared.workload, log), setup.goals, server=server.name)
-    return {name: of(summary, name) for name in METRICS}
+    return {name: at(summary, name) for name in METRICS}

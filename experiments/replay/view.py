@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from hardwire.experiments.replay.refusals import refusal
+from hardwire.experiments.shared.nested import at
 from hardwire.experiments.shared.style import BAD, GOOD, MEMORY_COLORS, OF_NO_PART
 from hardwire.experiments.shared.tables import QUIET, bar, count, mib, plain_table, si, span, styled
 
@@ -304,10 +305,7 @@ def interval_rows(data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         found = data.get("intervals", {}).get(key)
         if found is None or (key in ("goodput", "slo_met") and not goals(data)):
             continue
-        value: Any = data
-        for part in key.split("."):
-            value = value[part]
-        rows.append((name, show(value), span(found, show)))
+        rows.append((name, show(at(data, key)), span(found, show)))
     return rows
 
 

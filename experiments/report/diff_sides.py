@@ -10,6 +10,7 @@ import numpy as np
 
 from hardwire.experiments.report.diff_lines import Diff, Side, Value, Values, compare
 from hardwire.experiments.shared.configuration import chip_configuration, server_configuration
+from hardwire.experiments.shared.nested import at_or_none
 from hardwire.experiments.shared.style import block_name
 from hardwire.experiments.sweep.axis import Axis
 from hardwire.experiments.sweep.save import study_configuration
@@ -76,9 +77,7 @@ def run_results(data: Mapping[str, Any]) -> dict[str, Values]:
     """The results of a run, from the object of ``hardwire run --json``."""
     headline: dict[str, Value] = {}
     for path, words, unit, interval in _FIGURES:
-        value: Any = data
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
+        value = at_or_none(data, path)
         if value is None and path.startswith("adapter_detail") and not data["adapter_detail"]:
             continue
         ends = data["interval"].get(interval)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hardwire.experiments.shared.inputs import adapter_set_files
+from hardwire.experiments.shared.nested import at_or_none
 from hardwire.experiments.sweep.fidelity_options import PREFIX
 from hardwire.experiments.sweep.fidelity_setup import (
     card_design,
@@ -122,9 +123,7 @@ def _numbers(summary: Mapping[str, Any], chip: Chip | None) -> dict[str, float]:
     """Every metric that a summary has a number for."""
     found: dict[str, float] = {}
     for name in REPLAY:
-        value: Any = summary
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        value = at_or_none(summary, name)
         if value is not None:
             found[name] = float(value)
     if chip is not None:
