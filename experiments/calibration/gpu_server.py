@@ -421,15 +421,22 @@ def _step(run: Run, growth: float) -> dict[str, float]:
     }
     if run.slots:
         distinct = float(share @ _distinct(waves, run.adapters))
+        features |= _with_slots(run)
         features |= {
-            "lora_step_us": 1.0,
-            "slot_us": float(run.slots),
-            "slot_rank_us": run.slots * float(max(run.rank - 16, 0)),
             "distinct_us": distinct * growth,
             "lora_sequence_us": batch * growth,
             **_alone(run),
         }
     return features
+
+
+def _with_slots(run: Run) -> dict[str, float]:
+    """What each step takes with LoRA enabled, whatever is in it."""
+    return {
+        "lora_step_us": 1.0,
+        "slot_us": float(run.slots),
+        "slot_rank_us": run.slots * float(max(run.rank - 16, 0)),
+    }
 
 
 def _alone(run: Run) -> dict[str, float]:
@@ -440,12 +447,7 @@ def _first(run: Run, prompt: dict[str, float], growth: float) -> dict[str, float
     """What a lone request's first token takes."""
     features = {"step_us": 1.0, "frontend_us": 1.0, **prompt}
     if run.slots:
-        features |= {
-            "lora_step_us": 1.0,
-            "slot_us": float(run.slots),
-            "slot_rank_us": run.slots * float(max(run.rank - 16, 0)),
-            "distinct_us": growth,
-        }
+        features |= _with_slots(run) | {"distinct_us": growth}
     if run.in_turn:
         features["disk_load_us"] = 1.0
     return features
@@ -464,14 +466,11 @@ def _domain(runs: Sequence[Run]) -> dict[str, tuple[float, float]]:
         return (min(values), max(values))
 
     with_adapters = [run for run in runs if run.slots]
+    limited = [run for run in runs if run.batch or run.in_turn or run.requests == 1]
     found = {
         "prompt_tokens": span(lambda run: round(run.prompt), runs),
-        "batch": span(lambda run: 1 if run.in_turn else float(run.waves.min()), runs),
+        "batch": span(lambda run: float(run.waves.max()), limited or runs),
     }
-    limited = [run for run in runs if run.batch or run.in_turn or run.requests == 1]
-    if limited:
-        low = span(lambda run: float(run.waves.max()), limited)
-        found["batch"] = (low[0], low[1])
     if with_adapters:
         found["rank"] = span(lambda run: run.rank, with_adapters)
         found["slots"] = span(lambda run: run.slots, with_adapters)

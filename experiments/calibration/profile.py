@@ -64,9 +64,8 @@ class Run:
     @property
     def waves(self) -> NDArray[np.float64]:
         """Requests of the batches one after the other, where all have equal lengths."""
-        limit = min(self.batch or self.requests, self.requests)
-        full, rest = divmod(self.requests, 1 if self.in_turn else limit)
-        size = 1 if self.in_turn else limit
+        size = 1 if self.in_turn else min(self.batch or self.requests, self.requests)
+        full, rest = divmod(self.requests, size)
         return np.array([size] * full + [rest] * (rest > 0), float)
 
 

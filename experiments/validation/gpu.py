@@ -12,6 +12,7 @@ from hardwire.experiments.shared.parallel import in_threads
 from hardwire.experiments.validation import vllm_runs as vllm_validation
 from hardwire.experiments.validation.bench import EXTRAPOLATED, Bench, Predicted
 from hardwire.models.adapter.adapter import Adapter
+from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.published import PublishedRow, published
@@ -213,9 +214,10 @@ def _runs_inside(bench: Bench, row: PublishedRow) -> Predicted:
 
     Each draw of the server serves another hour of the same load, as the measured hour was one.
     """
-    drawn = draw_gpu_servers(bench.gpu(str(row.conditions["server"])), RUN_DRAWS, bench.seed)
 
     def make(_: str) -> list[list[vllm_validation.Predicted]]:
+        server = bench.gpu(str(row.conditions["server"]))
+        drawn = draw_gpu_servers(server, RUN_DRAWS, bench.seed)
         return [_hours(drawn, run) for run, _ in _served(bench, row)]
 
     found = bench.once("drawn runs", str(row.conditions["regime"]), make)
@@ -248,8 +250,6 @@ def _out_of_memory(bench: Bench, row: PublishedRow) -> Predicted:
 
 
 def _starts(bench: Bench, row: PublishedRow, run: vllm_validation.Row) -> bool:
-    from hardwire.models.errors import InputError  # noqa: PLC0415
-
     try:
         bench.gpu(str(row.conditions["server"])).kv_tokens(run.slots, run.rank)
     except InputError:
