@@ -26,20 +26,13 @@ from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.pipeline import fill_cycles, matrix_fill_cycles
 from hardwire.models.rom import EMBEDDING_BITS, RomMatrix, head_matrix, layer_matrices
 from hardwire.models.sram import kv_row_bits
+from hardwire.models.whole import ceil_div
 
 OPERATIONS = ("rom", "attention", "lora", "norms_activations", "lm_head_sampling")
 """What a token's time is divided into."""
 
 BYPASS_CYCLES = 1
 """A side unit passes a token that has nothing to add in one cycle, so that tokens keep order."""
-
-
-def ceil_div(a: Any, b: Any) -> Any:
-    """``⌈a / b⌉`` of whole numbers: integers, floats or arrays of either, below 2^50."""
-    if isinstance(b, np.ndarray) and b.dtype.kind == "f":
-        # The quotient of whole floats never rounds across a whole number; // takes four times this.
-        return np.ceil(a / b)
-    return -(-a // b)
 
 
 Rates = tuple[tuple[Any, Any], ...]

@@ -25,6 +25,7 @@ from hardwire.models.errors import InputError
 from hardwire.models.fabric import outputs_at_once
 from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.rom import head_matrix, layer_matrices
+from hardwire.models.whole import ceil_div
 from hardwire.simulator.datapath import (
     BYPASS_CYCLES,
     OPERATIONS,
@@ -33,7 +34,6 @@ from hardwire.simulator.datapath import (
     TokenStages,
     adapter_format,
     attention_stages,
-    ceil_div,
     overlapped_layers,
     own_unit,
     sample_cycles,
