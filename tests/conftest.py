@@ -27,6 +27,23 @@ def shared_data() -> Path:
     return folder
 
 
+FIRST = (
+    "experiments/formats/test_formats.py",
+    "simulator/serving/test_compiled.py",
+    "experiments/test_first_evening.py",
+    "notebooks/test_notebooks.py",
+)
+"""Files that begin, in this order: those that take longest, and those that compile what others call
+too. One process compiles the arithmetic while another compiles the serving loop; whoever needs
+either later finds it in numba's cache, and nothing is compiled by two processes at once."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    places = {root / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+
+
 def pytest_collection_finish() -> None:
     """What all test files imported is there to stay: no garbage collection looks through it."""
     gc.freeze()
