@@ -172,6 +172,7 @@ def _attention_matrices(model: LanguageModel) -> tuple[RomMatrix, ...]:
     heads = {"copies": model.heads, "uses": model.heads}
     first = model.query_width if latent.query_rank is None else latent.query_rank
     of_latents = ("kv_a_proj_with_mqa",)
+    queries: tuple[RomMatrix, ...]
     if latent.query_rank is None:
         queries = (RomMatrix("qkv_a", hidden, first + model.kv_width, ("q_proj", *of_latents)),)
     else:

@@ -51,8 +51,8 @@ from hardwire.simulator.token_timing import (
 )
 
 __all__ = [
-    "CLOCK", "LikeLayers", "Reading", "Timing", "TokenTiming", "at", "grown", "joined", "mean",
-    "rate", "slower",
+    "CLOCK", "LikeLayers", "Reading", "Timing", "TokenTiming", "at", "beside_stage", "grown",
+    "joined", "mean", "rate", "slower",
 ]  # fmt: skip
 
 CLOCK = "datapath.clock_ghz"
@@ -171,18 +171,8 @@ def _token(
         side: dict[str, Any] = {}
         work, bit_mm, added = Work(0, 0), 0, 0
         for stage, of_stage in zip(roms, ranks, strict=True):
-            cycles: Any = None
-            for matrix, group in zip(stage.matrices, of_stage, strict=True):
-                down, up = side_work(model, matrix, group, fmt)
-                both, moved = down + up, side_bit_mm(chip, model, matrix, down)
-                own = side_cycles(chip, matrix, down, up)
-                if matrix.side_paths > 1:  # one beside each chosen expert
-                    both = Work(matrix.side_paths * both.macs, matrix.side_paths * both.bytes)
-                    moved = matrix.side_paths * moved
-                    if chip.datapath.layers == "shared" and np.any(down.macs):
-                        own = own * matrix.side_paths
-                work, bit_mm = work + both, bit_mm + moved
-                cycles = own if cycles is None else _with(chip, cycles, own)
+            cycles, done, moved = beside_stage(chip, model, stage, of_stage, fmt)
+            work, bit_mm = work + done, bit_mm + moved
             side[stage.name] = cycles
             if sequential:
                 more = cycles * (cycles != BYPASS_CYCLES)  # see ``TokenTiming.alone``
@@ -228,6 +218,35 @@ def _token(
         shared=chip.datapath.layers == "shared",
         overlapped=overlapped_layers(chip, model),
     )
+
+
+def beside_stage(
+    chip: Chip,
+    model: LanguageModel,
+    stage: Stage,
+    ranks: Sequence[Sequence[Any]],
+    fmt: str,
+) -> tuple[Any, Work, Any]:
+    """Cycles, work, and bits times mm of the side paths beside a stage.
+
+    Parameters
+    ----------
+    ranks : by matrix of the stage, beside each of its targets; 0 where there is none.
+    """
+    cycles: Any = None
+    work, bit_mm = Work(0, 0), 0
+    for matrix, group in zip(stage.matrices, ranks, strict=True):
+        down, up = side_work(model, matrix, group, fmt)
+        done, moved = down + up, side_bit_mm(chip, model, matrix, down)
+        own = side_cycles(chip, matrix, down, up)
+        if matrix.side_paths > 1:  # one beside each chosen expert
+            done = Work(matrix.side_paths * done.macs, matrix.side_paths * done.bytes)
+            moved = matrix.side_paths * moved
+            if chip.datapath.layers == "shared" and np.any(down.macs):
+                own = own * matrix.side_paths
+        work, bit_mm = work + done, bit_mm + moved
+        cycles = own if cycles is None else _with(chip, cycles, own)
+    return cycles, work, bit_mm
 
 
 def _with(chip: Chip, one: Any, other: Any) -> Any:

@@ -20,7 +20,7 @@ from hardwire.models.adapter.modules import LowRankModule, modules_of, parse_tar
 from hardwire.models.adapter.stored import CONFIG, WEIGHTS, tensor_shapes
 from hardwire.models.errors import InputError
 from hardwire.models.files import new_folder
-from hardwire.models.language_model import EXPERT, FUSED
+from hardwire.models.language_model import EXPERT, FUSED, module_path
 
 _FILE_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
@@ -103,9 +103,11 @@ def _target_modules(targets: tuple[str, ...]) -> list[str] | str:
         raise InputError(f"targets: {FUSED}: LoRA on bare parameters is not written")
     if not own:
         return list(targets)
-    names = [re.escape(target) for target in targets if not target.startswith(EXPERT)]
-    names.append(r"experts\.\d+\.(?:" + "|".join(own) + ")")
-    return r".*\.(?:" + "|".join(names) + ")"
+    # With their block: a bare name would be that of experts, too.
+    others = (target for target in targets if not target.startswith(EXPERT))
+    names = [re.escape(module_path(0, one).removeprefix("model.layers.0.")) for one in others]
+    names.append(r"mlp\.experts\.\d+\.(?:" + "|".join(own) + ")")
+    return r"(?:.*\.)?(?:" + "|".join(names) + ")"
 
 
 def _random_tensors(modules: tuple[LowRankModule, ...], seed: int) -> Iterator[NDArray[np.float32]]:
