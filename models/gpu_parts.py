@@ -96,11 +96,35 @@ PASSED_ON = (
 
 def weights_gb(model: LanguageModel, parts: Parts) -> float:
     """Weights on all GPUs together, GB: layers, embedding and head, norms and biases."""
-    layers = model.layers * model.linear_weights_per_layer
+    layers = model.linear_weights
     embeddings = model.embedding_weights * (1 if model.tied_embeddings else 2)
     rest = model.parameter_count - layers - embeddings
     bits = layers * parts.weight_bits + embeddings * parts.head_bits + rest * 8 * HALF_BYTES
     return float(bits / 8e9)
+
+
+def check_form(model: LanguageModel) -> None:
+    """Refuse a model that the form of a GPU server's step has no terms for.
+
+    A step of B tokens reads ``N (1 − (1 − k / N)^B)`` of the N experts of a layer where each token
+    chooses k of them: neither a time per step nor one per token.
+
+    Raises
+    ------
+    InputError
+        If its layers have experts, latent attention or windows.
+    """
+    if model.experts is not None:
+        count, active = model.experts.count, model.experts.active
+        what = (
+            f"is a mixture of experts, of which a step of B tokens reads "
+            f"{count} (1 - (1 - {active}/{count})^B) in each layer"
+        )
+    elif model.sliding_window is not None:
+        what = f"has layers that read no more than {model.sliding_window:,} tokens of a context"
+    else:
+        return
+    raise InputError(f"model: {model.name} {what}: the step of a GPU server has no term for that")
 
 
 def values_of_parts(parts: Parts, gpu: Gpu, model: LanguageModel) -> dict[str, Any]:
@@ -109,8 +133,10 @@ def values_of_parts(parts: Parts, gpu: Gpu, model: LanguageModel) -> dict[str, A
     Raises
     ------
     InputError
-        If the GPU has no arithmetic for the precision, or the heads cannot be shared out.
+        If the GPU has no arithmetic for the precision, the heads cannot be shared out, or as
+        ``check_form``.
     """
+    check_form(model)
     shared = parts.gpus
     if model.kv_heads % shared:
         raise InputError(
@@ -120,7 +146,7 @@ def values_of_parts(parts: Parts, gpu: Gpu, model: LanguageModel) -> dict[str, A
     sheet = gpu.sheet
     memory = sheet.memory_tb_per_s * 1e12 * sheet.memory_reached  # B/s of one GPU
     head = model.vocab * model.hidden
-    layers = model.layers * model.linear_weights_per_layer
+    layers = model.linear_weights
     read = (layers * parts.weight_bits + head * parts.head_bits) / 8 / shared
     linear = gpu.flops(parts.precision) * gpu.reached(parts.precision)
     plain = gpu.flops("bf16")
