@@ -11,11 +11,15 @@ Pipelined issue, distinct layers
     Tokens keep their order at every unit. A chain of units whose cycles are the same for every
     token acts as one unit with the cycles of its slowest, and a delay of all others: with
     ``E_j = max(A_j, E_{j-1}) + c`` twice over, in either order, token ``j`` leaves at
-    ``max_i (A_i + (j - i) max(c, d)) + c + d``. So a layer is two units: all that is between two
-    attentions, and attention. Once users' decode tokens never meet at a unit, the rest is a sum.
+    ``max_i (A_i + (j - i) max(c, d)) + c + d``. So a layer is two units, a block and attention:
+    all that is between two attentions, and attention. Tokens leave the slowest block, the first
+    such of several, at least its cycles apart, and the attention behind it at least as far apart as
+    attention takes: then nobody waits for a unit behind those two, for later tokens take no less of
+    attention. So the units up to there are walked, and the others are a sum. Prompt tokens between
+    two steps of attention's ``⌈c · p / q⌉`` take the same cycles and are walked at once. Once
+    decode tokens of users never meet at a unit, the rest is a sum, too.
 Pipelined issue, shared layers
-    Tokens overtake; the event queue of ``hardwire.simulator.engines.compiled`` runs design after
-    design.
+    Tokens overtake: ``hardwire.simulator.engines.shared`` follows every visit.
 """
 
 from __future__ import annotations
@@ -30,10 +34,8 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
-from hardwire.simulator.datapath import adapter_format
-from hardwire.simulator.program import build_program
-from hardwire.simulator.requests import Requests
-from hardwire.simulator.timing import Timing, slower
+from hardwire.simulator.engines import shared
+from hardwire.simulator.timing import Timing, TokenTiming, slower
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -118,7 +120,8 @@ def batch_rates(
         np.asarray(value, np.float64)
         for value in (chip.datapath.clock_ghz * 1e9, power_throttle, prefill_throttle)
     ]
-    program = compile_batch(chip, model, adapter, np.broadcast(*given, *rates).size)
+    token = Timing.of(chip, model, () if adapter is None else (adapter,)).tokens[-1]
+    program = compile_batch(token, np.broadcast(*given, *rates).size)
     points = len(program.embedding)
     prompts, outputs, count = (np.ascontiguousarray(np.broadcast_to(g, points)) for g in given)
     hz, decode, prefill = (np.ascontiguousarray(np.broadcast_to(r, points)) for r in rates)
@@ -138,13 +141,7 @@ def batch_rates(
             *load, first, last,
         )  # fmt: skip
     else:
-        row = 0 if adapter is None else 1
-        for point, (users_of, asked, made) in enumerate(
-            zip(count.tolist(), prompts.tolist(), outputs.tolist(), strict=True)
-        ):
-            requests = Requests.uniform(users_of, asked, made, row)
-            mine = slice(place[point], place[point + 1])
-            first[mine], last[mine] = _event_queue(chip, model, adapter, point, requests)
+        shared.ends(token, prompt=prompts, output=outputs, place=place, first=first, last=last)
     rate_user, rate_chip, ttft, latest, grown = (np.empty(points) for _ in range(5))
     jit.measure(
         *load, first, last, hz, decode, prefill, program.rate, rate_user, rate_chip, ttft, latest,
@@ -161,17 +158,13 @@ def batch_rates(
     return BatchRates(rate_user, rate_chip, token_s, ttft, count * prompts / latest, breakdown)
 
 
-def compile_batch(
-    chip: Chip, model: LanguageModel, adapter: Adapter | AdapterShape | None, points: int = 1
-) -> BatchProgram:
+def compile_batch(token: TokenTiming, points: int = 1) -> BatchProgram:
     """The numbers of ``hardwire.simulator.program.build_program`` for arrays of designs.
 
     Parameters
     ----------
-    points : designs, where nothing in the chip or adapter is an array.
+    points : designs, where nothing of the token is an array.
     """
-    timing = Timing.of(chip, model, () if adapter is None else (adapter,))
-    token = timing.tokens[-1]
     parts = token.by_operation(lambda stage: stage.cycles)
     spans: dict[str, list[Any]] = {"pre_max": [], "pre_sum": [], "post_max": [], "post_sum": []}
     attention = token.stages.attention
@@ -216,26 +209,3 @@ def _fixed(program: BatchProgram) -> tuple[Ints, Ints]:
     body += layers * program.attention.sum(axis=1)
     growing = np.full(len(body), layers * stages, np.int64)
     return np.stack([body, program.head_sum], axis=1), growing
-
-
-def _event_queue(
-    chip: Chip,
-    model: LanguageModel,
-    adapter: Adapter | AdapterShape | None,
-    point: int,
-    requests: Requests,
-) -> tuple[Ints, Ints]:
-    """Cycles of the first and last output token of each user, by the ordinary engine."""
-    from hardwire.simulator.engines.compiled import simulate  # noqa: PLC0415 - numba only where it is needed
-
-    values = {name: chip.value(name) for name in chip.parameters}
-    chosen = {k: v[point].item() for k, v in values.items() if np.ndim(v) == 1}
-    if isinstance(adapter, AdapterShape):
-        rank = int(adapter.rank[point] if np.ndim(adapter.rank) else adapter.rank)
-        fmt = adapter_format(chip, adapter)
-        adapter = Adapter.from_shape(f"r{rank}:{'+'.join(adapter.targets)}:{fmt}", model)
-    program = build_program(chip._replaced(chosen), model, [] if adapter is None else [adapter])
-    done = simulate(program, requests).done
-    tokens = requests.tokens[0]
-    ends = done.reshape(-1, tokens)
-    return ends[:, requests.prompt[0] - 1], ends[:, -1]
