@@ -67,7 +67,9 @@ def shared(
             growing += grows[at]
             turn += cycles[at] if at == 0 or at > body else 0
         for at in range(places + 1):
-            room[at] = -FAR if straight[at] == BY_LIST else turn if straight[at] == MAY_MEET else FAR
+            room[at] = (
+                -FAR if straight[at] == BY_LIST else turn if straight[at] == MAY_MEET else FAR
+            )
         place[:slots] = NOT_YET
         free[:] = 0
         for x in range(lists):

@@ -184,6 +184,17 @@ def test_a_real_chip_and_model(issue: str, users: int) -> None:
     assert answer is not None and answer.rates == expected
 
 
+@pytest.mark.parametrize("users", [1, 3])
+def test_a_real_chip_whose_layers_share_their_units(users: int) -> None:
+    """ROMA with its own model: prompt tokens wait for its ROM array nearly all the time."""
+    chip = Chip.open("roma")._replaced({"datapath.issue": "pipelined", "sram.capacity_mib": 4096.0})
+    model = LanguageModel.open(chip.model)
+    expected, found = both(
+        chip, model, Adapter.from_shape("r16:all-linear", model), Load(150, 9, users)
+    )
+    assert_equal(expected, found, users)
+
+
 def test_a_load_must_be_possible() -> None:
     model = LanguageModel.open("tinyllama-1.1b")
     one = {"power_throttle": 1.0, "prefill_throttle": 1.0}
