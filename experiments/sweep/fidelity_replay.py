@@ -12,6 +12,7 @@ from hardwire.experiments.shared.inputs import adapter_set_files
 from hardwire.experiments.shared.nested import at_or_none
 from hardwire.experiments.sweep.fidelity_options import PREFIX
 from hardwire.experiments.sweep.fidelity_setup import (
+    Opened,
     card_design,
     point_setup,
     refuse_gpu,
@@ -61,7 +62,7 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
     result = {name: np.full(points, np.nan) for name in study.columns}
     result["obstacle"] = np.zeros(points, np.int8)
     result["failure"] = np.full(points, "", object)
-    over = set_over(study.replay, study.base.chip)
+    over, opened = set_over(study.replay, study.base.chip), Opened()
     loads: dict[tuple[Any, ...], tuple[Workload, AdapterSet]] = {}
 
     def load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]:
@@ -77,8 +78,11 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
     for point in range(points):
         mine = {name: values[point] for name, values in settings.items()}
         try:
-            prepared = prepare(point_setup(study.replay, mine), load)
-            prepared, chip = _with_chip(over, prepared, mine)
+            setup = point_setup(study.replay, mine)
+            server = opened.server(setup.server)
+            filed = opened.chip_of(server, setup.chip) if isinstance(server, Server) else None
+            prepared = prepare(setup, load, server=server, chip=filed)
+            prepared, chip = _with_chip(over, prepared, mine, opened)
             summary = run(prepared, chip=chip).summary
         except UnreadableError:
             raise
@@ -86,7 +90,7 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
             result["obstacle"][point] = REFUSED
             result["failure"][point] = str(error)
             continue
-        for name, value in _numbers(summary, chip).items():
+        for name, value in _numbers(summary, chip, opened).items():
             result[name][point] = value
     return result
 
@@ -105,7 +109,7 @@ def _refuse_unreadable(setup: Setup, model: LanguageModel) -> None:
 
 
 def _with_chip(
-    over: Mapping[str, Any], prepared: Prepared, settings: Mapping[str, Any]
+    over: Mapping[str, Any], prepared: Prepared, settings: Mapping[str, Any], opened: Opened
 ) -> tuple[Prepared, Chip | None]:
     """What a point runs on: its server, and the chip on the cards of a hardwired one."""
     server = prepared.server
@@ -116,10 +120,10 @@ def _with_chip(
         return prepared, None
     if "datapath.issue" in stated:  # over the server's, which is over the chip's
         prepared = dataclasses.replace(prepared, server=dataclasses.replace(server, issue=None))
-    return prepared, card_design(over, server, settings, prepared.setup.chip).chip
+    return prepared, card_design(over, server, settings, prepared.setup.chip, opened).chip
 
 
-def _numbers(summary: Mapping[str, Any], chip: Chip | None) -> dict[str, float]:
+def _numbers(summary: Mapping[str, Any], chip: Chip | None, opened: Opened) -> dict[str, float]:
     """Every metric that a summary has a number for."""
     found: dict[str, float] = {}
     for name in REPLAY:
@@ -127,7 +131,7 @@ def _numbers(summary: Mapping[str, Any], chip: Chip | None) -> dict[str, float]:
         if value is not None:
             found[name] = float(value)
     if chip is not None:
-        blocks_mm2 = area(chip, LanguageModel.open(chip.model))["total"]
+        blocks_mm2 = area(chip, opened.model(chip.model))["total"]
         found["area_mm2.total"] = float(blocks_mm2)
         found["die_area_mm2"] = float(chip.die.area_mm2)
         found["die_cost_usd"] = float(die_cost_usd(chip, blocks_mm2))
