@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hardwire.experiments.shared.inputs import adapter_set_files
+from hardwire.experiments.shared.inputs import adapter_set_files, joint_digest
 from hardwire.experiments.shared.nested import at_or_none
 from hardwire.experiments.sweep.fidelity_options import PREFIX
 from hardwire.experiments.sweep.fidelity_setup import (
@@ -48,32 +49,32 @@ class UnreadableError(InputError):
 def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Replay every point; see ``hardwire.experiments.sweep.fidelity.evaluate``.
 
-    Points that differ in policy or chip alone share one workload.
+    Points that differ in policy or chip alone share one workload, also from chunk to chunk.
 
     Raises
     ------
     UnreadableError
         If a file that a point names cannot be read.
     """
-    from hardwire.experiments.replay.replay import make_load, prepare, run  # noqa: PLC0415
-    from hardwire.experiments.replay.setup import LOAD_FIELDS  # noqa: PLC0415
+    from hardwire.experiments.replay.config import load_files  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.replay import prepare, run  # noqa: PLC0415 - as above
+    from hardwire.experiments.replay.setup import LOAD_FIELDS  # noqa: PLC0415 - as above
 
     points = len(next(iter(settings.values())))
     result = {name: np.full(points, np.nan) for name in study.columns}
     result["obstacle"] = np.zeros(points, np.int8)
     result["failure"] = np.full(points, "", object)
     over, opened = set_over(study.replay, study.base.chip), Opened()
-    loads: dict[tuple[Any, ...], tuple[Workload, AdapterSet]] = {}
+    digests = functools.cache(joint_digest)
 
     def load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]:
-        key = (model, *(getattr(setup, field) for field in LOAD_FIELDS))
-        if key not in loads:
-            try:
-                loads[key] = make_load(setup, model)
-            except InputError:
-                _refuse_unreadable(setup, model)
-                raise
-        return loads[key]
+        try:
+            files = tuple((k, digests(paths)) for k, paths in load_files(setup).items())
+            fields = tuple((field, getattr(setup, field)) for field in LOAD_FIELDS)
+            return _load(fields, model, files)
+        except InputError:
+            _refuse_unreadable(setup, model)
+            raise
 
     for point in range(points):
         mine = {name: values[point] for name, values in settings.items()}
@@ -93,6 +94,23 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
         for name, value in _numbers(summary, chip, opened).items():
             result[name][point] = value
     return result
+
+
+@functools.lru_cache(maxsize=4)  # a chunk of points has few, and a long one takes much memory
+def _load(
+    fields: tuple[tuple[str, Any], ...], model: LanguageModel, files: tuple[tuple[str, str], ...]
+) -> tuple[Workload, AdapterSet]:
+    """A load, made once for all chunks of a worker.
+
+    Parameters
+    ----------
+    fields : name and value of all ``LOAD_FIELDS``.
+    files : the option and the digest of each file that is read, so that an edited one is another.
+    """
+    from hardwire.experiments.replay.replay import make_load  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.setup import Setup  # noqa: PLC0415 - as above
+
+    return make_load(Setup.model_construct(server="", **dict(fields)), model)
 
 
 def _refuse_unreadable(setup: Setup, model: LanguageModel) -> None:

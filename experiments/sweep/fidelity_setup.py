@@ -119,10 +119,9 @@ def replay_keys(
     -------
     Array of dtype ``KEY``, shape ``(points,)``.
     """
-    from hardwire.experiments.replay.config import inputs  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.config import FILE_FIELDS, inputs  # noqa: PLC0415 - of replays only
 
     points = len(next(iter(settings.values())))
-    keys = np.empty(points, KEY)
     context = {
         "version": program_version(),
         "fidelity": "replay",
@@ -130,6 +129,9 @@ def replay_keys(
     }
     over = set_over(options, chip)
     digests, opened = functools.cache(joint_digest), Opened()
+    read: dict[tuple[Any, ...], dict[str, str]] = {}
+    alike: dict[tuple[tuple[str, bool], ...], list[int]] = {}
+    of_points = []
     for point in range(points):
         mine = {name: values[point] for name, values in settings.items()}
         setup = point_setup(options, mine)
@@ -138,12 +140,21 @@ def replay_keys(
             PREFIX + k: repr(v) for k, v in setup.model_dump(exclude_none=True).items()
         }
         found["server"] = repr(dataclasses.astuple(server))
-        found |= {f"file.{field}": digests(paths) for field, paths in inputs(setup).items()}
+        files = tuple(getattr(setup, field) for field in FILE_FIELDS)
+        if files not in read:
+            read[files] = {f"file.{k}": digests(paths) for k, paths in inputs(setup).items()}
+        found |= read[files]
         if isinstance(server, Server):
             found |= card_design(over, server, mine, setup.chip, opened).resolved()
         else:  # whose points fail where chip settings stand beside it
             found |= {k: v for k, v in mine.items() if not k.startswith(PREFIX)}
-        keys[point : point + 1] = point_keys({**context, **found}, 1)
+        of_points.append(found)
+        kind = tuple((name, isinstance(value, str)) for name, value in found.items())
+        alike.setdefault(kind, []).append(point)
+    keys = np.empty(points, KEY)
+    for kind, members in alike.items():
+        columns_of = {name: np.array([of_points[n][name] for n in members]) for name, _ in kind}
+        keys[members] = point_keys({**context, **columns_of}, len(members))
     return keys
 
 
