@@ -36,6 +36,11 @@ def shared(
     was in an earlier layer, and so is all else, the layers between repeat until somebody leaves
     the last layer: they are skipped, which changes no cycle.
     """
+    at: Any
+    slot: Any
+    s: Any
+    x: Any
+    left: Any
     places, behind = len(unit), begin + layers * length
     most = 1
     for p in range(len(prompt)):
@@ -79,9 +84,11 @@ def shared(
             place[slot], index[slot], added[slot], ready[slot] = 0, 0, grown(1, num, den), 0
             _put(np.uint32(slot), list_of[0], most, ready, following, tail)
         flying, prefilling, waiting = users, slots, users
-        passed, until, seen_at = 0, 1, np.int64(-1)
+        passed, until, then = 0, 1, 0
+        seen_at: Any = np.int64(-1)
         while flying > 0:
-            out, slot = np.uint32(0), following[most + 1]
+            out: Any = np.uint32(0)
+            slot = following[most + 1]
             for x in range(np.uint32(1), ordered):
                 s = following[most + 1 + x]
                 sooner = (ready[s] < ready[slot]) | ((ready[s] == ready[slot]) & (s < slot))
@@ -133,7 +140,7 @@ def shared(
                 # Of a prompt's tokens all, later the last alone are followed.
                 stride = 1 if prefilling else asked
                 passed += 1
-                left, same = layers, seen_at >= 0
+                left, same = layers, seen_at >= 0 and then == flying
                 for s in range(leader, slots, stride):
                     w = place[s]
                     if w == ENDED:
@@ -158,7 +165,7 @@ def shared(
                     seen_at = -1
                 elif seen_at < 0 or passed == until:
                     until = 1 if seen_at < 0 else 2 * until
-                    passed, seen_at = 0, now
+                    passed, seen_at, then = 0, now, flying
                     for s in range(leader, slots, stride):
                         seen[0, s], seen[1, s] = place[s] - at, ready[s] - now
                     for x in range(units):
@@ -181,9 +188,10 @@ def shared(
 
 
 @nb.njit(cache=True, inline="always")
-def _first(begin: int, end: int, most: int, ready: Any, following: Any) -> tuple[int, int]:
+def _first(begin: int, end: int, most: int, ready: Any, following: Any) -> tuple[Any, Any]:
     """The list whose first token is ready before those of the others, and this token."""
-    out, slot = np.uint32(begin), following[most + 1 + begin]
+    out: Any = np.uint32(begin)
+    slot = following[most + 1 + begin]
     for x in range(begin + 1, end):
         s = following[most + 1 + x]
         if ready[s] < ready[slot] or (ready[s] == ready[slot] and s < slot):
@@ -192,13 +200,13 @@ def _first(begin: int, end: int, most: int, ready: Any, following: Any) -> tuple
 
 
 @nb.njit(cache=True, inline="always")
-def _put(slot: int, x: int, most: int, ready: Any, following: Any, tail: Any) -> None:
+def _put(slot: Any, x: int, most: int, ready: Any, following: Any, tail: Any) -> None:
     """Put a token into a list, which is by time and number: nearly always at its end."""
     end, before = ready[slot], tail[x]
     if ready[before] < end:
         following[before], following[slot], tail[x] = slot, most, slot
         return
-    before = np.uint32(most + 1 + x)
+    before = np.uint32(most + 1 + x)  # no side path beside this stage, but beside the one before
     after = following[before]
     while ready[after] < end or (ready[after] == end and after < slot):
         before, after = after, following[after]
