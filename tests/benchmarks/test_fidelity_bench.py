@@ -53,7 +53,7 @@ def shared_study(users: int) -> Study:
                 "workload.users": users,
                 "sram.capacity_mib": 4096,
             },
-            "axes": {"datapath.clock_ghz": {"from": 0.6, "to": 2, "points": 32}},
+            "axes": {"datapath.vector_lanes": {"from": 241, "to": 256, "step": 1}},
         },
     )
 
