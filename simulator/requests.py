@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from hardwire.simulator.datapath import adapter_layer_bytes, ceil_div
+from hardwire.models.whole import ceil_div
+from hardwire.simulator.datapath import adapter_layer_bytes
 from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.supply import supply
 
