@@ -20,8 +20,8 @@ Pipelined issue, distinct layers
     decode tokens of users never meet at a unit, the rest is a sum, too.
 Pipelined issue, shared layers
     Tokens overtake: ``hardwire.simulator.engines.shared`` follows every visit.
-Pipelined issue, layers of several kinds or with windows
-    Layers differ in how they grow with context: the ordinary engine,
+Layers of several kinds, or with windows
+    They differ in how they grow with context: the ordinary engine,
     ``hardwire.simulator.engines.compiled``, runs design after design.
 """
 

@@ -48,12 +48,12 @@ def ends(
     units = len(ring.units)
     unit = np.array(ring.unit, np.uint32)[path]
     beside = np.array(ring.side_unit)[path]
-    of_layer = token.kinds[0].stages
-    anchor = next(ring.units[stage.unit] for stage in of_layer.all if stage.matrices)
+    layer = token.kinds[0].stages
+    anchor = next(ring.units[stage.unit] for stage in layer.all if stage.matrices)
     list_of, ordered, lists = _lists(unit, anchor)
     body = len(path) - ring.head
     users, stages = np.diff(place), len(ring.unit)
-    rates = slower(of_layer.attention[0].rates)
+    rates = slower(layer.attention[0].rates)
     columns = [*ring.main, *ring.side, *rates, prompt, output, users]
     rows = np.stack(
         [np.broadcast_to(np.asarray(column).astype(np.int64), prompt.shape) for column in columns],
@@ -70,7 +70,7 @@ def ends(
     shared(
         unit,
         np.where(beside < 0, units, beside).astype(np.uint32),
-        (np.array(ring.grows) >= 0).astype(np.int64)[path],
+        np.array(ring.grows, np.int64)[path],
         list_of,
         reached(unit, anchor, body),
         anchor,
