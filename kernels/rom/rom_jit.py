@@ -7,7 +7,7 @@ of a chunk is 64 codes, of 16 rows and four successive inputs: code (row, k) at 
 plane of w bits takes w vectors of 64 bytes, and byte j of the plane's vector v holds, from bit w *
 m up, its bits of byte j of the chunk's vector v * (8 / w) + m.
 
-Activations lie as the loops fetch them, too: in tiles of `TOKENS` tokens, and of 1 for the few that
+Activations lie as the loops fetch them, too: in tiles of several tokens, and of 1 for the few that
 are left. A tile holds, for one chunk after the other, 32 codes of each of its tokens side by side,
 and for one group after the other its tokens' scales. So one address serves the whole tile.
 
@@ -36,10 +36,8 @@ from numba.extending import intrinsic, models, register_model
 ROWS = 16  # output rows of a block: the float32 lanes of the widest registers
 CHUNK = 32  # inputs of a chunk
 WAYS = 4  # inputs that one byte product instruction takes per lane
-TOKENS = 4  # tokens that share one unpacking of the codes
 CODES, SCALES, LANES, OUT, OUTPUTS, BLOCKS = range(6)  # columns of the table of sections
 PLANES = {2: (2,), 3: (2, 1), 4: (4,), 6: (4, 2)}
-TOP = 127  # largest 8-bit activation code
 CLAIM = 8  # blocks of rows that a thread claims at most: a quarter of a MB at 4096 inputs of 4 bits
 AHEAD = 8192  # bytes of codes fetched ahead: a tenth faster than the machine's own prefetching
 
@@ -272,6 +270,32 @@ def write(typing: Any, y: Any, buffer: Any) -> Any:
 
 
 @_intrinsic
+def _write_rows(typing: Any, y: Any, address: Any, stride: Any) -> Any:
+    """Store every token's 16 lanes from an address on, so many bytes from token to token."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes, place, step = args
+        for token in range(len(y)):
+            pointer = builder.inttoptr(place, ir.PointerType(_FLOATS))
+            builder.store(builder.extract_value(lanes, token), pointer).align = 4
+            place = builder.add(place, step)
+        return context.get_dummy_value()
+
+    return types.void(y, types.int64, types.int64), generate
+
+
+@_intrinsic
+def _address(typing: Any, array: Any) -> Any:
+    """Where an array begins."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, ir.IntType(64))
+
+    return types.int64(array), generate
+
+
+@_intrinsic
 def _int32_at(typing: Any, address: Any) -> Any:
     """The int32 at an address."""
 
@@ -304,11 +328,13 @@ def _claim(typing: Any, counter: Any, count: Any) -> Any:
 
 
 @njit
-def _tile(planes, tokens, codes, scales, shape, x, steps, offsets, t, buffer):  # type: ignore[no-untyped-def]
-    """A block's outputs for the tile of tokens that begins with token t, into `buffer`.
+def _tile(planes, tokens, codes, scales, shape, activations, t, out, stride):  # type: ignore[no-untyped-def]
+    """A block's outputs for the tile of tokens that begins with token t, to the address `out`.
 
-    `codes` and `scales` are addresses; `shape` is the groups, the chunks of one, and its bytes.
+    `codes` and `scales` are addresses, `stride` the bytes from token to token; `shape` is the
+    groups, the chunks of one, and their bytes.
     """
+    x, steps, offsets = activations
     groups, per_group, size = shape
     count = len(tokens)
     place, group = t * groups * per_group * CHUNK, t * groups
@@ -320,29 +346,34 @@ def _tile(planes, tokens, codes, scales, shape, x, steps, offsets, t, buffer):  
             codes, place = codes + size, place + count * CHUNK
         y = _add_scaled(y, totals, scales, steps, group)
         scales, group = scales + 2 * ROWS, group + count
-    write(y, buffer)
+    _write_rows(y, out, stride)
 
 
 @njit
 def _block(planes, one, several, section, b, shape, activations, tokens, buffer):  # type: ignore[no-untyped-def]
     """The outputs of a section's block b for all tokens."""
-    x, steps, offsets = activations
     groups, per_group, size = shape
     codes = section[CODES] + b * groups * per_group * size
     scales = section[SCALES] + b * groups * 2 * ROWS
-    rows, t = section[LANES] + b * 4 * ROWS, 0
+    rows, t, outputs = section[LANES] + b * 4 * ROWS, 0, section[OUTPUTS]
+    first = _int32_at(rows)
+    in_order = first >= 0
+    for lane in range(ROWS):
+        in_order &= _int32_at(rows + 4 * lane) == first + lane
+    out, stride = _address(buffer), 4 * ROWS
     while t < tokens:
-        if t + len(several) <= tokens:
-            taken = len(several)
-            _tile(planes, several, codes, scales, shape, x, steps, offsets, t, buffer)
+        taken = len(several) if t + len(several) <= tokens else 1
+        if in_order:
+            out, stride = section[OUT] + 4 * (t * outputs + first), 4 * outputs
+        if taken > 1:
+            _tile(planes, several, codes, scales, shape, activations, t, out, stride)
         else:
-            taken = 1
-            _tile(planes, one, codes, scales, shape, x, steps, offsets, t, buffer)
-        for lane in range(ROWS):
+            _tile(planes, one, codes, scales, shape, activations, t, out, stride)
+        for lane in range(0 if in_order else ROWS):
             row = _int32_at(rows + 4 * lane)
             if row >= 0:
                 for k in range(taken):
-                    place = section[OUT] + 4 * ((t + k) * section[OUTPUTS] + row)
+                    place = section[OUT] + 4 * ((t + k) * outputs + row)
                     _put(place, buffer[k * ROWS + lane])
         t += taken
 
@@ -392,75 +423,3 @@ def product(planes, one, several, table, per_group, threads, x, steps, sums):  #
                     b -= table[s, BLOCKS]
                     s += 1
                 _block(planes, one, several, table[s], b, shape, activations, tokens, buffer)
-
-
-@njit(error_model="numpy")
-def _quantize(values, written):  # type: ignore[no-untyped-def]
-    """Round the values of one group to codes; their scale and the sum of the codes.
-
-    The scale is negative if a value is not finite: nothing is written then.
-    """
-    # Of float32 magnitudes the bits order as the values do, and LLVM makes vector code of an
-    # integer maximum only.
-    bits = values.view(np.int32)
-    top = np.int32(0)
-    for i in range(bits.size):
-        top = max(top, bits[i] & np.int32(0x7FFFFFFF))
-    if top >= np.int32(0x7F800000):
-        return np.float32(-1), np.int32(0)
-    step = np.int32(top).view(np.float32) / np.float32(TOP)
-    total = np.int32(0)
-    written[:] = 0
-    if step > 0:
-        for i in range(values.size):
-            code = np.rint(values[i] / step)
-            # Beyond 127 only where the scale is subnormal and so has lost bits.
-            code = min(max(code, np.float32(-TOP)), np.float32(TOP))
-            written[i] = np.int8(code)
-            total += np.int32(code)
-    return step, total
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def quantize(x, group, several, threads, codes, steps, sums):  # type: ignore[no-untyped-def]
-    """8-bit activations: symmetric codes with one float32 scale per group of a token.
-
-    Parameters
-    ----------
-    x
-        float32 (tokens, inputs), C-contiguous.
-    group
-        Inputs that share a scale.
-    several, threads
-        As `product` takes them.
-    codes
-        int8 (tokens, inputs, rounded up to whole groups), written in the order that this module's
-        text gives; zero beyond the last input.
-    steps, sums
-        float32 and int32 (tokens, groups), written in that order: the scales, and the sums of the
-        codes.
-
-    Returns
-    -------
-    False if a value is not finite; codes, steps and sums are then incomplete.
-    """
-    tokens, groups = steps.shape
-    flat, factors, totals = codes.reshape(-1), steps.reshape(-1), sums.reshape(-1)
-    whole, wrong = tokens - tokens % len(several), np.zeros(threads, np.int64)
-    for part in prange(threads):
-        written = np.empty(group, np.int8)
-        for t in range(tokens * part // threads, tokens * (part + 1) // threads):
-            tile = len(several) if t < whole else 1
-            first, lane = t - t % tile, t % tile
-            for g in range(groups):
-                # Slices, because indices that numba cannot see to be positive are no vector code.
-                step, total = _quantize(x[t, g * group : (g + 1) * group], written)
-                if step < 0:
-                    wrong[part] += 1
-                place = (first * groups + g * tile) * group
-                for c in range(0, group, CHUNK):
-                    at = place + c * tile + lane * CHUNK
-                    flat[at : at + CHUNK] = written[c : c + CHUNK]
-                factors[first * groups + g * tile + lane] = step
-                totals[first * groups + g * tile + lane] = total
-    return wrong.sum() == 0
