@@ -21,6 +21,8 @@ from hardwire.kernels.decoder.activation import (
     LN2_LOW,
     LOG2_E,
     ROUNDER,
+    TANH_FROM_EXP,
+    TANH_TERMS,
 )
 from hardwire.kernels.lowrank.lowrank_jit import (
     LANES,
@@ -36,9 +38,10 @@ from hardwire.kernels.lowrank.lowrank_jit import (
     _zero,
 )
 
-_ONE = np.float32(1)
+_ONE, _TWO = np.float32(1), np.float32(2)
 _LOW, _HIGH = EXP_RANGE
 _T0, _T1, _T2, _T3, _T4, _T5 = EXP_TERMS
+_H0, _H1, _H2, _H3, _H4 = TANH_TERMS
 
 
 @njit
@@ -54,6 +57,24 @@ def _exp(values, power):  # type: ignore[no-untyped-def]
         bits[i] = (np.int32(whole) + 127) << 23
     for i in range(values.shape[0]):
         values[i] *= power[i]
+
+
+@njit
+def _soft_cap(values, cap, power):  # type: ignore[no-untyped-def]
+    """cap * tanh(value / cap) of each value, in place; `power` (2, length) is scratch, float32."""
+    count = values.shape[0]
+    for i in range(count):
+        values[i] = values[i] / cap
+        power[0, i] = abs(values[i]) + abs(values[i])
+    _exp(power[0, :count], power[1, :count])
+    for i in range(count):
+        x = values[i]
+        if abs(x) < TANH_FROM_EXP:
+            s = x * x
+            p = (((_H0 * s + _H1) * s + _H2) * s + _H3) * s + _H4
+            values[i] = (p * s * x + x) * cap
+        else:
+            values[i] = np.copysign(_ONE - _TWO / (power[0, i] + _ONE), x) * cap
 
 
 @njit(cache=True, nogil=True)
@@ -138,42 +159,59 @@ def _expand_values(codes, scales, page, head, count, out):  # type: ignore[no-un
 
 
 @njit
-def _score(q, first, share, page, scores, at):  # type: ignore[no-untyped-def]
+def _values_of_keys(keys, count, stored, out):  # type: ignore[no-untyped-def]
+    """The first elements of the first `count` tokens' keys as their values, one row per token."""
+    for t in range(count):
+        for i in range(stored):
+            out[t * stored + i] = keys[i * LANES + t]
+
+
+@njit
+def _score(q, first, share, factor, page, scores, at):  # type: ignore[no-untyped-def]
     """Scores of one page's tokens for the query heads that share its keys, in lanes by token."""
     dim = q.shape[1]
-    factor = _spread(_ONE / np.sqrt(np.float32(dim)))
     for h in range(share):
         total = _zero()
         for d in range(dim):
             total = _add(total, _multiply(_spread(q[first + h, d]), _read(page, d * LANES)))
-        _write(scores, h * scores.shape[1] + at, _multiply(total, factor))
+        _write(scores, h * scores.shape[1] + at, _multiply(total, _spread(factor)))
 
 
 @njit
-def _softmax(scores, count, power):  # type: ignore[no-untyped-def]
-    """Replace one head's scores by exp(score - largest) and zeros after them; return their sum."""
-    largest = scores[0]
-    for t in range(1, count):
+def _softmax(scores, skip, count, sink, power):  # type: ignore[no-untyped-def]
+    """Replace one head's scores by exp(score - largest), with zeros around; return their sum.
+
+    Tokens from `skip` to `count` are attended to. A sink above -inf is one more score, last in the
+    sum, and has no value.
+    """
+    largest = sink
+    for t in range(skip, count):
         largest = max(largest, scores[t])
-    for t in range(count):
+    for t in range(skip, count):
         scores[t] -= largest
-    _exp(scores[:count], power[:count])
+    _exp(scores[skip:count], power[0, skip:count])
+    scores[:skip] = 0
     scores[count:] = 0
     total = _zero()
     for begin in range(0, scores.shape[0], LANES):
         total = _add(total, _read(scores, begin))
-    return _sum(total)
+    whole = _sum(total)
+    if sink > -np.inf:
+        power[0, 0] = sink - largest
+        _exp(power[0, :1], power[1, :1])
+        whole += power[0, 0]
+    return whole
 
 
 @njit
-def _add_values(scores, at, count, share, page, sums):  # type: ignore[no-untyped-def]
+def _add_values(scores, at, skip, count, share, page, sums):  # type: ignore[no-untyped-def]
     """Add a page's values, weighted, to the sums (query heads, groups of 32 elements)."""
     groups = sums.shape[1] // LANES
     for h in range(share):
         for g in range(groups):
             place = (h * groups + g) * LANES
             total = _read(sums, place)
-            for t in range(count):
+            for t in range(skip, count):
                 weight = _spread(scores[h, at + t])
                 total = _add(total, _multiply(weight, _read(page, (t * groups + g) * LANES)))
             _write(sums, place, total)
@@ -181,59 +219,90 @@ def _add_values(scores, at, count, share, page, sums):  # type: ignore[no-untype
 
 @njit(cache=True, nogil=True)
 def attend(  # type: ignore[no-untyped-def]
-    q, keys, key_scales, values, value_scales, page_owners, tables, counts, owners, out
+    q,
+    keys,
+    key_scales,
+    values,
+    value_scales,
+    page_owners,
+    tables,
+    counts,
+    owners,
+    factor,
+    window,
+    cap,
+    sinks,
+    out,
 ):
     """Causal attention of each token over its own sequence; unchecked but for the pages' owners.
 
     Parameters
     ----------
     q, out
-        (tokens, heads, head_dim) float32.
+        (tokens, heads, head_dim) float32; rows of `out` are as long as a value.
     keys, values
         One layer's pages: (pages, kv heads, head_dim, elements per 32 tokens) and (pages, kv heads,
         32 tokens, elements per row); the scales (pages, kv heads, groups, 32 tokens), or None.
+        `values` without pages: the first elements of a key are its token's value.
     page_owners
         (pages,) int64.
     tables, counts, owners
-        Pages of each token's sequence (tokens, most pages) in order, how many tokens it attends to,
-        itself included, and whose pages it may read.
+        Pages of each token's sequence (tokens, most pages) in order, how many tokens it has up to
+        this one, and whose pages it may read. Page p of a sequence stands in column p, or, where
+        the columns are a ring, in p modulo their number.
+    factor, window, cap, sinks
+        Of the scores: multiplies them (float32); how many tokens are attended to at most; cap of
+        their tanh (float32), 0 for none; and a further score of each head, (heads,) or (0,).
 
     Returns
     -------
     int
         -1, or a page that belongs to another owner: nothing has been written then.
     """
-    most = 0
+    most, columns = 0, tables.shape[1]
     for t in range(q.shape[0]):
+        lead = max(0, counts[t] - window) // LANES
         pages = (counts[t] + LANES - 1) // LANES
-        most = max(most, pages)
-        for p in range(pages):
-            if page_owners[tables[t, p]] != owners[t]:
-                return tables[t, p]
-    heads, dim = q.shape[1], q.shape[2]
+        most = max(most, pages - lead)
+        for p in range(lead, pages):
+            if page_owners[tables[t, p % columns]] != owners[t]:
+                return tables[t, p % columns]
+    heads, dim, wide = q.shape[1], q.shape[2], out.shape[2]
     kv_heads = keys.shape[1]
     share = heads // kv_heads
-    stored = (dim + LANES - 1) // LANES * LANES
+    stored = (wide + LANES - 1) // LANES * LANES
     page = np.empty(LANES * max(dim, stored), np.float32)
-    power = np.empty(most * LANES, np.float32)
+    turned = np.empty(LANES * stored if values.shape[0] == 0 else 0, np.float32)
+    power = np.empty((2, most * LANES), np.float32)
     sums = np.empty((share, stored), np.float32)
     totals = np.empty(share, np.float32)
     for t in range(q.shape[0]):
-        count = counts[t]
-        pages = (count + LANES - 1) // LANES
-        scores = np.empty((share, pages * LANES), np.float32)
+        first, pages = max(0, counts[t] - window), (counts[t] + LANES - 1) // LANES
+        lead = first // LANES
+        skip, count = first - lead * LANES, counts[t] - lead * LANES
+        scores = np.empty((share, (pages - lead) * LANES), np.float32)
         for j in range(kv_heads):
-            for p in range(pages):
-                _expand_keys(keys, key_scales, tables[t, p], j, dim, page)
-                _score(q[t], j * share, share, page, scores, p * LANES)
+            for p in range(lead, pages):
+                _expand_keys(keys, key_scales, tables[t, p % columns], j, dim, page)
+                _score(q[t], j * share, share, factor, page, scores, (p - lead) * LANES)
             for h in range(share):
-                totals[h] = _softmax(scores[h], count, power)
+                if cap > 0:
+                    _soft_cap(scores[h, :count], cap, power)
+                sink = sinks[j * share + h] if sinks.shape[0] else np.float32(-np.inf)
+                totals[h] = _softmax(scores[h], skip, count, sink, power)
             sums[:] = 0
-            for p in range(pages):
-                present = min(LANES, count - p * LANES)
-                _expand_values(values, value_scales, tables[t, p], j, present, page)
-                _add_values(scores, p * LANES, present, share, page, sums)
+            for p in range(lead, pages):
+                at = (p - lead) * LANES
+                begin, end = max(0, skip - at), min(LANES, count - at)
+                if values.shape[0] == 0:
+                    _expand_keys(keys, key_scales, tables[t, p % columns], j, dim, page)
+                    _values_of_keys(page, end, stored, turned)
+                    _add_values(scores, at, begin, end, share, turned, sums)
+                else:
+                    here = tables[t, p % columns]
+                    _expand_values(values, value_scales, here, j, end, page)
+                    _add_values(scores, at, begin, end, share, page, sums)
             for h in range(share):
-                for d in range(dim):
+                for d in range(wide):
                     out[t, j * share + h, d] = sums[h, d] / totals[h]
     return -1
