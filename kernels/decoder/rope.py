@@ -59,7 +59,9 @@ class YarnScaling:
         """Share of each pair's own frequency, (pairs,)."""
 
         def pair_that_turns(times: float) -> float:
-            return pairs * math.log(self.original_positions / (times * 2 * math.pi)) / math.log(theta)
+            return (
+                pairs * math.log(self.original_positions / (times * 2 * math.pi)) / math.log(theta)
+            )
 
         low, high = pair_that_turns(self.beta_fast), pair_that_turns(self.beta_slow)
         if self.truncate:
