@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from hardwire.kernels.decoder.float8 import from_e4m3, to_e4m3
 from hardwire.kernels.lowrank.formats import BLOCK, CODES
+from hardwire.models.language_model import LanguageModel
 
 PAGE_TOKENS = BLOCK
 KV_BITS = (32, 16, 8, 4)
@@ -107,6 +108,16 @@ class KVCache:
         if self.format in CODES:
             self._key_scales = [self._new(self._scale_shape, np.uint16) for _ in range(layers)]
             self._value_scales = [self._new(self._scale_shape, np.uint16) for _ in range(layers)]
+
+    @classmethod
+    def of(cls, model: LanguageModel, bits: KVBits) -> KVCache:
+        """The cache of a model: rings where layers slide, latents where attention has them."""
+        windows = [model.kind_of(layer).window for layer in range(model.layers)]
+        latent = model.latent
+        if latent is None:
+            return cls(model.layers, model.kv_heads, model.head_dim, bits, windows=windows)
+        width, rank = model.kv_width, latent.kv_rank
+        return cls(model.layers, 1, width, bits, windows=windows, latent=rank)
 
     @property
     def owners(self) -> NDArray[np.int64]:

@@ -1,0 +1,141 @@
+"""Adapters beside linear layers: their images, and what they add to a batch's products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardwire.kernels.decoder.layer_weights import LayerWeights
+from hardwire.kernels.lowrank.batch import LowRankBatch
+from hardwire.kernels.lowrank.lowrank import LowRankImage
+from hardwire.models.adapter.config import Place
+from hardwire.models.language_model import LatentAttention
+
+
+@dataclass(frozen=True, eq=False)
+class LatentImage:
+    """An adapter of `kv_b_proj`, cut into heads as the absorbed form of latent attention needs it.
+
+    Beside a head's turned matrix of keys run that head's rows of B turned, and then A turned;
+    beside its matrix of values runs A, and then its rows of B.
+    """
+
+    rank: int
+    keys: tuple[LowRankImage, ...]
+    values: tuple[LowRankImage, ...]
+
+    @classmethod
+    def pack(
+        cls,
+        a: NDArray[np.float32],
+        b: NDArray[np.float32],
+        scale: float,
+        fmt: str,
+        latent: LatentAttention,
+    ) -> LatentImage:
+        """Pack A (rank, kv_rank) and B (heads · (nope_dim + value_dim), rank), as `LowRankImage`.
+
+        Raises
+        ------
+        ValueError
+            If the format is unknown or cannot hold a weight.
+        """
+        heads = b.reshape(-1, latent.nope_dim + latent.value_dim, len(a))
+        down = np.ascontiguousarray(a.T)
+        keys = [
+            LowRankImage.pack(np.ascontiguousarray(rows[: latent.nope_dim].T), down, scale, fmt)
+            for rows in heads
+        ]
+        values = [LowRankImage.pack(a, rows[latent.nope_dim :], scale, fmt) for rows in heads]
+        return cls(len(a), tuple(keys), tuple(values))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all heads' images."""
+        return sum(image.nbytes for image in (*self.keys, *self.values))
+
+
+Image = LowRankImage | LatentImage
+
+
+@dataclass(frozen=True, eq=False)
+class ResidentAdapter:
+    """An adapter's images, one per linear layer that it changes.
+
+    `version` counts the adapters that a decoder has taken in, so that an adapter that comes back
+    under its old name is another one to the KV cache.
+    """
+
+    name: str
+    version: int
+    images: dict[Place, Image]
+
+
+Adapters = Sequence[ResidentAdapter | None]
+
+
+def add_low_rank(
+    images: Sequence[LowRankImage | None],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    threads: int,
+) -> None:
+    """Add to ``y`` (tokens, out) what the image of each token, if any, makes of ``x``."""
+    present = list(dict.fromkeys(image for image in images if image is not None))
+    if len(images) == 1 and present:
+        present[0].apply(x[0], y[0])
+    elif present:
+        index = {image: number for number, image in enumerate(present)}
+        chosen = np.array([index[image] if image else -1 for image in images], np.int64)
+        LowRankBatch(present).apply(x, y, chosen, threads)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerProducts:
+    """The linear layers of one decoder layer for a batch, with each token's adapter beside.
+
+    Attributes
+    ----------
+    index, weights
+        The layer.
+    adapters
+        Each token's.
+    threads
+    """
+
+    index: int
+    weights: LayerWeights
+    adapters: Adapters
+    threads: int
+
+    def of(
+        self, target: str, x: NDArray[np.float32], tokens: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Product, bias and low-rank product of a linear layer, (tokens, out_features).
+
+        Parameters
+        ----------
+        target
+        x
+            (tokens, in_features).
+        tokens
+            Which of the batch's they are; None for all, in order.
+        """
+        y = self.weights.matrices[target].apply(x, self.threads)
+        bias = self.weights.biases.get(target)
+        if bias is not None:
+            y += bias
+        images = self.images(target)
+        chosen = images if tokens is None else [images[token] for token in tokens]
+        # The linear layer that has another kind of image is never multiplied as a whole.
+        own = [image if isinstance(image, LowRankImage) else None for image in chosen]
+        add_low_rank(own, x, y, self.threads)
+        return y
+
+    def images(self, target: str) -> list[Image | None]:
+        """What each token's adapter has beside a linear layer."""
+        place = self.index, target
+        return [adapter.images.get(place) if adapter else None for adapter in self.adapters]
