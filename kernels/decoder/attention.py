@@ -110,8 +110,8 @@ def attend(
     by_parts(part, len(q), threads)
     if foreign:
         raise ValueError(
-            f"KV page {min(foreign)[1]} belongs to another adapter, or another version of it, than the "
-            "token that would read it"
+            f"KV page {min(foreign)[1]} belongs to another adapter, or another version of it, than "
+            "the token that would read it"
         )
     return out
 

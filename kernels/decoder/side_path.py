@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from hardwire.kernels.decoder.layer_weights import LayerWeights
 from hardwire.kernels.lowrank.batch import LowRankBatch
 from hardwire.kernels.lowrank.lowrank import LowRankImage
+from hardwire.kernels.rom.product import apply_all
+from hardwire.kernels.rom.rom import RomMatrix
 from hardwire.models.adapter.config import Place
 from hardwire.models.language_model import LatentAttention
 
@@ -124,16 +126,34 @@ class LayerProducts:
         tokens
             Which of the batch's they are; None for all, in order.
         """
-        y = self.weights.matrices[target].apply(x, self.threads)
-        bias = self.weights.biases.get(target)
-        if bias is not None:
-            y += bias
-        images = self.images(target)
-        chosen = images if tokens is None else [images[token] for token in tokens]
-        # The linear layer that has another kind of image is never multiplied as a whole.
-        own = [image if isinstance(image, LowRankImage) else None for image in chosen]
-        add_low_rank(own, x, y, self.threads)
-        return y
+        return self.together((target,), x, tokens)[0]
+
+    def together(
+        self,
+        targets: Sequence[str],
+        x: NDArray[np.float32],
+        tokens: NDArray[np.int64] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """What `of` gives for each of several linear layers of the same input, to the bit.
+
+        Hardwired matrices round that input once, and share threads as one matrix.
+        """
+        matrices = [self.weights.matrices[target] for target in targets]
+        packed = [matrix for matrix in matrices if isinstance(matrix, RomMatrix)]
+        if len(packed) == len(matrices) and len({matrix.group for matrix in packed}) == 1:
+            products = apply_all(packed, x, self.threads)
+        else:
+            products = [matrix.apply(x, self.threads) for matrix in matrices]
+        for target, product in zip(targets, products, strict=True):
+            bias = self.weights.biases.get(target)
+            if bias is not None:
+                np.add(product, bias, out=product)
+            images = self.images(target)
+            chosen = images if tokens is None else [images[token] for token in tokens]
+            # The linear layer that has another kind of image is never multiplied as a whole.
+            own = [image if isinstance(image, LowRankImage) else None for image in chosen]
+            add_low_rank(own, x, product, self.threads)
+        return products
 
     def images(self, target: str) -> list[Image | None]:
         """What each token's adapter has beside a linear layer."""
