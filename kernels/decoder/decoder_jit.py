@@ -84,14 +84,16 @@ def _soft_cap(values, cap, power):  # type: ignore[no-untyped-def]
 def silu_mul(gate, up):  # type: ignore[no-untyped-def]
     """gate = gate / (1 + exp(-gate)) * up, in place, for flat arrays of one length."""
     size = min(gate.shape[0], 4096)
-    share, power = np.empty(size, np.float32), np.empty(size, np.float32)
+    shares, power = np.empty(size, np.float32), np.empty(size, np.float32)
     for begin in range(0, gate.shape[0], size):
-        count = min(size, gate.shape[0] - begin)
-        for i in range(count):
-            share[i] = -gate[begin + i]
-        _exp(share[:count], power[:count])
-        for i in range(count):
-            gate[begin + i] = gate[begin + i] / (_ONE + share[i]) * up[begin + i]
+        # Slices, because indices that numba cannot see to be positive are no vector code.
+        g, u = gate[begin : begin + size], up[begin : begin + size]
+        share = shares[: g.shape[0]]
+        for i in range(g.shape[0]):
+            share[i] = -g[i]
+        _exp(share, power[: g.shape[0]])
+        for i in range(g.shape[0]):
+            g[i] = g[i] / (_ONE + share[i]) * u[i]
 
 
 @njit(cache=True, nogil=True)
@@ -209,12 +211,18 @@ def _softmax(scores, skip, count, sink, power):  # type: ignore[no-untyped-def]
     Tokens from `skip` to `count` are attended to. A sink above -inf is one more score, last in the
     sum, and has no value.
     """
-    largest = sink
-    for t in range(skip, count):
-        largest = max(largest, scores[t])
-    for t in range(skip, count):
-        scores[t] -= largest
-    _exp(scores[skip:count], power[0, skip:count])
+    seen = scores[skip:count]
+    largest, m1, m2, m3 = sink, sink, sink, sink  # as many chains as hide the time of a maximum
+    whole_fours = seen.shape[0] - seen.shape[0] % 4
+    for t in range(0, whole_fours, 4):
+        largest, m1 = max(largest, seen[t]), max(m1, seen[t + 1])
+        m2, m3 = max(m2, seen[t + 2]), max(m3, seen[t + 3])
+    for t in range(whole_fours, seen.shape[0]):
+        largest = max(largest, seen[t])
+    largest = max(largest, m1, m2, m3)
+    for t in range(seen.shape[0]):
+        seen[t] -= largest
+    _exp(seen, power[0, : seen.shape[0]])
     scores[:skip] = 0
     scores[count:] = 0
     total = _zero()
