@@ -26,11 +26,13 @@ from hardwire.experiments.formats.divergence import (
 )
 from hardwire.experiments.run.kernels import decibels
 from hardwire.experiments.run.tokens import decoder_threads
-from hardwire.kernels.decoder.base_weights import WEIGHT_FORMATS, Matrix
+from hardwire.kernels.decoder.base_weights import WEIGHT_FORMATS
 from hardwire.kernels.decoder.checkpoint import RandomWeights
-from hardwire.kernels.decoder.decoder import Decoder, ResidentAdapter
+from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import KV_FORMATS, KVCache
+from hardwire.kernels.decoder.layer_weights import Matrix
 from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE
+from hardwire.kernels.decoder.side_path import ResidentAdapter
 from hardwire.kernels.lowrank.batch import LowRankBatch
 from hardwire.kernels.lowrank.formats import FORMATS
 from hardwire.kernels.lowrank.lowrank import LowRankImage, reference
@@ -398,7 +400,7 @@ def _adapter_errors(
                 _noise_ratio(exact_products[place], _alone(image, products[place][0]))
                 for place, image in images.items()
             ]
-            decoder.adapters["adapter"] = ResidentAdapter("adapter", 1, images)
+            decoder.adapters["adapter"] = ResidentAdapter("adapter", 1, dict(images))
             logits = decoder.logits(text, "adapter") * scale
             decoder.remove_adapter("adapter")
             exact = logits if exact is None else exact

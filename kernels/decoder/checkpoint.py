@@ -80,17 +80,18 @@ class Checkpoint:
         found = standard_names(stored)
         self._pieces: dict[str, Piece] = {}
         known = layouts(model)
-        for name, tensor in found.items():
-            if name in known:
-                self._add(name, known[name], found, model, folder)
-            elif not _is_passed_over(name, model):
-                raise InputError(
-                    f"{tensor.path}: {shown(tensor.name)}: is no tensor of {model.name}"
-                )
+        for name, layout in known.items():
+            if name in found:
+                self._add(name, layout, found, model, folder)
         self._shapes = own_tensors(model)
         for name in self._shapes:
             if name not in self._pieces:
                 raise missing(name, f"this tensor of {model.name}", stored, folder)
+        for name, tensor in found.items():
+            if name not in known and not _is_passed_over(name, model):
+                raise InputError(
+                    f"{tensor.path}: {shown(tensor.name)}: is no tensor of {model.name}"
+                )
 
     def _add(
         self,

@@ -189,13 +189,26 @@ ADAPTERS: dict[str, dict[str, Any]] = {
         "rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 7},
         "alpha_pattern": {"down_proj": 3, "layers.0.self_attn.v_proj": 1},
     },
+    "attention": {"r": 4, "lora_alpha": 6, "target_modules": list(TARGETS[:4])},
+    "latent": {
+        "r": 5,
+        "lora_alpha": 7,
+        "target_modules": ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"],
+    },
     "lm-head": {"r": 6, "lora_alpha": 9, "target_modules": ["q_proj", "v_proj", "lm_head"]},
 }
+_OF_DENSE = ("all-linear", "qv", "rslora", "patterns", "lm-head")
 ADAPTERS_OF = {
-    "llama": [*ADAPTERS],
-    "qwen3": [*ADAPTERS],
+    "llama": [*_OF_DENSE],
+    "qwen3": [*_OF_DENSE],
     "llama-tied": ["lm-head"],
     "bitnet": ["all-linear"],
+    "mixtral": ["attention"],
+    "qwen3_moe": ["attention"],
+    "gpt_oss": ["attention"],
+    "deepseek_v3": ["latent"],
+    "gemma2": ["all-linear"],
+    "gemma3_text": ["all-linear"],
 }
 """The models that are taken with adapters, and with which."""
 TOKENS = np.random.RandomState(0).randint(0, 128, 90)
