@@ -31,14 +31,15 @@ from hardwire.kernels.decoder.checkpoint import RandomWeights
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import KV_FORMATS, KVCache
 from hardwire.kernels.decoder.layer_weights import Matrix
+from hardwire.kernels.decoder.layouts import own_tensors
 from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE
-from hardwire.kernels.decoder.side_path import ResidentAdapter
+from hardwire.kernels.decoder.side_path import Image, ResidentAdapter, pack_image
 from hardwire.kernels.lowrank.batch import LowRankBatch
 from hardwire.kernels.lowrank.formats import FORMATS
 from hardwire.kernels.lowrank.lowrank import LowRankImage, reference
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import HEAD, TARGETS, LanguageModel, module_path
+from hardwire.models.language_model import HEAD, LanguageModel, module_path
 
 RANKS = (1, 4, 16, 64, 256)
 """Ranks of the random adapters, as far as the model is that wide."""
@@ -253,7 +254,7 @@ def measure(
         ]
         for kv_format, bits in KV_FORMATS.items():
             kv_bits = kv_format if kv_format == "e4m3" else bits
-            decoder.cache = KVCache(model.layers, model.kv_heads, model.head_dim, kv_bits)
+            decoder.cache = KVCache.of(model, kv_bits)
             error = divergence(exact, decoder.logits(text) * scale)
             base.append(
                 BaseError(
@@ -285,21 +286,23 @@ class _StandIn:
 
     Each matrix is normal with standard deviation 1 / sqrt(in_features), so that its product keeps
     the power of its input; the query's is `SCORE_SPREAD` times that, and those that write to the
-    residual stream are 1 / sqrt(N) times that with N the number of such matrices, as GPT-2 was
-    initialised (Radford et al. 2019, section 2.3). The embedding has standard deviation 1.
+    residual stream are 1 / sqrt(N) times that with N the number of such matrices on a token's way,
+    as GPT-2 was initialised (Radford et al. 2019, section 2.3). The embedding has standard
+    deviation 1, after what Gemma multiplies it by.
     """
 
     def __init__(self, model: LanguageModel, seed: int) -> None:
         self._random = RandomWeights(model, seed)
-        self._shapes = model.tensors()
+        self._shapes = own_tensors(model)
         self._writers = 2 * model.layers
+        self._embedding = model.hidden**-0.5 if model.scaled_embedding else 1.0
 
     def read(self, name: str) -> NDArray[np.float32]:
         return self._random.read(name)
 
     def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
-        gain = 1.0 if "embed" in name else self._shapes[name][1] ** -0.5
-        if "q_proj" in name:
+        gain = self._embedding if "embed" in name else self._shapes[name][1] ** -0.5
+        if "q_proj" in name or "q_b_proj" in name:
             gain *= SCORE_SPREAD
         elif "o_proj" in name or "down_proj" in name:
             gain *= self._writers**-0.5
@@ -350,9 +353,9 @@ def _recorded(decoder: Decoder, text: NDArray[np.int64]) -> tuple[NDArray[np.flo
     recorders: dict[Place, _Recorder] = {}
     layers = []
     for index, layer in enumerate(plain.layers):
-        own = {target: _Recorder(matrix) for target, matrix in layer.matrices.items()}
+        own = {target: _Recorder(matrix) for target, matrix in layer.products.items()}
         recorders |= {(index, target): recorder for target, recorder in own.items()}
-        layers.append(dataclasses.replace(layer, matrices=dict(own)))
+        layers.append(layer.with_products(own))
     recorders[decoder.model.layers, HEAD] = head = _Recorder(plain.head)
     decoder.base = dataclasses.replace(plain, layers=tuple(layers), head=head)
     try:
@@ -379,7 +382,7 @@ def _adapter_errors(
         }
         chosen = [(adapter.max_rank, modules)]
     else:
-        whole = _random_modules(decoder.model, seed)
+        whole = _random_modules(decoder.model, products, seed)
         ranks = [rank for rank in RANKS if rank <= decoder.model.hidden]
         chosen = [(rank, _cut(whole, rank, products)) for rank in ranks]
     found = []
@@ -388,6 +391,7 @@ def _adapter_errors(
         exact_products = {
             place: reference(a, b, factor, products[place][0].T).T
             for place, (a, b, factor) in modules.items()
+            if place in products  # not where no token came, or where heads have their own
         }
         ratios += [
             _power_ratio(value, products[place][1]) for place, value in exact_products.items()
@@ -395,12 +399,13 @@ def _adapter_errors(
         weights = sum(a.size + b.size for a, b, _ in modules.values())
         exact: NDArray[np.float32] | None = None
         for fmt in FORMATS:
-            images = _images(modules, fmt, adapter)
+            images = _images(decoder.model, modules, fmt, adapter)
             noise = [
                 _noise_ratio(exact_products[place], _alone(image, products[place][0]))
                 for place, image in images.items()
+                if place in exact_products and isinstance(image, LowRankImage)
             ]
-            decoder.adapters["adapter"] = ResidentAdapter("adapter", 1, dict(images))
+            decoder.adapters["adapter"] = ResidentAdapter("adapter", 1, images)
             logits = decoder.logits(text, "adapter") * scale
             decoder.remove_adapter("adapter")
             exact = logits if exact is None else exact
@@ -417,18 +422,22 @@ def _adapter_errors(
     return found, math.sqrt(float(np.mean(ratios)))
 
 
-def _random_modules(model: LanguageModel, seed: int) -> Modules:
-    """Normal A and B of the highest rank beside every linear layer, each from its own stream."""
+def _random_modules(model: LanguageModel, products: Products, seed: int) -> Modules:
+    """Normal A and B of the highest rank beside linear layers, each from its own stream.
+
+    Beside all that are one product: not beside experts, and not where heads have their own.
+    """
     rank = RANKS[-1]
     modules: Modules = {}
-    for layer in range(model.layers):
-        for target in TARGETS:
-            out_features, in_features = model.linear_shape(target)
-            name = f"adapter.{module_path(layer, target)}"
-            rng = np.random.Generator(np.random.SFC64([seed, *name.encode()]))
-            a = rng.standard_normal((rank, in_features), dtype=np.float32)
-            b = rng.standard_normal((rank, out_features), dtype=np.float32)
-            modules[layer, target] = (a, b.T, 1.0)
+    for layer, target in model.places():
+        if target == HEAD or (layer, target) not in products:
+            continue
+        out_features, in_features = model.linear_shape(target)
+        name = f"adapter.{module_path(layer, target)}"
+        rng = np.random.Generator(np.random.SFC64([seed, *name.encode()]))
+        a = rng.standard_normal((rank, in_features), dtype=np.float32)
+        b = rng.standard_normal((rank, out_features), dtype=np.float32)
+        modules[layer, target] = (a, b.T, 1.0)
     return modules
 
 
@@ -443,11 +452,13 @@ def _cut(modules: Modules, rank: int, products: Products) -> Modules:
     return found
 
 
-def _images(modules: Modules, fmt: str, adapter: Adapter | None) -> dict[Place, LowRankImage]:
-    images = {}
+def _images(
+    model: LanguageModel, modules: Modules, fmt: str, adapter: Adapter | None
+) -> dict[Place, Image]:
+    images: dict[Place, Image] = {}
     for place, (a, b, factor) in modules.items():
         try:
-            images[place] = LowRankImage.pack(a, b, factor, fmt)
+            images[place] = pack_image(model, place, a, b, factor, fmt)
         except ValueError as error:
             name = adapter.source if adapter else "adapter"
             raise InputError(f"{name}: {module_path(*place)}: {error}") from None
@@ -463,7 +474,7 @@ def _alone(image: LowRankImage, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _matrix(decoder: Decoder, place: Place) -> Matrix:
     layer, target = place
-    return decoder.base.head if target == HEAD else decoder.base.layers[layer].matrices[target]
+    return decoder.base.head if target == HEAD else decoder.base.layers[layer].products[target]
 
 
 def _weight_bits(decoder: Decoder) -> float:
@@ -475,8 +486,7 @@ def _weight_bits(decoder: Decoder) -> float:
 
 def _kv_bits(cache: KVCache) -> float:
     """Stored bits per element of the pages that a cache has made."""
-    elements = 2 * cache.layers * cache.kv_heads * cache.head_dim * 32 * len(cache.owners)
-    return 8 * cache.nbytes / elements
+    return 8 * cache.nbytes / cache.elements
 
 
 def _noise_ratio(exact: NDArray[Any], other: NDArray[Any]) -> float:

@@ -147,7 +147,7 @@ class BaseWeights:
     @property
     def nbytes(self) -> int:
         """Bytes of the matrices and of the embedding table, as stored."""
-        matrices = [matrix for layer in self.layers for matrix in layer.all_matrices]
+        matrices = [matrix for layer in self.layers for matrix in layer.products.values()]
         return sum(matrix.nbytes for matrix in (*matrices, self.head)) + self.embedding.nbytes
 
 

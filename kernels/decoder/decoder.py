@@ -29,10 +29,10 @@ from hardwire.kernels.decoder.sampling import Sampler
 from hardwire.kernels.decoder.side_path import (
     Adapters,
     Image,
-    LatentImage,
     LayerProducts,
     ResidentAdapter,
     add_low_rank,
+    pack_image,
 )
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.models.adapter.adapter import Adapter
@@ -411,8 +411,5 @@ class Decoder:
         for module in adapter.modules:
             place = module.layer, module.target
             a, b = adapter.weights(*place)
-            if module.target == "kv_b_proj" and self.model.latent is not None:
-                images[place] = LatentImage.pack(a, b, module.scale, fmt, self.model.latent)
-            else:
-                images[place] = LowRankImage.pack(a, b, module.scale, fmt)
+            images[place] = pack_image(self.model, place, a, b, module.scale, fmt)
         return ResidentAdapter(name, next(self._versions), images)

@@ -12,7 +12,7 @@ from hardwire.kernels.decoder.layer_weights import LayerWeights
 from hardwire.kernels.lowrank.batch import LowRankBatch
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.models.adapter.config import Place
-from hardwire.models.language_model import LatentAttention
+from hardwire.models.language_model import LanguageModel, LatentAttention
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,26 @@ class LatentImage:
 
 
 Image = LowRankImage | LatentImage
+
+
+def pack_image(
+    model: LanguageModel,
+    place: Place,
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    scale: float,
+    fmt: str,
+) -> Image:
+    """What a decoder keeps of the adapter of one linear layer.
+
+    Raises
+    ------
+    ValueError
+        As `LowRankImage.pack`.
+    """
+    if place[1] == "kv_b_proj" and model.latent is not None:
+        return LatentImage.pack(a, b, scale, fmt, model.latent)
+    return LowRankImage.pack(a, b, scale, fmt)
 
 
 @dataclass(frozen=True, eq=False)
