@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,12 @@ from hardwire.experiments.formats.divergence import (
     entropy_nats,
     scale_to_entropy,
 )
+from hardwire.experiments.formats.stand_in import open_decoder
 from hardwire.experiments.run.kernels import decibels
-from hardwire.experiments.run.tokens import decoder_threads
 from hardwire.kernels.decoder.base_weights import WEIGHT_FORMATS
-from hardwire.kernels.decoder.checkpoint import RandomWeights
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import KV_FORMATS, KVCache
 from hardwire.kernels.decoder.layer_weights import Matrix
-from hardwire.kernels.decoder.layouts import own_tensors
-from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE
 from hardwire.kernels.decoder.side_path import Image, ResidentAdapter, pack_image
 from hardwire.kernels.lowrank.batch import LowRankBatch
 from hardwire.kernels.lowrank.formats import FORMATS
@@ -57,38 +54,12 @@ Range 1 to 3: a perplexity of e^2, about 7, is that of a model of this kind on o
 in a calibrated one entropy is its logarithm. Logits of random weights as drawn are nearly equal.
 """
 
-SCORE_SPREAD = 2.0
-"""Random models: standard deviation of attention scores before softmax, about.
-
-Range 1 to 4: at 1 a token attends to most others and errors of the KV cache average out, at 4 to
-very few.
-"""
-
 _PRODUCT_TOKENS = 64  # of the text on which single products are compared, which bounds memory
 _SCALE_TOKENS = 64  # whose entropy sets a random model's logit scale
-_DRAWN_STD = 0.02  # of the matrices of RandomWeights
 
 Place = tuple[int, str]
 Modules = dict[Place, tuple[NDArray[np.float32], NDArray[np.float32], float]]
 Products = dict[Place, tuple[NDArray[np.float32], NDArray[np.float32]]]
-
-
-def small_llama() -> LanguageModel:
-    """Llama 3.1 8B with an eighth of its widths, heads, layers and vocabulary."""
-    return LanguageModel.from_config(
-        {
-            "model_type": "llama",
-            "num_hidden_layers": 4,
-            "hidden_size": 512,
-            "intermediate_size": 1792,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 1,
-            "head_dim": 128,
-            "vocab_size": 16032,
-            "max_position_embeddings": 131072,
-        },
-        name="llama-3.1-8b at 1/8",
-    )
 
 
 @dataclass(frozen=True)
@@ -220,15 +191,15 @@ def measure(
     Raises
     ------
     InputError
-        If a file cannot be used, the text is too long for the model, or a weight is beyond a
-        format.
+        If a file cannot be used, the text is too long for the model, a weight is beyond a format,
+        or the model in float32 is larger than the machine's memory.
     """
     if tokens > model.max_position:
         raise InputError(f"--tokens {tokens}: exceeds {model.limit()}")
     if adapter is not None and adapter.source is None:
         raise InputError(f"--adapter {adapter.name}: is a shape without weights; give its file")
     text = np.random.default_rng(seed).integers(0, model.vocab, tokens)
-    decoder = _open(model, folder, "float32", seed)
+    decoder = open_decoder(model, folder, "float32", seed)
     exact, products = _recorded(decoder, text)
     factor = 1.0
     if folder is None:
@@ -247,7 +218,7 @@ def measure(
     for weights in WEIGHT_FORMATS:
         if weights != "float32":
             del decoder  # before the next one: a model may fill half of the memory
-            decoder = _open(model, folder, weights, seed)
+            decoder = open_decoder(model, folder, weights, seed)
         noise = [
             _noise_ratio(y, _matrix(decoder, place).apply(x, decoder.threads))
             for place, (x, y) in products.items()
@@ -281,35 +252,6 @@ def measure(
     )
 
 
-class _StandIn:
-    """Random weights with the powers of a network that can be trained.
-
-    Each matrix is normal with standard deviation 1 / sqrt(in_features), so that its product keeps
-    the power of its input; the query's is `SCORE_SPREAD` times that, and those that write to the
-    residual stream are 1 / sqrt(N) times that with N the number of such matrices on a token's way,
-    as GPT-2 was initialised (Radford et al. 2019, section 2.3). The embedding has standard
-    deviation 1, after what Gemma multiplies it by.
-    """
-
-    def __init__(self, model: LanguageModel, seed: int) -> None:
-        self._random = RandomWeights(model, seed)
-        self._shapes = own_tensors(model)
-        self._writers = 2 * model.layers
-        self._embedding = model.hidden**-0.5 if model.scaled_embedding else 1.0
-
-    def read(self, name: str) -> NDArray[np.float32]:
-        return self._random.read(name)
-
-    def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
-        gain = self._embedding if "embed" in name else self._shapes[name][1] ** -0.5
-        if "q_proj" in name or "q_b_proj" in name:
-            gain *= SCORE_SPREAD
-        elif "o_proj" in name or "down_proj" in name:
-            gain *= self._writers**-0.5
-        for block in self._random.blocks(name):
-            yield block * np.float32(gain / _DRAWN_STD)
-
-
 @dataclass(eq=False)
 class _Recorder:
     """A matrix that keeps what its first product read and gave."""
@@ -327,24 +269,6 @@ class _Recorder:
             # Copies: biases, adapters and activations work in place.
             self.kept = x[:_PRODUCT_TOKENS].copy(), y[:_PRODUCT_TOKENS].copy()
         return y
-
-
-def _open(model: LanguageModel, folder: Path | None, weights: str, seed: int) -> Decoder:
-    threads = decoder_threads()
-    if folder is None:
-        return Decoder(
-            model,
-            _StandIn(model, seed),
-            weights=weights,
-            kv_bits=32,
-            rope=LLAMA_3_1_ROPE,
-            eps=1e-5,
-            threads=threads,
-        )
-    try:
-        return Decoder.load(folder, weights, threads=threads)
-    except ValueError as error:
-        raise InputError(f"{folder}: in {weights}: {error}") from None
 
 
 def _recorded(decoder: Decoder, text: NDArray[np.int64]) -> tuple[NDArray[np.float32], Products]:
