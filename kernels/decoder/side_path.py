@@ -58,7 +58,43 @@ class LatentImage:
         return sum(image.nbytes for image in (*self.keys, *self.values))
 
 
-Image = LowRankImage | LatentImage
+@dataclass(frozen=True, eq=False)
+class FusedImage:
+    """An adapter of an expert's gate and up in one matrix: one A, and each one's rows of B."""
+
+    rank: int
+    gate: LowRankImage
+    up: LowRankImage
+
+    @classmethod
+    def pack(
+        cls,
+        a: NDArray[np.float32],
+        b: NDArray[np.float32],
+        scale: float,
+        fmt: str,
+        *,
+        in_turn: bool,
+    ) -> FusedImage:
+        """Pack A (rank, hidden) and B (2 · intermediate, rank), rows of gate and up in turn or not.
+
+        Raises
+        ------
+        ValueError
+            As `LowRankImage.pack`.
+        """
+        half = len(b) // 2
+        gate, up = (b[0::2], b[1::2]) if in_turn else (b[:half], b[half:])
+        packed = (LowRankImage.pack(a, rows, scale, fmt) for rows in (gate, up))
+        return cls(len(a), *packed)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both images, A counted in each."""
+        return self.gate.nbytes + self.up.nbytes
+
+
+Image = LowRankImage | LatentImage | FusedImage
 
 
 def pack_image(
@@ -76,6 +112,9 @@ def pack_image(
     ValueError
         As `LowRankImage.pack`.
     """
+    if place[1].endswith(".gate_up_proj") and model.experts is not None:
+        in_turn = model.experts.stored == "fused"
+        return FusedImage.pack(a, b, scale, fmt, in_turn=in_turn)
     if place[1] == "kv_b_proj" and model.latent is not None:
         return LatentImage.pack(a, b, scale, fmt, model.latent)
     return LowRankImage.pack(a, b, scale, fmt)
@@ -148,14 +187,23 @@ class LayerProducts:
         bias = self.weights.biases.get(target)
         if bias is not None:
             y += bias
-        images = self.images(target)
-        chosen = images if tokens is None else [images[token] for token in tokens]
-        # The linear layer that has another kind of image is never multiplied as a whole.
-        own = [image if isinstance(image, LowRankImage) else None for image in chosen]
-        add_low_rank(own, x, y, self.threads)
+        adapters = self.adapters if tokens is None else [self.adapters[token] for token in tokens]
+        add_low_rank([self._image(adapter, target) for adapter in adapters], x, y, self.threads)
         return y
 
-    def images(self, target: str) -> list[Image | None]:
-        """What each token's adapter has beside a linear layer."""
-        place = self.index, target
-        return [adapter.images.get(place) if adapter else None for adapter in self.adapters]
+    def _image(self, adapter: ResidentAdapter | None, target: str) -> LowRankImage | None:
+        """What an adapter has beside a linear layer that is multiplied as a whole."""
+        if adapter is None:
+            return None
+        image = adapter.images.get((self.index, target))
+        expert, _, half = target.rpartition(".")
+        if image is None and expert and half in ("gate_proj", "up_proj"):
+            fused = adapter.images.get((self.index, f"{expert}.gate_up_proj"))
+            if isinstance(fused, FusedImage):
+                return fused.gate if half == "gate_proj" else fused.up
+        return image if isinstance(image, LowRankImage) else None
+
+    def latent_images(self, target: str) -> list[LatentImage | None]:
+        """What each token's adapter has beside a linear layer that heads have in parts."""
+        found = [a.images.get((self.index, target)) if a else None for a in self.adapters]
+        return [image if isinstance(image, LatentImage) else None for image in found]
