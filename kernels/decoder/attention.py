@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hardwire.kernels.decoder.activation import exp_plain, soft_cap_plain
 from hardwire.kernels.decoder.kv_cache import KVCache
 from hardwire.kernels.decoder.norm import sum_lanes
+from hardwire.kernels.decoder.parts import by_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,7 @@ def attend(
     counts: NDArray[np.int64],
     owners: NDArray[np.int64],
     rule: ScoreRule | None = None,
+    threads: int = 1,
 ) -> NDArray[np.float32]:
     """Attention of each token over the first tokens of its own sequence.
 
@@ -69,6 +71,8 @@ def attend(
         (tokens,) whose pages each token may read.
     rule
         By default that of plain attention.
+    threads
+        That share the tokens; the result does not depend on it.
 
     Returns
     -------
@@ -82,28 +86,32 @@ def attend(
     from hardwire.kernels.decoder.decoder_jit import attend as compiled  # noqa: PLC0415
 
     rule = rule or ScoreRule.of_heads(q.shape[2])
-    keys, key_scales, values, value_scales = cache.arrays(layer)
+    stored, page_owners, q = cache.arrays(layer), cache.owners_of(layer), np.ascontiguousarray(q)
     out = np.empty((*q.shape[:2], cache.value_dim), np.float32)
-    foreign = compiled(
-        np.ascontiguousarray(q),
-        keys,
-        key_scales,
-        values,
-        value_scales,
-        cache.owners_of(layer),
-        tables,
-        counts,
-        owners,
-        np.float32(rule.factor),
-        rule.window or _NO_WINDOW,
-        np.float32(rule.soft_cap or 0),
-        _NO_SINKS if rule.sinks is None else rule.sinks,
-        out,
-    )
-    if foreign >= 0:
+    foreign: list[tuple[int, int]] = []
+
+    def part(begin: int, end: int) -> None:
+        page = compiled(
+            q[begin:end],
+            *stored,
+            page_owners,
+            tables[begin:end],
+            counts[begin:end],
+            owners[begin:end],
+            np.float32(rule.factor),
+            rule.window or _NO_WINDOW,
+            np.float32(rule.soft_cap or 0),
+            _NO_SINKS if rule.sinks is None else rule.sinks,
+            out[begin:end],
+        )
+        if page >= 0:
+            foreign.append((begin, page))
+
+    by_parts(part, len(q), threads)
+    if foreign:
         raise ValueError(
-            f"KV page {foreign} belongs to another adapter, or another version of it, than the "
-            "token that would read it"
+            f"KV page {min(foreign)[1]} belongs to another adapter, or another version of it, than "
+            "the token that would read it"
         )
     return out
 

@@ -95,14 +95,14 @@ def grouped(
     """Grouped-query attention of normed activations: (tokens, heads · head_dim)."""
     weights = products.weights
     q, k, v = (
-        products.of(target, x).reshape(len(x), -1, model.head_dim)
-        for target in ("q_proj", "k_proj", "v_proj")
+        y.reshape(len(x), -1, model.head_dim)
+        for y in products.together(("q_proj", "k_proj", "v_proj"), x)
     )
     if weights.q_norm is not None and weights.k_norm is not None:
         q, k = rms_norm(q, weights.q_norm, eps), rms_norm(k, weights.k_norm, eps)
     rotate(q, reach.cos, reach.sin)
     rotate(k, reach.cos, reach.sin)
-    return _attended(q, k, v, products.index, where, reach, cache, rule).reshape(len(x), -1)
+    return _attended(q, k, v, products, where, reach, cache, rule).reshape(len(x), -1)
 
 
 def latent(
@@ -134,7 +134,7 @@ def latent(
     wide = _by_head(weights.keys, of_keys, queries[:, :, : shape.nope_dim], products.threads)
     turned = rotate_pairs(queries[:, :, shape.nope_dim :], reach.cos, reach.sin)
     q = np.concatenate([wide, turned], axis=2)
-    mixed = _attended(q, keys, None, products.index, where, reach, cache, rule)
+    mixed = _attended(q, keys, None, products, where, reach, cache, rule)
     return _by_head(weights.values, of_values, mixed, products.threads).reshape(len(x), -1)
 
 
@@ -158,18 +158,18 @@ def _attended(
     q: NDArray[np.float32],
     k: NDArray[np.float32],
     v: NDArray[np.float32] | None,
-    layer: int,
+    products: LayerProducts,
     where: Places,
     reach: Reach,
     cache: KVCache,
     rule: ScoreRule,
 ) -> NDArray[np.float32]:
     """Write keys and values, and let each token attend: (tokens, heads, elements of a value)."""
-    out = []
+    out, layer = [], products.index
     for turn in where.turns if cache.slides[layer] else (slice(None),):
         values = None if v is None else v[turn]
         cache.write(layer, reach.pages[turn], where.slots[turn], k[turn], values)
         counts = where.positions[turn] + 1
         tables, owners = reach.tables[turn], where.owners[turn]
-        out.append(attend(q[turn], cache, layer, tables, counts, owners, rule))
+        out.append(attend(q[turn], cache, layer, tables, counts, owners, rule, products.threads))
     return out[0] if len(out) == 1 else np.concatenate(out)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from hardwire.kernels.decoder.activation import clamped_swiglu_plain, gelu_mul_plain
 from hardwire.kernels.decoder.layer_weights import ROUTER
 from hardwire.kernels.decoder.norm import rms_norm
+from hardwire.kernels.decoder.parts import by_parts
 from hardwire.kernels.decoder.routing import route
 from hardwire.kernels.decoder.side_path import LayerProducts
 from hardwire.models.language_model import EXPERT, SHARED, LanguageModel
@@ -18,7 +19,7 @@ changes; 1.702 makes the sigmoid a likeness of gelu (Hendrycks and Gimpel, 2016)
 
 
 def activate(
-    model: LanguageModel, gate: NDArray[np.float32], up: NDArray[np.float32]
+    model: LanguageModel, gate: NDArray[np.float32], up: NDArray[np.float32], threads: int = 1
 ) -> NDArray[np.float32]:
     """What comes of gate and up by a model's activation; may be written into `gate`."""
     from hardwire.kernels.decoder.decoder_jit import relu2_mul, silu_mul  # noqa: PLC0415
@@ -29,7 +30,11 @@ def activate(
         assert model.activation_limit is not None
         return clamped_swiglu_plain(gate, up, CLAMPED_ALPHA, model.activation_limit)
     multiply = relu2_mul if model.activation == "relu2" else silu_mul
-    multiply(gate.reshape(-1), up.reshape(-1))
+
+    def part(begin: int, end: int) -> None:
+        multiply(gate[begin:end].reshape(-1), up[begin:end].reshape(-1))
+
+    by_parts(part, len(gate), threads)
     return gate
 
 
@@ -62,8 +67,8 @@ def _gated(
     tokens: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """The gated MLP whose linear layers begin with a prefix, of some of the batch's tokens."""
-    gate = products.of(f"{prefix}gate_proj", x, tokens)
-    inner = activate(model, gate, products.of(f"{prefix}up_proj", x, tokens))
+    both = f"{prefix}gate_proj", f"{prefix}up_proj"
+    inner = activate(model, *products.together(both, x, tokens), products.threads)
     norm = products.weights.mlp_norm
     if norm is not None:
         inner = rms_norm(inner, norm, eps)

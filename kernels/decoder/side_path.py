@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from hardwire.kernels.decoder.layer_weights import LayerWeights
 from hardwire.kernels.lowrank.batch import LowRankBatch
 from hardwire.kernels.lowrank.lowrank import LowRankImage
+from hardwire.kernels.rom.product import apply_all
+from hardwire.kernels.rom.rom import RomMatrix
 from hardwire.models.adapter.config import Place
 from hardwire.models.language_model import LanguageModel, LatentAttention
 
@@ -183,6 +185,7 @@ class LayerProducts:
         tokens
             Which of the batch's they are; None for all, in order.
         """
+<<<<<<< HEAD
         y = self.weights.matrices[target].apply(x, self.threads)
         bias = self.weights.biases.get(target)
         if bias is not None:
@@ -190,6 +193,36 @@ class LayerProducts:
         adapters = self.adapters if tokens is None else [self.adapters[token] for token in tokens]
         add_low_rank([self._image(adapter, target) for adapter in adapters], x, y, self.threads)
         return y
+=======
+        return self.together((target,), x, tokens)[0]
+
+    def together(
+        self,
+        targets: Sequence[str],
+        x: NDArray[np.float32],
+        tokens: NDArray[np.int64] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """What `of` gives for each of several linear layers of the same input, to the bit.
+
+        Hardwired matrices round that input once, and share threads as one matrix.
+        """
+        matrices = [self.weights.matrices[target] for target in targets]
+        packed = [matrix for matrix in matrices if isinstance(matrix, RomMatrix)]
+        if len(packed) == len(matrices) and len({matrix.group for matrix in packed}) == 1:
+            products = apply_all(packed, x, self.threads)
+        else:
+            products = [matrix.apply(x, self.threads) for matrix in matrices]
+        for target, product in zip(targets, products, strict=True):
+            bias = self.weights.biases.get(target)
+            if bias is not None:
+                np.add(product, bias, out=product)
+            images = self.images(target)
+            chosen = images if tokens is None else [images[token] for token in tokens]
+            # The linear layer that has another kind of image is never multiplied as a whole.
+            own = [image if isinstance(image, LowRankImage) else None for image in chosen]
+            add_low_rank(own, x, product, self.threads)
+        return products
+>>>>>>> 6cf281536325fe4d46189da6696c10652a254657
 
     def _image(self, adapter: ResidentAdapter | None, target: str) -> LowRankImage | None:
         """What an adapter has beside a linear layer that is multiplied as a whole."""
