@@ -185,15 +185,6 @@ class LayerProducts:
         tokens
             Which of the batch's they are; None for all, in order.
         """
-<<<<<<< HEAD
-        y = self.weights.matrices[target].apply(x, self.threads)
-        bias = self.weights.biases.get(target)
-        if bias is not None:
-            y += bias
-        adapters = self.adapters if tokens is None else [self.adapters[token] for token in tokens]
-        add_low_rank([self._image(adapter, target) for adapter in adapters], x, y, self.threads)
-        return y
-=======
         return self.together((target,), x, tokens)[0]
 
     def together(
@@ -212,17 +203,14 @@ class LayerProducts:
             products = apply_all(packed, x, self.threads)
         else:
             products = [matrix.apply(x, self.threads) for matrix in matrices]
+        adapters = self.adapters if tokens is None else [self.adapters[token] for token in tokens]
         for target, product in zip(targets, products, strict=True):
             bias = self.weights.biases.get(target)
             if bias is not None:
                 np.add(product, bias, out=product)
-            images = self.images(target)
-            chosen = images if tokens is None else [images[token] for token in tokens]
-            # The linear layer that has another kind of image is never multiplied as a whole.
-            own = [image if isinstance(image, LowRankImage) else None for image in chosen]
-            add_low_rank(own, x, product, self.threads)
+            images = [self._image(adapter, target) for adapter in adapters]
+            add_low_rank(images, x, product, self.threads)
         return products
->>>>>>> 6cf281536325fe4d46189da6696c10652a254657
 
     def _image(self, adapter: ResidentAdapter | None, target: str) -> LowRankImage | None:
         """What an adapter has beside a linear layer that is multiplied as a whole."""
