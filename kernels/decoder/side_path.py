@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,25 @@ from hardwire.kernels.rom.product import apply_all
 from hardwire.kernels.rom.rom import RomMatrix
 from hardwire.models.adapter.config import Place
 from hardwire.models.language_model import LanguageModel, LatentAttention
+
+
+_Halves: TypeAlias = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+def heads_of_pair(
+    a: NDArray[np.float32], b: NDArray[np.float32], latent: LatentAttention
+) -> tuple[_Halves, _Halves]:
+    """A and B of `kv_b_proj`, cut into pairs beside each head's matrices, see `LatentImage`.
+
+    Returns
+    -------
+    Of the keys, (rank, nope_dim) and (kv_rank, rank) for each head; and of the values, (rank,
+    kv_rank) and (value_dim, rank).
+    """
+    heads = b.reshape(-1, latent.nope_dim + latent.value_dim, len(a))
+    turned = np.ascontiguousarray(a.T)
+    keys = [(np.ascontiguousarray(rows[: latent.nope_dim].T), turned) for rows in heads]
+    return keys, [(a, rows[latent.nope_dim :]) for rows in heads]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +65,11 @@ class LatentImage:
         ValueError
             If the format is unknown or cannot hold a weight.
         """
-        heads = b.reshape(-1, latent.nope_dim + latent.value_dim, len(a))
-        down = np.ascontiguousarray(a.T)
-        keys = [
-            LowRankImage.pack(np.ascontiguousarray(rows[: latent.nope_dim].T), down, scale, fmt)
-            for rows in heads
-        ]
-        values = [LowRankImage.pack(a, rows[latent.nope_dim :], scale, fmt) for rows in heads]
-        return cls(len(a), tuple(keys), tuple(values))
+        keys, values = (
+            tuple(LowRankImage.pack(down, up, scale, fmt) for down, up in pairs)
+            for pairs in heads_of_pair(a, b, latent)
+        )
+        return cls(len(a), keys, values)
 
     @property
     def nbytes(self) -> int:

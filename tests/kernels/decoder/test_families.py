@@ -211,7 +211,7 @@ def test_each_token_in_a_batch_equals_running_it_alone(
 
 
 def test_images_of_experts_and_heads_are_those_of_the_whole(running: dict[str, Decoder]) -> None:
-    """Cutting B into rows changes no code of int8 or float16: every row has its own scales."""
+    """Gate and up share A; a head's pair beside its keys is turned."""
     decoder = running["gpt_oss"]
     fused = decoder.adapters["a1"].images[1, "experts.2.gate_up_proj"]
     gate, up = fused.gate.dequantized(), fused.up.dequantized()
