@@ -142,7 +142,7 @@ def _product(
     def one(
         image: LowRankImage, down: NDArray[np.float32], up: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float32], Work]:
-        x = random.standard_normal(down.shape[1]).astype(np.float32)
+        x = random.standard_normal((down.shape[1],)).astype(np.float32)
         result = np.zeros(len(up), dtype=np.float32)
         work = image.apply_counted(x, result)
         return reference(down, up, module.scale, x), result, work

@@ -17,7 +17,6 @@ from hardwire.kernels.rom.rom import RomMatrix
 from hardwire.models.adapter.config import Place
 from hardwire.models.language_model import LanguageModel, LatentAttention
 
-
 _Halves: TypeAlias = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
