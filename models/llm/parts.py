@@ -45,7 +45,7 @@ def module_path(layer: int, target: str) -> str:
 
 def of_any_expert(target: str) -> str:
     """``experts.gate_proj`` for ``experts.5.gate_proj``; any other target as it is."""
-    return _NUMBER.sub(EXPERT, target)
+    return _NUMBER.sub(EXPERT, target) if target.startswith(EXPERT) else target
 
 
 @dataclass(frozen=True)

@@ -124,11 +124,11 @@ def chips() -> st.SearchStrategy[Chip]:
     return st.fixed_dictionaries(fields).map(HC1._replaced)
 
 
-def targets(chip: Chip, model: LanguageModel) -> st.SearchStrategy[str]:
+def targets(chip: Chip, model: LanguageModel | None = None) -> st.SearchStrategy[str]:
     """What an adapter may be on, on a chip."""
     groups = groups_of(model)
     names = [*(name for name in ("all-linear", "qv", "mlp") if name in groups), "o_proj"]
-    if "experts" in groups:
+    if model is not None and "experts" in groups:
         names += ["experts", "attention+experts.down_proj"]
     if "qv" not in groups:
         names += ["kv_b_proj", "attention+lm_head" if chip.lora.head == "present" else "attention"]
