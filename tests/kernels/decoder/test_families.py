@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import DIMENSIONS, MODELS, TOKENS, WINDOW, write_adapter, write_model
 
+from hardwire.experiments.run.tokens import rom_format
 from hardwire.kernels.decoder.activation import clamped_swiglu_plain, silu_mul_plain
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.feed_forward import CLAMPED_ALPHA, feed_forward
@@ -20,7 +21,9 @@ from hardwire.kernels.decoder.routing import route
 from hardwire.kernels.decoder.side_path import LayerProducts
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.kernels.rom.rom import RomMatrix, product_select
+from hardwire.models import Chip
 from hardwire.models.language_model import Experts, LanguageModel
+from hardwire.models.rom import RomFormat, rom_matrices
 from hardwire.models.sram import kv_bytes_per_token
 
 pytestmark = pytest.mark.slow
@@ -132,11 +135,16 @@ def test_experts_equal_their_definition_bit_for_bit(name: str) -> None:
     assert sum_lanes(np.abs(got)).min() > 0
 
 
-def test_a_router_has_the_widest_cells() -> None:
-    for weights, bits in (("rom3", 6), ("ternary/tensor", 6), ("rom4/128", 6)):
-        router = Decoder.random(model_of("mixtral"), 0, weights).base.layers[0].matrices[ROUTER]
+@pytest.mark.parametrize("chip", ["hc1", "roma"])
+def test_a_router_is_judged_as_it_is_priced(chip: str) -> None:
+    """The widest cells, whatever the layers have."""
+    model, made = model_of("mixtral"), Chip.open(chip)
+    for weights in (rom_format(made), "ternary/tensor"):
+        router = Decoder.random(model, 0, weights).base.layers[0].matrices[ROUTER]
         assert isinstance(router, RomMatrix)
-        assert {section.bits for section in router.sections} == {bits}
+        assert {section.bits for section in router.sections} == {6}
+    priced = next(matrix for _, matrix in rom_matrices(model) if matrix.name == "router")
+    assert RomFormat.of(made, priced).code_bits == router.format.code_bits == 6
 
 
 # --- prefill, decode, batches ---------------------------------------------------------------
