@@ -26,6 +26,7 @@ from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
 from hardwire.kernels.decoder.norm import rms_norm
 from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE, Rope
 from hardwire.kernels.decoder.sampling import Sampler
+from hardwire.kernels.decoder.settings import Settings
 from hardwire.kernels.decoder.side_path import (
     Adapters,
     Image,
@@ -38,8 +39,6 @@ from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
 from hardwire.models.adapter.config import Place
-from hardwire.models.errors import InputError
-from hardwire.models.files import read_json_object
 from hardwire.models.language_model import HEAD, LanguageModel
 
 _PREFILL_TOKENS = 256  # of a prompt together, which bounds the memory of their activations
@@ -120,28 +119,16 @@ class Decoder:
         """
         folder = Path(folder)
         model = LanguageModel.from_config(folder)
-        path = folder / "config.json"
-        config = read_json_object(path)
-        quantized = config.get("quantization_config")
-        if quantized and model.quantized is None:
-            method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
-            raise InputError(
-                f"{path}: quantization_config: weights quantized by {method!r:.40} are not read; "
-                "save the model dequantized, without this field"
-            )
-        rope = Rope.from_config(config, str(path))
-        eps = config.get("rms_norm_eps", 1e-6)
-        if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
-            raise InputError(f"{path}: rms_norm_eps: must be between 0 and 1, not {eps!r:.40}")
+        settings = Settings.read(folder, model)
         return cls(
             model,
             Checkpoint(folder, model),
             weights=weights,
             kv_bits=kv_bits,
-            rope=rope,
-            eps=eps,
+            rope=settings.rope,
+            eps=settings.eps,
             threads=threads,
-            window_rope=Rope.of_windows(config, str(path)),
+            window_rope=settings.window_rope,
         )
 
     @classmethod

@@ -1,6 +1,8 @@
 """Experts, windows, latents and caps in the chip's formats: laws that hold to the bit."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +19,13 @@ from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS, KVCache
 from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
 from hardwire.kernels.decoder.layer_weights import ROUTER
 from hardwire.kernels.decoder.norm import sum_lanes
+from hardwire.kernels.decoder.rope import LinearScaling, Rope
 from hardwire.kernels.decoder.routing import route
 from hardwire.kernels.decoder.side_path import LayerProducts
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.kernels.rom.rom import RomMatrix, product_select
 from hardwire.models import Chip
+from hardwire.models.errors import InputError
 from hardwire.models.language_model import Experts, LanguageModel
 from hardwire.models.rom import RomFormat, rom_matrices
 from hardwire.models.sram import kv_bytes_per_token
@@ -252,3 +256,45 @@ def test_a_token_takes_the_bytes_that_the_model_counts(name: str, bits: int) -> 
     cache = KVCache.of(model, bits)
     cache.extend(KVSequence(), PAGE_TOKENS, 0)
     assert kv_bytes_per_token(model, bits) == cache.nbytes / 4 / PAGE_TOKENS
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("gpt_oss", {"swiglu_alpha": 1.5}, r"config\.json: swiglu_alpha: must be 1\.702, not 1\.5"),
+        ("deepseek_v3", {"rope_interleave": False}, "rope_interleave: must be True, not False"),
+        ("deepseek_v3", {"topk_method": "greedy"}, "topk_method: must be 'noaux_tc', not 'greedy'"),
+        ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention: must"),
+        (
+            "gemma3_text",
+            {"rope_local_base_freq": 0},
+            "rope_theta: must be a positive number, not 0",
+        ),
+        ("mixtral", {"quantization_config": {"quant_method": "awq"}}, "quantized by 'awq' are not"),
+    ],
+)
+def test_arithmetic_that_is_not_computed_is_refused(
+    tmp_path: Path, name: str, change: dict[str, object], message: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(DIMENSIONS | MODELS[name] | change))
+    with pytest.raises(InputError, match=message) as caught:
+        Decoder.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_gemma_3_turns_windows_by_a_rope_of_their_own() -> None:
+    """In the layout of a published config, and in that of transformers 5."""
+    old = DIMENSIONS | MODELS["gemma3_text"]
+    new = {key: value for key, value in old.items() if not key.startswith("rope_")}
+    new["rope_parameters"] = {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+    }
+    for config in (old, new):
+        assert Rope.from_config(config, "c") == Rope(1e6, LinearScaling(8.0))
+        assert Rope.of_windows(config, "c") == Rope(10_000.0)
+    plain = DIMENSIONS | MODELS["gpt_oss"]
+    assert Rope.of_windows(plain, "c") == Rope.from_config(plain, "c")
