@@ -19,7 +19,7 @@ from hardwire.kernels.decoder.kv_cache import KVCache
 from hardwire.kernels.decoder.layer_weights import Matrix
 from hardwire.kernels.decoder.norm import rms_norm
 from hardwire.kernels.decoder.rope import Rope, rotate, rotate_pairs
-from hardwire.kernels.decoder.side_path import LatentImage, LayerProducts, add_low_rank
+from hardwire.kernels.decoder.side_path import LayerProducts, add_low_rank
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.models.language_model import LanguageModel
 
@@ -128,8 +128,7 @@ def latent(
     turned_key = rotate_pairs(both[:, None, shape.kv_rank :], reach.cos, reach.sin)
     keys = np.concatenate([kept[:, None], turned_key], axis=2)
 
-    images = products.images("kv_b_proj")
-    paths = [image if isinstance(image, LatentImage) else None for image in images]
+    paths = products.latent_images("kv_b_proj")
     of_keys = [image.keys if image else None for image in paths]
     of_values = [image.values if image else None for image in paths]
     wide = _by_head(weights.keys, of_keys, queries[:, :, : shape.nope_dim], products.threads)

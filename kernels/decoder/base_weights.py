@@ -15,6 +15,7 @@ from hardwire.kernels.decoder.layouts import own_tensors
 from hardwire.kernels.rom.rom import Mix, RomMatrix
 from hardwire.kernels.rom.ternary import Ternary
 from hardwire.models.language_model import LanguageModel
+from hardwire.models.rom import ROUTER_BITS
 
 ROM_BITS: dict[str, int | Mix] = {"rom3": 3, "rom3+6": Mix(3, 6), "rom4": 4, "rom6": 6}
 """Cell bits in the formats of the hardwired product (`hardwire.kernels.rom.rom`), fewest first.
@@ -71,12 +72,11 @@ def formats_of_parts(fmt: str) -> tuple[str, str]:
 
 
 def router_format(fmt: str) -> str:
-    """Format of the routers of experts beside matrices of a format: 6-bit cells, the widest there
-    are, as an error of theirs sends a token to other experts."""
+    """Format of the routers of experts beside matrices of a format, as `ROUTER_BITS` says."""
     if fmt == "float32":
         return fmt
     stroke, inputs = fmt.partition("/")[1:]
-    return f"rom6{stroke}{'row' if inputs == TENSOR else inputs}"
+    return f"rom{ROUTER_BITS}{stroke}{'row' if inputs == TENSOR else inputs}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +147,7 @@ class BaseWeights:
     @property
     def nbytes(self) -> int:
         """Bytes of the matrices and of the embedding table, as stored."""
-        matrices = [matrix for layer in self.layers for matrix in layer.all_matrices]
+        matrices = [matrix for layer in self.layers for matrix in layer.products.values()]
         return sum(matrix.nbytes for matrix in (*matrices, self.head)) + self.embedding.nbytes
 
 

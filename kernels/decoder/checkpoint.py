@@ -80,17 +80,18 @@ class Checkpoint:
         found = standard_names(stored)
         self._pieces: dict[str, Piece] = {}
         known = layouts(model)
-        for name, tensor in found.items():
-            if name in known:
-                self._add(name, known[name], found, model, folder)
-            elif not _is_passed_over(name, model):
-                raise InputError(
-                    f"{tensor.path}: {shown(tensor.name)}: is no tensor of {model.name}"
-                )
+        for name, layout in known.items():
+            if name in found:
+                self._add(name, layout, found, model, folder)
         self._shapes = own_tensors(model)
         for name in self._shapes:
             if name not in self._pieces:
                 raise missing(name, f"this tensor of {model.name}", stored, folder)
+        for name, tensor in found.items():
+            if name not in known and not _is_passed_over(name, model):
+                raise InputError(
+                    f"{tensor.path}: {shown(tensor.name)}: is no tensor of {model.name}"
+                )
 
     def _add(
         self,
@@ -145,19 +146,21 @@ class RandomWeights:
     """Weights of a model's shapes from a seed, each tensor from its own random stream.
 
     Matrices are normal with standard deviation 0.02, as transformers initialises them, biases
-    likewise; norm gains are normal around 1 with standard deviation 0.1, so that leaving one out
-    shows.
+    likewise, sinks and what corrects a router, too; norm gains are normal around 1 with standard
+    deviation 0.1, so that leaving one out shows.
     """
 
     def __init__(self, model: LanguageModel, seed: int) -> None:
         self._shapes = own_tensors(model)
         self._seed = seed
+        # Gemma's norms store what their gain exceeds 1 by.
+        self._around = np.float32(0 if model.post_norms else 1)
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Return a whole tensor."""
         values = self._normal(self._stream(name), self._shapes[name])
         if "norm" in name:
-            return values * np.float32(5) + np.float32(1)
+            return values * np.float32(5) + self._around
         return values
 
     def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:

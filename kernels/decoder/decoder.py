@@ -10,63 +10,40 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hardwire.kernels.decoder.activation import soft_cap_plain
-from hardwire.kernels.decoder.attention_kinds import Places, Reach, grouped, latent, score_rule
+from hardwire.kernels.decoder.attention_kinds import grouped, latent, score_rule
 from hardwire.kernels.decoder.base_weights import BaseWeights
+from hardwire.kernels.decoder.batch import Batch, place
 from hardwire.kernels.decoder.checkpoint import Checkpoint, RandomWeights, Weights
 from hardwire.kernels.decoder.feed_forward import feed_forward
-from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS, KVBits, KVCache
+from hardwire.kernels.decoder.kv_cache import KVBits, KVCache
 from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
 from hardwire.kernels.decoder.norm import rms_norm
 from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE, Rope
 from hardwire.kernels.decoder.sampling import Sampler
+from hardwire.kernels.decoder.settings import Settings
 from hardwire.kernels.decoder.side_path import (
     Adapters,
     Image,
-    LatentImage,
     LayerProducts,
     ResidentAdapter,
     add_low_rank,
+    pack_image,
 )
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
 from hardwire.models.adapter.config import Place
-from hardwire.models.errors import InputError
-from hardwire.models.files import read_json_object
 from hardwire.models.language_model import HEAD, LanguageModel
 
-_BASE = 0  # owner of the KV pages of tokens without an adapter
 _PREFILL_TOKENS = 256  # of a prompt together, which bounds the memory of their activations
 
-
 _Named = Sequence[str | ResidentAdapter | None]
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Tokens on their way through the layers; made by `Decoder.begin`.
-
-    Attributes
-    ----------
-    adapters
-        Each token's adapter, None for the base alone.
-    where
-        Place of each token in its sequence and in the KV cache.
-    reaches
-        For layers that attend to all tokens, and for those that attend to a window; None where the
-        model has no such layers.
-    """
-
-    adapters: tuple[ResidentAdapter | None, ...]
-    where: Places
-    reaches: tuple[Reach | None, Reach | None]
 
 
 class Decoder:
@@ -142,28 +119,16 @@ class Decoder:
         """
         folder = Path(folder)
         model = LanguageModel.from_config(folder)
-        path = folder / "config.json"
-        config = read_json_object(path)
-        quantized = config.get("quantization_config")
-        if quantized and model.quantized is None:
-            method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
-            raise InputError(
-                f"{path}: quantization_config: weights quantized by {method!r:.40} are not read; "
-                "save the model dequantized, without this field"
-            )
-        rope = Rope.from_config(config, str(path))
-        eps = config.get("rms_norm_eps", 1e-6)
-        if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
-            raise InputError(f"{path}: rms_norm_eps: must be between 0 and 1, not {eps!r:.40}")
+        settings = Settings.read(folder, model)
         return cls(
             model,
             Checkpoint(folder, model),
             weights=weights,
             kv_bits=kv_bits,
-            rope=rope,
-            eps=eps,
+            rope=settings.rope,
+            eps=settings.eps,
             threads=threads,
-            window_rope=Rope.of_windows(config, str(path)),
+            window_rope=settings.window_rope,
         )
 
     @classmethod
@@ -258,40 +223,12 @@ class Decoder:
         if not len(ids) == len(sequences) == len(adapters):
             raise ValueError("every token needs a sequence and an adapter or None")
         chosen = tuple(self._resident(a) if isinstance(a, str) else a for a in adapters)
-        owners = [adapter.version if adapter else _BASE for adapter in chosen]
-        self._check_sequences(sequences, owners)
-        positions = np.array(
-            [self.cache.extend(s, 1, owner) for s, owner in zip(sequences, owners, strict=True)],
-            np.int64,
-        )
-        where = Places(
-            np.array(owners, np.int64),
-            positions,
-            positions % PAGE_TOKENS,
-            _turns(sequences, self.cache.tokens_at_once),
-        )
-        whole = self._reach(self.rope, positions, [s.pages for s in sequences])
-        ring = self._reach(self.window_rope, positions, [s.ring for s in sequences])
+        ropes = self.rope, self.window_rope
+        batch = place(self.model, self.cache, ropes, sequences, chosen)
         x = self.base.embedding[ids].astype(np.float32)
         if self.model.scaled_embedding:
             x *= np.float32(self.model.hidden**0.5)
-        return Batch(chosen, where, (whole, ring)), x
-
-    def _reach(
-        self, rope: Rope, positions: NDArray[np.int64], pages: list[list[int]]
-    ) -> Reach | None:
-        """For layers that keep these pages; None where there are none."""
-        columns = max(map(len, pages))
-        if columns == 0:
-            return None
-        tables = np.zeros((len(pages), columns), np.int64)
-        for row, own in zip(tables, pages, strict=True):
-            row[: len(own)] = own
-        # A ring has all its columns once its first page is written anew.
-        current = tables[np.arange(len(pages)), positions // PAGE_TOKENS % columns]
-        latent = self.model.latent
-        dim = latent.rope_dim if latent is not None else self.model.head_dim
-        return Reach(current, tables, *rope.rotations(positions, dim))
+        return batch, x
 
     def layer(self, index: int, x: NDArray[np.float32], batch: Batch) -> NDArray[np.float32]:
         """Take activations (tokens, hidden) through one decoder layer.
@@ -461,38 +398,5 @@ class Decoder:
         for module in adapter.modules:
             place = module.layer, module.target
             a, b = adapter.weights(*place)
-            if module.target == "kv_b_proj" and self.model.latent is not None:
-                images[place] = LatentImage.pack(a, b, module.scale, fmt, self.model.latent)
-            else:
-                images[place] = LowRankImage.pack(a, b, module.scale, fmt)
+            images[place] = pack_image(self.model, place, a, b, module.scale, fmt)
         return ResidentAdapter(name, next(self._versions), images)
-
-    def _check_sequences(self, sequences: Sequence[KVSequence], owners: Sequence[int]) -> None:
-        lengths: dict[int, int] = {}
-        firsts: dict[int, int] = {}
-        for sequence, owner in zip(sequences, owners, strict=True):
-            key = id(sequence)
-            length = lengths[key] = lengths.get(key, sequence.length) + 1
-            if length > self.model.max_position:
-                raise ValueError(f"a sequence of {length:,} tokens exceeds {self.model.limit()}")
-            first = firsts.setdefault(key, owner if sequence.owner is None else sequence.owner)
-            if first != owner:
-                raise ValueError(
-                    f"KV pages of {_owner_name(first)} cannot be read by a token of "
-                    f"{_owner_name(owner)}"
-                )
-
-
-def _turns(sequences: Sequence[KVSequence], most: int) -> tuple[slice, ...]:
-    """Cut a batch where a sequence would have more than so many tokens in a part."""
-    cuts, counts = [0], dict.fromkeys(map(id, sequences), 0)
-    for token, sequence in enumerate(sequences):
-        if counts[id(sequence)] == most:
-            cuts.append(token)
-            counts = dict.fromkeys(counts, 0)
-        counts[id(sequence)] += 1
-    return tuple(itertools.starmap(slice, itertools.pairwise([*cuts, len(sequences)])))
-
-
-def _owner_name(owner: int) -> str:
-    return "the base alone" if owner == _BASE else f"adapter version {owner}"

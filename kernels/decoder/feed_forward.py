@@ -67,8 +67,8 @@ def _gated(
     tokens: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """The gated MLP whose linear layers begin with a prefix, of some of the batch's tokens."""
-    both = f"{prefix}gate_proj", f"{prefix}up_proj"
-    inner = activate(model, *products.together(both, x, tokens), products.threads)
+    gate, up = products.together((f"{prefix}gate_proj", f"{prefix}up_proj"), x, tokens)
+    inner = activate(model, gate, up, products.threads)
     norm = products.weights.mlp_norm
     if norm is not None:
         inner = rms_norm(inner, norm, eps)

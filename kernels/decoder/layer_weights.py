@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -94,10 +95,26 @@ class LayerWeights:
     correction: NDArray[np.float32] | None
 
     @property
-    def all_matrices(self) -> tuple[Matrix, ...]:
-        """All of them, those of the heads of latent attention too."""
-        heads = (*self.latent.keys, *self.latent.values) if self.latent is not None else ()
-        return (*self.matrices.values(), *heads)
+    def products(self) -> dict[str, Matrix]:
+        """All matrices by name, those of the heads of latent attention too."""
+        found = dict(self.matrices)
+        if self.latent is not None:
+            for half in ("keys", "values"):
+                for head, matrix in enumerate(getattr(self.latent, half)):
+                    found[f"{_KV_B}.{half}.{head}"] = matrix
+        return found
+
+    def with_products(self, matrices: Mapping[str, Matrix]) -> LayerWeights:
+        """The layer with other matrices in place of all of `products`."""
+        latent = self.latent
+        if latent is not None:
+            keys, values = (
+                tuple(matrices[f"{_KV_B}.{half}.{head}"] for head in range(len(latent.keys)))
+                for half in ("keys", "values")
+            )
+            latent = dataclasses.replace(latent, keys=keys, values=values)
+        whole = {target: matrices[target] for target in self.matrices}
+        return dataclasses.replace(self, matrices=whole, latent=latent)
 
 
 class LayerPacker:

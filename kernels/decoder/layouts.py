@@ -19,7 +19,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +28,19 @@ from hardwire.kernels.decoder.float8 import from_e4m3
 from hardwire.kernels.decoder.mxfp4 import from_mxfp4
 from hardwire.models.adapter.files import FLOATS, StoredTensor
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import EXPERT, MLP_TARGETS, LanguageModel, module_path
+from hardwire.models.language_model import EXPERT, MLP_TARGETS, Experts, LanguageModel, module_path
 from hardwire.models.llm.tensors import FP8_TILE, MXFP4_BLOCK
 
 DTYPES = (*FLOATS, "U8", "F8_E4M3")
 """Types of a checkpoint's tensors."""
 
 _SCALES = "_scale_inv"
+_FP8_NAN, _MXFP4_NAN = 0x7F, 0xFF  # the code, but for its sign, and the scale that are none
 _OF_MIXTRAL = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+
+
+_Rows: TypeAlias = tuple[int, int | None, int]
+_DOWN: dict[str, _Rows] = {"down_proj": (0, None, 1)}
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Part:
     """
 
     expert: int | None = None
-    rows: tuple[int, int | None, int] = (0, None, 1)
+    rows: _Rows = (0, None, 1)
     turned: bool = False
 
 
@@ -107,54 +112,61 @@ def _of_experts(model: LanguageModel, prefix: str) -> dict[str, Layout]:
     """Other ways than one by one to hold the router and the experts of a layer."""
     experts = model.experts
     assert experts is not None
-    every, width, hidden = range(experts.count), experts.intermediate, model.hidden
-    own = f"{prefix}.mlp.experts.{{}}.{{}}.{{}}"
-    found: dict[str, Layout] = {}
-
-    def all_of(
-        name: str, shape: tuple[int, ...], what: str, *, turned: bool = False, **more: Any
-    ) -> None:
-        """One tensor of all experts: gate and up, or down."""
-        leaf = name.rpartition("experts.")[2]
-        if leaf.startswith("down"):
-            rows = {"down_proj": (0, None, 1)}
-        elif interleaved:
-            rows = {"gate_proj": (0, None, 2), "up_proj": (1, None, 2)}
-        else:
-            rows = {"gate_proj": (0, width, 1), "up_proj": (width, None, 1)}
-        parts = {
-            own.format(expert, target, what): Part(expert, part, turned)
-            for expert in every
-            for target, part in rows.items()
-        }
-        found[name] = Layout((experts.count, *shape), parts, **more)
-
-    interleaved = experts.stored == "fused"
-    base = f"{prefix}.mlp.experts"
-    if not interleaved:
-        all_of(f"{base}.gate_up_proj", (2 * width, hidden), "weight")
-        all_of(f"{base}.down_proj", (hidden, width), "weight")
-        if experts.stored == "w123":
-            moe = f"{prefix}.block_sparse_moe"
-            gate = f"{prefix}.mlp.gate.weight"
-            found[f"{moe}.gate.weight"] = Layout((experts.count, hidden), {gate: Part()})
-            for expert, (short, target) in itertools.product(every, _OF_MIXTRAL.items()):
-                shape = model.linear_shape(EXPERT + target)
-                parts = {own.format(expert, target, "weight"): Part()}
-                found[f"{moe}.experts.{expert}.{short}.weight"] = Layout(shape, parts)
-        return found
-    for what, shape in (("weight", (experts.count, hidden)), ("bias", (experts.count,))):
-        gate = f"{prefix}.mlp.gate.{what}"
-        found[f"{prefix}.mlp.router.{what}"] = Layout(shape, {gate: Part()})
-    for name, rows, columns in (("gate_up_proj", 2 * width, hidden), ("down_proj", hidden, width)):
-        all_of(f"{base}.{name}", (columns, rows), "weight", turned=True)
-        all_of(f"{base}.{name}_bias", (rows,), "bias")
-        if columns % MXFP4_BLOCK == 0:
-            blocks, scales = columns // MXFP4_BLOCK, f"{base}.{name}_scales"
-            shape = (rows, blocks, MXFP4_BLOCK // 2)
-            all_of(f"{base}.{name}_blocks", shape, "weight", dtypes=("U8",), scales=scales)
-            found[scales] = Layout((experts.count, rows, blocks), {}, ("U8",))
+    width, hidden, base = experts.intermediate, model.hidden, f"{prefix}.mlp.experts"
+    if experts.stored == "fused":
+        return _in_turn(experts, hidden, prefix)
+    above: dict[str, _Rows] = {"gate_proj": (0, width, 1), "up_proj": (width, None, 1)}
+    found = {
+        f"{base}.gate_up_proj": _of_all(experts, base, above, (2 * width, hidden)),
+        f"{base}.down_proj": _of_all(experts, base, _DOWN, (hidden, width)),
+    }
+    if experts.stored == "w123":
+        moe = f"{prefix}.block_sparse_moe"
+        gate = Layout((experts.count, hidden), {f"{prefix}.mlp.gate.weight": Part()})
+        found[f"{moe}.gate.weight"] = gate
+        for expert, (short, target) in itertools.product(range(experts.count), _OF_MIXTRAL.items()):
+            parts = {f"{base}.{expert}.{target}.weight": Part()}
+            one = Layout(model.linear_shape(EXPERT + target), parts)
+            found[f"{moe}.experts.{expert}.{short}.weight"] = one
     return found
+
+
+def _in_turn(experts: Experts, hidden: int, prefix: str) -> dict[str, Layout]:
+    """As gpt-oss has them."""
+    base, count, width = f"{prefix}.mlp.experts", experts.count, experts.intermediate
+    found = {}
+    for what, shape in (("weight", (count, hidden)), ("bias", (count,))):
+        found[f"{prefix}.mlp.router.{what}"] = Layout(shape, {f"{prefix}.mlp.gate.{what}": Part()})
+    turns: dict[str, _Rows] = {"gate_proj": (0, None, 2), "up_proj": (1, None, 2)}
+    for name, parts, rows, columns in (
+        ("gate_up_proj", turns, 2 * width, hidden),
+        ("down_proj", _DOWN, hidden, width),
+    ):
+        full = f"{base}.{name}"
+        found[full] = _of_all(experts, base, parts, (columns, rows), turned=True)
+        found[f"{full}_bias"] = _of_all(experts, base, parts, (rows,), "bias")
+        blocks, scales = columns // MXFP4_BLOCK, f"{full}_scales"
+        packed = _of_all(experts, base, parts, (rows, blocks, MXFP4_BLOCK // 2))
+        found[f"{full}_blocks"] = dataclasses.replace(packed, dtypes=("U8",), scales=scales)
+        found[scales] = Layout((count, rows, blocks), {}, ("U8",))
+    return found
+
+
+def _of_all(
+    experts: Experts,
+    base: str,
+    rows: Mapping[str, _Rows],
+    shape: tuple[int, ...],
+    what: str = "weight",
+    *,
+    turned: bool = False,
+) -> Layout:
+    """One tensor of all experts, each with a shape, that has some rows of each target."""
+    parts = {
+        f"{base}.{expert}.{target}.{what}": Part(expert, own, turned)
+        for expert, (target, own) in itertools.product(range(experts.count), rows.items())
+    }
+    return Layout((experts.count, *shape), parts)
 
 
 @dataclass(frozen=True)
@@ -195,13 +207,15 @@ class Piece:
         scales = _element(self.scales, self.part.expert)
         codes = around.codes()
         if stored.dtype == "U8":
-            steps = _rows(scales, first, last).codes()
-            values = from_mxfp4(codes[:: chosen.step], steps[:: chosen.step])
+            powers = _rows(scales, first, last).codes()
+            values = from_mxfp4(codes[:: chosen.step], powers[:: chosen.step])
+            sound = not np.any(powers == _MXFP4_NAN) and bool(np.isfinite(values).all())
         else:
             tiles = scales.read()[np.arange(first, last) // FP8_TILE]
             wide = tiles.repeat(FP8_TILE, axis=1)[:, : codes.shape[1]]
             values = from_e4m3(codes.view(np.int8)) * wide
-        if not np.isfinite(values).all():
+            sound = not np.any(codes & 0x7F == _FP8_NAN) and bool(np.isfinite(values).all())
+        if not sound:
             raise InputError(
                 f"{stored.path}: {stored.name}: holds values that are not finite numbers"
             )

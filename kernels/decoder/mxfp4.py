@@ -20,7 +20,7 @@ _VALUES = np.array([*_SIZES, *(-size for size in _SIZES)], np.float32)
 
 
 def from_mxfp4(blocks: NDArray[np.uint8], scales: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The values of a matrix, exactly, where they are no smaller than float32's.
+    """The values of a matrix, exactly; 0 and infinity where they are beyond float32's.
 
     Parameters
     ----------
@@ -36,5 +36,6 @@ def from_mxfp4(blocks: NDArray[np.uint8], scales: NDArray[np.uint8]) -> NDArray[
     pairs = np.stack([_VALUES[blocks & 0xF], _VALUES[blocks >> 4]], axis=-1)
     whole = pairs.reshape(*scales.shape, BLOCK)
     powers = scales.astype(np.int32)[..., None] - BIAS
-    value: NDArray[np.float32] = np.ldexp(whole, powers).reshape(len(blocks), -1)
+    with np.errstate(over="ignore"):
+        value: NDArray[np.float32] = np.ldexp(whole, powers).reshape(len(blocks), -1)
     return value

@@ -161,6 +161,7 @@ class Rope:
         parameters = config.get("rope_parameters")
         own = parameters.get("sliding_attention") if isinstance(parameters, Mapping) else None
         theta = config.get("rope_local_base_freq", _LOCAL_THETA)
+        _check_positive(theta, f"{where}: rope_local_base_freq")
         return cls.from_config({"rope_theta": theta, "rope_parameters": own or {}}, where)
 
     def inverse_frequencies(self, head_dim: int) -> NDArray[np.float32]:

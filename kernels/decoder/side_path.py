@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,25 @@ from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.kernels.rom.product import apply_all
 from hardwire.kernels.rom.rom import RomMatrix
 from hardwire.models.adapter.config import Place
-from hardwire.models.language_model import LatentAttention
+from hardwire.models.language_model import LanguageModel, LatentAttention
+
+_Halves: TypeAlias = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+def heads_of_pair(
+    a: NDArray[np.float32], b: NDArray[np.float32], latent: LatentAttention
+) -> tuple[_Halves, _Halves]:
+    """A and B of `kv_b_proj`, cut into pairs beside each head's matrices, see `LatentImage`.
+
+    Returns
+    -------
+    Of the keys, (rank, nope_dim) and (kv_rank, rank) for each head; and of the values, (rank,
+    kv_rank) and (value_dim, rank).
+    """
+    heads = b.reshape(-1, latent.nope_dim + latent.value_dim, len(a))
+    turned = np.ascontiguousarray(a.T)
+    keys = [(np.ascontiguousarray(rows[: latent.nope_dim].T), turned) for rows in heads]
+    return keys, [(a, rows[latent.nope_dim :]) for rows in heads]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +64,11 @@ class LatentImage:
         ValueError
             If the format is unknown or cannot hold a weight.
         """
-        heads = b.reshape(-1, latent.nope_dim + latent.value_dim, len(a))
-        down = np.ascontiguousarray(a.T)
-        keys = [
-            LowRankImage.pack(np.ascontiguousarray(rows[: latent.nope_dim].T), down, scale, fmt)
-            for rows in heads
-        ]
-        values = [LowRankImage.pack(a, rows[latent.nope_dim :], scale, fmt) for rows in heads]
-        return cls(len(a), tuple(keys), tuple(values))
+        keys, values = (
+            tuple(LowRankImage.pack(down, up, scale, fmt) for down, up in pairs)
+            for pairs in heads_of_pair(a, b, latent)
+        )
+        return cls(len(a), keys, values)
 
     @property
     def nbytes(self) -> int:
@@ -60,7 +76,66 @@ class LatentImage:
         return sum(image.nbytes for image in (*self.keys, *self.values))
 
 
-Image = LowRankImage | LatentImage
+@dataclass(frozen=True, eq=False)
+class FusedImage:
+    """An adapter of an expert's gate and up in one matrix: one A, and each one's rows of B."""
+
+    rank: int
+    gate: LowRankImage
+    up: LowRankImage
+
+    @classmethod
+    def pack(
+        cls,
+        a: NDArray[np.float32],
+        b: NDArray[np.float32],
+        scale: float,
+        fmt: str,
+        *,
+        in_turn: bool,
+    ) -> FusedImage:
+        """Pack A (rank, hidden) and B (2 · intermediate, rank), rows of gate and up in turn or not.
+
+        Raises
+        ------
+        ValueError
+            As `LowRankImage.pack`.
+        """
+        half = len(b) // 2
+        gate, up = (b[0::2], b[1::2]) if in_turn else (b[:half], b[half:])
+        packed = (LowRankImage.pack(a, rows, scale, fmt) for rows in (gate, up))
+        return cls(len(a), *packed)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both images, A counted in each."""
+        return self.gate.nbytes + self.up.nbytes
+
+
+Image = LowRankImage | LatentImage | FusedImage
+
+
+def pack_image(
+    model: LanguageModel,
+    place: Place,
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    scale: float,
+    fmt: str,
+) -> Image:
+    """What a decoder keeps of the adapter of one linear layer.
+
+    Raises
+    ------
+    ValueError
+        As `LowRankImage.pack`.
+    """
+    if place[1].endswith(".gate_up_proj") and model.experts is not None:
+        in_turn = model.experts.stored == "fused"
+        return FusedImage.pack(a, b, scale, fmt, in_turn=in_turn)
+    if place[1] == "kv_b_proj" and model.latent is not None:
+        return LatentImage.pack(a, b, scale, fmt, model.latent)
+    return LowRankImage.pack(a, b, scale, fmt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,18 +219,28 @@ class LayerProducts:
             products = apply_all(packed, x, self.threads)
         else:
             products = [matrix.apply(x, self.threads) for matrix in matrices]
+        adapters = self.adapters if tokens is None else [self.adapters[token] for token in tokens]
         for target, product in zip(targets, products, strict=True):
             bias = self.weights.biases.get(target)
             if bias is not None:
                 np.add(product, bias, out=product)
-            images = self.images(target)
-            chosen = images if tokens is None else [images[token] for token in tokens]
-            # The linear layer that has another kind of image is never multiplied as a whole.
-            own = [image if isinstance(image, LowRankImage) else None for image in chosen]
-            add_low_rank(own, x, product, self.threads)
+            images = [self._image(adapter, target) for adapter in adapters]
+            add_low_rank(images, x, product, self.threads)
         return products
 
-    def images(self, target: str) -> list[Image | None]:
-        """What each token's adapter has beside a linear layer."""
-        place = self.index, target
-        return [adapter.images.get(place) if adapter else None for adapter in self.adapters]
+    def _image(self, adapter: ResidentAdapter | None, target: str) -> LowRankImage | None:
+        """What an adapter has beside a linear layer that is multiplied as a whole."""
+        if adapter is None:
+            return None
+        image = adapter.images.get((self.index, target))
+        expert, _, half = target.rpartition(".")
+        if image is None and expert and half in ("gate_proj", "up_proj"):
+            fused = adapter.images.get((self.index, f"{expert}.gate_up_proj"))
+            if isinstance(fused, FusedImage):
+                return fused.gate if half == "gate_proj" else fused.up
+        return image if isinstance(image, LowRankImage) else None
+
+    def latent_images(self, target: str) -> list[LatentImage | None]:
+        """What each token's adapter has beside a linear layer that heads have in parts."""
+        found = [a.images.get((self.index, target)) if a else None for a in self.adapters]
+        return [image if isinstance(image, LatentImage) else None for image in found]

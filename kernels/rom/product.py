@@ -7,13 +7,10 @@ rounded once, and the rows of all matrices are shared among threads as those of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from hardwire.kernels.rom.rom import RomMatrix
 
 _FLOAT32 = np.dtype(np.float32)
 _TOKENS = 6
@@ -24,8 +21,28 @@ _CHUNK = 32  # inputs of a chunk, as `rom_jit` describes it
 _PARALLEL = 16  # tokens whose activations are worth waking a thread for: 3 µs of rounding each
 
 
+class Packed(Protocol):
+    """What a product needs of a `RomMatrix`, whose module this one must not import in a circle."""
+
+    @property
+    def in_features(self) -> int:
+        """Inputs."""
+
+    @property
+    def out_features(self) -> int:
+        """Outputs."""
+
+    @property
+    def group(self) -> int:
+        """Inputs that share a scale."""
+
+    @property
+    def sections(self) -> tuple[Any, ...]:
+        """The rows of each width, each a `RomSection`."""
+
+
 def apply_all(
-    matrices: Sequence[RomMatrix], x: NDArray[np.float32], threads: int = 1
+    matrices: Sequence[Packed], x: NDArray[np.float32], threads: int = 1
 ) -> list[NDArray[np.float32]]:
     """W x of each matrix W, for one token or several, in the arithmetic that `rom` defines.
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from hardwire.models.llm.parts import (
     ATTENTION_TARGETS,
     EXPERT,
+    FUSED,
     HEAD,
     LATENT_TARGETS,
     MLP_TARGETS,
@@ -150,6 +151,30 @@ class Architecture:
         return 2 * self.kv_heads * self.head_dim
 
     @property
+    def score_products(self) -> int:
+        """Multiplications per query head and token attended to: score and weighted sum.
+
+        With latent attention, those with the latent itself: heads attend to it in place of the keys
+        and values that it stands for.
+        """
+        if self.latent is not None:
+            return 2 * self.latent.kv_rank + self.latent.rope_dim
+        return 2 * self.head_dim
+
+    def mlp_width(self, kind: LayerKind) -> int:
+        """Elements of a token between gate and down in layers of a kind, of all MLPs it meets."""
+        if not kind.experts or self.experts is None:
+            return self.intermediate
+        return self.experts.active * self.experts.intermediate + self.experts.shared_intermediate
+
+    @property
+    def summed_experts(self) -> int:
+        """MLPs whose outputs are added up behind the experts of a layer."""
+        if self.experts is None:
+            return 0
+        return self.experts.active + (self.experts.shared > 0)
+
+    @property
     def attention_targets(self) -> tuple[str, ...]:
         """Linear layers of attention, in a token's order."""
         if self.latent is None:
@@ -166,6 +191,12 @@ class Architecture:
         shared = tuple(SHARED + target for target in MLP_TARGETS) if self.experts.shared else ()
         return (*shared, *(EXPERT + target for target in MLP_TARGETS))
 
+    @property
+    def adaptable(self) -> tuple[str, ...]:
+        """What LoRA can change: `targets`, experts' gate and up as one, and the LM head."""
+        fused = () if self.experts is None else (FUSED,)
+        return (*self.targets, *fused, HEAD)
+
     @cached_property
     def targets(self) -> tuple[str, ...]:
         """The linear layers of all decoder layers, each name once, in a token's order."""
@@ -173,7 +204,7 @@ class Architecture:
         return (*self.attention_targets, *dict.fromkeys(of_mlp))
 
     def linear_shape(self, target: str) -> tuple[int, int]:
-        """Return ``(out_features, in_features)`` of a linear layer: one of `targets`, or the head.
+        """Return ``(out_features, in_features)`` of a linear layer, one of `adaptable`.
 
         Raises
         ------
@@ -209,6 +240,8 @@ class Architecture:
                 shapes |= {f"{prefix}gate_proj": (width, hidden)}
                 shapes |= {f"{prefix}up_proj": (width, hidden)}
                 shapes |= {f"{prefix}down_proj": (hidden, width)}
+        if self.experts is not None:
+            shapes[FUSED] = (2 * self.experts.intermediate, hidden)
         return shapes
 
     def places(self, targets: Collection[str] | None = None) -> list[tuple[int, str]]:
@@ -229,7 +262,8 @@ class Architecture:
         chosen: dict[LayerKind, list[str]] = {}
         for kind in self.layer_kinds:
             names = chosen[kind] = []
-            for target in (*self.attention_targets, *self.mlp_targets(kind)):
+            fused = (FUSED,) if kind.experts else ()
+            for target in (*self.attention_targets, *self.mlp_targets(kind), *fused):
                 if target not in targets:
                     continue
                 if target.startswith(EXPERT):

@@ -189,13 +189,48 @@ ADAPTERS: dict[str, dict[str, Any]] = {
         "rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 7},
         "alpha_pattern": {"down_proj": 3, "layers.0.self_attn.v_proj": 1},
     },
+    "attention": {"r": 4, "lora_alpha": 6, "target_modules": list(TARGETS[:4])},
+    "latent": {
+        "r": 5,
+        "lora_alpha": 7,
+        "target_modules": ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"],
+    },
+    # As transformers before version 5 saved them: each expert's linear layers are modules.
+    "experts": {"r": 3, "lora_alpha": 4, "target_modules": list(TARGETS[4:])},
+    # And since: all experts of a layer are one parameter, gate and up one, too.
+    "parameters": {
+        "r": 3,
+        "lora_alpha": 4,
+        "target_modules": ["q_proj"],
+        "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
+    },
+    "down-parameter": {
+        "r": 2,
+        "lora_alpha": 5,
+        "target_modules": [],
+        "target_parameters": ["mlp.experts.down_proj"],
+    },
+    "latent-parameters": {
+        "r": 4,
+        "lora_alpha": 4,
+        "target_modules": ["kv_b_proj", "o_proj"],
+        "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
+    },
     "lm-head": {"r": 6, "lora_alpha": 9, "target_modules": ["q_proj", "v_proj", "lm_head"]},
 }
+_OF_DENSE = ("all-linear", "qv", "rslora", "patterns", "lm-head")
 ADAPTERS_OF = {
-    "llama": [*ADAPTERS],
-    "qwen3": [*ADAPTERS],
+    "llama": [*_OF_DENSE],
+    "qwen3": [*_OF_DENSE],
     "llama-tied": ["lm-head"],
     "bitnet": ["all-linear"],
+    "mixtral": ["attention", "experts", "parameters"],
+    "qwen3_moe": ["attention", "down-parameter"],
+    "qwen3_moe-plain": ["experts"],
+    "gpt_oss": ["attention", "parameters"],
+    "deepseek_v3": ["latent", "latent-parameters"],
+    "gemma2": ["all-linear"],
+    "gemma3_text": ["all-linear"],
 }
 """The models that are taken with adapters, and with which."""
 TOKENS = np.random.RandomState(0).randint(0, 128, 90)
@@ -241,18 +276,52 @@ def write_adapter(folder: Path, name: str, model: LanguageModel) -> Path:
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none"} | ADAPTERS[name]
     config |= {"base_model_name_or_path": model.name, "inference_mode": True}
     (folder / "adapter_config.json").write_text(json.dumps(config))
-    from hardwire.models.adapter.adapter import Adapter
+    from hardwire.models.adapter.config import placements
+    from hardwire.models.adapter.modules import modules_of
 
     tensors = {}
-    for seed, module in enumerate(Adapter.from_config(config, model).modules):
+    places = placements(config, model, "test", experts_apart=name == "experts")
+    for seed, module in enumerate(modules_of(places, model)):
         rng = np.random.RandomState(1000 + seed)
         path = f"base_model.model.{module_path(module.layer, module.target)}"
         a = rng.standard_normal((module.rank, module.in_features)) / math.sqrt(module.in_features)
         b = rng.standard_normal((module.out_features, module.rank)) * 0.2
         tensors[f"{path}.lora_A.weight"] = a.astype(np.float32)
         tensors[f"{path}.lora_B.weight"] = b.astype(np.float32)
+    if "target_parameters" in config:
+        tensors = in_one(tensors)
+    elif name == "experts" and model.family == "mixtral":
+        own = {"gate_proj": "w1", "down_proj": "w2", "up_proj": "w3"}
+        config["target_modules"] = list(own.values())
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        for new, old in own.items():
+            tensors = {
+                key.replace("mlp.", "block_sparse_moe.").replace(f"{new}.", f"{old}."): value
+                for key, value in tensors.items()
+            }
     write_tensors(folder / "adapter_model.safetensors", tensors, "F32")
     return folder
+
+
+def in_one(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Pairs of all experts of a layer in one, as PEFT's wrappers of their parameters have them."""
+    found: dict[str, np.ndarray] = {}
+    both = any(".gate_up_proj." in name for name in tensors)
+    for name in sorted(tensors):
+        head, experts, rest = name.partition(".mlp.experts.0.")
+        if not experts:
+            if ".mlp.experts." not in name:
+                found[name] = tensors[name]
+            continue
+        parts = []
+        while (key := f"{head}.mlp.experts.{len(parts)}.{rest}") in tensors:
+            parts.append(tensors[key])
+        inner = ".base_layer" if both and rest.startswith("gate_up_proj") else ""
+        half = rest.split(".", 1)[1]
+        whole = np.concatenate(parts) if half.startswith("lora_A") else np.stack(parts, axis=2)
+        whole = whole if half.startswith("lora_A") else whole.reshape(len(whole), -1)
+        found[f"{head}.mlp.experts{inner}.{half}"] = whole
+    return found
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], dtype: str) -> None:

@@ -122,6 +122,13 @@ def test_windows_keep_no_more_than_their_tokens() -> None:
     assert len(gemma.sliding_layers) == 22
 
 
+@pytest.mark.parametrize("config", ["QWEN", "DEEPSEEK", "MIXTRAL", "GPT_OSS", "GEMMA"])
+def test_counts_are_the_sums_of_the_tensors(config: str) -> None:
+    """Of checkpoints that are not quantized, where each number is a parameter."""
+    model = LanguageModel.from_config(globals()[config])
+    assert sum(math.prod(shape) for shape in model.tensors().values()) == model.parameter_count
+
+
 @pytest.mark.parametrize("name", ["mixtral-8x7b", "gemma-2-2b", "gpt-oss-20b"])
 def test_every_layer_is_of_one_kind(name: str) -> None:
     model = LanguageModel.by_name(name)
@@ -154,6 +161,10 @@ DEEPSEEK = MOE | LATENT | {
     "model_type": "deepseek_v3", "n_routed_experts": 8, "moe_intermediate_size": 32,
     "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1,
 }  # fmt: skip
+
+MIXTRAL = MOE | {"model_type": "mixtral", "num_local_experts": 4}
+GPT_OSS = MIXTRAL | {"model_type": "gpt_oss"}
+GEMMA = MOE | {"model_type": "gemma3_text", "head_dim": 16}
 
 
 def test_qwen_says_which_layers_are_dense() -> None:
