@@ -26,8 +26,13 @@ PRODUCT_BITS = 12
 EMBEDDING_BITS = 16
 """Of an element of an embedding that the host holds: a float16, as the decoder's."""
 
-ARRAY = "array"
-"""Name of the array that all layers share."""
+ARRAY, ROUTED_ARRAY = "array", "routed array"
+"""Names of the array that all layers share; the latter has routers in it, too."""
+
+ROUTER_BITS = 6
+"""Bits of a router's weight, the widest of the ROM kernels: an error of it sends a token to other
+experts, and a router has a ten-thousandth of a layer's weights. At fewer than 6, by so many bits as
+the layers have, KL divergence from float32 is up to a fifth larger (docs/arithmetic.md)."""
 
 ROUTER = "router"
 """Name of the matrix whose outputs choose experts."""
@@ -136,13 +141,15 @@ def rom_formats(chip: Chip) -> Callable[[RomMatrix], RomFormat]:
     rom = chip.rom
     ternary = bool(rom.alphabet == "ternary")
     layers = RomFormat(rom.bits_per_weight, rom.scale_group, rom.scale_bits, ternary)
+    own = np.maximum(rom.bits_per_weight, ROUTER_BITS)[()]
+    router = RomFormat(own, rom.scale_group, rom.scale_bits)
+    others = {ROUTER: router, ROUTED_ARRAY: router}
     given = ~np.isnan(rom.head_bits)
-    if not np.any(given):
-        return lambda matrix: layers
-    bits = np.where(given, rom.head_bits, rom.bits_per_weight)[()]
-    head = RomFormat(bits, rom.scale_group, rom.scale_bits)
-    both = RomFormat(np.maximum(bits, rom.bits_per_weight), rom.scale_group, rom.scale_bits)
-    others = {HEAD: head, ARRAY: both}
+    if np.any(given):
+        bits = np.where(given, rom.head_bits, rom.bits_per_weight)[()]
+        others[HEAD] = RomFormat(bits, rom.scale_group, rom.scale_bits)
+        for array, least in ((ARRAY, rom.bits_per_weight), (ROUTED_ARRAY, own)):
+            others[array] = RomFormat(np.maximum(bits, least), rom.scale_group, rom.scale_bits)
     return lambda matrix: others.get(matrix.name, layers)
 
 
@@ -315,4 +322,5 @@ def arrays(chip: Chip, model: LanguageModel) -> tuple[tuple[int, RomMatrix], ...
         return matrices
     longest = max(matrix.in_features for _, matrix in matrices)
     widest = max(matrix.out_features for _, matrix in matrices)
-    return ((1, RomMatrix(ARRAY, longest, widest, ())),)
+    name = ARRAY if model.experts is None else ROUTED_ARRAY
+    return ((1, RomMatrix(name, longest, widest, ())),)

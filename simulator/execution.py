@@ -18,9 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.kernels.decoder.decoder import Batch, Decoder, ResidentAdapter
+from hardwire.kernels.decoder.batch import Batch
+from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
 from hardwire.kernels.decoder.sampling import Sampler
+from hardwire.kernels.decoder.side_path import ResidentAdapter
 from hardwire.simulator.engines import compiled as engine
 from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.requests import AdapterLoad, Requests, Timeline

@@ -54,7 +54,8 @@ def formats(
     """Measure what each number format of weights, KV cache and adapter costs against float32."""
     from hardwire.experiments.formats import save as files  # noqa: PLC0415
     from hardwire.experiments.formats import view  # noqa: PLC0415
-    from hardwire.experiments.formats.measure import measure, small_llama  # noqa: PLC0415
+    from hardwire.experiments.formats.measure import measure  # noqa: PLC0415
+    from hardwire.experiments.formats.stand_in import small_llama  # noqa: PLC0415
     from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
     from hardwire.models.errors import InputError  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415

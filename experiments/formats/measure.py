@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,19 @@ from hardwire.experiments.formats.divergence import (
     entropy_nats,
     scale_to_entropy,
 )
+from hardwire.experiments.formats.stand_in import open_decoder
 from hardwire.experiments.run.kernels import decibels
-from hardwire.experiments.run.tokens import decoder_threads
-from hardwire.kernels.decoder.base_weights import WEIGHT_FORMATS, Matrix
-from hardwire.kernels.decoder.checkpoint import RandomWeights
-from hardwire.kernels.decoder.decoder import Decoder, ResidentAdapter
+from hardwire.kernels.decoder.base_weights import WEIGHT_FORMATS
+from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import KV_FORMATS, KVCache
-from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE
+from hardwire.kernels.decoder.layer_weights import Matrix
+from hardwire.kernels.decoder.side_path import Image, ResidentAdapter, pack_image
 from hardwire.kernels.lowrank.batch import LowRankBatch
 from hardwire.kernels.lowrank.formats import FORMATS
 from hardwire.kernels.lowrank.lowrank import LowRankImage, reference
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import HEAD, TARGETS, LanguageModel, module_path
+from hardwire.models.language_model import HEAD, LanguageModel, module_path
 
 RANKS = (1, 4, 16, 64, 256)
 """Ranks of the random adapters, as far as the model is that wide."""
@@ -54,38 +54,12 @@ Range 1 to 3: a perplexity of e^2, about 7, is that of a model of this kind on o
 in a calibrated one entropy is its logarithm. Logits of random weights as drawn are nearly equal.
 """
 
-SCORE_SPREAD = 2.0
-"""Random models: standard deviation of attention scores before softmax, about.
-
-Range 1 to 4: at 1 a token attends to most others and errors of the KV cache average out, at 4 to
-very few.
-"""
-
 _PRODUCT_TOKENS = 64  # of the text on which single products are compared, which bounds memory
 _SCALE_TOKENS = 64  # whose entropy sets a random model's logit scale
-_DRAWN_STD = 0.02  # of the matrices of RandomWeights
 
 Place = tuple[int, str]
 Modules = dict[Place, tuple[NDArray[np.float32], NDArray[np.float32], float]]
 Products = dict[Place, tuple[NDArray[np.float32], NDArray[np.float32]]]
-
-
-def small_llama() -> LanguageModel:
-    """Llama 3.1 8B with an eighth of its widths, heads, layers and vocabulary."""
-    return LanguageModel.from_config(
-        {
-            "model_type": "llama",
-            "num_hidden_layers": 4,
-            "hidden_size": 512,
-            "intermediate_size": 1792,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 1,
-            "head_dim": 128,
-            "vocab_size": 16032,
-            "max_position_embeddings": 131072,
-        },
-        name="llama-3.1-8b at 1/8",
-    )
 
 
 @dataclass(frozen=True)
@@ -217,15 +191,15 @@ def measure(
     Raises
     ------
     InputError
-        If a file cannot be used, the text is too long for the model, or a weight is beyond a
-        format.
+        If a file cannot be used, the text is too long for the model, a weight is beyond a format,
+        or the model in float32 is larger than the machine's memory.
     """
     if tokens > model.max_position:
         raise InputError(f"--tokens {tokens}: exceeds {model.limit()}")
     if adapter is not None and adapter.source is None:
         raise InputError(f"--adapter {adapter.name}: is a shape without weights; give its file")
     text = np.random.default_rng(seed).integers(0, model.vocab, tokens)
-    decoder = _open(model, folder, "float32", seed)
+    decoder = open_decoder(model, folder, "float32", seed)
     exact, products = _recorded(decoder, text)
     factor = 1.0
     if folder is None:
@@ -244,14 +218,14 @@ def measure(
     for weights in WEIGHT_FORMATS:
         if weights != "float32":
             del decoder  # before the next one: a model may fill half of the memory
-            decoder = _open(model, folder, weights, seed)
+            decoder = open_decoder(model, folder, weights, seed)
         noise = [
             _noise_ratio(y, _matrix(decoder, place).apply(x, decoder.threads))
             for place, (x, y) in products.items()
         ]
         for kv_format, bits in KV_FORMATS.items():
             kv_bits = kv_format if kv_format == "e4m3" else bits
-            decoder.cache = KVCache(model.layers, model.kv_heads, model.head_dim, kv_bits)
+            decoder.cache = KVCache.of(model, kv_bits)
             error = divergence(exact, decoder.logits(text) * scale)
             base.append(
                 BaseError(
@@ -278,33 +252,6 @@ def measure(
     )
 
 
-class _StandIn:
-    """Random weights with the powers of a network that can be trained.
-
-    Each matrix is normal with standard deviation 1 / sqrt(in_features), so that its product keeps
-    the power of its input; the query's is `SCORE_SPREAD` times that, and those that write to the
-    residual stream are 1 / sqrt(N) times that with N the number of such matrices, as GPT-2 was
-    initialised (Radford et al. 2019, section 2.3). The embedding has standard deviation 1.
-    """
-
-    def __init__(self, model: LanguageModel, seed: int) -> None:
-        self._random = RandomWeights(model, seed)
-        self._shapes = model.tensors()
-        self._writers = 2 * model.layers
-
-    def read(self, name: str) -> NDArray[np.float32]:
-        return self._random.read(name)
-
-    def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
-        gain = 1.0 if "embed" in name else self._shapes[name][1] ** -0.5
-        if "q_proj" in name:
-            gain *= SCORE_SPREAD
-        elif "o_proj" in name or "down_proj" in name:
-            gain *= self._writers**-0.5
-        for block in self._random.blocks(name):
-            yield block * np.float32(gain / _DRAWN_STD)
-
-
 @dataclass(eq=False)
 class _Recorder:
     """A matrix that keeps what its first product read and gave."""
@@ -324,33 +271,15 @@ class _Recorder:
         return y
 
 
-def _open(model: LanguageModel, folder: Path | None, weights: str, seed: int) -> Decoder:
-    threads = decoder_threads()
-    if folder is None:
-        return Decoder(
-            model,
-            _StandIn(model, seed),
-            weights=weights,
-            kv_bits=32,
-            rope=LLAMA_3_1_ROPE,
-            eps=1e-5,
-            threads=threads,
-        )
-    try:
-        return Decoder.load(folder, weights, threads=threads)
-    except ValueError as error:
-        raise InputError(f"{folder}: in {weights}: {error}") from None
-
-
 def _recorded(decoder: Decoder, text: NDArray[np.int64]) -> tuple[NDArray[np.float32], Products]:
     """Logits of a text, and input and output of each matrix's product on its first tokens."""
     plain = decoder.base
     recorders: dict[Place, _Recorder] = {}
     layers = []
     for index, layer in enumerate(plain.layers):
-        own = {target: _Recorder(matrix) for target, matrix in layer.matrices.items()}
+        own = {target: _Recorder(matrix) for target, matrix in layer.products.items()}
         recorders |= {(index, target): recorder for target, recorder in own.items()}
-        layers.append(dataclasses.replace(layer, matrices=dict(own)))
+        layers.append(layer.with_products(own))
     recorders[decoder.model.layers, HEAD] = head = _Recorder(plain.head)
     decoder.base = dataclasses.replace(plain, layers=tuple(layers), head=head)
     try:
@@ -377,7 +306,7 @@ def _adapter_errors(
         }
         chosen = [(adapter.max_rank, modules)]
     else:
-        whole = _random_modules(decoder.model, seed)
+        whole = _random_modules(decoder.model, products, seed)
         ranks = [rank for rank in RANKS if rank <= decoder.model.hidden]
         chosen = [(rank, _cut(whole, rank, products)) for rank in ranks]
     found = []
@@ -386,6 +315,7 @@ def _adapter_errors(
         exact_products = {
             place: reference(a, b, factor, products[place][0].T).T
             for place, (a, b, factor) in modules.items()
+            if place in products  # not where no token came, or where heads have their own
         }
         ratios += [
             _power_ratio(value, products[place][1]) for place, value in exact_products.items()
@@ -393,10 +323,11 @@ def _adapter_errors(
         weights = sum(a.size + b.size for a, b, _ in modules.values())
         exact: NDArray[np.float32] | None = None
         for fmt in FORMATS:
-            images = _images(modules, fmt, adapter)
+            images = _images(decoder.model, modules, fmt, adapter)
             noise = [
                 _noise_ratio(exact_products[place], _alone(image, products[place][0]))
                 for place, image in images.items()
+                if place in exact_products and isinstance(image, LowRankImage)
             ]
             decoder.adapters["adapter"] = ResidentAdapter("adapter", 1, images)
             logits = decoder.logits(text, "adapter") * scale
@@ -415,18 +346,22 @@ def _adapter_errors(
     return found, math.sqrt(float(np.mean(ratios)))
 
 
-def _random_modules(model: LanguageModel, seed: int) -> Modules:
-    """Normal A and B of the highest rank beside every linear layer, each from its own stream."""
+def _random_modules(model: LanguageModel, products: Products, seed: int) -> Modules:
+    """Normal A and B of the highest rank beside linear layers, each from its own stream.
+
+    Beside all that are one product: not beside experts, and not where heads have their own.
+    """
     rank = RANKS[-1]
     modules: Modules = {}
-    for layer in range(model.layers):
-        for target in TARGETS:
-            out_features, in_features = model.linear_shape(target)
-            name = f"adapter.{module_path(layer, target)}"
-            rng = np.random.Generator(np.random.SFC64([seed, *name.encode()]))
-            a = rng.standard_normal((rank, in_features), dtype=np.float32)
-            b = rng.standard_normal((rank, out_features), dtype=np.float32)
-            modules[layer, target] = (a, b.T, 1.0)
+    for layer, target in model.places():
+        if target == HEAD or (layer, target) not in products:
+            continue
+        out_features, in_features = model.linear_shape(target)
+        name = f"adapter.{module_path(layer, target)}"
+        rng = np.random.Generator(np.random.SFC64([seed, *name.encode()]))
+        a = rng.standard_normal((rank, in_features), dtype=np.float32)
+        b = rng.standard_normal((rank, out_features), dtype=np.float32)
+        modules[layer, target] = (a, b.T, 1.0)
     return modules
 
 
@@ -441,11 +376,13 @@ def _cut(modules: Modules, rank: int, products: Products) -> Modules:
     return found
 
 
-def _images(modules: Modules, fmt: str, adapter: Adapter | None) -> dict[Place, LowRankImage]:
-    images = {}
+def _images(
+    model: LanguageModel, modules: Modules, fmt: str, adapter: Adapter | None
+) -> dict[Place, Image]:
+    images: dict[Place, Image] = {}
     for place, (a, b, factor) in modules.items():
         try:
-            images[place] = LowRankImage.pack(a, b, factor, fmt)
+            images[place] = pack_image(model, place, a, b, factor, fmt)
         except ValueError as error:
             name = adapter.source if adapter else "adapter"
             raise InputError(f"{name}: {module_path(*place)}: {error}") from None
@@ -461,7 +398,7 @@ def _alone(image: LowRankImage, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _matrix(decoder: Decoder, place: Place) -> Matrix:
     layer, target = place
-    return decoder.base.head if target == HEAD else decoder.base.layers[layer].matrices[target]
+    return decoder.base.head if target == HEAD else decoder.base.layers[layer].products[target]
 
 
 def _weight_bits(decoder: Decoder) -> float:
@@ -473,8 +410,7 @@ def _weight_bits(decoder: Decoder) -> float:
 
 def _kv_bits(cache: KVCache) -> float:
     """Stored bits per element of the pages that a cache has made."""
-    elements = 2 * cache.layers * cache.kv_heads * cache.head_dim * 32 * len(cache.owners)
-    return 8 * cache.nbytes / elements
+    return 8 * cache.nbytes / cache.elements
 
 
 def _noise_ratio(exact: NDArray[Any], other: NDArray[Any]) -> float:

@@ -102,8 +102,9 @@ def _numbers(table: str) -> list[dict[str, Any]]:
 
 
 def _formats() -> Figure:
-    from hardwire.experiments.formats.measure import measure, small_llama  # noqa: PLC0415 - slow
+    from hardwire.experiments.formats.measure import measure  # noqa: PLC0415 - slow
     from hardwire.experiments.formats.plot import formats_figure  # noqa: PLC0415 - draws
+    from hardwire.experiments.formats.stand_in import small_llama  # noqa: PLC0415 - slow
 
     return formats_figure(measure(small_llama(), None, None))
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hardwire.kernels.lowrank.lowrank import LowRankImage, Work, reference
+from hardwire.kernels.decoder.side_path import heads_of_pair
+from hardwire.kernels.lowrank.lowrank import LowRankImage, Work, phase_work, reference
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
+from hardwire.models.adapter.modules import LowRankModule
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import LanguageModel
+from hardwire.models.language_model import EXPERT, LanguageModel, of_any_expert
 from hardwire.simulator.datapath import adapter_format
 from hardwire.simulator.timing import Timing
 
@@ -27,7 +31,8 @@ class Execution:
 
     ``sqnr_db`` is the power of the float64 result over the power of the error, by target and,
     as ``all``, over everything. ``counted`` was observed in the kernels' loops, ``charged`` is
-    what the timing model's side paths are charged for a token.
+    what the timing model's side paths are charged for a token. Of experts, as many are counted in
+    each layer as a token meets, those of the highest ranks.
     """
 
     adapter_format: str
@@ -69,22 +74,22 @@ def execute(chip: Chip, model: LanguageModel, adapter: Adapter) -> Execution:
     noise: dict[str, float] = {}
     counted = Work(0, 0)
     worst = 0.0
+    met = _met(adapter)
     for module in adapter.modules:
+        target = of_any_expert(module.target)
         a, b = adapter.weights(module.layer, module.target)
-        x = random.standard_normal(module.in_features).astype(np.float32)
-        exact = reference(a, b, module.scale, x)
-        result = np.zeros(module.out_features, dtype=np.float32)
         try:
-            image = LowRankImage.pack(a, b, module.scale, fmt)
+            exact, result, work = _product(model, module, a, b, fmt, random)
         except ValueError as error:
             raise InputError(
                 f"{adapter.source}: layer {module.layer} {module.target}: {error}"
             ) from None
-        counted = counted + image.apply_counted(x, result)
+        if (module.layer, module.target) in met:
+            counted = counted + work
         error_power = float(np.square(result - exact).sum())
         power = float(np.square(exact).sum())
-        signal[module.target] = signal.get(module.target, 0.0) + power
-        noise[module.target] = noise.get(module.target, 0.0) + error_power
+        signal[target] = signal.get(target, 0.0) + power
+        noise[target] = noise.get(target, 0.0) + error_power
         if power > 0:
             worst = max(worst, math.sqrt(error_power / power))
     ratios = {target: decibels(signal[target], noise[target]) for target in signal}
@@ -98,6 +103,62 @@ def execute(chip: Chip, model: LanguageModel, adapter: Adapter) -> Execution:
         counted=counted,
         charged=token.work + token.head_work,
     )
+
+
+def _met(adapter: Adapter) -> set[tuple[int, str]]:
+    """Places whose pairs a token meets: of experts as many as are active, by falling rank."""
+    experts = adapter.base.experts
+    met, by_kind = set(), defaultdict(list)
+    for module in adapter.modules:
+        if module.target.startswith(EXPERT):
+            by_kind[module.layer, of_any_expert(module.target)].append(module)
+        else:
+            met.add((module.layer, module.target))
+    for modules in by_kind.values():
+        assert experts is not None
+        chosen = sorted(modules, key=lambda module: -module.rank)[: experts.active]
+        met |= {(module.layer, module.target) for module in chosen}
+    return met
+
+
+def _product(
+    model: LanguageModel,
+    module: LowRankModule,
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    fmt: str,
+    random: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.float32], Work]:
+    """A module's product in float64 and in the kernels, and the work that these counted.
+
+    An expert's gate and up may be one module: on the chip one side path has both.
+
+    Raises
+    ------
+    ValueError
+        If the format cannot hold a weight.
+    """
+
+    def one(
+        image: LowRankImage, down: NDArray[np.float32], up: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32], Work]:
+        x = random.standard_normal((down.shape[1],)).astype(np.float32)
+        result = np.zeros(len(up), dtype=np.float32)
+        work = image.apply_counted(x, result)
+        return reference(down, up, module.scale, x), result, work
+
+    if module.target != "kv_b_proj" or model.latent is None:
+        return one(LowRankImage.pack(a, b, module.scale, fmt), a, b)
+    # In the absorbed form there is a product beside each head's matrices; A is read once for all.
+    exact, results, total = [], [], Work(0, 0)
+    for pairs, of_a in zip(heads_of_pair(a, b, model.latent), (1, 0), strict=True):
+        for head, (down, up) in enumerate(pairs):
+            wide, result, work = one(LowRankImage.pack(down, up, module.scale, fmt), down, up)
+            again = phase_work(len(a), (down.shape[1], len(up))[of_a], fmt).bytes if head else 0
+            exact.append(wide)
+            results.append(result)
+            total = total + Work(work.macs, work.bytes - int(again))
+    return np.concatenate(exact), np.concatenate(results), total
 
 
 def decibels(signal: float, noise: float) -> float:

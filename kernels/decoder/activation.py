@@ -38,6 +38,74 @@ def exp_plain(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return value
 
 
+TANH_FROM_EXP = np.float32(0.625)
+"""From here on, tanh is made of the exponential; below, that would cancel, and a polynomial is."""
+TANH_TERMS = tuple(
+    map(
+        np.float32,
+        (
+            -5.70498872745e-3,
+            2.06390887954e-2,
+            -5.37397155531e-2,
+            1.33314422036e-1,
+            -3.33332819422e-1,
+        ),
+    )
+)
+"""Polynomial of tanhf in the Cephes library (S. Moshier), highest power first."""
+
+_ONE, _TWO, _HALF = np.float32(1), np.float32(2), np.float32(0.5)
+_GELU_CUBE, _GELU_SLOPE = np.float32(0.044715), np.float32(0.7978845608028654)  # sqrt(2 / pi)
+
+
+def tanh_plain(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """tanh(x) within 2 units in the last place: a polynomial, or 1 - 2 / (exp(2 |x|) + 1)."""
+    size = np.abs(x)
+    far = np.copysign(_ONE - _TWO / (exp_plain(size + size) + _ONE), x)
+    square = x * x
+    p = np.full_like(x, TANH_TERMS[0])
+    for term in TANH_TERMS[1:]:
+        p = p * square + term
+    value: NDArray[np.float32] = np.where(size < TANH_FROM_EXP, p * square * x + x, far)
+    return value
+
+
+def soft_cap_plain(x: NDArray[np.float32], cap: float) -> NDArray[np.float32]:
+    """cap · tanh(x / cap): values stay below ``cap``, and small ones as they are.
+
+    Source: Gemma Team, "Gemma 2: Improving Open Language Models at a Practical Size", 2024.
+    """
+    value: NDArray[np.float32] = tanh_plain(x / np.float32(cap)) * np.float32(cap)
+    return value
+
+
+def gelu_mul_plain(gate: NDArray[np.float32], up: NDArray[np.float32]) -> NDArray[np.float32]:
+    """gelu(gate) · up with the approximation of gelu by tanh, in float32: the definition.
+
+    gelu(x) = x / 2 · (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))).
+
+    Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
+    """
+    inner = _GELU_SLOPE * (gate + _GELU_CUBE * (gate * gate * gate))
+    value: NDArray[np.float32] = _HALF * gate * (_ONE + tanh_plain(inner)) * up
+    return value
+
+
+def clamped_swiglu_plain(
+    gate: NDArray[np.float32], up: NDArray[np.float32], alpha: float, limit: float
+) -> NDArray[np.float32]:
+    """g / (1 + exp(-alpha g)) · (u + 1), in float32: the definition, bit for bit.
+
+    g is the gate, at most `limit`; u is `up` between -`limit` and `limit`.
+
+    Source: OpenAI, "gpt-oss-120b & gpt-oss-20b Model Card", 2025, and its reference code.
+    """
+    top = np.float32(limit)
+    gate, up = np.minimum(gate, top), np.minimum(np.maximum(up, -top), top)
+    value: NDArray[np.float32] = gate / (_ONE + exp_plain(-np.float32(alpha) * gate)) * (up + _ONE)
+    return value
+
+
 def silu_mul_plain(gate: NDArray[np.float32], up: NDArray[np.float32]) -> NDArray[np.float32]:
     """gate / (1 + exp(-gate)) · up, in float32: the definition, bit for bit."""
     value: NDArray[np.float32] = gate / (np.float32(1) + exp_plain(-gate)) * up

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.kernels.decoder.checkpoint import Weights
 from hardwire.kernels.decoder.dense import DenseMatrix
+from hardwire.kernels.decoder.layer_weights import LayerPacker, LayerWeights, Matrix
+from hardwire.kernels.decoder.layouts import own_tensors
 from hardwire.kernels.rom.rom import Mix, RomMatrix
 from hardwire.kernels.rom.ternary import Ternary
-from hardwire.models.language_model import TARGETS, LanguageModel, module_path
+from hardwire.models.language_model import LanguageModel
+from hardwire.models.rom import ROUTER_BITS
 
 ROM_BITS: dict[str, int | Mix] = {"rom3": 3, "rom3+6": Mix(3, 6), "rom4": 4, "rom6": 6}
 """Cell bits in the formats of the hardwired product (`hardwire.kernels.rom.rom`), fewest first.
@@ -68,33 +71,12 @@ def formats_of_parts(fmt: str) -> tuple[str, str]:
     return layers, head
 
 
-class Matrix(Protocol):
-    """A matrix in any format."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes as stored."""
-
-    def apply(self, x: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
-        """(tokens, out_features) from (tokens, in_features)."""
-
-
-@dataclass(frozen=True, eq=False)
-class LayerWeights:
-    """One decoder layer: matrices and biases by target, gains of the norms.
-
-    `q_norm` and `k_norm` are None where the model does not norm its heads, `attention_norm` and
-    `mlp_norm` where it norms nothing before the o and the down projection.
-    """
-
-    matrices: dict[str, Matrix]
-    biases: dict[str, NDArray[np.float32]]
-    input_norm: NDArray[np.float32]
-    post_norm: NDArray[np.float32]
-    q_norm: NDArray[np.float32] | None
-    k_norm: NDArray[np.float32] | None
-    attention_norm: NDArray[np.float32] | None
-    mlp_norm: NDArray[np.float32] | None
+def router_format(fmt: str) -> str:
+    """Format of the routers of experts beside matrices of a format, as `ROUTER_BITS` says."""
+    if fmt == "float32":
+        return fmt
+    stroke, inputs = fmt.partition("/")[1:]
+    return f"rom{ROUTER_BITS}{stroke}{'row' if inputs == TENSOR else inputs}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,37 +120,19 @@ class BaseWeights:
         layers_fmt, head_fmt = formats_of_parts(fmt)
         for part in {layers_fmt, head_fmt} - {"float32"}:
             rom_cells(part)  # before a matrix is read
-        shapes = model.tensors()
+        shapes = own_tensors(model)
 
-        def matrix(name: str, fmt: str) -> Matrix:
-            out_features, in_features = shapes[name]
-            if fmt == "float32":
-                return DenseMatrix.from_blocks((out_features, in_features), source.blocks(name))
-            cells, group = rom_cells(fmt)
-            if fmt == f"{TERNARY}/{TENSOR}":
-                total = sum(np.abs(b).sum(dtype=np.float64) for b in source.blocks(name))
-                cells = Ternary(float(total / (out_features * in_features)))
-            inputs = min(group, -(-in_features // 32) * 32)
-            return RomMatrix.stack([RomMatrix.pack(b, cells, inputs) for b in source.blocks(name)])
+        def matrix(name: str, fmt: str = layers_fmt) -> Matrix:
+            return _packed(lambda: source.blocks(name), shapes[name], fmt)
 
-        def vector(name: str) -> NDArray[np.float32] | None:
-            return source.read(name) if name in shapes else None
-
-        def layer(index: int) -> LayerWeights:
-            paths = {target: module_path(index, target) for target in TARGETS}
-            biases = {target: vector(f"{path}.bias") for target, path in paths.items()}
-            prefix = f"model.layers.{index}"
-            return LayerWeights(
-                {target: matrix(f"{path}.weight", layers_fmt) for target, path in paths.items()},
-                {target: bias for target, bias in biases.items() if bias is not None},
-                source.read(f"{prefix}.input_layernorm.weight"),
-                source.read(f"{prefix}.post_attention_layernorm.weight"),
-                vector(f"{prefix}.self_attn.q_norm.weight"),
-                vector(f"{prefix}.self_attn.k_norm.weight"),
-                vector(f"{prefix}.self_attn.attn_sub_norm.weight"),
-                vector(f"{prefix}.mlp.ffn_sub_norm.weight"),
-            )
-
+        packer = LayerPacker(
+            model,
+            source,
+            shapes,
+            matrix,
+            lambda name: matrix(name, router_format(layers_fmt)),
+            lambda whole: _packed(lambda: [whole], whole.shape, layers_fmt),
+        )
         embed = "model.embed_tokens.weight"
         exact = fmt == "float32"
         embedding = np.empty(shapes[embed], np.float32 if exact else np.float16)
@@ -177,11 +141,26 @@ class BaseWeights:
             embedding[begin : begin + len(block)] = block
             begin += len(block)
         head = matrix(embed if model.tied_embeddings else "lm_head.weight", head_fmt)
-        layers = tuple(layer(index) for index in range(model.layers))
-        return cls(embedding, layers, source.read("model.norm.weight"), head)
+        layers = tuple(packer.layer(index) for index in range(model.layers))
+        return cls(embedding, layers, packer.needed_norm("model.norm.weight"), head)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the matrices and of the embedding table, as stored."""
-        matrices = [matrix for layer in self.layers for matrix in layer.matrices.values()]
+        matrices = [matrix for layer in self.layers for matrix in layer.products.values()]
         return sum(matrix.nbytes for matrix in (*matrices, self.head)) + self.embedding.nbytes
+
+
+def _packed(
+    blocks: Callable[[], Iterable[NDArray[np.float32]]], shape: tuple[int, ...], fmt: str
+) -> Matrix:
+    """A matrix of a shape in a format, from blocks of its rows; they may be asked for twice."""
+    out_features, in_features = shape
+    if fmt == "float32":
+        return DenseMatrix.from_blocks((out_features, in_features), blocks())
+    cells, group = rom_cells(fmt)
+    if fmt == f"{TERNARY}/{TENSOR}":
+        total = sum(np.abs(block).sum(dtype=np.float64) for block in blocks())
+        cells = Ternary(float(total / (out_features * in_features)))
+    inputs = min(group, -(-in_features // 32) * 32)
+    return RomMatrix.stack([RomMatrix.pack(block, cells, inputs) for block in blocks()])

@@ -6,7 +6,6 @@ size, so that nothing that packs a model ever holds more of it in float32 than o
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hardwire.kernels.decoder.layouts import DTYPES, Layout, Piece, layouts, own_tensors
 from hardwire.models.adapter.files import (
+    FLOATS,
     PICKLE_SUFFIXES,
     StoredTensor,
     missing,
@@ -57,9 +58,10 @@ class Checkpoint:
     folder
         Holds model.safetensors, or model.safetensors.index.json and the files that it names.
     model
-        Every tensor of `model.tensors()` must be there with its shape. Where embeddings are tied,
-        a stored LM head is ignored, as transformers does; so are the rotary frequencies that old
-        checkpoints carry. Names may carry the marks that `standard_names` knows.
+        Every tensor of `own_tensors` must be there, in one of the `layouts`, with its shape. Where
+        embeddings are tied, a stored LM head is ignored, as transformers does; so are the rotary
+        frequencies that old checkpoints carry, and layers that predict further tokens. Names may
+        carry the marks that `standard_names` knows.
 
     Raises
     ------
@@ -71,28 +73,56 @@ class Checkpoint:
     def __init__(self, folder: Path, model: LanguageModel) -> None:
         stored: dict[str, StoredTensor] = {}
         for path in _files(folder):
-            for name, tensor in read_safetensors(path).items():
+            for name, tensor in read_safetensors(path, DTYPES).items():
                 if name in stored:
                     raise InputError(f"{path}: {shown(name)}: is also in {stored[name].path.name}")
                 stored[name] = tensor
         found = standard_names(stored)
-        expected = model.tensors()
-        for name, shape in expected.items():
-            if name not in found:
+        self._pieces: dict[str, Piece] = {}
+        known = layouts(model)
+        for name, layout in known.items():
+            if name in found:
+                self._add(name, layout, found, model, folder)
+        self._shapes = own_tensors(model)
+        for name in self._shapes:
+            if name not in self._pieces:
                 raise missing(name, f"this tensor of {model.name}", stored, folder)
-            tensor = found[name]
-            if tensor.shape != shape:
-                raise InputError(
-                    f"{tensor.path}: {shown(tensor.name)}: shape must be {shape} for "
-                    f"{model.name}, not {tensor.shape}"
-                )
         for name, tensor in found.items():
-            tied_head = name == "lm_head.weight" and model.tied_embeddings
-            if name not in expected and not tied_head and not name.endswith("rotary_emb.inv_freq"):
+            if name not in known and not _is_passed_over(name, model):
                 raise InputError(
                     f"{tensor.path}: {shown(tensor.name)}: is no tensor of {model.name}"
                 )
-        self._tensors = found
+
+    def _add(
+        self,
+        name: str,
+        layout: Layout,
+        found: dict[str, StoredTensor],
+        model: LanguageModel,
+        folder: Path,
+    ) -> None:
+        """Note what of the model a tensor of the file holds."""
+        tensor = found[name]
+        where = f"{tensor.path}: {shown(tensor.name)}"
+        if tensor.shape != layout.shape:
+            raise InputError(
+                f"{where}: shape must be {layout.shape} for {model.name}, not {tensor.shape}"
+            )
+        if tensor.dtype not in layout.dtypes:
+            raise InputError(
+                f"{where}: dtype must be {' or '.join(layout.dtypes)} in {model.name}, not "
+                f"{tensor.dtype}"
+            )
+        scales = None
+        if tensor.dtype not in FLOATS and layout.scales is not None:
+            scales = found.get(layout.scales)
+            if scales is None:
+                raise missing(layout.scales, f"the scales of {shown(tensor.name)}", found, folder)
+        for own, part in layout.parts.items():
+            if own in self._pieces:
+                other = shown(self._pieces[own].tensor.name)
+                raise InputError(f"{where}: has {own}, which {other} has, too")
+            self._pieces[own] = Piece(tensor, part, scales)
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Return a whole tensor.
@@ -102,40 +132,35 @@ class Checkpoint:
         InputError
             If it holds an infinity or NaN, or the file has changed since it was opened.
         """
-        return _read(self._tensors[name])
+        return self._pieces[name].read(0, self._shapes[name][0])
 
     def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
         """Yield consecutive blocks of rows, as `Weights.blocks`; raises as `read`."""
-        whole = self._tensors[name]
-        count, length = whole.shape
-        row_bytes, step = whole.size // count, rows_per_block(length)
+        count, length = self._shapes[name]
+        step = rows_per_block(length)
         for begin in range(0, count, step):
-            rows = min(step, count - begin)
-            place = whole.offset + begin * row_bytes
-            yield _read(
-                dataclasses.replace(
-                    whole, shape=(rows, length), offset=place, size=rows * row_bytes
-                )
-            )
+            yield self._pieces[name].read(begin, min(begin + step, count))
 
 
 class RandomWeights:
     """Weights of a model's shapes from a seed, each tensor from its own random stream.
 
     Matrices are normal with standard deviation 0.02, as transformers initialises them, biases
-    likewise; norm gains are normal around 1 with standard deviation 0.1, so that leaving one out
-    shows.
+    likewise, sinks and what corrects a router, too; norm gains are normal around 1 with standard
+    deviation 0.1, so that leaving one out shows.
     """
 
     def __init__(self, model: LanguageModel, seed: int) -> None:
-        self._shapes = model.tensors()
+        self._shapes = own_tensors(model)
         self._seed = seed
+        # Gemma's norms store what their gain exceeds 1 by.
+        self._around = np.float32(0 if model.post_norms else 1)
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Return a whole tensor."""
         values = self._normal(self._stream(name), self._shapes[name])
         if "norm" in name:
-            return values * np.float32(5) + np.float32(1)
+            return values * np.float32(5) + self._around
         return values
 
     def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
@@ -156,9 +181,15 @@ class RandomWeights:
         return values.reshape(shape)
 
 
-def _read(tensor: StoredTensor) -> NDArray[np.float32]:
-    tensor.check_finite()
-    return tensor.read()
+def _is_passed_over(name: str, model: LanguageModel) -> bool:
+    """Whether transformers leaves a tensor alone, too: rotary frequencies, a head that is tied, and
+    layers that predict further tokens."""
+    if name == "lm_head.weight":
+        return model.tied_embeddings
+    extra = range(model.layers, model.layers + model.extra_predictors)
+    return name.endswith("rotary_emb.inv_freq") or name.startswith(
+        tuple(f"model.layers.{layer}." for layer in extra)
+    )
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """A whole decoder-only language model: prefill and decode, in float32 or in the chip's formats.
 
-The path of a token is that of Hugging Face's Llama, Mistral, Qwen2, Qwen3 and BitNet. Each of its
+The path of a token is that of Hugging Face's models of the families that are modelled. Each of its
 steps computes a token from that token's own values alone, in a fixed order, so logits do not
 depend, to the last bit, on the batch, on how a prompt is cut, on the number of threads, or on what
 other adapters are resident.
@@ -10,75 +10,40 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hardwire.kernels.decoder.attention import attend
+from hardwire.kernels.decoder.activation import soft_cap_plain
+from hardwire.kernels.decoder.attention_kinds import grouped, latent, score_rule
 from hardwire.kernels.decoder.base_weights import BaseWeights
+from hardwire.kernels.decoder.batch import Batch, place
 from hardwire.kernels.decoder.checkpoint import Checkpoint, RandomWeights, Weights
-from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS, KVBits, KVCache
+from hardwire.kernels.decoder.feed_forward import feed_forward
+from hardwire.kernels.decoder.kv_cache import KVBits, KVCache
 from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
-from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE, Rope, rotate
+from hardwire.kernels.decoder.norm import rms_norm
+from hardwire.kernels.decoder.rope import LLAMA_3_1_ROPE, Rope
 from hardwire.kernels.decoder.sampling import Sampler
-from hardwire.kernels.lowrank.batch import LowRankBatch
+from hardwire.kernels.decoder.settings import Settings
+from hardwire.kernels.decoder.side_path import (
+    Adapters,
+    Image,
+    LayerProducts,
+    ResidentAdapter,
+    add_low_rank,
+    pack_image,
+)
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base
 from hardwire.models.adapter.config import Place
-from hardwire.models.errors import InputError
-from hardwire.models.files import read_json_object
-from hardwire.models.language_model import HEAD, TARGETS, LanguageModel
+from hardwire.models.language_model import HEAD, LanguageModel
 
-_BASE = 0  # owner of the KV pages of tokens without an adapter
 _PREFILL_TOKENS = 256  # of a prompt together, which bounds the memory of their activations
 
-
-@dataclass(frozen=True, eq=False)
-class ResidentAdapter:
-    """An adapter's images, one per linear layer that it changes.
-
-    `version` counts the adapters that a decoder has taken in, so that an adapter that comes back
-    under its old name is another one to the KV cache.
-    """
-
-    name: str
-    version: int
-    images: dict[Place, LowRankImage]
-
-
-_Adapters = Sequence[ResidentAdapter | None]
 _Named = Sequence[str | ResidentAdapter | None]
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Tokens on their way through the layers; made by `Decoder.begin`.
-
-    Attributes
-    ----------
-    adapters
-        Each token's adapter, None for the base alone.
-    owners
-        (tokens,) versions of the adapters, 0 for the base.
-    positions, pages, slots
-        (tokens,) place of each token in its sequence and in the KV cache.
-    tables
-        (tokens, pages) pages of each token's sequence.
-    cos, sin
-        (tokens, head_dim / 2) of the rotary embedding.
-    """
-
-    adapters: tuple[ResidentAdapter | None, ...]
-    owners: NDArray[np.int64]
-    positions: NDArray[np.int64]
-    pages: NDArray[np.int64]
-    slots: NDArray[np.int64]
-    tables: NDArray[np.int64]
-    cos: NDArray[np.float32]
-    sin: NDArray[np.float32]
 
 
 class Decoder:
@@ -87,8 +52,8 @@ class Decoder:
     Attributes
     ----------
     model
-    rope
-        Rotary embedding.
+    rope, window_rope
+        Rotary embedding, and that of layers with a window.
     eps
         Of RMSNorm.
     base
@@ -111,14 +76,20 @@ class Decoder:
         rope: Rope,
         eps: float,
         threads: int,
+        window_rope: Rope | None = None,
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.model, self.rope, self.eps, self.threads = model, rope, eps, threads
-        self.cache = KVCache(model.layers, model.kv_heads, model.head_dim, kv_bits)
+        self.window_rope = window_rope or rope
+        self.cache = KVCache.of(model, kv_bits)
         self.adapters: dict[str, ResidentAdapter] = {}
         self._versions = itertools.count(1)
         self.base = BaseWeights.pack(model, source, weights)
+        self._rules = [
+            score_rule(model, layer, rope, self.base.layers[layer].sinks)
+            for layer in range(model.layers)
+        ]
 
     @classmethod
     def load(
@@ -148,21 +119,16 @@ class Decoder:
         """
         folder = Path(folder)
         model = LanguageModel.from_config(folder)
-        path = folder / "config.json"
-        config = read_json_object(path)
-        if quantized := config.get("quantization_config"):
-            method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
-            raise InputError(
-                f"{path}: quantization_config: weights quantized by {method!r:.40} are not read; "
-                "save the model dequantized, without this field"
-            )
-        rope = Rope.from_config(config, str(path))
-        eps = config.get("rms_norm_eps", 1e-6)
-        if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
-            raise InputError(f"{path}: rms_norm_eps: must be between 0 and 1, not {eps!r:.40}")
-        source = Checkpoint(folder, model)
+        settings = Settings.read(folder, model)
         return cls(
-            model, source, weights=weights, kv_bits=kv_bits, rope=rope, eps=eps, threads=threads
+            model,
+            Checkpoint(folder, model),
+            weights=weights,
+            kv_bits=kv_bits,
+            rope=settings.rope,
+            eps=settings.eps,
+            threads=threads,
+            window_rope=settings.window_rope,
         )
 
     @classmethod
@@ -257,20 +223,12 @@ class Decoder:
         if not len(ids) == len(sequences) == len(adapters):
             raise ValueError("every token needs a sequence and an adapter or None")
         chosen = tuple(self._resident(a) if isinstance(a, str) else a for a in adapters)
-        owners = [adapter.version if adapter else _BASE for adapter in chosen]
-        self._check_sequences(sequences, owners)
-        positions = np.array(
-            [self.cache.extend(s, 1, owner) for s, owner in zip(sequences, owners, strict=True)],
-            np.int64,
-        )
-        tables = np.zeros((len(ids), max(len(s.pages) for s in sequences)), np.int64)
-        for row, sequence in zip(tables, sequences, strict=True):
-            row[: len(sequence.pages)] = sequence.pages
-        pages = tables[np.arange(len(ids)), positions // PAGE_TOKENS]
-        cos, sin = self.rope.rotations(positions, self.model.head_dim)
-        of, within = np.array(owners, np.int64), positions % PAGE_TOKENS
-        batch = Batch(chosen, of, positions, pages, within, tables, cos, sin)
-        return batch, self.base.embedding[ids].astype(np.float32)
+        ropes = self.rope, self.window_rope
+        batch = place(self.model, self.cache, ropes, sequences, chosen)
+        x = self.base.embedding[ids].astype(np.float32)
+        if self.model.scaled_embedding:
+            x *= np.float32(self.model.hidden**0.5)
+        return batch, x
 
     def layer(self, index: int, x: NDArray[np.float32], batch: Batch) -> NDArray[np.float32]:
         """Take activations (tokens, hidden) through one decoder layer.
@@ -282,35 +240,36 @@ class Decoder:
         ValueError
             If a KV page that a token would read is no longer its adapter's.
         """
-        model, layer = self.model, self.base.layers[index]
-        normed = self._rms_norm(x, layer.input_norm)
-        q, k, v = (
-            self._linear(index, target, normed, batch).reshape(len(x), -1, model.head_dim)
-            for target in TARGETS[:3]
-        )
-        if layer.q_norm is not None and layer.k_norm is not None:
-            q, k = self._rms_norm(q, layer.q_norm), self._rms_norm(k, layer.k_norm)
-        rotate(q, batch.cos, batch.sin)
-        rotate(k, batch.cos, batch.sin)
-        self.cache.write(index, batch.pages, batch.slots, k, v)
-        mixed = attend(q, self.cache, index, batch.tables, batch.positions + 1, batch.owners)
-        mixed = mixed.reshape(len(x), -1)
+        model, layer, eps = self.model, self.base.layers[index], self.eps
+        products = LayerProducts(index, layer, batch.adapters, self.threads)
+        reach = batch.reaches[self.cache.slides[index]]
+        assert reach is not None
+        seen = batch.where, reach, self.cache, self._rules[index]
+        normed = rms_norm(x, layer.input_norm, eps)
+        if layer.latent is not None:
+            mixed = latent(model, products, normed, *seen)
+        else:
+            mixed = grouped(model, eps, products, normed, *seen)
         if layer.attention_norm is not None:
-            mixed = self._rms_norm(mixed, layer.attention_norm)
-        x = x + self._linear(index, "o_proj", mixed, batch)
-        normed = self._rms_norm(x, layer.post_norm)
-        gate = self._linear(index, "gate_proj", normed, batch)
-        self._activate(gate, self._linear(index, "up_proj", normed, batch))
-        if layer.mlp_norm is not None:
-            gate = self._rms_norm(gate, layer.mlp_norm)
-        return x + self._linear(index, "down_proj", gate, batch)
+            mixed = rms_norm(mixed, layer.attention_norm, eps)
+        mixed = products.of("o_proj", mixed)
+        if layer.attention_out_norm is not None:
+            mixed = rms_norm(mixed, layer.attention_out_norm, eps)
+        x = x + mixed
+        inner = feed_forward(model, eps, products, rms_norm(x, layer.post_norm, eps))
+        if layer.mlp_out_norm is not None:
+            inner = rms_norm(inner, layer.mlp_out_norm, eps)
+        return x + inner
 
-    def head(self, x: NDArray[np.float32], adapters: _Adapters) -> NDArray[np.float32]:
+    def head(self, x: NDArray[np.float32], adapters: Adapters) -> NDArray[np.float32]:
         """Logits (tokens, vocab) from what the last layer gives, (tokens, hidden)."""
-        normed = self._rms_norm(x, self.base.norm)
+        normed = rms_norm(x, self.base.norm, self.eps)
         logits = self.base.head.apply(normed, self.threads)
-        self._add_low_rank((self.model.layers, HEAD), normed, logits, adapters)
-        return logits
+        images = [a.images.get((self.model.layers, HEAD)) if a else None for a in adapters]
+        own = [image if isinstance(image, LowRankImage) else None for image in images]
+        add_low_rank(own, normed, logits, self.threads)
+        cap = self.model.logit_softcap
+        return logits if cap is None else soft_cap_plain(logits, cap)
 
     def step(
         self, token_ids: ArrayLike, sequences: Sequence[KVSequence], adapters: _Named
@@ -416,43 +375,6 @@ class Decoder:
             x = self.layer(index, x, batch)
         return batch, x
 
-    def _linear(
-        self, layer: int, target: str, x: NDArray[np.float32], batch: Batch
-    ) -> NDArray[np.float32]:
-        y = self.base.layers[layer].matrices[target].apply(x, self.threads)
-        bias = self.base.layers[layer].biases.get(target)
-        if bias is not None:
-            y += bias
-        self._add_low_rank((layer, target), x, y, batch.adapters)
-        return y
-
-    def _add_low_rank(
-        self, place: Place, x: NDArray[np.float32], y: NDArray[np.float32], adapters: _Adapters
-    ) -> None:
-        """Add to ``y`` (tokens, out) what the adapter of each token has beside a linear layer."""
-        images = [a.images.get(place) if a else None for a in adapters]
-        present = list(dict.fromkeys(image for image in images if image is not None))
-        if len(images) == 1 and present:
-            present[0].apply(x[0], y[0])
-        elif present:
-            index = {image: number for number, image in enumerate(present)}
-            chosen = np.array([index[image] if image else -1 for image in images], np.int64)
-            LowRankBatch(present).apply(x, y, chosen, self.threads)
-
-    def _rms_norm(self, x: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
-        from hardwire.kernels.decoder.decoder_jit import rms_norm  # noqa: PLC0415
-
-        rows = x.reshape(-1, x.shape[-1])
-        out = np.empty_like(rows)
-        rms_norm(rows, gain, self.eps, out)
-        return out.reshape(x.shape)
-
-    def _activate(self, gate: NDArray[np.float32], up: NDArray[np.float32]) -> None:
-        from hardwire.kernels.decoder.decoder_jit import relu2_mul, silu_mul  # noqa: PLC0415
-
-        multiply = relu2_mul if self.model.activation == "relu2" else silu_mul
-        multiply(gate.reshape(-1), up.reshape(-1))
-
     def _resident(self, name: str) -> ResidentAdapter:
         if name not in self.adapters:
             known = ", ".join(sorted(self.adapters)) or "none"
@@ -472,27 +394,9 @@ class Decoder:
     def _open_adapter(self, name: str, source: Adapter | str | Path, fmt: str) -> ResidentAdapter:
         adapter = source if isinstance(source, Adapter) else Adapter.open(source, self.model)
         check_base(adapter, self.model)
-        images = {}
+        images: dict[Place, Image] = {}
         for module in adapter.modules:
-            a, b = adapter.weights(module.layer, module.target)
-            images[module.layer, module.target] = LowRankImage.pack(a, b, module.scale, fmt)
+            place = module.layer, module.target
+            a, b = adapter.weights(*place)
+            images[place] = pack_image(self.model, place, a, b, module.scale, fmt)
         return ResidentAdapter(name, next(self._versions), images)
-
-    def _check_sequences(self, sequences: Sequence[KVSequence], owners: Sequence[int]) -> None:
-        lengths: dict[int, int] = {}
-        firsts: dict[int, int] = {}
-        for sequence, owner in zip(sequences, owners, strict=True):
-            key = id(sequence)
-            length = lengths[key] = lengths.get(key, sequence.length) + 1
-            if length > self.model.max_position:
-                raise ValueError(f"a sequence of {length:,} tokens exceeds {self.model.limit()}")
-            first = firsts.setdefault(key, owner if sequence.owner is None else sequence.owner)
-            if first != owner:
-                raise ValueError(
-                    f"KV pages of {_owner_name(first)} cannot be read by a token of "
-                    f"{_owner_name(owner)}"
-                )
-
-
-def _owner_name(owner: int) -> str:
-    return "the base alone" if owner == _BASE else f"adapter version {owner}"

@@ -47,3 +47,13 @@ def rms_norm_plain(
     factor = np.float32(1) / np.sqrt(mean + np.float32(eps))
     normed: NDArray[np.float32] = x * factor[..., None] * gain
     return normed
+
+
+def rms_norm(x: NDArray[np.float32], gain: NDArray[np.float32], eps: float) -> NDArray[np.float32]:
+    """`rms_norm_plain` of the last axis of any array, compiled."""
+    from hardwire.kernels.decoder.decoder_jit import rms_norm as compiled  # noqa: PLC0415
+
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    out = np.empty_like(rows)
+    compiled(rows, gain, eps, out)
+    return out.reshape(x.shape)

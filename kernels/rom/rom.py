@@ -25,12 +25,15 @@ project's choice, as those of HC1 are not published.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hardwire.kernels.rom.product import apply_all
 from hardwire.kernels.rom.ternary import Ternary
 from hardwire.models.rom import RomFormat
 
@@ -45,9 +48,7 @@ _ROWS, _CHUNK, _WAYS = 16, 32, 4  # the layout that `rom_jit` describes
 _VECTOR = _ROWS * _WAYS
 _TOP = 127
 _MAX_GROUP = 65536  # 65536 * 63 * 127 < 2^31: a group's integer sum fits an int32
-_TOKENS = 4  # tokens that share one unpacking of the codes
 _CACHE_LINE = 64
-_FLOAT32 = np.dtype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,15 @@ class RomSection:
     def nbytes(self) -> int:
         """Bytes of codes and scales; `rows` is wiring."""
         return self.codes.nbytes + self.scales.nbytes
+
+    @functools.cached_property
+    def addresses(self) -> tuple[int, int, int]:
+        """Where codes, scales and rows lie, for the compiled loops."""
+        return self.codes.ctypes.data, self.scales.ctypes.data, self.rows.ctypes.data
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Addresses are not those of a copy's arrays.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def _aligned_empty(size: int) -> NDArray[np.uint8]:
@@ -340,51 +350,7 @@ class RomMatrix:
         ValueError
             If x is no such array, or the threads are fewer than 1 or more than numba has.
         """
-        import numba  # noqa: PLC0415
-
-        from hardwire.kernels.rom.rom_jit import product, quantize  # noqa: PLC0415
-
-        tokens = self._tokens(x)
-        available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-        if not 1 <= threads <= available:
-            raise ValueError(f"threads must be from 1 to {available}, not {threads}")
-        groups = -(-self.in_features // self.group)
-        codes = np.empty((len(tokens), groups * self.group), np.int8)
-        steps = np.empty((len(tokens), groups), np.float32)
-        sums = np.empty((len(tokens), groups), np.int32)
-        if not quantize(tokens, self.group, codes, steps, sums):
-            raise ValueError("x holds values that are not finite")
-        y = np.empty((len(tokens), self.out_features), np.float32)
-        before = numba.get_num_threads()
-        numba.set_num_threads(threads)
-        try:
-            for section in self.sections:
-                product(
-                    (None,) * section.bits,
-                    (None,),
-                    (None,) * _TOKENS,
-                    section.codes,
-                    section.scales,
-                    section.rows,
-                    codes,
-                    steps,
-                    sums,
-                    y,
-                )
-        finally:
-            numba.set_num_threads(before)
-        return y.reshape((*x.shape[:-1], self.out_features))
-
-    def _tokens(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """x as (tokens, in_features), checked."""
-        if type(x) is not np.ndarray or x.dtype != _FLOAT32:
-            raise ValueError("x must be a NumPy array of float32")
-        if x.ndim not in (1, 2) or x.shape[-1] != self.in_features:
-            n = self.in_features
-            raise ValueError(f"x must have shape ({n},) or (tokens, {n}), not {x.shape}")
-        if not x.flags.c_contiguous:
-            raise ValueError("x must be contiguous")
-        return x.reshape(-1, self.in_features)
+        return apply_all((self,), x, threads)[0]
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """The matrix as named arrays, which `numpy.savez` can save."""

@@ -7,6 +7,14 @@ of a chunk is 64 codes, of 16 rows and four successive inputs: code (row, k) at 
 plane of w bits takes w vectors of 64 bytes, and byte j of the plane's vector v holds, from bit w *
 m up, its bits of byte j of the chunk's vector v * (8 / w) + m.
 
+Activations lie as the loops fetch them, too: in tiles of several tokens, and of 1 for the few that
+are left. A tile holds, for one chunk after the other, 32 codes of each of its tokens side by side,
+and for one group after the other its tokens' scales. So one address serves the whole tile.
+
+Several matrices of one input are one product: a table has a row for each of their sections, and
+threads claim blocks of any of them by counting up one shared number, so that none waits at the end
+of each matrix, nor for a thread that the machine has taken away in between.
+
 Sums of a group are integers, in which order does not matter; the few float operations that follow
 are written as LLVM vector operations with one rounding each, so that every machine gives the same
 bits. Where the target has the AVX-512 instruction for products of bytes (VNNI) it is used, and
@@ -30,9 +38,9 @@ from hardwire.kernels.jit import inner
 ROWS = 16  # output rows of a block: the float32 lanes of the widest registers
 CHUNK = 32  # inputs of a chunk
 WAYS = 4  # inputs that one byte product instruction takes per lane
-TOKENS = 4  # tokens that share one unpacking of the codes
+CODES, SCALES, LANES, OUT, OUTPUTS, BLOCKS = range(6)  # columns of the table of sections
 PLANES = {2: (2,), 3: (2, 1), 4: (4,), 6: (4, 2)}
-TOP = 127  # largest 8-bit activation code
+CLAIM = 8  # blocks of rows that a thread claims at most: a quarter of a MB at 4096 inputs of 4 bits
 AHEAD = 8192  # bytes of codes fetched ahead: a tenth faster than the machine's own prefetching
 
 _I8, _I16, _I32, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
@@ -177,77 +185,75 @@ def zeros(typing: Any, tokens: Any) -> Any:
 
 
 @_intrinsic
-def _offset(typing: Any, planes: Any, tokens: Any, sums: Any, index: Any, stride: Any) -> Any:
-    """Per token, what codes 0, 1, ... add too much, negative: they stand for -2^(bits - 1), ...
-
-    `sums` holds the group's sum of activations, at flat element `index + token * stride`.
-    """
+def _starts(typing: Any, tokens: Any, offsets: Any, index: Any) -> Any:
+    """16 lanes of each token's element of an int32 array, from flat element `index` on."""
     result = types.UniTuple(_INT_LANES, len(tokens))
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         totals = ir.Constant(context.get_value_type(result), ir.Undefined)
-        place, factor = args[3], ir.Constant(_I32, -(2 ** (len(planes) - 1)))
+        pointer = element(context, builder, signature.args[1], args[1], args[2])
         for token in range(len(tokens)):
-            pointer = element(context, builder, signature.args[2], args[2], place)
-            amount = builder.mul(load(builder, pointer, _I32, 4), factor)
-            totals = builder.insert_value(totals, _spread(builder, amount), token)
-            place = builder.add(place, args[4])
+            place = builder.gep(pointer, [ir.Constant(_I32, token)])
+            value = _spread(builder, load(builder, place, _I32, 4))
+            totals = builder.insert_value(totals, value, token)
         return totals
 
-    return result(planes, tokens, sums, index, stride), generate
+    return result(tokens, offsets, index), generate
 
 
 @_intrinsic
-def _accumulate(
-    typing: Any, planes: Any, totals: Any, codes: Any, begin: Any, x: Any, index: Any, stride: Any
-) -> Any:
+def _accumulate(typing: Any, planes: Any, totals: Any, codes: Any, x: Any, index: Any) -> Any:
     """Add one chunk's products of codes and activations to every token's totals.
 
-    The chunk's codes begin at flat element `begin` of `codes`, the token's 32 activations at
-    `index + token * stride` of `x`.
+    The chunk's codes begin at the address `codes`, the activations at flat element `index` of `x`.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, sums, packed, first, activations, place, step = args
-        pointer = element(context, builder, signature.args[2], packed, first)
+        _, sums, address, activations, place = args
+        pointer = builder.inttoptr(address, ir.PointerType(_I8))
         vectors = _vectors(builder, pointer, len(planes))
+        source = element(context, builder, signature.args[3], activations, place)
+        source = builder.bitcast(source, ir.PointerType(_I32))
         for token in range(len(totals)):
-            # Two chains of sums, as each product waits for the sum before it.
-            chains = [builder.extract_value(sums, token), ir.Constant(_INTS, [0] * ROWS)]
-            source = element(context, builder, signature.args[4], activations, place)
-            source = builder.bitcast(source, ir.PointerType(_I32))
+            # Each product waits for the sum before it: a token alone has two chains of them.
+            chains = [builder.extract_value(sums, token)]
+            if len(totals) == 1:
+                chains.append(ir.Constant(_INTS, [0] * ROWS))
             for v, vector in enumerate(vectors):
-                four = builder.load(builder.gep(source, [ir.Constant(_I32, v)]))
+                i = token * len(vectors) + v
+                four = builder.load(builder.gep(source, [ir.Constant(_I32, i)]))
                 four.align = 4
-                chains[v % 2] = _add_products(context, builder, chains[v % 2], vector, four)
-            sums = builder.insert_value(sums, builder.add(*chains), token)
-            place = builder.add(place, step)
+                chain = v % len(chains)
+                chains[chain] = _add_products(context, builder, chains[chain], vector, four)
+            total = chains[0] if len(chains) == 1 else builder.add(*chains)
+            sums = builder.insert_value(sums, total, token)
         return sums
 
-    return totals(planes, totals, codes, begin, x, index, stride), generate
+    return totals(planes, totals, codes, x, index), generate
 
 
 @_intrinsic
-def _add_scaled(
-    typing: Any, y: Any, totals: Any, scales: Any, begin: Any, steps: Any, index: Any, stride: Any
-) -> Any:
-    """y += (weight scale * activation scale) * total by lane and token, each step rounded once."""
+def _add_scaled(typing: Any, y: Any, totals: Any, scales: Any, steps: Any, index: Any) -> Any:
+    """y += (weight scale * activation scale) * total by lane and token, each step rounded once.
+
+    16 weight scales at the address `scales`, the tokens' scales from flat element `index` on.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        result, sums, halves, first, factors, place, step = args
-        pointer = element(context, builder, signature.args[2], halves, first)
+        result, sums, address, factors, place = args
+        pointer = builder.inttoptr(address, ir.PointerType(_I16))
         scale = _half_to_float(builder, load(builder, pointer, ir.VectorType(_I16, ROWS), 2))
+        source = element(context, builder, signature.args[3], factors, place)
         for token in range(len(totals)):
-            source = element(context, builder, signature.args[4], factors, place)
-            factor = builder.fmul(scale, _spread(builder, load(builder, source, _F32, 4)))
+            step = load(builder, builder.gep(source, [ir.Constant(_I32, token)]), _F32, 4)
+            factor = builder.fmul(scale, _spread(builder, step))
             value = builder.sitofp(builder.extract_value(sums, token), _FLOATS)
             lanes = builder.extract_value(result, token)
             lanes = builder.fadd(lanes, builder.fmul(factor, value))
             result = builder.insert_value(result, lanes, token)
-            place = builder.add(place, step)
         return result
 
-    return y(y, totals, scales, begin, steps, index, stride), generate
+    return y(y, totals, scales, steps, index), generate
 
 
 @_intrinsic
@@ -265,112 +271,157 @@ def write(typing: Any, y: Any, buffer: Any) -> Any:
     return types.void(y, buffer), generate
 
 
-@inner
-def _block(planes, tokens, codes, scales, x, steps, sums, b, t, buffer):  # type: ignore[no-untyped-def]
-    """The outputs of block b for as many tokens from t on as `tokens` is long, into `buffer`."""
-    groups, chunks = scales.shape[1], codes.shape[1]
-    per_group, size = chunks // groups, codes.shape[2]
-    y = zeros(tokens)
-    for g in range(groups):
-        totals = _offset(planes, tokens, sums, t * groups + g, groups)
-        for c in range(g * per_group, (g + 1) * per_group):
-            begin, inputs = (b * chunks + c) * size, chunks * CHUNK
-            totals = _accumulate(planes, totals, codes, begin, x, t * inputs + c * CHUNK, inputs)
-        begin = (b * groups + g) * ROWS
-        y = _add_scaled(y, totals, scales, begin, steps, t * groups + g, groups)
-    write(y, buffer)
+@_intrinsic
+def _write_rows(typing: Any, y: Any, address: Any, stride: Any) -> Any:
+    """Store every token's 16 lanes from an address on, so many bytes from token to token."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes, place, step = args
+        for token in range(len(y)):
+            pointer = builder.inttoptr(place, ir.PointerType(_FLOATS))
+            builder.store(builder.extract_value(lanes, token), pointer).align = 4
+            place = builder.add(place, step)
+        return context.get_dummy_value()
+
+    return types.void(y, types.int64, types.int64), generate
+
+
+@_intrinsic
+def _address(typing: Any, array: Any) -> Any:
+    """Where an array begins."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, ir.IntType(64))
+
+    return types.int64(array), generate
+
+
+@_intrinsic
+def _int32_at(typing: Any, address: Any) -> Any:
+    """The int32 at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return load(builder, builder.inttoptr(args[0], ir.PointerType(_I32)), _I32, 4)
+
+    return types.int32(types.int64), generate
+
+
+@_intrinsic
+def _put(typing: Any, address: Any, value: Any) -> Any:
+    """Store a float32 at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[1], builder.inttoptr(args[0], ir.PointerType(_F32))).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float32), generate
+
+
+@_intrinsic
+def _claim(typing: Any, counter: Any, count: Any) -> Any:
+    """Add to the first element of an int64 array, atomically; its value before."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.atomic_rmw("add", pointer, args[1], "monotonic")
+
+    return types.int64(counter, types.int64), generate
 
 
 @inner
-def _outputs(planes, one, several, codes, scales, rows, x, steps, sums, b, y):  # type: ignore[no-untyped-def]
-    """The outputs of block b for every token: all that a thread does, so that it is compiled once
-    and not again for each way in which numba types a parallel loop.
+def _tile(planes, tokens, codes, scales, shape, activations, t, out, stride):  # type: ignore[no-untyped-def]
+    """A block's outputs for the tile of tokens that begins with token t, to the address `out`.
+
+    `codes` and `scales` are addresses, `stride` the bytes from token to token; `shape` is the
+    groups, the chunks of one, and their bytes.
     """
-    tokens, together, t = y.shape[0], len(several), np.int64(0)
-    buffer = np.empty(together * ROWS, np.float32)
+    x, steps, offsets = activations
+    groups, per_group, size = shape
+    count = len(tokens)
+    place, group = t * groups * per_group * CHUNK, t * groups
+    y = zeros(tokens)
+    for _ in range(groups):
+        totals = _starts(tokens, offsets, group)
+        for _ in range(per_group):
+            totals = _accumulate(planes, totals, codes, x, place)
+            codes, place = codes + size, place + count * CHUNK
+        y = _add_scaled(y, totals, scales, steps, group)
+        scales, group = scales + 2 * ROWS, group + count
+    _write_rows(y, out, stride)
+
+
+@inner
+def _block(planes, one, several, section, b, shape, activations, tokens, buffer):  # type: ignore[no-untyped-def]
+    """The outputs of a section's block b for all tokens."""
+    groups, per_group, size = shape
+    codes = section[CODES] + b * groups * per_group * size
+    scales = section[SCALES] + b * groups * 2 * ROWS
+    rows, t, outputs = section[LANES] + b * 4 * ROWS, 0, section[OUTPUTS]
+    first = _int32_at(rows)
+    in_order = first >= 0
+    for lane in range(ROWS):
+        in_order &= _int32_at(rows + 4 * lane) == first + lane
+    out, stride = _address(buffer), 4 * ROWS
     while t < tokens:
-        if t + together <= tokens:
-            taken = together
-            _block(planes, several, codes, scales, x, steps, sums, b, t, buffer)
+        taken = len(several) if t + len(several) <= tokens else 1
+        if in_order:
+            out, stride = section[OUT] + 4 * (t * outputs + first), 4 * outputs
+        if taken > 1:
+            _tile(planes, several, codes, scales, shape, activations, t, out, stride)
         else:
-            taken = 1
-            _block(planes, one, codes, scales, x, steps, sums, b, t, buffer)
-        for k in range(taken):
-            for lane in range(ROWS):
-                if rows[b, lane] >= 0:
-                    y[t + k, rows[b, lane]] = buffer[k * ROWS + lane]
+            _tile(planes, one, codes, scales, shape, activations, t, out, stride)
+        for lane in range(0 if in_order else ROWS):
+            row = _int32_at(rows + 4 * lane)
+            if row >= 0:
+                for k in range(taken):
+                    place = section[OUT] + 4 * ((t + k) * outputs + row)
+                    _put(place, buffer[k * ROWS + lane])
         t += taken
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def product(planes, one, several, codes, scales, rows, x, steps, sums, y):  # type: ignore[no-untyped-def]
+def product(planes, one, several, table, per_group, threads, x, steps, sums):  # type: ignore[no-untyped-def]
     """y[t, rows] = the sum over groups of scale * step * (codes - offset) x, for every token t.
 
-    Unchecked: the caller has checked shapes and types. Runs on the threads that numba is set to;
-    every output is summed by one thread, in the same order whatever their number.
+    Unchecked: the caller has checked shapes and types, and keeps alive what the table points to.
+    Every output is summed by one thread, in the same order whatever their number.
 
     Parameters
     ----------
     planes, one, several
-        Tuples of None whose lengths are the bits of a code, 1, and the tokens taken at a time: a
-        length is part of a tuple's type, so numba compiles one function for each.
-    codes
-        uint8 (blocks, chunks, 64 * bits), in the order that this module's text gives.
-    scales
-        float16 bits as uint16, (blocks, groups, 16).
-    rows
-        int32 (blocks, 16): the output of each lane, or -1 for none.
+        Tuples of None whose lengths are the bits of a code, 1, and the tokens of a tile: a length
+        is part of a tuple's type, so numba compiles one function for each.
+    table
+        int64 (sections, 6): addresses of a section's codes, uint8 (blocks, chunks, 64 * bits) in
+        the order that this module's text gives; of its scales, float16 (blocks, groups, 16); of its
+        rows, int32 (blocks, 16), the output of each lane or -1 for none; of y, float32 (tokens,
+        outputs); the outputs; and the blocks.
+    per_group
+        Chunks of a group.
+    threads
+        As many as numba is set to.
     x, steps, sums
         Of `quantize`.
-    y
-        float32 (tokens, outputs).
     """
-    for b in prange(codes.shape[0]):
-        _outputs(planes, one, several, codes, scales, rows, x, steps, sums, np.int64(b), y)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def quantize(x, group, codes, steps, sums):  # type: ignore[no-untyped-def]
-    """8-bit activations: symmetric codes with one float32 scale per group of a token.
-
-    Parameters
-    ----------
-    x
-        float32 (tokens, inputs), C-contiguous.
-    group
-        Inputs that share a scale.
-    codes
-        int8 (tokens, inputs, rounded up to whole groups), written; zero beyond the last input.
-    steps, sums
-        float32 and int32 (tokens, groups), written: the scales, and the sums of the codes.
-
-    Returns
-    -------
-    False if a value is not finite; codes, steps and sums are then incomplete.
-    """
-    for t in range(x.shape[0]):
-        for g in range(steps.shape[1]):
-            # Slices, because indices that numba cannot see to be positive are no vector code.
-            values = x[t, g * group : (g + 1) * group]
-            written = codes[t, g * group : (g + 1) * group]
-            # Of float32 magnitudes the bits order as the values do, and LLVM makes vector code of
-            # an integer maximum only.
-            bits = values.view(np.int32)
-            top = np.int32(0)
-            for i in range(bits.size):
-                top = max(top, bits[i] & np.int32(0x7FFFFFFF))
-            if top >= np.int32(0x7F800000):
-                return False
-            step = np.int32(top).view(np.float32) / np.float32(TOP)
-            steps[t, g] = step
-            total = np.int32(0)
-            written[:] = 0
-            if step > 0:
-                for i in range(values.size):
-                    code = np.rint(values[i] / step)
-                    # Beyond 127 only where the scale is subnormal and so has lost bits.
-                    code = min(max(code, np.float32(-TOP)), np.float32(TOP))
-                    written[i] = np.int8(code)
-                    total += np.int32(code)
-            sums[t, g] = total
-    return True
+    tokens, groups = sums.shape
+    shape = groups, per_group, 64 * len(planes)
+    offsets = np.empty(tokens * groups, np.int32)
+    for i in range(offsets.size):  # codes 0, 1, ... stand for -2^(bits - 1), ...
+        offsets[i] = -(sums.reshape(-1)[i] << (len(planes) - 1))
+    blocks = table[:, BLOCKS].sum()
+    together = max(1, min(CLAIM, blocks // (4 * threads)))
+    counter = np.zeros(1, np.int64)
+    for _ in prange(threads):
+        buffer = np.empty(len(several) * ROWS, np.float32)
+        activations = x, steps, offsets
+        while True:
+            first = _claim(counter, together)
+            if first >= blocks:
+                break
+            for i in range(first, min(first + together, blocks)):
+                s, b = 0, i
+                while b >= table[s, BLOCKS]:
+                    b -= table[s, BLOCKS]
+                    s += 1
+                _block(planes, one, several, table[s], b, shape, activations, tokens, buffer)

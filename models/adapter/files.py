@@ -37,7 +37,9 @@ _GGUF_SCALARS = {
     12: "<d",
 }
 _GGUF_STRING, _GGUF_ARRAY = 8, 9
-_ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+_ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1, "F8_E4M3": 1}
+FLOATS = ("F32", "F16", "BF16")
+"""Types of tensors that are what they say, and need no scales from another one."""
 # All exponent bits set is infinity or NaN in each of the three formats.
 _EXPONENT = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 
@@ -55,8 +57,9 @@ class StoredTensor:
     ----------
     path : Path
     name : str
-    dtype : {"F32", "F16", "BF16", "Q8_0"}
-        Q8_0 is GGUF's blocks of 32 int8 values with one float16 scale each.
+    dtype : {"F32", "F16", "BF16", "U8", "F8_E4M3", "Q8_0"}
+        Q8_0 is GGUF's blocks of 32 int8 values with one float16 scale each; what U8 and F8_E4M3
+        hold, another tensor scales.
     shape : tuple of int
         Row-major, slowest dimension first.
     offset, size : int
@@ -97,6 +100,10 @@ class StoredTensor:
         else:
             values = raw.view("<f4" if self.dtype == "F32" else "<f2").astype(np.float32)
         return values.reshape(self.shape)
+
+    def codes(self) -> NDArray[np.uint8]:
+        """Return the bytes of elements of one byte, in the tensor's shape; raises as `read`."""
+        return self._bytes().reshape(self.shape)
 
     def _bytes(self) -> NDArray[np.uint8]:
         # Read, not mapped: a file that shrinks under a mapping would kill the process.
@@ -174,8 +181,14 @@ def refuse_pickle(path: Path) -> None:
         raise InputError(f"{path}: pickle files can run code and are refused; save as safetensors")
 
 
-def read_safetensors(path: Path) -> dict[str, StoredTensor]:
+def read_safetensors(path: Path, dtypes: tuple[str, ...] = FLOATS) -> dict[str, StoredTensor]:
     """Read and check the header of a safetensors file.
+
+    Parameters
+    ----------
+    path : Path
+    dtypes : tuple of str
+        The types that tensors may have.
 
     Returns
     -------
@@ -186,7 +199,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     ------
     InputError
         If the file is no safetensors file, is truncated, or its header does not describe the
-        bytes that follow it exactly: in bounds, without overlaps or gaps, in F32, F16 or BF16.
+        bytes that follow it exactly: in bounds, without overlaps or gaps, in one of the types.
     """
     size = file_size(path)
     refuse_pickle(path)
@@ -202,7 +215,9 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
         raise InputError(f"{path}: its header has {length} bytes; at most {_LARGEST_HEADER} may be")
     header = parse_json_object(read_bytes(path, offset=8, count=length), f"{path}: header")
     header.pop("__metadata__", None)
-    tensors = {name: _safetensors_entry(path, name, entry) for name, entry in header.items()}
+    tensors = {
+        name: _safetensors_entry(path, name, entry, dtypes) for name, entry in header.items()
+    }
     _check_layout(path, tensors.values(), data_bytes=size - 8 - length)
     start = 8 + length
     return {
@@ -211,13 +226,15 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     }
 
 
-def _safetensors_entry(path: Path, name: str, entry: Any) -> StoredTensor:
+def _safetensors_entry(path: Path, name: str, entry: Any, dtypes: tuple[str, ...]) -> StoredTensor:
     where = f"{path}: {shown(name)}"
     if not isinstance(entry, dict):
         raise InputError(f"{where}: its header entry must be a JSON object")
     dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
-        raise InputError(f"{where}: dtype must be F32, F16 or BF16, not {dtype!r:.40}")
+    if not isinstance(dtype, str) or dtype not in dtypes:
+        *most, last = dtypes
+        allowed = f"{', '.join(most)} or {last}"
+        raise InputError(f"{where}: dtype must be {allowed}, not {dtype!r:.40}")
     if not _are_counts(shape):
         raise InputError(f"{where}: shape must be a list of whole numbers >= 0")
     if not _are_counts(offsets) or len(offsets) != 2:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +33,21 @@ from hardwire.models.adapter.files import (
 from hardwire.models.adapter.modules import LowRankModule, modules_of
 from hardwire.models.errors import InputError
 from hardwire.models.files import read_json_object, reason
-from hardwire.models.language_model import HEAD, TARGETS, LanguageModel, module_path
+from hardwire.models.language_model import (
+    EXPERT,
+    FUSED,
+    HEAD,
+    TARGETS,
+    LanguageModel,
+    module_path,
+    of_any_expert,
+)
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KEY_PREFIX = "base_model.model."
+_MIXTRAL = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+_OF_MIXTRAL = re.compile(r"\.block_sparse_moe\.experts\.(\d+)\.(w[123])\.")
+_W123 = re.compile(r"\bw[123]\b")
 _OF_EXPERT = re.compile(r"\.mlp\.experts\.\d+\.")
 # general.architecture of llama.cpp, which takes Mistral for a Llama.
 _GGUF_ARCHITECTURE = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
@@ -55,6 +69,9 @@ class Pair:
     # GGUF's llama architecture stores the rows of q and k interleaved for its rotary embedding;
     # this many heads have to be put back into Hugging Face's order. 0 where nothing is to do.
     interleaved_heads: int = 0
+    # PEFT has all experts of a layer in one pair: A expert by expert, the columns of B rank by rank
+    # (`ParamWrapper.get_delta_weight`). Which expert's it is, and how many there are.
+    expert: tuple[int, int] | None = None
 
     def read(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Read A ``(rank, in_features)`` and B ``(out_features, rank)``, not scaled.
@@ -65,6 +82,11 @@ class Pair:
             If the file has changed since it was opened.
         """
         a, b = self.a.read(), self.b.read()
+        if self.expert is not None:
+            number, count = self.expert
+            rank = len(a) // count
+            a = a[number * rank : (number + 1) * rank]
+            b = np.ascontiguousarray(b.reshape(len(b), rank, count)[:, :, number])
         if self.interleaved_heads:
             out_features, rank = b.shape
             b = b.reshape(self.interleaved_heads, -1, 2, rank).swapaxes(1, 2)
@@ -99,20 +121,20 @@ def read_peft(folder: Path, model: LanguageModel) -> Stored:
     config_path = folder / CONFIG
     config = read_json_object(config_path)
     weights_path = folder / WEIGHTS
-    if config.get("target_parameters"):
-        placements(config, model, str(config_path))
-        raise InputError(
-            f"{config_path}: target_parameters: weights of LoRA on parameters that have all "
-            "experts in one are not read; sizes and times of it are modelled from this file alone"
-        )
     tensors = standard_names(read_safetensors(weights_path), _KEY_PREFIX)
+    if model.family == "mixtral" and any(_OF_MIXTRAL.search(name) for name in tensors):
+        tensors, config = _renamed(tensors), _of_new_names(config)
     apart = any(_OF_EXPERT.search(name) for name in tensors)
     expected = placements(config, model, str(config_path), experts_apart=apart)
 
     modules = modules_of(expected, model)
     pairs = {}
+    if config.get("target_parameters"):
+        pairs = _pairs_of_parameters(tensors, modules, model, weights_path)
     for module in modules:
         place = module.layer, module.target
+        if place in pairs:
+            continue
         a, b = (_pop(tensors, name, weights_path) for name in _tensor_names(place))
         pairs[place] = _checked_pair(
             a, b, model, module.target, config.get("base_model_name_or_path")
@@ -127,6 +149,73 @@ def read_peft(folder: Path, model: LanguageModel) -> Stored:
     return modules, pairs
 
 
+def _renamed(tensors: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Tensors of Mixtral's experts by the names of linear layers; others as they are."""
+
+    def name_of(found: re.Match[str]) -> str:
+        return f".mlp.experts.{found[1]}.{_MIXTRAL[found[2]]}."
+
+    return {_OF_MIXTRAL.sub(name_of, name): tensor for name, tensor in tensors.items()}
+
+
+def _of_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration that names Mixtral's experts as `_renamed` does."""
+
+    def new(value: Any) -> Any:
+        if isinstance(value, str):
+            return _W123.sub(lambda found: _MIXTRAL[found[0]], value).replace(
+                "block_sparse_moe", "mlp"
+            )
+        if isinstance(value, list):
+            return [new(item) for item in value]
+        if isinstance(value, dict):
+            return {new(key): item for key, item in value.items()}
+        return value
+
+    fields = ("target_modules", "exclude_modules", "rank_pattern", "alpha_pattern")
+    return {key: new(value) if key in fields else value for key, value in config.items()}
+
+
+def _pairs_of_parameters(
+    tensors: dict[str, StoredTensor],
+    modules: tuple[LowRankModule, ...],
+    model: LanguageModel,
+    path: Path,
+) -> dict[Place, Pair]:
+    """Take from the tensors those of parameters that have all experts of a layer in one.
+
+    PEFT wraps the module of experts once for each of its parameters, gate and up first, and names
+    the inner one by ``base_layer`` where there are two.
+    """
+    assert model.experts is not None
+    count, of_layer = model.experts.count, defaultdict(set)
+    own = [module for module in modules if module.target.startswith(EXPERT)]
+    for module in own:
+        of_layer[module.layer].add(of_any_expert(module.target))
+    stored: dict[Place, tuple[StoredTensor, StoredTensor]] = {}
+    pairs = {}
+    for module in own:
+        parameter = of_any_expert(module.target)
+        key = module.layer, parameter
+        if key not in stored:
+            inner = ".base_layer" if parameter == FUSED and len(of_layer[module.layer]) > 1 else ""
+            stem = f"{_KEY_PREFIX}model.layers.{module.layer}.mlp.experts{inner}"
+            halves = f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
+            a, b = (_pop(tensors, name, path) for name in halves)
+            rank = count * module.rank
+            for half, shape in ((a, (rank, module.in_features)), (b, (module.out_features, rank))):
+                if half.shape != shape:
+                    raise InputError(
+                        f"{half.path}: {half.name}: shape must be {shape} for {count} experts of "
+                        f"rank {module.rank} of {model.name}, not {half.shape}"
+                    )
+                half.check_finite()
+            stored[key] = a, b
+        number = int(module.target.split(".")[1])
+        pairs[module.layer, module.target] = Pair(*stored[key], expert=(number, count))
+    return pairs
+
+
 def _pop(tensors: dict[str, StoredTensor], name: str, path: Path) -> StoredTensor:
     if name not in tensors:
         raise missing(name, "this tensor", (t.name for t in tensors.values()), path)
@@ -135,8 +224,8 @@ def _pop(tensors: dict[str, StoredTensor], name: str, path: Path) -> StoredTenso
 
 def _why_foreign(name: str) -> str:
     """Explain why a tensor that no targeted module owns makes an adapter unusable."""
-    if "block_sparse_moe" in name:
-        return "LoRA on Mixtral's experts by their old names is not read"
+    if "block_sparse_moe.gate." in name:
+        return "LoRA on routers is not modelled"
     if "lora_magnitude_vector" in name:
         return "DoRA rescales base weights, which are fixed in ROM"
     if name.endswith((".bias", "lora_B.bias")):

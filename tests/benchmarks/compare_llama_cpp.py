@@ -1,13 +1,14 @@
-"""Decode speed at batch 1 beside llama.cpp's Q4_0, on the shape of Llama 3.1 8B, random weights.
+"""Prefill and decode of one user beside llama.cpp's Q4_0: Llama 3.1 8B's shape, random weights.
 
     pip install llama-cpp-python        # built from source for this machine, takes minutes
     python tests/benchmarks/compare_llama_cpp.py --layers 32 --threads 2
 
 Both sides have every matrix at 4 bits with one float16 scale per 32 weights, the LM head included
 (llama.cpp's own files have 6 bits there, which would be slower), and a 16-bit KV cache. They take
-tokens in turn in one process, because a shared machine's bandwidth drifts: a round is some tokens
-of each, and the ratio is the median of the rounds' ratios. The read bandwidth is timed in each
-round too. Whole, it takes about 14 GB of memory and 5 GB in the temporary folder.
+turns in one process, because a shared machine's speed drifts: a round is a prompt, and then some
+tokens, of each, and the ratio is the median of the rounds' ratios. A prompt begins an empty
+sequence and ends with the logits of its last token. The read bandwidth is timed in each round too.
+Whole, it takes about 14 GB of memory and 5 GB in the temporary folder.
 """
 
 import argparse
@@ -118,7 +119,7 @@ def seconds(function, *arguments):
     return time.perf_counter() - begin
 
 
-def compare(layers, threads, tokens, rounds):
+def compare(layers, threads, prompt, tokens, rounds):
     """Time both and print one table."""
     from llama_cpp import Llama
 
@@ -128,7 +129,8 @@ def compare(layers, threads, tokens, rounds):
         write_gguf(path, model)
         theirs = Llama(
             str(path),
-            n_ctx=tokens * (rounds + 1),
+            n_ctx=prompt + tokens,
+            n_batch=prompt,
             n_threads=threads,
             n_threads_batch=threads,
             use_mmap=False,
@@ -138,49 +140,58 @@ def compare(layers, threads, tokens, rounds):
     matrices = [m for layer in decoder.base.layers for m in layer.matrices.values()]
     size = sum(matrix.nbytes for matrix in (*matrices, decoder.base.head))
     values = np.ones(size // 8, np.int64)
-    ids = np.random.default_rng(1).integers(3, model.vocab, tokens).tolist()
+    ids = np.random.default_rng(1).integers(3, model.vocab, prompt + tokens).tolist()
     sequence = Sequence()
 
+    def hardwire_prompt():
+        decoder.cache.release(sequence)
+        batch, x = decoder.begin(ids[:prompt], [sequence] * prompt, [None] * prompt)
+        for layer in range(layers):
+            x = decoder.layer(layer, x, batch)
+        decoder.head(x[-1:], [None])
+
+    def llama_cpp_prompt():
+        theirs.reset()
+        theirs.eval(ids[:prompt])
+
     def hardwire():
-        for token in ids:
+        for token in ids[prompt:]:
             decoder.step([token], [sequence], [None])
 
     def llama_cpp():
-        for token in ids:
+        for token in ids[prompt:]:
             theirs.eval([token])
 
     numba.set_num_threads(threads)
-    hardwire(), llama_cpp(), read(values, threads)  # compiled, and in memory, before it is timed
-    times = np.array(
-        [
-            (
-                seconds(hardwire) / tokens,
-                seconds(llama_cpp) / tokens,
-                seconds(read, values, threads),
-            )
-            for _ in range(rounds)
-        ]
-    )
-    ours, other, reading = np.median(times, axis=0)
-    low, ratio, high = np.quantile(times[:, 1] / times[:, 0], [0.1, 0.5, 0.9])
+    ways = hardwire_prompt, llama_cpp_prompt, hardwire, llama_cpp
+    for way in ways:  # compiled, and in memory, before it is timed
+        way()
+    read(values, threads)
+    times = np.array([[*map(seconds, ways), seconds(read, values, threads)] for _ in range(rounds)])
+    times /= [prompt, prompt, tokens, tokens, 1]
     print(f"{MODEL}, {layers} layers, {size / 1e9:.2f} GB of matrices, {threads} thread(s),")
-    print(f"median of {rounds} rounds of {tokens} tokens each")
+    print(f"median of {rounds} rounds of a prompt of {prompt} tokens and {tokens} more")
     print(f"{'':28}{'ms/token':>10}{'tokens/s':>10}{'best':>8}{'GB/s':>8}")
-    for name, time_s, best in (
-        ("Hardwire, rom4", ours, times[:, 0].min()),
-        ("llama.cpp, Q4_0", other, times[:, 1].min()),
-        ("one read of the bytes", reading, times[:, 2].min()),
-    ):
-        columns = f"{time_s * 1e3:>10.1f}{1 / time_s:>10.2f}{1 / best:>8.2f}"
-        print(f"{name:28}{columns}{size / time_s / 1e9:>8.1f}")
-    print(f"tokens/s of Hardwire over llama.cpp: {ratio:.2f} (10 to 90 %: {low:.2f} to {high:.2f})")
+    names = ("Hardwire, prompt", "llama.cpp, prompt", "Hardwire, decode", "llama.cpp, decode")
+    for name, column in zip((*names, "one read of the bytes"), times.T, strict=True):
+        time_s, best = np.median(column), column.min()
+        rate = "" if "prompt" in name else f"{size / time_s / 1e9:.1f}"
+        print(f"{name:28}{time_s * 1e3:>10.2f}{1 / time_s:>10.2f}{1 / best:>8.2f}{rate:>8}")
+    for what, ours, other in (("prompt", 0, 1), ("decode", 2, 3)):
+        low, ratio, high = np.quantile(times[:, other] / times[:, ours], [0.1, 0.5, 0.9])
+        best = times[:, other].min() / times[:, ours].min()
+        print(
+            f"{what}: Hardwire {ratio:.2f} times llama.cpp (10 to 90% of rounds: {low:.2f} to"
+            f" {high:.2f}; best of each: {best:.2f})"
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=8, help="of the 32 (default 8)")
     parser.add_argument("--threads", type=int, default=2, help="of each side (default 2)")
-    parser.add_argument("--tokens", type=int, default=8, help="of a round (default 8)")
+    parser.add_argument("--prompt", type=int, default=512, help="tokens of it (default 512)")
+    parser.add_argument("--tokens", type=int, default=8, help="after a prompt (default 8)")
     parser.add_argument("--rounds", type=int, default=12, help="(default 12)")
     options = parser.parse_args()
     if min(vars(options).values()) < 1:
@@ -191,7 +202,7 @@ def main():
     except ImportError as error:
         print(f"{error.name} is missing: pip install llama-cpp-python gguf", file=sys.stderr)
         return 2
-    compare(options.layers, options.threads, options.tokens, options.rounds)
+    compare(options.layers, options.threads, options.prompt, options.tokens, options.rounds)
     return 0
 
 

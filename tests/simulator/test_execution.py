@@ -7,12 +7,12 @@ import pytest
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import HC1, chips, language_models, targets
+from strategies import HC1, chips, families, language_models, targets
 
-from hardwire.kernels.decoder.decoder import Decoder, ResidentAdapter
+from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import Sequence
 from hardwire.kernels.decoder.sampling import Sampler
-from hardwire.kernels.lowrank.lowrank import LowRankImage
+from hardwire.kernels.decoder.side_path import ResidentAdapter, pack_image
 from hardwire.models import Adapter, LanguageModel
 from hardwire.simulator import execution
 from hardwire.simulator.engines import compiled as engine
@@ -25,7 +25,9 @@ def random_images(adapter: Adapter, version: int, fmt: str) -> ResidentAdapter:
     """Images of the shape of ``adapter`` with weights large enough to change every token."""
     rng = np.random.default_rng(version)
     images = {
-        (m.layer, m.target): LowRankImage.pack(
+        (m.layer, m.target): pack_image(
+            adapter.base,
+            (m.layer, m.target),
             rng.standard_normal((m.rank, m.in_features)),
             rng.standard_normal((m.out_features, m.rank)),
             0.3,
@@ -38,8 +40,10 @@ def random_images(adapter: Adapter, version: int, fmt: str) -> ResidentAdapter:
 
 @st.composite
 def executions(draw: st.DrawFn) -> tuple:
-    model, chip = draw(language_models()), draw(chips())
-    shapes = draw(st.lists(st.tuples(st.integers(1, 4), targets(chip)), min_size=1, max_size=3))
+    model, chip = draw(language_models() | families()), draw(chips())
+    shapes = draw(
+        st.lists(st.tuples(st.integers(1, 4), targets(chip, model)), min_size=1, max_size=3)
+    )
     adapters = [Adapter.from_shape(f"r{rank}:{on}:int8", model) for rank, on in shapes]
     program = build_program(
         chip, model, adapters, issue=draw(st.sampled_from(["serial", "pipelined"]))

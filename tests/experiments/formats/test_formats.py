@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from rich.console import Console
-from small_models import DIMENSIONS, LLAMA, write_model
+from small_models import DIMENSIONS, LLAMA, MODELS, write_model
 from small_models import write_adapter as write_small_adapter
 
 from hardwire.experiments.cli import app as cli
@@ -35,10 +35,10 @@ from hardwire.experiments.formats.measure import (
     ENTROPY_NATS,
     FormatReport,
     measure,
-    small_llama,
 )
 from hardwire.experiments.formats.plot import formats_figure
 from hardwire.experiments.formats.save import save
+from hardwire.experiments.formats.stand_in import small_llama
 from hardwire.experiments.formats.view import render
 from hardwire.experiments.report.build import read_page
 from hardwire.experiments.report.build import render as render_pages
@@ -52,6 +52,7 @@ from hardwire.kernels.decoder.base_weights import (
 from hardwire.kernels.decoder.checkpoint import Checkpoint, RandomWeights
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import KV_BITS, KV_FORMATS
+from hardwire.kernels.decoder.layer_weights import ROUTER
 from hardwire.kernels.lowrank.formats import FORMATS
 from hardwire.kernels.rom.rom import Mix, RomMatrix
 from hardwire.models import Adapter, Chip, InputError, LanguageModel
@@ -315,6 +316,29 @@ def test_a_model_and_an_adapter_of_files(folder: Path, tmp_path: Path) -> None:
     exact.add_adapter("int4", adapter, "int4")
     want = divergence(exact.logits(text, adapter), exact.logits(text, "int4"))
     assert {row.adapter_format: row.error for row in report.adapters}["int4"] == want
+
+
+@pytest.mark.slow
+def test_experts_and_heads_of_latent_attention_are_measured() -> None:
+    few = {"num_hidden_layers": 2, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 2}
+    few |= {"topk_group": 1, "num_attention_heads": 2}
+    model = LanguageModel.from_config(DIMENSIONS | MODELS["deepseek_v3"] | few, name="m")
+    report = measure(model, None, None, tokens=6)
+    found = {row.weights: row for row in report.base if row.kv_bits == 32}
+    sqnr = [found[fmt].product_sqnr_db for fmt in ("rom3", "rom4", "rom6", "float32")]
+    assert sqnr == sorted(sqnr) and sqnr[0] > 14 and sqnr[-1] == math.inf
+    assert report.base[0].error.logits_sqnr_db == math.inf
+    assert report.adapter_strength == pytest.approx(ADAPTER_STRENGTH, rel=1e-3)
+    packed = Decoder.random(model, 0, "rom3").base.layers[-1]
+    assert isinstance(router := packed.matrices[ROUTER], RomMatrix)
+    assert [section.bits for section in router.sections] == [6]
+
+
+def test_a_model_that_no_memory_holds_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(monkeypatch, capsys, "--model", "deepseek-v3")
+    assert re.search(r"deepseek-v3: takes 2,499\.8 GiB in float32, in which formats", message)
 
 
 # --- tables, files, bad input ---------------------------------------------------------------

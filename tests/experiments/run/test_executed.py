@@ -33,6 +33,30 @@ def test_execute_counts_what_the_timing_model_charges(hardwire: Shell, small_ada
     assert "--execute" in hardwire.refused("run", "--execute", "--adapter", "none")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "adapter"),
+    [("mixtral", "experts"), ("gpt_oss", "parameters"), ("deepseek_v3", "latent-parameters")],
+)
+def test_experts_windows_and_latents_are_computed_on_the_clock(
+    hardwire: Shell, tmp_path: Path, name: str, adapter: str
+) -> None:
+    """Past the window, with adapters on experts, as each user decoded alone."""
+    model = write_model(tmp_path / "model", name)
+    path = write_small_adapter(tmp_path / "adapter", adapter, model)
+    arguments = ["--model", tmp_path / "model", "--adapter", path, "--execute"]
+    data = hardwire.json(*arguments, "--prompt", "30", "--output", "4")
+    execution, computed = data["execution"], data["computed"]
+    assert execution["counted"]["macs"] == execution["charged"]["macs"]
+    # Heads of 16 and 12 elements begin groups of 32 weights of their own.
+    assert execution["agrees"] == (name != "deepseek_v3")
+    decoder = Decoder.load(tmp_path / "model", computed["weights"], kv_bits=computed["kv_bits"])
+    decoder.add_adapter("mine", path, data["adapter_detail"]["adapter_format"])
+    prompt = np.random.default_rng(SEED).integers(0, model.vocab, 30).tolist()
+    assert computed["users"][0]["tokens"] == decoder.generate(prompt, 4, "mine")
+    assert decoder.generate(prompt, 4, "mine") != decoder.generate(prompt, 4)
+
+
 @pytest.mark.parametrize("targets", ["all-linear", "lm-head"])
 @pytest.mark.parametrize("issue", ["serial", "pipelined"])
 def test_execute_computes_the_tokens_on_the_clock(

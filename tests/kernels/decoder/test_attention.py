@@ -1,5 +1,7 @@
 """Attention, norm and activation: compiled equals plain, bit for bit; what pages keep."""
 
+import math
+
 import numpy as np
 import pytest
 from examples import examples
@@ -8,11 +10,15 @@ from hypothesis import strategies as st
 
 from hardwire.kernels.decoder.activation import (
     EXP_RANGE,
+    clamped_swiglu_plain,
     exp_plain,
+    gelu_mul_plain,
     relu2_mul_plain,
     silu_mul_plain,
+    soft_cap_plain,
+    tanh_plain,
 )
-from hardwire.kernels.decoder.attention import attend, attend_plain
+from hardwire.kernels.decoder.attention import ScoreRule, attend, attend_plain
 from hardwire.kernels.decoder.decoder_jit import relu2_mul, rms_norm, silu_mul
 from hardwire.kernels.decoder.dense import DenseMatrix
 from hardwire.kernels.decoder.float8 import from_e4m3, to_e4m3
@@ -62,6 +68,88 @@ def test_compiled_attention_equals_its_definition(
     for got, one, count in zip(out, q, counts, strict=True):
         expected = attend_plain(one, stored_keys[:count], stored_values[:count])
         np.testing.assert_array_equal(got, expected)
+
+
+@examples(60)
+@given(
+    seed=seeds,
+    cuts=st.lists(st.integers(1, PAGE_TOKENS), min_size=1, max_size=6),
+    window=st.none() | st.integers(1, 70),
+    cap=st.none() | st.sampled_from([1.0, 30.0]),
+    sinks=st.booleans(),
+    latent=st.booleans(),
+    bits=st.sampled_from([32, 8, 4]),
+)
+def test_windows_caps_sinks_and_latents_equal_their_definition(
+    seed: int,
+    cuts: list[int],
+    window: int | None,
+    cap: float | None,
+    sinks: bool,
+    latent: bool,
+    bits: int,
+) -> None:
+    """A layer with a ring of pages reads what one that keeps all tokens would read."""
+    kv_heads, dim, wide, heads = (1, 72, 40, 3) if latent else (2, 24, 24, 4)
+    shape = {"kv_heads": kv_heads, "head_dim": dim, "bits": bits, "latent": wide if latent else 0}
+    whole, ring = KVCache(1, **shape), KVCache(1, **shape, windows=(window,))
+    rule = ScoreRule(0.3, window, cap, normal(seed, heads) if sinks else None)
+    all_tokens, kept = Sequence(), Sequence()
+    for number, cut in enumerate(cuts):
+        keys, values = (normal(seed + 2 * number + i, cut, kv_heads, dim) for i in (1, 2))
+        for cache, sequence in ((whole, all_tokens), (ring, kept)):
+            first = cache.extend(sequence, cut, 7)
+            positions = first + np.arange(cut)
+            table = np.array(sequence.ring or sequence.pages)
+            pages = table[positions // PAGE_TOKENS % len(table)]
+            cache.write(0, pages, positions % PAGE_TOKENS, keys, None if latent else values)
+        counts = first + 1 + np.arange(cut)
+        tables = np.zeros((cut, ring.ring_pages or len(kept.pages)), np.int64)
+        tables[:, : len(kept.ring or kept.pages)] = kept.ring or kept.pages
+        q = normal(seed + 99 + number, cut, heads, dim)
+        got = attend(q, ring, 0, tables, counts, np.full(cut, 7), rule)
+        restored = whole.restored(0, all_tokens)
+        for place in {0, cut - 1}:
+            k, v = (part[: counts[place]] for part in restored)
+            np.testing.assert_array_equal(got[place], attend_plain(q[place], k, v, rule))
+        again = attend_plain(q[-1], *ring.restored(0, kept), rule)
+        np.testing.assert_array_equal(again, got[-1])
+    assert ring.pages_in_use <= (-(-window // PAGE_TOKENS) + 1 if window else len(kept.pages))
+    ring.release(kept)
+    assert ring.pages_in_use == 0
+    if latent:
+        scales = 0 if bits == 32 else 16 * 3 / dim  # of three groups of up to 32 elements
+        assert ring.nbytes * 8 == pytest.approx(ring.elements * (bits + scales))
+
+
+@examples(15)
+@given(
+    seed=seeds,
+    parts=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40)), min_size=1, max_size=6),
+    window=st.none() | st.integers(1, 50),
+    bits=st.sampled_from([32, 16, 8]),
+    threads=st.integers(1, 3),
+)
+def test_tokens_attend_as_each_does_alone(
+    seed: int, parts: list[tuple[int, int]], window: int | None, bits: int, threads: int
+) -> None:
+    """Runs of several sequences in one batch, longer and shorter than what attends together."""
+    cache, sequences = KVCache(1, 2, 16, bits), [Sequence() for _ in range(3)]
+    tokens: list[tuple[Sequence, int]] = []
+    for number, (user, count) in enumerate(parts):
+        sequence, first = sequences[user], sequences[user].length
+        filled(cache, sequence, *(normal(seed + 2 * number + i, count, 2, 16) for i in (0, 1)))
+        tokens += [(sequence, first + i + 1) for i in range(count)]
+    tables = np.zeros((len(tokens), max(len(s.pages) for s in sequences)), np.int64)
+    for row, (sequence, _) in zip(tables, tokens, strict=True):
+        row[: len(sequence.pages)] = sequence.pages
+    counts, owners = np.array([count for _, count in tokens]), np.full(len(tokens), 7)
+    q, rule = normal(seed + 99, len(tokens), 6, 16), ScoreRule(0.3, window)
+    whole = attend(q, cache, 0, tables, counts, owners, rule, threads)
+    for t in range(len(tokens)):
+        one = slice(t, t + 1)
+        alone = attend(q[one], cache, 0, tables[one], counts[one], owners[one], rule)
+        np.testing.assert_array_equal(whole[one], alone)
 
 
 def test_attention_is_close_to_float64() -> None:
@@ -217,3 +305,23 @@ def test_llama_3_1_frequencies() -> None:
     expected += [5.24846e-4, 3.12694e-4, 1.78508e-4, 9.5562e-5, 7.78466e-5, 6.64787e-6, 3.06893e-7]
     np.testing.assert_allclose(got[places], expected, rtol=3e-5)
     np.testing.assert_allclose(Rope(100.0).inverse_frequencies(4), [1, 0.1], rtol=1e-7)
+
+
+def test_tanh_is_within_two_units_in_the_last_place() -> None:
+    x = np.linspace(-12, 12, 200_001, dtype=np.float32)
+    exact = np.tanh(x.astype(np.float64))
+    units = np.abs(tanh_plain(x) - exact) / np.spacing(np.abs(exact).astype(np.float32))
+    assert units.max() < 2
+    np.testing.assert_allclose(soft_cap_plain(x, 3.0), 3 * np.tanh(x / 3), rtol=0, atol=1e-6)
+
+
+def test_gelu_and_the_clamped_activation_are_close_to_float64() -> None:
+    gate, up = normal(0, 1000) * np.float32(5), normal(1, 1000) * np.float32(5)
+    g, u = gate.astype(float), up.astype(float)
+    exact = 0.5 * g * (1 + np.tanh(math.sqrt(2 / math.pi) * (g + 0.044715 * g**3))) * u
+    np.testing.assert_allclose(gelu_mul_plain(gate, up), exact, rtol=1e-5, atol=2e-6)
+    g, u = np.minimum(g, 7), np.clip(u, -7, 7)
+    exact = g / (1 + np.exp(-1.702 * g)) * (u + 1)
+    got = clamped_swiglu_plain(gate, up, 1.702, 7.0)
+    np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-6)
+    assert np.abs(gate).max() > 7 and np.abs(up).max() > 7

@@ -27,7 +27,7 @@ from small_models import (
 from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import PAGE_TOKENS
 from hardwire.kernels.decoder.kv_cache import Sequence as KVSequence
-from hardwire.kernels.decoder.rope import Rope
+from hardwire.kernels.decoder.rope import Rope, YarnScaling
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import HEAD, TARGETS, LanguageModel
@@ -310,7 +310,8 @@ def broken(tmp_path: Path) -> Path:
     ("change", "message"),
     [
         ({"rope_theta": -1}, r"config\.json: rope_theta: must be a positive number, not -1"),
-        ({"rope_scaling": {"rope_type": "yarn"}}, "rope_scaling: must be default or llama3, not"),
+        ({"rope_scaling": {"rope_type": "dynamic"}}, "must be default, linear, llama3 or yarn, n"),
+        ({"rope_scaling": {"rope_type": "yarn"}}, r"rope_scaling\.factor: must be a positive num"),
         ({"rope_scaling": {"rope_type": "llama3"}}, r"rope_scaling\.factor: must be a positive"),
         ({"rope_scaling": 3}, "rope_scaling: must be an object"),
         ({"rms_norm_eps": "x"}, "rms_norm_eps: must be between 0 and 1, not 'x'"),
@@ -319,7 +320,7 @@ def broken(tmp_path: Path) -> Path:
         ({"num_hidden_layers": 3}, r"model\.layers\.2\..*: this tensor of m is missing"),
         ({"num_hidden_layers": 1}, r"model\.layers\.1\..*: is no tensor of m"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_bad_configurations_are_refused(broken: Path, change: dict[str, Any], message: str) -> None:
     path = broken / "config.json"
@@ -345,13 +346,12 @@ def test_rope_scaling_beside_rope_parameters_wins(broken: Path, field: str) -> N
     assert not np.array_equal(Decoder.load(broken).logits(TOKENS[:80]), expected)
 
 
-def test_yarn_beside_rope_parameters_is_refused(broken: Path) -> None:
-    path = broken / "config.json"
+def test_yarn_beside_rope_parameters_wins() -> None:
     yarn = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 500000.0}
-    change = {"rope_scaling": yarn, "rope_parameters": BESIDE}
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(InputError, match="rope_scaling: must be default or llama3, not 'yarn'"):
-        Decoder.load(broken)
+    config = {"max_position_embeddings": 512, "rope_scaling": yarn}
+    alone = Rope.from_config(config, "c")
+    assert alone == Rope.from_config(config | {"rope_parameters": BESIDE}, "c")
+    assert alone.scaling is not None and alone != Rope.from_config({"rope_parameters": BESIDE}, "c")
 
 
 def test_what_the_winning_field_does_not_say_is_not_taken_from_the_other() -> None:
@@ -375,8 +375,7 @@ def test_reported_tokens_of_rope_scaling_beside_rope_parameters(shared_data: Pat
     prompt = [k % 64 for k in range(400)]
     both, alone = (Decoder.load(folder / name) for name in ("both", "scaling-only"))
     np.testing.assert_array_equal(both.logits(prompt), alone.logits(prompt))
-    with pytest.raises(InputError, match="rope_scaling: must be default or llama3, not 'yarn'"):
-        Decoder.load(folder / "yarn")
+    assert isinstance(Decoder.load(folder / "yarn").rope.scaling, YarnScaling)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from hardwire.models import Adapter, LanguageModel
 from hardwire.models.adapter.base import check_base
@@ -130,12 +131,29 @@ def test_names_are_of_experts_where_the_file_has_them_apart(tmp_path: Path) -> N
     assert again.modules == adapter.modules
 
 
-def test_weights_of_all_experts_in_one_are_refused(tmp_path: Path) -> None:
-    write_adapter(tmp_path / "lora", QWEN, 2, "attention")
+def test_weights_of_all_experts_in_one_are_read(tmp_path: Path) -> None:
+    """PEFT's layout: A expert by expert, the columns of B rank by rank."""
+    adapter = write_adapter(tmp_path / "lora", QWEN, 2, "experts.down_proj")
+    config = {"target_parameters": ["experts.down_proj"], "target_modules": []}
     path = tmp_path / "lora" / "adapter_config.json"
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps(config | {"target_parameters": ["experts.down_proj"]}))
-    with pytest.raises(InputError, match="target_parameters: weights of LoRA on parameters that"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    kept = {(m.layer, m.target): adapter.weights(m.layer, m.target) for m in adapter.modules}
+    tensors = {}
+    for layer in (1, 2):
+        pairs = [kept[layer, f"experts.{expert}.down_proj"] for expert in range(4)]
+        stem = f"base_model.model.model.layers.{layer}.mlp.experts"
+        tensors[f"{stem}.lora_A.weight"] = np.concatenate([a for a, _ in pairs])
+        tensors[f"{stem}.lora_B.weight"] = np.stack([b for _, b in pairs], axis=2).reshape(32, -1)
+    save_file(tensors, tmp_path / "lora" / "adapter_model.safetensors")
+    again = Adapter.open(tmp_path / "lora", QWEN)
+    assert again.modules == adapter.modules
+    for place, pair in kept.items():
+        for one, other in zip(again.weights(*place), pair, strict=True):
+            np.testing.assert_array_equal(one, other)
+    tensors[f"{stem}.lora_B.weight"] = np.zeros((32, 6), np.float32)
+    save_file(tensors, tmp_path / "lora" / "adapter_model.safetensors")
+    message = r"lora_B\.weight: shape must be \(32, 8\) for 4 experts of rank 2 of small-qwen, not"
+    with pytest.raises(InputError, match=message):
         Adapter.open(tmp_path / "lora", QWEN)
 
 
