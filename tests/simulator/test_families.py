@@ -47,6 +47,7 @@ FREE = HC1._replaced({"power.limit_w": 1e5})
 # --- engines ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @examples(80, HealthCheck.filter_too_much)
 @given(runs(models=families()))
 def test_law_engines_agree_on_families(drawn: tuple) -> None:
@@ -61,7 +62,7 @@ def test_law_engines_agree_on_families(drawn: tuple) -> None:
             np.testing.assert_array_equal(getattr(expected, part), getattr(found, part), part)
 
 
-@examples(30, HealthCheck.filter_too_much)
+@examples(20, HealthCheck.filter_too_much)
 @given(runs(models=families(), users=3, prompt=30, output=20, loads=False))
 def test_law_engines_agree_past_the_window(drawn: tuple) -> None:
     program, requests, _ = drawn
