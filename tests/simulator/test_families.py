@@ -117,6 +117,21 @@ def test_many_designs_at_once_are_each_the_engine(name: str) -> None:
             assert many.breakdown_s[operation][point] == pytest.approx(seconds, abs=1e-12)
 
 
+@examples(20)
+@given(chips(), families(), st.integers(1, 40))
+def test_law_recounted_attention_is_counted_anew(
+    chip: Chip, model: LanguageModel, multipliers: int
+) -> None:
+    other = chip._replaced({"attention.macs_per_cycle": multipliers})
+    adapter = Adapter.from_shape("r2:attention", model)
+    anew = Timing.of(other, model, (adapter,))
+    again = Timing.of(chip, model, (adapter,)).recounted(other, "attention.macs_per_cycle")
+    for one, two in zip(anew.tables(20), again.tables(20), strict=True):
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(anew.intervals(20), again.intervals(20))
+    np.testing.assert_array_equal(anew.ahead(20), again.ahead(20))
+
+
 # --- windows ------------------------------------------------------------------------------------
 
 
