@@ -11,9 +11,9 @@ every machine gives the same bits. A stored weight stands for its exact float32 
 The loops only choose which of the independent sums are in registers together. So the bits depend
 neither on which tokens are in a batch, nor on how they are grouped, nor on the number of threads.
 
-A batch is cut into tasks: 4 rows of an adapter's A for all of its tokens, then 1024 columns of its
-B for all of them, in the order in which the weights lie. Threads claim tasks by counting up one
-shared number; every task of A is claimed before any of B, and B begins once all of A is done.
+A batch is cut into tasks: 4 or 16 rows of an adapter's A for all of its tokens, then 1024 columns
+of its B for all of them, in the order in which the weights lie. Threads claim tasks by counting up
+one shared number; every task of A is claimed before any of B, and B begins once all of A is done.
 """
 
 from __future__ import annotations
@@ -26,31 +26,47 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, prange, types
 
-from hardwire.kernels.lowrank import lowrank_jit
+from hardwire.kernels.lowrank import lowrank_jit, plan_jit
 from hardwire.kernels.lowrank import steps as lowrank_steps
 from hardwire.kernels.lowrank.formats import DOWN_ROWS, UP_GROUPS
 from hardwire.kernels.lowrank.lowrank_jit import LANES, _intrinsic, _pointer
+from hardwire.kernels.lowrank.plan_jit import (
+    A_CODES,
+    A_SCALES,
+    B_CODES,
+    B_SCALES,
+    RANK,
+    TILE,
+    TILES,
+    WIDE,
+    plan_of,
+    unknown,
+)
 from hardwire.kernels.lowrank.steps import (
+    HALF,
     LANE_BYTES,
     add_down,
+    add_half,
     add_up,
     address_of,
     addresses,
     expand_scales,
     finish,
+    half_load,
+    half_store,
+    half_zeros,
     has_scales,
     is_float32,
     load,
     move,
     store,
     stored_bytes,
+    whole,
     zeros,
 )
 
-TILES, TILE = 8, UP_GROUPS * LANES  # tiles of B that a task takes, columns of a tile
+COLUMNS = 16  # groups of columns of A at a time: 8 KiB of four tokens, a quarter of a nearest cache
 
-# Columns of the table of images.
-A_CODES, A_SCALES, B_CODES, B_SCALES, RANK = range(5)
 # Places of the two numbers that threads share, each on a cache line of its own.
 CLAIMED, DONE = 0, 8
 # What a loop takes together: a length is part of a tuple's type.
@@ -81,8 +97,9 @@ def _current(typing: Any, counters: Any, index: Any) -> Any:
 
 @njit
 def _scratch_size(rank, n_in):  # type: ignore[no-untyped-def]
-    """Float32 elements of scales that a task expands at most, and what aligns them."""
-    return max(DOWN_ROWS * -(-n_in // LANES), rank * UP_GROUPS) + 2 * LANES
+    """Float32 elements of scales that a task expands or sums that it keeps, and for alignment."""
+    kept = WIDE * DOWN_ROWS * 4 * LANES  # of four tokens
+    return max(DOWN_ROWS * -(-n_in // LANES), rank * UP_GROUPS, kept) + 2 * LANES
 
 
 @njit
@@ -132,6 +149,56 @@ def _down_set(several, m, rows, skipped, weights, block, vectors):  # type: igno
 
 
 @njit
+def _down_wide(codes, first, last, rank, factor, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
+    """As `_down_task`, for float32, rows from `first` to `last`, and tokens by fours.
+
+    Whole sums of 4 rows and 4 tokens would not fit the registers; of half of their lanes they do,
+    and each weight comes from a farther cache once for all four. Columns are cut, and the sums kept
+    in between, so that the tokens' values stay in the nearest cache from rows to rows.
+    """
+    x, tokens, hidden, x_stride, hidden_stride = vectors
+    kept, half_size, size = _aligned(scratch), 16 * 4 * HALF, 4 * LANES
+    for m in range(0, count - 3, 4):
+        inputs = addresses(_FOUR, x, x_stride, tokens + 8 * m)
+        outputs = addresses(_FOUR, hidden, hidden_stride, tokens + 8 * m)
+        for i in range(2 * -(-(last - first) // DOWN_ROWS)):
+            half_store(half_zeros(_FOUR, _FOUR), kept + i * half_size)
+        for begin in range(0, n // LANES, COLUMNS):
+            groups = min(COLUMNS, n // LANES - begin)
+            for k in range(first, last, DOWN_ROWS):
+                height = min(DOWN_ROWS, rank - k)
+                rows = (0, min(1, height - 1), min(2, height - 1), height - 1)
+                # What comes next: the same columns of the next rows, or the next of the first ones.
+                ahead = 4 * DOWN_ROWS * n
+                if k + DOWN_ROWS >= last:
+                    ahead = 4 * (first - k) * n + groups * height * size
+                for half in range(2):
+                    at = codes + 4 * n * k + begin * height * size + half * 4 * HALF
+                    values = move(inputs, begin * LANE_BYTES + half * 4 * HALF)
+                    place = kept + ((k - first) // DOWN_ROWS * 2 + half) * half_size
+                    totals = half_load(rows, _FOUR, place)
+                    for _ in range(groups):
+                        totals = add_half(totals, at, rows, size, values, ahead, None)
+                        at, values = at + height * size, move(values, LANE_BYTES)
+                    half_store(totals, place)
+        whole_groups, rest = n // LANES, n % LANES
+        for k in range(first, last, DOWN_ROWS):
+            height = min(DOWN_ROWS, rank - k)
+            rows = (0, min(1, height - 1), min(2, height - 1), height - 1)
+            place = kept + (k - first) // DOWN_ROWS * 2 * half_size
+            low, high = half_load(rows, _FOUR, place), half_load(rows, _FOUR, place + half_size)
+            if rest:
+                at, values = (
+                    codes + 4 * n * k + whole_groups * height * size,
+                    move(inputs, whole_groups * LANE_BYTES),
+                )
+                low = add_half(low, at, rows, 4 * rest, values, 0, rest)
+                at, values = at + 4 * HALF, move(values, 4 * HALF)
+                high = add_half(high, at, rows, 4 * rest, values, 0, rest - HALF)
+            finish(whole(low, high), np.float32(factor), move(outputs, 4 * k))
+
+
+@njit
 def _down_task(kind, codes, scales, first, rank, factor, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
     """hidden[t, k] = factor * sum over i of A[k, i] * x[t, i], for 4 rows k from `first` on.
 
@@ -163,6 +230,22 @@ def _down_task(kind, codes, scales, first, rank, factor, vectors, n, count, scra
     if m < count:
         _down_set(_ONE, m, low + high, 0, weights, block, vectors)
     return macs * count, fetched
+
+
+@njit
+def _down_tasks(kind, image, first, last, factor, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
+    """As `_down_task` for rows from `first` to `last`, a multiple of 4 of them or the last ones."""
+    x, tokens, hidden, x_stride, hidden_stride = vectors
+    codes, scales, rank, done = image[A_CODES], image[A_SCALES], image[RANK], 0
+    if is_float32(kind):
+        done = count - count % 4
+        _down_wide(codes, first, last, rank, factor, vectors, n, count, scratch)
+    left = x, tokens + 8 * done, hidden, x_stride, hidden_stride
+    macs, fetched = (last - first) * n * done, 0
+    for row in range(first, last, DOWN_ROWS):
+        work = _down_task(kind, codes, scales, row, rank, factor, left, n, count - done, scratch)
+        macs, fetched = macs + work[0], fetched + work[1]
+    return macs, fetched
 
 
 @njit
@@ -237,52 +320,9 @@ def _up_task(kind, codes, scales, begin, end, rank, vectors, n, count, scratch):
 
 
 @njit
-def _plan(table, adapter, n_out):  # type: ignore[no-untyped-def]
-    """Tokens in order of adapter, the begin of each adapter's, and the tasks, as the rows
-    [adapter, first row of A or first tile of B].
-    """
-    begins = np.zeros(table.shape[0] + 1, np.int64)
-    for a in adapter:
-        if a >= 0:
-            begins[a + 1] += 1
-    downs, ups, tiles = 0, 0, -(-n_out // TILE)
-    for a in range(table.shape[0]):
-        if begins[a + 1] and table[a, RANK]:
-            downs += -(-table[a, RANK] // DOWN_ROWS)
-            ups += -(-tiles // TILES)
-        begins[a + 1] += begins[a]
-    order, place = np.empty(begins[-1], np.int64), begins.copy()
-    for t in range(adapter.shape[0]):
-        a = adapter[t]
-        if a >= 0:
-            order[place[a]] = t
-            place[a] += 1
-    tasks = np.empty((downs + ups, 2), np.int64)
-    down, up = 0, downs
-    for a in range(table.shape[0]):
-        if begins[a + 1] > begins[a] and table[a, RANK]:
-            for first in range(0, table[a, RANK], DOWN_ROWS):
-                tasks[down, 0], tasks[down, 1] = a, first
-                down += 1
-            for first in range(0, tiles, TILES):
-                tasks[up, 0], tasks[up, 1] = a, first
-                up += 1
-    return order, begins, tasks, downs
-
-
-@njit
-def _unknown(adapter, images):  # type: ignore[no-untyped-def]
-    """The first token whose adapter is not there, or -1."""
-    for t in range(adapter.shape[0]):
-        if adapter[t] < -1 or adapter[t] >= images:
-            return t
-    return -1
-
-
-@njit
 def _work(table, factors, plan, x, y, hidden, scratch, shared, kind, counts):  # type: ignore[no-untyped-def]
     """Claim and do tasks until none is left: one thread's part."""
-    order, begins, tasks, downs = plan
+    order, begins, tasks, downs, step = plan
     n_in, n_out, stride = x.shape[1], y.shape[1], 4 * hidden.shape[1]
     tiles, hiddens = -(-n_out // TILE), address_of(hidden)
     while True:
@@ -299,17 +339,9 @@ def _work(table, factors, plan, x, y, hidden, scratch, shared, kind, counts):  #
         )
         if i < downs:
             inputs = address_of(x), tokens, hiddens, 4 * n_in, stride
-            macs, fetched = _down_task(
-                kind,
-                image[A_CODES],
-                image[A_SCALES],
-                first,
-                image[RANK],
-                factors[a],
-                inputs,
-                n_in,
-                count,
-                scratch,
+            last = min(first + step, image[RANK])
+            macs, fetched = _down_tasks(
+                kind, image, first, last, factors[a], inputs, n_in, count, scratch
             )
             _count_up(shared, DONE)
         else:
@@ -424,9 +456,9 @@ def _entries(version: int) -> tuple[Any, Any, Any]:
         -1, or the first token whose adapter is not there: then y is as it was.
         """
         _ = version
-        bad = _unknown(adapter, table.shape[0])
+        bad = unknown(adapter, table.shape[0])
         if bad < 0:
-            plan = _plan(table, adapter, y.shape[1])
+            plan = plan_of(table, adapter, y.shape[1], counts.shape[0])
             size = _scratch_size(hidden.shape[1], x.shape[1])
             scratch = np.empty(size, np.float32)
             _work(table, factors, plan, x, y, hidden, scratch, shared, kind, counts[0])
@@ -436,9 +468,9 @@ def _entries(version: int) -> tuple[Any, Any, Any]:
     def team(table, factors, adapter, x, y, hidden, shared, kind, counts):  # type: ignore[no-untyped-def]
         """As `alone`, by as many threads as `counts` has rows."""
         _ = version
-        bad = _unknown(adapter, table.shape[0])
+        bad = unknown(adapter, table.shape[0])
         if bad < 0:
-            plan = _plan(table, adapter, y.shape[1])
+            plan = plan_of(table, adapter, y.shape[1], counts.shape[0])
             size = _scratch_size(hidden.shape[1], x.shape[1])
             for i in prange(counts.shape[0]):
                 scratch = np.empty(size, np.float32)
@@ -448,6 +480,6 @@ def _entries(version: int) -> tuple[Any, Any, Any]:
     return one, alone, team
 
 
-_FILES = (lowrank_jit.__file__, lowrank_steps.__file__)
+_FILES = (lowrank_jit.__file__, plan_jit.__file__, lowrank_steps.__file__)
 _READ = b"".join(Path(name).read_bytes() for name in _FILES) + bytes([DOWN_ROWS, UP_GROUPS])
 one, alone, team = _entries(zlib.crc32(_READ))

@@ -21,6 +21,7 @@ from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
+from numba.extending import models, register_model
 
 from hardwire.kernels.lowrank.lowrank_jit import (
     _F32,
@@ -38,12 +39,30 @@ from hardwire.kernels.lowrank.lowrank_jit import (
 )
 
 LANE_BYTES = 4 * LANES
+HALF = LANES // 2  # the lanes of one register, which is as much as a cache line, where it is widest
+AHEAD = 32  # groups; 64 are as good within the noise, 128 come too early for the nearest cache
 
 _I1, _I16, _I64 = ir.IntType(1), ir.IntType(16), ir.IntType(64)
 _GROUP_BYTES = {
     types.float32: 128, types.uint16: 64, types.int8: 32, types.uint8: 16, types.int16: 8,
 }  # fmt: skip
 _CODE_BITS = {types.int8: 8, types.uint8: 4, types.int16: 2}
+
+
+class HalfType(types.Type):
+    """numba's type of half of 32 float32 lanes."""
+
+    def __init__(self) -> None:
+        super().__init__(name="float32x16half")
+
+
+@register_model(HalfType)
+class _HalfModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Any) -> None:
+        super().__init__(manager, fe_type, ir.VectorType(_F32, HALF))
+
+
+_HALF = HalfType()
 
 
 def _at(builder: Any, address: Any, offset: int, kind: Any) -> Any:
@@ -88,7 +107,22 @@ def _read_spread(builder: Any, address: Any, offset: int) -> Any:
 
 
 def _multiply_add(builder: Any, left: Any, right: Any, total: Any) -> Any:
-    return _call(builder, f"llvm.fma.v{LANES}f32", _F32_LANES, [left, right, total])
+    kind = total.type
+    return _call(builder, f"llvm.fma.v{kind.count}f32", kind, [left, right, total])
+
+
+def _fetch(builder: Any, address: Any) -> None:
+    """Ask for the cache line at an address, which may be any."""
+    read, keep, data = (ir.Constant(_I32, value) for value in (0, 3, 1))
+    place = builder.inttoptr(address, ir.PointerType(_I8))
+    _call(builder, "llvm.prefetch.p0", ir.VoidType(), [place, read, keep, data])
+
+
+def _fetch_ahead(builder: Any, kind: Any, address: Any) -> None:
+    """Ask for the cache lines that a group of stored weights will need some groups later."""
+    size = _GROUP_BYTES[kind.dtype]
+    for line in range(0, size, 64):
+        _fetch(builder, builder.add(address, ir.Constant(_I64, AHEAD * size + line)))
 
 
 def _floats(context: Any, builder: Any, bits: Any) -> Any:
@@ -312,6 +346,92 @@ def add_down(
 
 
 @_intrinsic
+def half_zeros(typing: Any, rows: Any, several: Any) -> Any:
+    """Halves of sums of no products yet, for so many rows of several tokens."""
+    result = types.UniTuple(_HALF, len(rows) * len(several))
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(context.get_value_type(result), [[0.0] * HALF] * len(result))
+
+    return result(rows, several), generate
+
+
+@_intrinsic
+def half_load(typing: Any, rows: Any, several: Any, address: Any) -> Any:
+    """Halves of sums that `half_store` has kept."""
+    result = types.UniTuple(_HALF, len(rows) * len(several))
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        totals = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for i in range(len(result)):
+            place = builder.add(args[2], ir.Constant(_I64, 4 * HALF * i))
+            value = _read(builder, place, _F32, HALF, None)
+            totals = builder.insert_value(totals, value, i)
+        return totals
+
+    return result(rows, several, types.int64), generate
+
+
+@_intrinsic
+def half_store(typing: Any, sums: Any, address: Any) -> Any:
+    """Keep halves of sums, one after the other."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        for i in range(len(sums)):
+            value = builder.extract_value(args[0], i)
+            builder.store(value, _at(builder, args[1], 4 * HALF * i, value.type)).align = 4
+        return context.get_dummy_value()
+
+    return types.void(sums, types.int64), generate
+
+
+@_intrinsic
+def add_half(
+    typing: Any, sums: Any, codes: Any, rows: Any, size: Any, x: Any, ahead: Any, present: Any
+) -> Any:
+    """As `add_down`, for float32 and half of the lanes, from `codes` and the addresses x on.
+
+    What lies `ahead` bytes behind the weights is fetched for later.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        totals, begin, places, step, vectors, further, _ = args
+        limit = _present(signature, args)
+        inputs = [
+            _read(builder, builder.extract_value(vectors, t), _F32, HALF, limit)
+            for t in range(len(x))
+        ]
+        for r in range(len(rows)):
+            row = builder.mul(builder.extract_value(places, r), step)
+            place = builder.add(begin, row)
+            weights = _read(builder, place, _F32, HALF, limit)
+            _fetch(builder, builder.add(place, further))
+            for t, lanes in enumerate(inputs):
+                i = t * len(rows) + r
+                total = _multiply_add(builder, weights, lanes, builder.extract_value(totals, i))
+                totals = builder.insert_value(totals, total, i)
+        return totals
+
+    return sums(sums, codes, rows, size, x, types.int64, present), generate
+
+
+@_intrinsic
+def whole(typing: Any, low: Any, high: Any) -> Any:
+    """Sums of 32 lanes from their halves."""
+    result = types.UniTuple(_LANES, len(low))
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        totals = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for i in range(len(low)):
+            halves = [builder.extract_value(arg, i) for arg in args]
+            lanes = builder.shuffle_vector(*halves, _order(list(range(LANES))))
+            totals = builder.insert_value(totals, lanes, i)
+        return totals
+
+    return result(low, high), generate
+
+
+@_intrinsic
 def add_up(
     typing: Any, sums: Any, kind: Any, codes: Any, scales: Any, hidden: Any, present: Any
 ) -> Any:
@@ -332,6 +452,8 @@ def add_up(
             weights = _weights(
                 context, builder, kind, place, (factors, 4 * g), _present(signature, args)
             )
+            if len(values) > 1:  # a token alone has as many loads as the machine can do already
+                _fetch_ahead(builder, kind, place)
             for t, value in enumerate(values):
                 i = t * groups + g
                 total = builder.extract_value(totals, i)

@@ -122,6 +122,36 @@ def test_windows_caps_sinks_and_latents_equal_their_definition(
         assert ring.nbytes * 8 == pytest.approx(ring.elements * (bits + scales))
 
 
+@examples(15)
+@given(
+    seed=seeds,
+    parts=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40)), min_size=1, max_size=6),
+    window=st.none() | st.integers(1, 50),
+    bits=st.sampled_from([32, 16, 8]),
+    threads=st.integers(1, 3),
+)
+def test_tokens_attend_as_each_does_alone(
+    seed: int, parts: list[tuple[int, int]], window: int | None, bits: int, threads: int
+) -> None:
+    """Runs of several sequences in one batch, longer and shorter than what attends together."""
+    cache, sequences = KVCache(1, 2, 16, bits), [Sequence() for _ in range(3)]
+    tokens: list[tuple[Sequence, int]] = []
+    for number, (user, count) in enumerate(parts):
+        sequence, first = sequences[user], sequences[user].length
+        filled(cache, sequence, *(normal(seed + 2 * number + i, count, 2, 16) for i in (0, 1)))
+        tokens += [(sequence, first + i + 1) for i in range(count)]
+    tables = np.zeros((len(tokens), max(len(s.pages) for s in sequences)), np.int64)
+    for row, (sequence, _) in zip(tables, tokens, strict=True):
+        row[: len(sequence.pages)] = sequence.pages
+    counts, owners = np.array([count for _, count in tokens]), np.full(len(tokens), 7)
+    q, rule = normal(seed + 99, len(tokens), 6, 16), ScoreRule(0.3, window)
+    whole = attend(q, cache, 0, tables, counts, owners, rule, threads)
+    for t in range(len(tokens)):
+        one = slice(t, t + 1)
+        alone = attend(q[one], cache, 0, tables[one], counts[one], owners[one], rule)
+        np.testing.assert_array_equal(whole[one], alone)
+
+
 def test_attention_is_close_to_float64() -> None:
     q, keys, values = normal(0, 4, 64), normal(1, 90, 2, 64), normal(2, 90, 2, 64)
     wide = keys.astype(float).repeat(2, axis=1), values.astype(float).repeat(2, axis=1)

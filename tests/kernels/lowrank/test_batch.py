@@ -104,6 +104,29 @@ def test_counted_work_is_declared_work(batch):
     assert declared.bytes == sum(images[a].nbytes for a in set(adapter.tolist()) - {-1})
 
 
+@pytest.mark.parametrize("fmt", ["float32", "int8"])
+@pytest.mark.parametrize("rank", [3, 16, 21])
+def test_many_tokens_of_wide_modules_equal_each_alone(rank, fmt):
+    """Rows of A by fours, columns in parts, and what is left of tokens, rows and columns."""
+    rng = np.random.default_rng(rank)
+    n_in, n_out, tokens = 1060, 300, 11
+    images = [
+        LowRankImage.pack(
+            rng.standard_normal((rank, n_in)), rng.standard_normal((n_out, rank)), 1, fmt
+        )
+        for _ in range(2)
+    ]
+    adapter = np.array([0] * (tokens - 2) + [1, -1])
+    x = rng.standard_normal((tokens, n_in)).astype(np.float32)
+    y = rng.standard_normal((tokens, n_out)).astype(np.float32)
+    expected = alone(images, x, y, adapter)
+    module = LowRankBatch(images)
+    for threads in (1, 2):
+        got = y.copy()
+        assert module.apply_counted(x, got, adapter, threads) == module.work(adapter)
+        assert got.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_threads_change_no_bit_and_no_work(threads):
     rng = np.random.default_rng(threads)

@@ -22,6 +22,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardwire.kernels.rom.product import apply_all
 from hardwire.kernels.rom.rom import BITS, Mix, RomMatrix, product_select
 from hardwire.kernels.rom.ternary import Ternary
 
@@ -64,13 +65,57 @@ def sqnr_db(exact, value):
 
 
 @several
-@given(seeds, heights, widths, formats, groups, st.integers(1, 6), st.sampled_from(THREADS))
+@given(seeds, heights, widths, formats, groups, st.integers(1, 10), st.sampled_from(THREADS))
 def test_product_equals_its_definition_bit_for_bit(seed, m, n, bits, group, tokens, threads):
     weights, x = draw(seed, m, n, tokens)
     matrix = RomMatrix.pack(weights, bits, group)
     expected = np.stack([product_select(matrix, row) for row in x])
     assert matrix.apply(x, threads).tobytes() == expected.tobytes()
     assert matrix.apply(x[0], threads).tobytes() == expected[0].tobytes()
+
+
+@examples(20)
+@given(
+    seeds,
+    widths,
+    st.lists(st.tuples(heights, formats), min_size=1, max_size=4),
+    st.integers(1, 20),
+    st.sampled_from(THREADS),
+)
+def test_products_of_one_input_are_those_of_each_matrix(seed, n, kinds, tokens, threads):
+    matrices = [RomMatrix.pack(draw(seed + i, m, n)[0], bits) for i, (m, bits) in enumerate(kinds)]
+    x = draw(seed, 1, n, tokens)[1]
+    for matrix, y in zip(matrices, apply_all(matrices, x, threads), strict=True):
+        expected = np.stack([matrix.apply(row) for row in x])
+        assert y.tobytes() == expected.tobytes()
+
+
+def test_rows_in_any_order_land_where_they_belong():
+    """Stored blocks of rows with gaps, from the first lane on, too."""
+    weights, x = draw(5, 40, 64, 8)
+    packed = RomMatrix.pack(weights, 4)
+    arrays = {name: array.copy() for name, array in packed.arrays().items()}
+    order = np.random.default_rng(0).permutation(48)
+    for name, axes in (("codes4", (0, 2, 1, 3)), ("scales4", (0, 2, 1))):
+        # Lanes are moved as whole: codes lie as (vectors, lanes, 4 inputs) within a block.
+        shape = (3, -1, 16, 4) if name == "codes4" else (3, -1, 16)
+        back = np.argsort(axes)
+        lanes = arrays[name].reshape(shape).transpose(axes)
+        moved = lanes.reshape(48, *lanes.shape[2:])[order].reshape(lanes.shape).transpose(back)
+        arrays[name] = np.ascontiguousarray(moved).reshape(arrays[name].shape)
+    arrays["rows4"] = arrays["rows4"].reshape(-1)[order].reshape(3, 16)
+    moved = RomMatrix.from_arrays(arrays)
+    assert moved.apply(x).tobytes() == packed.apply(x).tobytes()
+
+
+def test_matrices_of_one_product_must_share_its_input():
+    narrow, wide = (RomMatrix.pack(draw(0, 4, n)[0], 4) for n in (32, 64))
+    other = RomMatrix.pack(draw(0, 4, 64)[0], 4, 64)
+    with pytest.raises(ValueError, match="at least one matrix"):
+        apply_all([], np.zeros(32, np.float32))
+    for pair in ([narrow, wide], [wide, other]):
+        with pytest.raises(ValueError, match="share inputs and group"):
+            apply_all(pair, np.zeros((1, pair[0].in_features), np.float32))
 
 
 def weights_of_largest_codes(n, bits=6):
