@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hardwire.kernels.decoder.activation import exp_plain, soft_cap_plain
 from hardwire.kernels.decoder.kv_cache import KVCache
 from hardwire.kernels.decoder.norm import sum_lanes
-from hardwire.kernels.decoder.parts import by_parts
+from hardwire.kernels.parts import by_parts
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from hardwire.kernels.decoder.activation import clamped_swiglu_plain, gelu_mul_plain
 from hardwire.kernels.decoder.layer_weights import ROUTER
 from hardwire.kernels.decoder.norm import rms_norm
-from hardwire.kernels.decoder.parts import by_parts
 from hardwire.kernels.decoder.routing import route
 from hardwire.kernels.decoder.side_path import LayerProducts
+from hardwire.kernels.parts import by_parts
 from hardwire.models.language_model import EXPERT, SHARED, LanguageModel
 
 CLAMPED_ALPHA = 1.702

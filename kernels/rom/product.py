@@ -12,13 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hardwire.kernels.parts import by_parts
+
 _FLOAT32 = np.dtype(np.float32)
 _TOKENS = 6
 """Of a tile, which share one unpacking of the codes. 4 take 15 cycles for each token and chunk, 6
 take 13, 8 little less (Zen 4, whose floor is 10: 8 products of bytes and 2 of floats), and a few
 users fill them worse."""
 _CHUNK = 32  # inputs of a chunk, as `rom_jit` describes it
-_PARALLEL = 16  # tokens whose activations are worth waking a thread for: 3 µs of rounding each
 
 
 class Packed(Protocol):
@@ -97,13 +98,17 @@ def apply_all(
         for section in matrix.sections:
             row = (*section.addresses, y.ctypes.data, matrix.out_features, len(section.rows))
             tables.setdefault(section.bits, []).append(row)
-    one, several = (None,), (None,) * _TOKENS
+    one, several, bad = (None,), (None,) * _TOKENS, []
+
+    def rounded(begin: int, end: int) -> None:
+        if not quantize(tokens, group, several, begin, end, codes, steps, sums):
+            bad.append(begin)
+
+    by_parts(rounded, filled, threads)
+    if bad:
+        raise ValueError("x holds values that are not finite")
     before = numba.get_num_threads()
     try:
-        used = threads if count >= _PARALLEL else 1
-        numba.set_num_threads(used)
-        if not quantize(tokens, group, several, used, codes, steps, sums):
-            raise ValueError("x holds values that are not finite")
         numba.set_num_threads(threads)
         for bits, rows in tables.items():
             table = np.array(rows, np.int64)

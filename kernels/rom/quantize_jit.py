@@ -6,7 +6,7 @@ Importing this module compiles nothing.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from hardwire.kernels.jit import inner_numpy
 from hardwire.kernels.rom.rom_jit import CHUNK
@@ -41,8 +41,8 @@ def _quantize(values, written):  # type: ignore[no-untyped-def]
     return step, total
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def quantize(x, group, several, threads, codes, steps, sums):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def quantize(x, group, several, begin, end, codes, steps, sums):  # type: ignore[no-untyped-def]
     """8-bit activations: symmetric codes with one float32 scale per group of a token.
 
     Parameters
@@ -51,8 +51,10 @@ def quantize(x, group, several, threads, codes, steps, sums):  # type: ignore[no
         float32 (tokens, inputs), C-contiguous; the last token fills up what a tile has over.
     group
         Inputs that share a scale.
-    several, threads
-        As `rom_jit.product` takes them.
+    several
+        As `rom_jit.product` takes it.
+    begin, end
+        Tokens to round.
     codes
         int8 (tokens, inputs, rounded up to whole groups), written in the order that
         `rom_jit` gives; zero beyond the last input.
@@ -67,22 +69,20 @@ def quantize(x, group, several, threads, codes, steps, sums):  # type: ignore[no
     tokens, groups = steps.shape
     given = x.shape[0]
     flat, factors, totals = codes.reshape(-1), steps.reshape(-1), sums.reshape(-1)
-    whole, wrong = tokens - tokens % len(several), np.zeros(threads, np.int64)
-    for part in prange(threads):
-        written = np.empty(group, np.int8)
-        for t in range(tokens * part // threads, tokens * (part + 1) // threads):
-            tile = len(several) if t < whole else 1
-            first, lane = t - t % tile, t % tile
-            for g in range(groups):
-                # Slices, because indices that numba cannot see to be positive are no vector code.
-                values = x[min(t, given - 1), g * group : (g + 1) * group]
-                step, total = _quantize(values, written)
-                if step < 0:
-                    wrong[part] += 1
-                place = (first * groups + g * tile) * group
-                for c in range(0, group, CHUNK):
-                    at = place + c * tile + lane * CHUNK
-                    flat[at : at + CHUNK] = written[c : c + CHUNK]
-                factors[first * groups + g * tile + lane] = step
-                totals[first * groups + g * tile + lane] = total
-    return wrong.sum() == 0
+    whole, written = tokens - tokens % len(several), np.empty(group, np.int8)
+    for t in range(begin, end):
+        tile = len(several) if t < whole else 1
+        first, lane = t - t % tile, t % tile
+        for g in range(groups):
+            # Slices, because indices that numba cannot see to be positive are no vector code.
+            values = x[min(t, given - 1), g * group : (g + 1) * group]
+            step, total = _quantize(values, written)
+            if step < 0:
+                return False
+            place = (first * groups + g * tile) * group
+            for c in range(0, group, CHUNK):
+                at = place + c * tile + lane * CHUNK
+                flat[at : at + CHUNK] = written[c : c + CHUNK]
+            factors[first * groups + g * tile + lane] = step
+            totals[first * groups + g * tile + lane] = total
+    return True
