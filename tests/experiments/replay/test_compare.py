@@ -18,7 +18,7 @@ from hardwire.experiments.replay.setup import Setup
 
 FILES = ("compare.png", "compare.json", "compare.csv", "configuration.json")
 
-SHORT = ["--requests", "60", "--adapters", "5"]
+SHORT = ["--requests", "30", "--adapters", "5"]
 
 
 def test_compare_side_by_side(hardwire: Shell, tmp_path: Path) -> None:
