@@ -33,6 +33,7 @@ def test_execute_counts_what_the_timing_model_charges(hardwire: Shell, small_ada
     assert "--execute" in hardwire.refused("run", "--execute", "--adapter", "none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", ["all-linear", "lm-head"])
 @pytest.mark.parametrize("issue", ["serial", "pipelined"])
 def test_execute_computes_the_tokens_on_the_clock(
@@ -64,6 +65,7 @@ def test_execute_computes_the_tokens_on_the_clock(
     assert "Tokens computed on the clock" in out and "adapter version 1" in out
 
 
+@pytest.mark.slow
 def test_execute_computes_a_ternary_model_with_fp8_and_an_adapter_of_2_bits(
     hardwire: Shell, tmp_path: Path
 ) -> None:
