@@ -7,9 +7,10 @@ DEV := $(VENV)/.installed-dev
 TYPES := $(VENV)/types/hardwire
 
 # A process per core, each with whole files of tests, so that a file's fixtures are made once, and one
-# thread of BLAS in each: more would wait for one another. What Python compiles is kept, whatever the
-# shell says: tests start a hundred processes. Benchmarks have their own targets.
-TESTS := env -u PYTHONDONTWRITEBYTECODE OPENBLAS_NUM_THREADS=1 \
+# thread of BLAS in each: more would wait for one another. OpenMP's threads wait asleep: spinning takes
+# a hundred times the processor time where others want the core. What Python compiles is kept, whatever
+# the shell says: tests start a hundred processes. Benchmarks have their own targets, and spin.
+TESTS := env -u PYTHONDONTWRITEBYTECODE OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 \
 	--dist loadfile --no-loadscope-reorder --ignore-glob 'tests/benchmarks/*_bench.py'
 

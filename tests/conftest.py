@@ -12,9 +12,6 @@ import pytest
 # jsonschema builds a grammar of IRIs as it is imported: 3 s in each process, and no schema has any.
 modules: dict[str, Any] = sys.modules
 modules.setdefault("rfc3987_syntax", None)
-# Threads of compiled loops that wait for one another sleep, for as many processes run tests as
-# there are cores: spinning, which is OpenMP's way, takes a hundred times the processor time.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Tables are as wide as where they are printed: a shell may say how wide that is, and xdist does.
 os.environ.pop("COLUMNS", None)
 

@@ -154,3 +154,10 @@ def test_the_reference_stands_alone() -> None:
     assert "numba" not in path.read_text(encoding="utf-8")
     targets = arrows()[module_of(path)]
     assert not [t for t in targets if t.startswith("hardwire.simulator.engines")]
+
+
+def test_the_test_files_that_begin_first_are_there() -> None:
+    text = (ROOT / "tests/conftest.py").read_text(encoding="utf-8")
+    listed = text.partition("FIRST = (")[2].partition(")")[0]
+    named = re.findall(r'"(.+)"', listed)
+    assert named and all((ROOT / "tests" / name).is_file() for name in named)

@@ -32,6 +32,7 @@ def test_run_validate_solve_and_diff_draw_once(name: str) -> None:
     assert lines[POWER].a is not None and list(lines[POWER].a.range or ()) == told[POWER]
 
 
+@pytest.mark.slow
 def test_validate_and_calibrate_say_why_theirs_are_others() -> None:
     """The published figure's own error is in the one; the other weighs its draws by the rate."""
     assert "wider than those of `hardwire run`" in OF_WHAT

@@ -55,6 +55,7 @@ def test_a_chip_of_another_kind_runs_and_fits(hardwire: Shell, page: Path) -> No
     assert status == 2 and "ternary.yaml: rom.bits_per_weight: must be 2 or more" in said
 
 
+@pytest.mark.slow
 def test_the_report_said_that_my_clock_was_fitted(hardwire: Shell, page: Path) -> None:
     pytest.importorskip("jinja2")
     assert hardwire("run", "--chip", "mychip.yaml", "--adapter", "none", "--save", "out")[0] == 0

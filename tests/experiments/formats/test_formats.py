@@ -96,6 +96,7 @@ def refused(
 # --- divergence -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_measurement_says_how_far_it_is_and_another_seed_measures_another() -> None:
     told: list[tuple[int, int]] = []
     report = measure(
@@ -228,6 +229,7 @@ def test_a_format_of_weights_that_is_none_is_refused(fmt: str) -> None:
 # --- the report -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_error_falls_with_bits(report: FormatReport) -> None:
     weights = [row for row in report.base if row.kv_bits == 32 and row.weights in ROM_BITS]
     cache = sorted(
@@ -302,6 +304,7 @@ def test_stored_bits_are_those_of_the_arrays(report: FormatReport) -> None:
     assert images == {"float32": 32, "float16": 16, "int8": 8.5, "int4": 4.5, "int2": 2.5}
 
 
+@pytest.mark.slow
 def test_a_model_and_an_adapter_of_files(folder: Path, tmp_path: Path) -> None:
     model = LanguageModel.open(str(folder))
     adapter = Adapter.open(write_small_adapter(tmp_path / "mine", "patterns", model), model)
@@ -361,6 +364,7 @@ def test_the_figure_draws_what_has_an_error(report: FormatReport) -> None:
     assert [len(line.get_xdata()) for line in adapter_kl.lines] == [4, 4, 4, 4]
 
 
+@pytest.mark.slow
 def test_the_command_saves_all_files_the_same_again_or_none(
     folder: Path,
     report: FormatReport,

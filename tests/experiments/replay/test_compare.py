@@ -18,9 +18,10 @@ from hardwire.experiments.replay.setup import Setup
 
 FILES = ("compare.png", "compare.json", "compare.csv", "configuration.json")
 
-SHORT = ["--requests", "60", "--adapters", "5"]
+SHORT = ["--requests", "30", "--adapters", "5"]
 
 
+@pytest.mark.slow
 def test_compare_side_by_side(hardwire: Shell, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     servers = "hc1x10,hc1x10-pipelined,vllm-h100,trtllm-h100"
@@ -87,6 +88,7 @@ def test_tables_fit_the_terminal(
     assert "…" not in text  # nothing is cut off
 
 
+@pytest.mark.slow
 def test_a_comparison_without_goals_claimed_that_they_were_met(hardwire: Shell) -> None:
     """And set ten cards beside one GPU without a word, with adapters' definitions for neither."""
     load = ["compare", "azure-conv", "--requests", "40"]

@@ -66,6 +66,7 @@ def test_the_fewest_are_found_one_fewer_does_not_do() -> None:
     assert [met >= GOOD * best for met in tried] == [False] * (gpus.servers - 2) + [True]
 
 
+@pytest.mark.slow
 def test_compare_says_what_the_same_goodput_takes(hardwire: Shell) -> None:
     status, out, _ = hardwire("compare", *LOAD)
     rows = {line[:22].strip(): line[22:].split() for line in out.splitlines()}

@@ -152,6 +152,7 @@ def test_paths_of_a_study_were_relative_to_the_working_folder(folder: Path) -> N
         Study.open(str(sub / "s.yaml"))
 
 
+@pytest.mark.slow
 def test_a_replay_study_takes_my_chip(folder: Path) -> None:
     study: dict[str, Any] = {
         "fidelity": "replay",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from serving_logs import made_log, made_workload
@@ -53,6 +54,7 @@ def test_trace_opens_and_is_complete(tmp_path: Path) -> None:
     assert peak == (log.occupancy.kv_bytes + log.occupancy.adapter_bytes).max()
 
 
+@pytest.mark.slow
 def test_long_traces_are_thinned_and_say_so(tmp_path: Path) -> None:
     workload = made_workload(40_000)
     log = made_log(workload)

@@ -212,6 +212,7 @@ SAVED: dict[str, tuple[tuple[object, ...], tuple[object, ...], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", SAVED)
 def test_saved_runs_of_one_command_differ_as_they_were_asked(
     hardwire: Shell, folder: Path, command: str

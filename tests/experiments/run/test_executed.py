@@ -88,6 +88,7 @@ def test_execute_computes_the_tokens_on_the_clock(
     assert "Tokens computed on the clock" in out and "adapter version 1" in out
 
 
+@pytest.mark.slow
 def test_execute_computes_a_ternary_model_with_fp8_and_an_adapter_of_2_bits(
     hardwire: Shell, tmp_path: Path
 ) -> None:

@@ -184,6 +184,7 @@ def test_the_rank_can_be_varied_and_free_ones_are_those_that_cost_nothing() -> N
     assert found.largest == told.adapter.free_rank == 25  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_every_number_that_sweeps_vary_can_be_solved_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """With borders and shares that are only near: all other tests here say what they are."""
     monkeypatch.setattr(solving, "HALVINGS", 2)

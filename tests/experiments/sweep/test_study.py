@@ -97,6 +97,7 @@ def alone(setting: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @examples(60)
 @given(points())
 def test_points_together_are_points_alone(setting: dict[str, np.ndarray]) -> None:
@@ -140,6 +141,7 @@ def one_study(setting: dict[str, np.ndarray]) -> Study:
     return Study.from_dict("test", data)
 
 
+@pytest.mark.slow
 def test_a_million_keys_are_distinct() -> None:
     keys = point_keys({"a": np.arange(1_000_000), "b": 3.0, "c": "word"}, 1_000_000)
     assert len(np.unique(keys["high"])) == len(np.unique(keys["low"])) == 1_000_000

@@ -150,6 +150,7 @@ def simulated(inference: Inference, truth: int, clocks: dict[str, float]) -> lis
     return made
 
 
+@pytest.mark.slow
 def test_intervals_hold_nine_in_ten_of_the_chips_that_were_simulated(inference: Inference) -> None:
     """Truths drawn as the prior and the limits say; measured; inferred; looked up."""
     limits = [m for m in inference.measurements if m.kind in ("at most", "at least")]

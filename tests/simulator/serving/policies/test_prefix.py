@@ -119,6 +119,7 @@ def test_the_cache_forgets_the_block_that_was_idle_longest() -> None:
     assert cache.idle == 2
 
 
+@pytest.mark.slow
 @examples(20)
 @given(
     st.integers(0, 2**32 - 1),
