@@ -57,10 +57,10 @@ class Settings:
 def _refuse(config: Mapping[str, Any], model: LanguageModel, where: str) -> None:
     quantized = config.get("quantization_config")
     if quantized and model.quantized is None:
-        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
         raise InputError(
-            f"{where}: quantization_config: weights quantized by {method!r:.40} are not read; "
-            "save the model dequantized, without this field"
+            f"{where}: quantization_config: weights quantized by "
+            f"{quantized.get('quant_method')!r:.40} are not read; save the model dequantized, "
+            "without this field"
         )
     if model.family == "gpt_oss" and not (
         config.get("rope_scaling") or config.get("rope_parameters")
