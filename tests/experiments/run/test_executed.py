@@ -57,6 +57,7 @@ def test_experts_windows_and_latents_are_computed_on_the_clock(
     assert decoder.generate(prompt, 4, "mine") != decoder.generate(prompt, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", ["all-linear", "lm-head"])
 @pytest.mark.parametrize("issue", ["serial", "pipelined"])
 def test_execute_computes_the_tokens_on_the_clock(
