@@ -11,12 +11,34 @@ The names here are the Python interface::
     result.base.decode_tokens_per_s_user
 """
 
-from hardwire.simulator.belief.draws import draw_chips
-from hardwire.simulator.closed_form import Prediction, free_rank, predict
-from hardwire.simulator.program import TokenProgram, build_program
-from hardwire.simulator.requests import AdapterLoad, Requests, Timeline
-from hardwire.simulator.single import Result, run
-from hardwire.simulator.swap import SwapLatency, swap_latency
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hardwire.simulator.belief.draws import draw_chips
+    from hardwire.simulator.closed_form import Prediction, free_rank, predict
+    from hardwire.simulator.program import TokenProgram, build_program
+    from hardwire.simulator.requests import AdapterLoad, Requests, Timeline
+    from hardwire.simulator.single import Result, run
+    from hardwire.simulator.swap import SwapLatency, swap_latency
+
+_HOME = {
+    "AdapterLoad": "requests",
+    "Prediction": "closed_form",
+    "Requests": "requests",
+    "Result": "single",
+    "SwapLatency": "swap",
+    "Timeline": "requests",
+    "TokenProgram": "program",
+    "build_program": "program",
+    "draw_chips": "belief.draws",
+    "free_rank": "closed_form",
+    "predict": "closed_form",
+    "run": "single",
+    "swap_latency": "swap",
+}
+"""Where each name comes from. It is imported when first asked for: a replay needs few of them."""
 
 __all__ = [
     "AdapterLoad",
@@ -33,3 +55,13 @@ __all__ = [
     "run",
     "swap_latency",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hardwire.simulator' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -5,6 +5,7 @@ Imports are inside the commands, so that help comes at once.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import os
@@ -90,6 +91,9 @@ def main() -> None:
     os.environ["MPLBACKEND"] = "agg"
     # Of all that is imported little is ever freed: looking through it took a tenth of a command.
     gc.set_threshold(YOUNG)
+    # Nor is it freed before the process ends, where Python would look through all of it again:
+    # three tenths of a command that loads compiled code.
+    atexit.register(gc.freeze)
     load_numba_without_scipy()
     shown = sys.stdout
     try:

@@ -16,6 +16,8 @@ from hardwire.simulator.pipelined import EXACT
 
 BEST = 8
 
+BOUND = "closed_form_error_bound"
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -26,7 +28,8 @@ class Summary:
     name : of the study's view in ``hardwire results``.
     best : feasible points, best first by the first objective, or the first metric without one;
         ``fits_die`` and ``power_capped`` say whether such a design can be made, and whether the
-        card's limit slows its decoding (which replays do not store).
+        card's limit slows its decoding (which replays do not store), and of closed forms
+        ``closed_form_error_bound`` what times are off by at most.
     reasons : points by why they fall out, most first.
     inexact : points whose times the closed form knows less well, for tokens queue on shared units.
     """
@@ -48,6 +51,12 @@ class Summary:
             sound_mark(row["fits_die"], row.get("power_capped", False))
             for row in self.best.to_dict(orient="records")
         ]
+
+    def bounds(self) -> list[float]:
+        """What times of each of the best points are off by at most; 0 where they are simulated."""
+        if BOUND not in self.best:
+            return [0.0] * len(self.best)
+        return [float(bound) for bound in self.best[BOUND]]
 
     def obstacles(self) -> list[str]:
         """What stands in the way of the answer: no feasible point, or that the best is none."""
@@ -97,6 +106,8 @@ def summarize(swept: Swept) -> Summary:
     flags = f'coalesce("area_mm2.total" <= "die_area_mm2" AND {made}, true) AS fits_die'
     if study.fidelity != "replay":
         flags += ', "power_throttle" < 1 AS power_capped'
+    if study.fidelity == "closed-form" and BOUND not in wanted:
+        flags += f", {identifier(BOUND)}"
     order = ", ".join(
         f"{identifier(metric)} {'DESC' if side == 'max' else 'ASC'} NULLS LAST"
         for metric, side in aims(swept).items()
@@ -115,7 +126,7 @@ def summarize(swept: Swept) -> Summary:
     )
     inexact = 0
     if study.fidelity == "closed-form":
-        query = f'SELECT count(*) AS n FROM "{name}" WHERE "closed_form_error_bound" > {EXACT}'
+        query = f'SELECT count(*) AS n FROM "{name}" WHERE {identifier(BOUND)} > {EXACT}'
         inexact = int(results(swept.store, query)["n"].iloc[0])
     return Summary(
         swept, name, best, dict(zip(reasons["reason"], reasons["n"].tolist(), strict=True)), inexact

@@ -98,9 +98,15 @@ def _best(found: Summary) -> RenderableType:
     marks = found.marks()
     if any(marks):
         table.add_column("on paper", justify="left", style=BAD)
-    for (_, row), mark in zip(found.best.iterrows(), marks, strict=True):
+    bounds = found.bounds()
+    loose = any(bound > EXACT for bound in bounds)
+    if loose:
+        table.add_column("times within")
+    for (_, row), mark, bound in zip(found.best.iterrows(), marks, bounds, strict=True):
         cells = [Text(number(row[name])) for name in names]
-        table.add_row(*cells, *([Text(mark)] if any(marks) else []))
+        cells += [Text(mark)] if any(marks) else []
+        cells += [Text(f"{bound:.0%}" if bound > EXACT else f"{bound:.1%}")] if loose else []
+        table.add_row(*cells)
     return table
 
 
