@@ -20,17 +20,19 @@ class Slice:
     matrix : name of the whole.
     in_features, out_features : of the slice.
     holders : dies that hold the very same slice; 1 if this one alone.
+    times : such slices on the die: experts have one each.
     """
 
     matrix: str
     in_features: int
     out_features: int
     holders: int = 1
+    times: int = 1
 
     @property
     def weights(self) -> int:
-        """Weights of the slice."""
-        return self.in_features * self.out_features
+        """Weights of all such slices on the die."""
+        return self.in_features * self.out_features * self.times
 
 
 def matrices(model: LanguageModel, layer: int) -> tuple[RomMatrix, ...]:
