@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hardwire.models.errors import InputError
 from hardwire.models.language_model import HEAD, LanguageModel
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ def rom_formats(chip: Chip) -> Callable[[RomMatrix], RomFormat]:
 
 def layer_matrices(model: LanguageModel) -> tuple[RomMatrix, ...]:
     """The four matrix groups of one decoder layer, in order of execution."""
+    if model.experts is not None or model.latent is not None:
+        raise InputError(f"{model.name}: a chip of the family {model.family} is not timed yet")
     q_width = model.heads * model.head_dim
     kv_width = model.kv_heads * model.head_dim
     return (
