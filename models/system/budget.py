@@ -23,7 +23,7 @@ from hardwire.models.rom import (
     rom_bits,
     rom_formats,
 )
-from hardwire.models.sram import kv_bytes_on
+from hardwire.models.sram import kv_row_bits
 from hardwire.models.system.contents import EMBEDDING, Contents, contents
 from hardwire.models.system.system import System
 
@@ -221,16 +221,29 @@ def _blocks_and_idle(
 
 
 def dense_of(model: LanguageModel, layers: int) -> LanguageModel:
-    """A model of so many layers with the widths of ``model``, for what no matrix decides."""
-    return dataclasses.replace(model, layers=layers)
+    """A dense model of so many layers with the widths of ``model``, for what no matrix decides."""
+    return dataclasses.replace(
+        model, layers=layers, experts=None, dense_layers=(), latent=None, sliding_layers=()
+    )
 
 
 def kv_bytes(chip: Chip, model: LanguageModel, held: Contents, context_tokens: int) -> float:
-    """Bytes that one user's keys and values take on a die, scales included."""
-    share = float(sum(held.kv_share.values()))
-    return share * context_tokens * float(kv_bytes_of_layer(chip, model))
+    """Bytes that one user's keys and values take on a die, scales included.
+
+    A layer with a window keeps no more tokens than that.
+    """
+    tokens = sum(
+        model.kind_of(layer).attended(context_tokens) * share
+        for layer, share in held.kv_share.items()
+    )
+    return float(tokens) * layer_kv_bytes(chip, model)
 
 
-def kv_bytes_of_layer(chip: Chip, model: LanguageModel) -> Any:
-    """Bytes of a token's keys and values in one layer, scales included."""
-    return kv_bytes_on(chip, model) / model.layers
+def layer_kv_bytes(chip: Chip, model: LanguageModel) -> float:
+    """Bytes of a token's keys and values in one layer, or of its latent, scales included."""
+    bits, eight = chip.formats.kv_bits, chip.formats.kv_8bit
+    if model.latent is None:
+        return float(2 * kv_row_bits(model, bits, eight) / 8)
+    # A latent is stored as one long head of which there is one copy for keys and values.
+    one = dataclasses.replace(model, kv_heads=1, head_dim=model.kv_width, latent=None)
+    return float(kv_row_bits(one, bits, eight) / 8)
