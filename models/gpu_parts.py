@@ -96,7 +96,7 @@ PASSED_ON = (
 
 def weights_gb(model: LanguageModel, parts: Parts) -> float:
     """Weights on all GPUs together, GB: layers, embedding and head, norms and biases."""
-    layers = model.layers * model.linear_weights_per_layer
+    layers = model.linear_weights
     embeddings = model.embedding_weights * (1 if model.tied_embeddings else 2)
     rest = model.parameter_count - layers - embeddings
     bits = layers * parts.weight_bits + embeddings * parts.head_bits + rest * 8 * HALF_BYTES
@@ -120,7 +120,7 @@ def values_of_parts(parts: Parts, gpu: Gpu, model: LanguageModel) -> dict[str, A
     sheet = gpu.sheet
     memory = sheet.memory_tb_per_s * 1e12 * sheet.memory_reached  # B/s of one GPU
     head = model.vocab * model.hidden
-    layers = model.layers * model.linear_weights_per_layer
+    layers = model.linear_weights
     read = (layers * parts.weight_bits + head * parts.head_bits) / 8 / shared
     linear = gpu.flops(parts.precision) * gpu.reached(parts.precision)
     plain = gpu.flops("bf16")

@@ -122,7 +122,11 @@ def _model_tables(text: str) -> RenderableType:
         (
             "Longest context",
             f"{count(model.max_position)} tokens"
-            + (": a sliding window, modelled up to there" if model.sliding_window else ""),
+            + (
+                f"; {len(model.sliding_layers)} layers attend to {count(model.sliding_window)}"
+                if model.sliding_window
+                else ""
+            ),
         ),
         ("KV cache", f"{kv_bytes_per_token(model, 8) / 1024:g} KiB a token at 8 bits"),
     ):

@@ -467,7 +467,7 @@ def _matrix(decoder: Decoder, place: Place) -> Matrix:
 def _weight_bits(decoder: Decoder) -> float:
     """Stored bits per weight over all matrices."""
     model = decoder.model
-    weights = model.layers * model.linear_weights_per_layer + model.vocab * model.hidden
+    weights = model.linear_weights + model.vocab * model.hidden
     return 8 * (decoder.base.nbytes - decoder.base.embedding.nbytes) / weights
 
 

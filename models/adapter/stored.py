@@ -169,7 +169,8 @@ def _of_another(shape: tuple[int, ...], model: LanguageModel, target: str, made_
     wide = [
         name
         for name in catalogue.names("model")
-        if LanguageModel.by_name(name).linear_shape(target)[1:] == shape[1:]
+        if target in (*(other := LanguageModel.by_name(name)).targets, HEAD)
+        and other.linear_shape(target)[1:] == shape[1:]
     ]
     return f"; so wide is {' or '.join(wide)}" if wide else ""
 

@@ -59,8 +59,9 @@ def contents(system: System) -> dict[str, Contents]:
     experts: dict[str, dict[int, tuple[int, ...]]] = {die.name: {} for die in system.dies}
     for stage in placement.stages:
         for layer in stage.layers:
-            parts = tuple(slice_of(stage, matrix) for matrix in matrices(model, layer))
+            whole = matrices(model, layer)
             for place, die in enumerate(stage.dies):
+                parts = tuple(slice_of(stage, matrix, layer, place) for matrix in whole)
                 slices[die][layer] = parts
                 for part in parts:
                     first = _is_first(stage, part, place)

@@ -23,8 +23,12 @@ HOST = "host"
 DEFAULT_SPLIT: Mapping[str, str] = {
     "qkv": "output",
     "o": "input",
+    "q_b": "output",
+    "kv_b": "output",
     "gate_up": "output",
     "down": "input",
+    "shared_experts.gate_up": "output",
+    "shared_experts.down": "input",
 }
 """Of a group of several dies, what is not stated: pairs of matrices need one reduction each, as in
 Shoeybi et al., Megatron-LM, arXiv 1909.08053. A matrix that is not named here is replicated."""

@@ -154,7 +154,7 @@ def _stage(keys: Any, dies: Sequence[str], model: LanguageModel, where: str, fol
         dies=group,
         rows=whole(keys.get("rows", 1), f"{where}.rows"),
         split={str(name): str(how) for name, how in split.items()},
-        kv=str(keys.get("kv", "head")),
+        kv=str(keys.get("kv", "head" if model.latent is None else "position")),
         experts=_experts(
             keys.get("experts"), layers, len(group), model, f"{where}.experts", folder
         ),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.rom import RomMatrix, layer_matrices
-from hardwire.models.system.placement import KV_SPLITS, SPLITS, Stage, brief_names
+from hardwire.models.llm.parts import EXPERT, SHARED
+from hardwire.models.rom import RomMatrix
+from hardwire.models.system.placement import KV_SPLITS, SPLITS, Stage, brief_names, dealt
 
 
 @dataclass(frozen=True)
@@ -20,29 +22,68 @@ class Slice:
     matrix : name of the whole.
     in_features, out_features : of the slice.
     holders : dies that hold the very same slice; 1 if this one alone.
+    times : such slices on the die: experts have one each.
     """
 
     matrix: str
     in_features: int
     out_features: int
     holders: int = 1
+    times: int = 1
 
     @property
     def weights(self) -> int:
-        """Weights of the slice."""
-        return self.in_features * self.out_features
+        """Weights of all such slices on the die."""
+        return self.in_features * self.out_features * self.times
+
+
+ROUTER = "router"
 
 
 def matrices(model: LanguageModel, layer: int) -> tuple[RomMatrix, ...]:
-    """The matrices of one layer in the order of execution."""
-    del layer  # layers are alike
-    return layer_matrices(model)
+    """The matrices of one layer in the order of execution; of experts one of each of the two.
+
+    Those that hear the same input are one. Of latent attention ``qkv_a`` makes the latents of
+    queries, keys and values, ``q_b`` and ``kv_b`` what heads make of them.
+    """
+
+    def of(name: str, *targets: str) -> RomMatrix:
+        shapes = [model.linear_shape(target) for target in targets]
+        return RomMatrix(name, shapes[0][1], sum(shape[0] for shape in shapes), targets)
+
+    kind = model.kind_of(layer)
+    found = [of("qkv", "q_proj", "k_proj", "v_proj")] if model.latent is None else []
+    if model.latent is not None:
+        ranked = model.latent.query_rank is not None
+        found.append(of("qkv_a", "q_a_proj" if ranked else "q_proj", "kv_a_proj_with_mqa"))
+        if ranked:
+            found.append(of("q_b", "q_b_proj"))
+        found.append(of("kv_b", "kv_b_proj"))
+    found.append(of("o", "o_proj"))
+    prefixes = [""]
+    if kind.experts and model.experts is not None:
+        found.append(RomMatrix(ROUTER, model.hidden, model.experts.count, ()))
+        prefixes = [SHARED, EXPERT] if model.experts.shared else [EXPERT]
+    for prefix in prefixes:
+        found.append(of(f"{prefix}gate_up", f"{prefix}gate_proj", f"{prefix}up_proj"))
+        found.append(of(f"{prefix}down", f"{prefix}down_proj"))
+    return tuple(found)
 
 
 def experts_of(model: LanguageModel, layer: int) -> int:
     """Experts of a layer that a router chooses from; 0 for a dense one."""
-    del model, layer
-    return 0
+    kind = model.kind_of(layer)
+    return model.experts.count if kind.experts and model.experts is not None else 0
+
+
+def with_experts(stage: Stage, model: LanguageModel) -> Stage:
+    """A stage whose experts are dealt to its dies in turn where it does not say where they lie."""
+    missing = {
+        layer: dealt(experts_of(model, layer), len(stage.dies))
+        for layer in stage.layers
+        if experts_of(model, layer) and layer not in stage.experts
+    }
+    return dataclasses.replace(stage, experts={**stage.experts, **missing}) if missing else stage
 
 
 def grid_of(stage: Stage, matrix: str) -> tuple[int, int]:
@@ -50,7 +91,7 @@ def grid_of(stage: Stage, matrix: str) -> tuple[int, int]:
 
     In a grid, heads lie over the columns: what makes them is cut by its inputs over the rows and by
     its outputs over the columns, and what takes them in, ``o``, the other way round, as is
-    ``down`` behind ``gate_up``.
+    ``down`` behind ``gate_up``. Experts are whole unless a split of theirs is stated.
     """
     dies, split = len(stage.dies), stage.split_of(matrix)
     if split == "output":
@@ -59,18 +100,22 @@ def grid_of(stage: Stage, matrix: str) -> tuple[int, int]:
         return dies, 1
     if split == "grid":
         across = (stage.rows, stage.columns)
-        return across[::-1] if matrix in ("o", "down") else across
+        return across[::-1] if matrix == "o" or matrix.endswith("down") else across
     return 1, 1
 
 
-def slice_of(stage: Stage, matrix: RomMatrix) -> Slice:
-    """What each die of a group holds of a matrix; all hold equal parts."""
+def slice_of(stage: Stage, matrix: RomMatrix, layer: int, place: int) -> Slice:
+    """What a die of a group, by its place in it, holds of a matrix of a layer."""
     inputs, outputs = grid_of(stage, matrix.name)
+    holders, times = len(stage.dies) // (inputs * outputs), 1
+    if matrix.name.startswith(EXPERT):
+        places = stage.experts[layer]
+        if inputs * outputs == 1:
+            holders, times = 1, places.count(place)
+        else:
+            times = len(places)
     return Slice(
-        matrix.name,
-        matrix.in_features // inputs,
-        matrix.out_features // outputs,
-        len(stage.dies) // (inputs * outputs),
+        matrix.name, matrix.in_features // inputs, matrix.out_features // outputs, holders, times
     )
 
 
@@ -86,7 +131,7 @@ def kv_parts(stage: Stage) -> tuple[int, int]:
 
 
 def check_split(model: LanguageModel, stage: Stage, where: str) -> None:
-    """Refuse a group whose splits do not divide what they split.
+    """Refuse a group whose splits do not divide what they split, or experts that lie nowhere.
 
     Parameters
     ----------
@@ -101,18 +146,36 @@ def check_split(model: LanguageModel, stage: Stage, where: str) -> None:
     _known_names(stage, present, where)
     for name, matrix in present.items():
         inputs, outputs = grid_of(stage, name)
-        heads = model.heads if name == "o" else 0
-        _divides(matrix.in_features, inputs, f"inputs of {name}", f"{where}.split.{name}")
-        _divides(heads, inputs, f"heads into {name}", f"{where}.split.{name}")
-        _divides(matrix.out_features, outputs, f"outputs of {name}", f"{where}.split.{name}")
+        at = f"{where}.split.{name}"
+        _divides(model.heads if name == "o" else 0, inputs, f"heads into {name}", at)
+        _divides(matrix.in_features, inputs, f"inputs of {name}", at)
+        if name in ("qkv", "q_b", "kv_b"):
+            _divides(model.heads, outputs, "query heads", at)
         if name == "qkv":
-            _divides(model.heads, outputs, "query heads", f"{where}.split.{name}")
-            _divides(model.kv_heads, outputs, "heads of K and V", f"{where}.split.{name}")
+            _divides(model.kv_heads, outputs, "heads of K and V", at)
+        _divides(matrix.out_features, outputs, f"outputs of {name}", at)
     if len(stage.dies) > 1:
-        _divides(model.kv_heads, kv_parts(stage)[0], "heads of K and V", f"{where}.kv")
+        heads = kv_parts(stage)[0]
+        if model.latent is not None and heads > 1:
+            raise InputError(
+                f"{where}.kv: must be position or layer, not {stage.kv}: all heads of "
+                f"{model.name} share one latent"
+            )
+        _divides(model.kv_heads, heads, "heads of K and V", f"{where}.kv")
+    for layer in stage.layers:
+        places = stage.experts.get(layer, ())
+        if len(places) != experts_of(model, layer):
+            raise InputError(
+                f"{where}.experts: {len(places)} experts of layer {layer} lie on dies, but it has "
+                f"{experts_of(model, layer)}"
+            )
+        if any(not 0 <= place < len(stage.dies) for place in places):
+            raise InputError(
+                f"{where}.experts: a die of layer {layer} is none of {len(stage.dies)}"
+            )
 
 
-def _known_names(stage: Stage, present: Sequence[str] | dict[str, RomMatrix], where: str) -> None:
+def _known_names(stage: Stage, present: Mapping[str, RomMatrix], where: str) -> None:
     for name, split in stage.split.items():
         if name not in present:
             raise InputError(

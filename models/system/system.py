@@ -24,7 +24,7 @@ from hardwire.models.system.read import (
     read_topology,
     whole,
 )
-from hardwire.models.system.slices import check_split
+from hardwire.models.system.slices import check_split, with_experts
 from hardwire.models.system.topology import SWITCH, Hop, Link, links_of, routes
 
 ONE = "die"
@@ -116,7 +116,7 @@ class System:
     @classmethod
     def of_one(cls, chip: Chip, model: LanguageModel) -> System:
         """A model on one die of a chip."""
-        stage = Stage(range(model.layers), (ONE,))
+        stage = with_experts(Stage(range(model.layers), (ONE,)), model)
         embedding = ONE if chip.rom.embedding == "rom" else HOST
         return cls(
             name=chip.name,
@@ -146,6 +146,7 @@ class System:
 
         Parameters
         ----------
+        stages : where they do not say where experts lie, these are dealt to the dies in turn.
         head : dies of the LM head; by default those of the last stage.
         """
         names = [die for stage in stages for die in stage.dies]
@@ -155,7 +156,11 @@ class System:
             dies=tuple(Die(die, chip) for die in names),
             links=links_of(shape, names, kind, None, name) if len(names) > 1 else (),
             model=model,
-            placement=Placement(tuple(stages), embedding, tuple(head) or stages[-1].dies),
+            placement=Placement(
+                tuple(with_experts(stage, model) for stage in stages),
+                embedding,
+                tuple(head) or stages[-1].dies,
+            ),
             source=source,
         )
 
