@@ -112,8 +112,8 @@ def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None
     """Area by block in mm², and ``total``.
 
     ROM and SRAM from what they hold and how wide they are read (``hardwire.models.memories``),
-    logic from transistors over placed density, but for what ``rom.sums`` has in the ROM, buses of side paths from their wires, ``overhead`` a
-    share of the sum, ``io`` stated.
+    logic from transistors over placed density, but for what ``rom.sums`` has in the ROM, buses of
+    side paths from their wires, ``overhead`` a share of the sum, ``io`` stated.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """What each die of a system keeps of an adapter: slices by layer, and the room that they take.
 
-A matrix that is split by outputs splits ``B`` with it and has all of ``A`` on each of its dies; one
-that is split by inputs splits ``A``, and each die applies all of ``B`` to its part of ``A x``, whose
-sum is that of the base: it rides on the reduction and adds nothing to the links. A replicated matrix
-has both whole.
+A matrix that is split by outputs splits ``B`` with it and has all of ``A`` on each of its dies;
+one that is split by inputs splits ``A``, and each die applies all of ``B`` to its part of ``A x``,
+whose sum is that of the base: it rides on the reduction and adds nothing to the links. A replicated
+matrix has both whole.
 """
 
 from __future__ import annotations
