@@ -131,7 +131,7 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
 
     topk = ceil_div(model.vocab, chip.sampling.topk_logits_per_cycle) + fill
     return TokenStages(
-        embedding=Stage("embedding", "rom", "embedding", fill + _row_cycles(chip, model)),
+        embedding=Stage("embedding", "rom", "embedding", fill + row_cycles(chip, model)),
         before=(
             norm("norm_attention", model.hidden),
             rom(qkv),
@@ -156,7 +156,7 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
     )
 
 
-def _row_cycles(chip: Chip, model: LanguageModel) -> Any:
+def row_cycles(chip: Chip, model: LanguageModel) -> Any:
     """Cycles until a token's embedding is there: none of a ROM row, else a transfer of its own.
 
     The host sends a row when it knows the token, and one row after the other.

@@ -1,4 +1,4 @@
-"""The reference engine of systems: SimPy, written for reading. One process per user, token and visit.
+"""The reference engine of systems: SimPy, for reading. One process per user, token and visit.
 
 Rules that both engines obey, in whole ticks:
 
@@ -13,11 +13,11 @@ Rules that both engines obey, in whole ticks:
   visit to each expert that was chosen for the token.
 - A token takes a place of the system when it is offered and gives it up at its end. Before a step
   with a gate it takes the gate, and gives it up behind the last step that the gate guards.
-- The next token of a prompt is offered when the one before has ended the step ``followed``; a decode
-  token when the token before it has ended.
-- ``streamed`` load: a token of that adapter enters a layer when the layer's slices are written on all
-  dies of the layer. ``double_buffered``: it is offered when all slices on all dies are. ``blocking``:
-  so is every token that is offered after the load began.
+- The next token of a prompt is offered when the one before has ended the step ``followed``; a
+  decode token when the token before it has ended.
+- ``streamed`` load: a token of that adapter enters a layer when the layer's slices are written on
+  all dies of the layer. ``double_buffered``: it is offered when all slices on all dies are.
+  ``blocking``: so is every token that is offered after the load began.
 
 A die alone is a system without links, and these rules are then those of
 ``hardwire.simulator.engines.reference``.
