@@ -10,9 +10,11 @@ from hardwire.models.chip import Chip
 from hardwire.models.fabric import (
     LOGIT_BITS,
     TOPK_PLACES,
+    active_experts,
     kv_multiplier,
     outputs_at_once,
     registers,
+    routers,
     units,
 )
 from hardwire.models.language_model import LanguageModel
@@ -68,10 +70,13 @@ def lora_bus_mm(chip: Chip, model: LanguageModel, matrix: RomMatrix) -> Any:
 
 def lora_wire_mm(chip: Chip, model: LanguageModel) -> Any:
     """Length of all wires of the buses of side paths, one wire for each bit."""
-    matrices = layer_matrices(model)
     if chip.datapath.layers == "shared":
-        return lora_bus_bits(chip) * lora_bus_mm(chip, model, matrices[0])
-    run = model.layers * sum(lora_bus_mm(chip, model, matrix) for matrix in matrices)
+        return lora_bus_bits(chip) * lora_bus_mm(chip, model, layer_matrices(model)[0])
+    run = sum(
+        len(kind.layers)
+        * sum(m.side_paths * lora_bus_mm(chip, model, m) for m in layer_matrices(model, kind))
+        for kind in model.layer_kinds
+    )
     if chip.lora.head == "present":
         run = run + lora_bus_mm(chip, model, head_matrix(model))
     return lora_bus_bits(chip) * run
@@ -101,8 +106,15 @@ def transistors(chip: Chip, model: LanguageModel) -> dict[str, Any]:
         "vector_units": (
             number["vector_units"] * chip.datapath.vector_lanes * process.fp16_transistors
         ),
-        # A comparator per scanned logit and place of the sorted list.
-        "sampling": (chip.sampling.topk_logits_per_cycle * TOPK_PLACES * LOGIT_BITS * full_adder),
+        # A comparator per scanned logit, or score of an expert, and place of the sorted list.
+        "sampling": (
+            (
+                chip.sampling.topk_logits_per_cycle * TOPK_PLACES
+                + routers(chip, model) * chip.datapath.vector_lanes * active_experts(model)
+            )
+            * LOGIT_BITS
+            * full_adder
+        ),
         "registers": sum(registers(chip, model).values()) * process.flop_transistors,
     }
     return {**blocks, "total": sum(blocks.values())}
@@ -112,8 +124,8 @@ def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None
     """Area by block in mm², and ``total``.
 
     ROM and SRAM from what they hold and how wide they are read (``hardwire.models.memories``),
-    logic from transistors over placed density, buses of side paths from their wires, ``overhead`` a
-    share of the sum, ``io`` stated.
+    logic from transistors over placed density, but for what ``rom.sums`` has in the ROM, buses of
+    side paths from their wires, ``overhead`` a share of the sum, ``io`` stated.
 
     Parameters
     ----------
@@ -129,6 +141,10 @@ def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None
         "matrix_adders", "rescale", "attention", "lora", "vector_units", "sampling", "registers",
     ):  # fmt: skip
         blocks[block] = counted[block] / density
+    if chip.rom.sums == "within":
+        within = registers(chip, model)["matrix_adders"] * chip.process.flop_transistors
+        blocks["matrix_adders"] = blocks["rescale"] = 0.0
+        blocks["registers"] = (counted["registers"] - within) / density
     blocks["lora_bus"] = lora_wire_mm(chip, model) * chip.process.bus_um_per_bit / 1e3
     blocks["overhead"] = chip.floorplan.overhead_share * sum(blocks.values())
     blocks["io"] = chip.floorplan.io_mm2

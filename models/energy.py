@@ -23,7 +23,7 @@ from hardwire.models.fabric import (
     registers,
     registers_per_unit,
 )
-from hardwire.models.language_model import LanguageModel
+from hardwire.models.language_model import LanguageModel, LayerKind
 from hardwire.models.rom import (
     ACTIVATION_BITS,
     EMBEDDING_BITS,
@@ -32,10 +32,10 @@ from hardwire.models.rom import (
     RomMatrix,
     adder_bits,
     head_matrix,
-    layer_matrices,
     rescales,
     rom_bits,
     rom_formats,
+    used_matrices,
 )
 from hardwire.models.sram import kv_bytes_on
 
@@ -61,10 +61,11 @@ PICO, FEMTO = 1e-12, 1e-15
 class Activity:
     """What one token makes the chip do.
 
-    ``context_tokens`` it attends to; for how many cycles it keeps units of each block busy, summed
-    over the units (``unit_cycles``, by the blocks of ``hardwire.models.fabric.units``); what its
-    adapter multiplies, reads, and moves over buses of the side paths' own (bits times mm); and
-    whether it is ``sampled``, which takes the LM head. Prompt tokens before the last are not.
+    ``context_tokens`` it attends to, mean over layers; for how many cycles it keeps units of each
+    block busy, summed over the units (``unit_cycles``, by the blocks of
+    ``hardwire.models.fabric.units``); what its adapter multiplies, reads, and moves over buses of
+    the side paths' own (bits times mm); and whether it is ``sampled``, which takes the LM head.
+    Prompt tokens before the last are not.
     """
 
     context_tokens: Any
@@ -124,7 +125,7 @@ def pj_per_weight_use(report: PowerReport, model: LanguageModel) -> Any:
 
 def weight_uses(model: LanguageModel, *, sampled: bool = True) -> int:
     """Weights that one token is multiplied by: the linear layers, and where sampled the LM head."""
-    body = model.layers * sum(matrix.weights for matrix in layer_matrices(model))
+    body = sum(times * matrix.weights for times, matrix in used_matrices(model))
     return body + head_matrix(model).weights * sampled
 
 
@@ -136,12 +137,13 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
     products of an activation with the weight alphabet, or the activation alone where cells do not
     select, run along the matrix on wires of ``area / broadcast_pitch``; inputs and results cross
     the die once. Attention: K and V of every past token read once, one multiply-accumulate per
-    query head and element, one exponential per head and token. Registers: what their clock takes
+    query head and element, one exponential per head and token. A latent is read once for keys and
+    values. Of experts, only the chosen ones work. Registers: what their clock takes
     in cycles of work above those of waiting, and new data in each. The token's number crosses the
     host link once. Energies grow with the square of the supply voltage, but for the link's.
     """
     process = chip.process
-    shares = [(matrix, model.layers) for matrix in layer_matrices(model)]
+    shares = [(matrix, times) for times, matrix in used_matrices(model)]
     if activity.sampled:
         shares.append((head_matrix(model), 1))
 
@@ -171,12 +173,14 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
         return matrix.in_features * ACTIVATION_BITS + matrix.out_features * RESULT_BITS
 
     attended = model.layers * model.heads * activity.context_tokens
-    elements = model.layers * (
-        4 * model.hidden + (model.heads + model.kv_heads) * model.head_dim + model.intermediate
-    )
-    if model.sub_norm:
-        elements = elements + model.layers * (model.hidden + model.intermediate)
+    elements = sum(len(kind.layers) * vector_elements(model, kind) for kind in model.layer_kinds)
     elements = elements + 2 * model.hidden * activity.sampled  # the final norm
+    if model.scaled_embedding:
+        elements = elements + model.hidden
+    # A cap is a second function of each score; a sink is a score without a key.
+    scores = attended * (1 if model.attention_softcap is None else 2)
+    if model.sinks:
+        scores = scores + model.layers * model.heads
     row_bits = model.hidden * EMBEDDING_BITS if chip.rom.embedding == "host" else 0
     adder, wire, fp16 = process.adder_fj_per_bit, process.wire_fj_per_bit_mm, process.fp16_op_pj
     held = 1 - chip.power.idle_toggle  # what toggles at all times is charged as waiting
@@ -194,8 +198,8 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
             * (activity.context_tokens + 1)
             * (process.sram_pj_per_byte * pico)
         ),
-        "attention": 2 * attended * model.head_dim * (kv_multiplier(chip).pj * pico),
-        "softmax": attended * OPS_PER_ELEMENT * (fp16 * pico),
+        "attention": attended * model.score_products * (kv_multiplier(chip).pj * pico),
+        "softmax": scores * OPS_PER_ELEMENT * (fp16 * pico),
         "lora": (
             activity.adapter_macs * process.mac_int8_pj
             + activity.adapter_bytes * process.sram_pj_per_byte
@@ -205,12 +209,40 @@ def token_energy(chip: Chip, model: LanguageModel, activity: Activity) -> dict[s
         "vector": elements * OPS_PER_ELEMENT * (fp16 * pico),
         "host_link": (TOKEN_BITS + row_bits) * (chip.link.pj_per_bit * PICO),
     }
+    compared = routing_bits(model)
     if activity.sampled:
-        found["topk"] = model.vocab * TOPK_PLACES * LOGIT_BITS * (adder * femto)
+        compared = compared + model.vocab * TOPK_PLACES * LOGIT_BITS
+    if activity.sampled or compared:
+        found["topk"] = compared * (adder * femto)
     each = registers_per_unit(chip, model)
     clocked = sum(cycles * each[block] for block, cycles in activity.unit_cycles.items())
     working = process.flop_clock_fj * (1 - chip.power.idle_clock_share) + process.flop_data_fj
     return {**found, "working_registers": clocked * (working * femto)}
+
+
+def vector_elements(model: LanguageModel, kind: LayerKind) -> int:
+    """Elements that vector units take per token in a layer of a kind: two passes of each norm,
+    RoPE, the gate, and of experts the scores and the sum of what they give."""
+    hidden, latent = model.hidden, model.latent
+    if latent is None:
+        elements = 4 * hidden + (model.heads + model.kv_heads) * model.head_dim
+    else:
+        elements = 4 * hidden + (model.heads + 1) * latent.rope_dim
+        elements += 2 * (latent.kv_rank + (latent.query_rank or 0))
+    if model.post_norms:
+        elements += 4 * hidden
+    elements += model.mlp_width(kind)
+    if kind.experts and model.experts is not None:
+        elements += model.experts.count + model.summed_experts * hidden
+    return elements + (hidden + model.intermediate if model.sub_norm else 0)
+
+
+def routing_bits(model: LanguageModel) -> int:
+    """Bits that are compared to choose a token's experts: each score with a sorted list."""
+    if model.experts is None:
+        return 0
+    layers = model.layers - len(model.dense_layers)
+    return layers * model.experts.count * model.experts.active * LOGIT_BITS
 
 
 def line_mm_per_bit(chip: Chip) -> Any:

@@ -54,14 +54,45 @@ def engines(chip: Chip, model: LanguageModel) -> int:
 
 
 def kv_memories(chip: Chip, model: LanguageModel) -> int:
-    """KV memories: one in a layer, or one for keys and one for values."""
-    return engines(chip, model) * (2 if chip.attention.kv_memories == "separate" else 1)
+    """KV memories: one in a layer, or one for keys and one for values. A latent is both."""
+    separate = chip.attention.kv_memories == "separate" and model.latent is None
+    return engines(chip, model) * (2 if separate else 1)
 
 
 def side_paths(chip: Chip, model: LanguageModel) -> int:
-    """Side paths for low-rank products: one beside each matrix that may have one."""
-    in_layers = engines(chip, model) * len(layer_matrices(model))
+    """Side paths for low-rank products: one beside each matrix that may have one, and of experts
+    one beside each that a token may be sent to. Where layers share them, those of the layer that
+    has most."""
+    of_kind = [
+        sum(matrix.side_paths for matrix in layer_matrices(model, kind))
+        for kind in model.layer_kinds
+    ]
+    if chip.datapath.layers == "shared":
+        in_layers = max(of_kind)
+    else:
+        layers = [len(kind.layers) for kind in model.layer_kinds]
+        in_layers = sum(n * paths for n, paths in zip(layers, of_kind, strict=True))
     return in_layers + (chip.lora.head == "present")
+
+
+def active_experts(model: LanguageModel) -> int:
+    """Experts that a token is sent to in a layer that has any."""
+    return 0 if model.experts is None else model.experts.active
+
+
+def routers(chip: Chip, model: LanguageModel) -> int:
+    """Units that choose experts: one for each layer that has any, or one that layers share."""
+    if model.experts is None:
+        return 0
+    return 1 if chip.datapath.layers == "shared" else model.layers - len(model.dense_layers)
+
+
+def _vector_units(chip: Chip, model: LanguageModel) -> int:
+    """Norms, RoPE and the activation of a layer are separate units, plus the final norm; so are the
+    norm of a latent, and of experts their scores and the sum of what they give."""
+    each = 6 if model.sub_norm else 4
+    each += (2 if model.post_norms else 0) + (1 if model.latent is not None else 0)
+    return engines(chip, model) * each + 2 * routers(chip, model) + 1
 
 
 @dataclass(frozen=True)
@@ -102,8 +133,7 @@ def units(chip: Chip, model: LanguageModel) -> dict[str, Any]:
         "broadcast": sum(count for count, _ in made),
         "attention": kv_memories(chip, model),
         "lora": side_paths(chip, model),
-        # Norms, RoPE and the activation of a layer are separate units, plus the final norm.
-        "vector_units": engines(chip, model) * (6 if model.sub_norm else 4) + 1,
+        "vector_units": _vector_units(chip, model),
         "sampling": 1,
     }
 

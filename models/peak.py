@@ -107,7 +107,7 @@ def peak_power(
         "die_wires": total(crossing_bits) * np.sqrt(chip.die.area_mm2) * (wire * femto),
         "sram_ports": sram_port_bits(chip, model) / 8 * (process.sram_pj_per_byte * pico),
         "attention": macs * (kv_multiplier(chip).pj * pico),
-        "softmax": macs / (2 * model.head_dim) * fp16,
+        "softmax": macs / model.score_products * fp16,
         "lora": side_macs * (process.mac_int8_pj * pico),
         "lora_bus": lora_wire_mm(chip, model) * (wire * femto),
         "vector": number["vector_units"] * chip.datapath.vector_lanes * fp16,

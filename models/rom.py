@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hardwire.models.errors import InputError
-from hardwire.models.language_model import HEAD, LanguageModel
+from hardwire.models.language_model import EXPERT, HEAD, SHARED, LanguageModel, LayerKind
 
 if TYPE_CHECKING:
     from hardwire.models.chip import Chip
@@ -29,21 +28,36 @@ EMBEDDING_BITS = 16
 ARRAY = "array"
 """Name of the array that all layers share."""
 
+ROUTER = "router"
+"""Name of the matrix whose outputs choose experts."""
+
+LATENT_KEYS, LATENT_VALUES = "latent_keys", "latent_values"
+"""Names of the heads' matrices of latent attention: queries to the latent, the latent to values."""
+
 
 @dataclass(frozen=True)
 class RomMatrix:
     """Matrices that share one broadcast of their input.
 
-    ``targets`` are the PEFT names of the linear layers inside, in the order of their outputs.
+    Attributes
+    ----------
+    targets : PEFT names of the linear layers inside, in the order of their outputs.
+    copies : arrays of this shape in a layer, each with weights of its own: experts, or heads.
+    uses : how many of them a token is multiplied by.
+    side_paths : places beside them for low-rank products; one beside each chosen expert.
     """
 
     name: str
     in_features: int
     out_features: int
     targets: tuple[str, ...]
+    copies: int = 1
+    uses: int = 1
+    side_paths: int = 1
 
     @property
     def weights(self) -> int:
+        """Weights of one array."""
         return self.in_features * self.out_features
 
 
@@ -131,17 +145,71 @@ def rom_formats(chip: Chip) -> Callable[[RomMatrix], RomFormat]:
     return lambda matrix: others.get(matrix.name, layers)
 
 
-def layer_matrices(model: LanguageModel) -> tuple[RomMatrix, ...]:
-    """The four matrix groups of one decoder layer, in order of execution."""
-    if model.experts is not None or model.latent is not None:
-        raise InputError(f"{model.name}: a chip of the family {model.family} is not timed yet")
-    q_width = model.heads * model.head_dim
-    kv_width = model.kv_heads * model.head_dim
+def layer_matrices(model: LanguageModel, kind: LayerKind | None = None) -> tuple[RomMatrix, ...]:
+    """The matrix groups of one decoder layer of a kind, in order of execution.
+
+    Parameters
+    ----------
+    kind : one of ``model.layer_kinds``; by default the first, the only one of most dense models.
+    """
+    kind = kind or model.layer_kinds[0]
+    return (*_attention_matrices(model), *_mlp_matrices(model, kind))
+
+
+def _attention_matrices(model: LanguageModel) -> tuple[RomMatrix, ...]:
+    """Grouped-query attention, or latent attention in its absorbed form.
+
+    There, a head's matrix from the latent to keys is multiplied into its query and that to values
+    behind its weighted sum, so that heads attend to the latent itself (DeepSeek-V2, arXiv
+    2405.04434, section 2.1.2). Each is an array per head, of ``kv_b_proj``'s weights.
+    """
+    latent, hidden = model.latent, model.hidden
+    if latent is None:
+        q_width = model.heads * model.head_dim
+        kv_width = model.kv_heads * model.head_dim
+        qkv = RomMatrix("qkv", hidden, q_width + 2 * kv_width, ("q_proj", "k_proj", "v_proj"))
+        return qkv, RomMatrix("o", q_width, hidden, ("o_proj",))
+    heads = {"copies": model.heads, "uses": model.heads}
+    first = model.query_width if latent.query_rank is None else latent.query_rank
+    of_latents = ("kv_a_proj_with_mqa",)
+    if latent.query_rank is None:
+        queries = (RomMatrix("qkv_a", hidden, first + model.kv_width, ("q_proj", *of_latents)),)
+    else:
+        queries = (
+            RomMatrix("qkv_a", hidden, first + model.kv_width, ("q_a_proj", *of_latents)),
+            RomMatrix("q_b", latent.query_rank, model.query_width, ("q_b_proj",)),
+        )
     return (
-        RomMatrix("qkv", model.hidden, q_width + 2 * kv_width, ("q_proj", "k_proj", "v_proj")),
-        RomMatrix("o", q_width, model.hidden, ("o_proj",)),
-        RomMatrix("gate_up", model.hidden, 2 * model.intermediate, ("gate_proj", "up_proj")),
-        RomMatrix("down", model.intermediate, model.hidden, ("down_proj",)),
+        *queries,
+        RomMatrix(LATENT_KEYS, latent.nope_dim, latent.kv_rank, ("kv_b_proj",), **heads),
+        RomMatrix(LATENT_VALUES, latent.kv_rank, latent.value_dim, ("kv_b_proj",), **heads),
+        RomMatrix("o", model.attended_width, hidden, ("o_proj",)),
+    )
+
+
+def _mlp_matrices(model: LanguageModel, kind: LayerKind) -> tuple[RomMatrix, ...]:
+    """A dense MLP, or router and experts, with the MLP beside them that every token meets."""
+    if not kind.experts:
+        return _gated(model, "", model.intermediate)
+    experts = model.experts
+    assert experts is not None
+    router = RomMatrix(ROUTER, model.hidden, experts.count, (), side_paths=0)
+    shared = _gated(model, SHARED, experts.shared_intermediate) if experts.shared else ()
+    return (router, *_gated(model, EXPERT, experts.intermediate), *shared)
+
+
+def _gated(model: LanguageModel, prefix: str, width: int) -> tuple[RomMatrix, ...]:
+    """Gate and up, which share their input, and down, of one MLP or of each expert."""
+    name = {SHARED: "shared_"}.get(prefix, "")
+    many = {}
+    if prefix == EXPERT:
+        assert model.experts is not None
+        active = model.experts.active
+        many = {"copies": model.experts.count, "uses": active, "side_paths": active}
+    first, last = (f"{prefix}gate_proj", f"{prefix}up_proj"), (f"{prefix}down_proj",)
+    return (
+        RomMatrix(f"{name}gate_up", model.hidden, 2 * width, first, **many),
+        RomMatrix(f"{name}down", width, model.hidden, last, **many),
     )
 
 
@@ -150,9 +218,22 @@ def head_matrix(model: LanguageModel) -> RomMatrix:
     return RomMatrix(HEAD, model.hidden, model.vocab, (HEAD,))
 
 
+def used_matrices(model: LanguageModel) -> tuple[tuple[int, RomMatrix], ...]:
+    """The matrices of all decoder layers, and how many of each a token is multiplied by."""
+    return tuple(
+        (len(kind.layers) * matrix.uses, matrix)
+        for kind in model.layer_kinds
+        for matrix in layer_matrices(model, kind)
+    )
+
+
 def rom_matrices(model: LanguageModel) -> tuple[tuple[int, RomMatrix], ...]:
-    """All matrices that a token is multiplied by, and how many there are of each."""
-    layers = ((model.layers, matrix) for matrix in layer_matrices(model))
+    """All matrices, LM head included, and how many arrays there are of each."""
+    layers = (
+        (len(kind.layers) * matrix.copies, matrix)
+        for kind in model.layer_kinds
+        for matrix in layer_matrices(model, kind)
+    )
     return (*layers, (1, head_matrix(model)))
 
 

@@ -27,9 +27,22 @@ def kv_row_bits(model: LanguageModel, bits: Any, eight: str = "int8") -> Any:
     return model.kv_heads * (model.head_dim * bits + scales)
 
 
+def kv_layer_bits(model: LanguageModel, bits: Any, eight: str = "int8") -> Any:
+    """Bits of a token's keys and values in one layer, or of the latent that is both.
+
+    A latent is kept as one vector, its rotary part as another.
+    """
+    if model.latent is None:
+        return 2 * kv_row_bits(model, bits, eight)
+    scaled = bits < SCALE_BITS if eight == "int8" else bits < 8
+    parts = (model.latent.kv_rank, model.latent.rope_dim)
+    scales = sum(-(-part // SCALED_ELEMENTS) for part in parts) * SCALE_BITS * scaled
+    return model.kv_width * bits + scales
+
+
 def kv_bytes_per_token(model: LanguageModel, bits: Any, eight: str = "int8") -> Any:
     """Bytes of a token's keys and values in all layers, scales included, as ``kv_row_bits``."""
-    return 2 * model.layers * kv_row_bits(model, bits, eight) / 8
+    return model.layers * kv_layer_bits(model, bits, eight) / 8
 
 
 def kv_bytes_on(chip: Chip, model: LanguageModel) -> Any:
@@ -37,9 +50,32 @@ def kv_bytes_on(chip: Chip, model: LanguageModel) -> Any:
     return kv_bytes_per_token(model, chip.formats.kv_bits, chip.formats.kv_8bit)
 
 
+def kv_held(model: LanguageModel, context: Any) -> Any:
+    """Tokens whose keys and values are kept of so many, mean over layers: a window keeps no more
+    than its tokens. A number or an array, at least 0."""
+    if model.sliding_window is None:
+        return context
+    share = len(model.sliding_layers) / model.layers
+    return context - share * np.maximum(context - model.sliding_window, 0)
+
+
+def _longest(model: LanguageModel, held: Any) -> Any:
+    """The longest context of which no more than so many tokens are kept: ``kv_held``, inverted."""
+    if model.sliding_window is None:
+        return held
+    window, full = model.sliding_window, 1 - len(model.sliding_layers) / model.layers
+    with np.errstate(divide="ignore", invalid="ignore"):
+        beyond = window + np.divide(held - window, full)
+    beyond = np.where(np.isfinite(beyond), beyond, model.max_position)
+    return np.where(held > window, np.maximum(beyond, window), held)[()]
+
+
 @dataclass(frozen=True)
 class SramBudget:
-    """Bytes of SRAM and what fits. ``free_bytes`` is negative by what is lacking."""
+    """Bytes of SRAM and what fits. ``free_bytes`` is negative by what is lacking.
+
+    ``kv_bytes_per_token`` is what one token leaves in all layers, before windows drop any.
+    """
 
     capacity_bytes: Any
     kv_bytes_per_token: Any
@@ -62,7 +98,8 @@ def sram_budget(
     """
     capacity = chip.sram.capacity_mib * BYTES_PER_MIB
     per_token = kv_bytes_on(chip, model)
-    kv = users * context_tokens * per_token
+    held = kv_held(model, context_tokens)
+    kv = users * held * per_token
     room = np.maximum(capacity - adapter_bytes, 0)
     return SramBudget(
         capacity_bytes=capacity,
@@ -70,6 +107,6 @@ def sram_budget(
         kv_bytes=kv,
         adapter_bytes=adapter_bytes,
         free_bytes=capacity - kv - adapter_bytes,
-        max_context_tokens=np.floor(room / (users * per_token)),
-        max_users=np.floor(room / (context_tokens * per_token)),
+        max_context_tokens=np.floor(_longest(model, room / (users * per_token))),
+        max_users=np.floor(room / (held * per_token)),
     )

@@ -29,17 +29,26 @@ from hardwire.simulator.pipelined import EXACT, error_bound, first_token_cycles,
 from hardwire.simulator.timing import Timing, TokenTiming, joined, mean
 
 
-def token_cycles(token: TokenTiming, context: Any) -> dict[str, Any]:
+def token_cycles(token: TokenTiming, context: Any, spread: Any = 0) -> dict[str, Any]:
     """Cycles of one decoded token at a mean context, by operation (see ``OPERATIONS``).
 
     ``lora`` is what the low-rank product adds to the base: zero where it hides behind it.
+
+    Parameters
+    ----------
+    context, spread : mean and width of the contexts, as ``hardwire.simulator.timing.mean``.
     """
-    return token.by_operation(mean(context))
+    return token.by_operation(mean(context, spread))
 
 
 def decode_context(prompt: Any, output: Any) -> Any:
     """Mean number of tokens that a decode step attends to, itself included."""
     return prompt + output / 2
+
+
+def decode_spread(output: Any) -> Any:
+    """Tokens between the shortest and the longest context of decode steps."""
+    return output - 1
 
 
 def decode_token_s(
@@ -51,7 +60,7 @@ def decode_token_s(
 ) -> Any:
     """Mean seconds of one decode step with the chip to itself: the reciprocal decode rate."""
     timing = Timing.of(chip, model, () if adapter is None else (adapter,))
-    cycles = token_cycles(timing.tokens[-1], decode_context(prompt, output))
+    cycles = token_cycles(timing.tokens[-1], decode_context(prompt, output), decode_spread(output))
     return sum(cycles.values()) / timing.hz
 
 
@@ -125,13 +134,14 @@ class ClosedForms:
         timing, token = self.timing, self.timing.tokens[number]
         hz, chip = timing.hz, timing.chip
         context, inside = decode_context(prompt, output), (prompt + 1) / 2
-        cycles = token_cycles(token, context)
+        decoded, read = decode_spread(output), prompt - 1
+        cycles = token_cycles(token, context, decoded)
         bound: Any = EXACT
         if chip.datapath.issue == "serial":
             head = token.head / hz
-            prefill = sum(token_cycles(token, inside).values()) / hz - head
+            prefill = sum(token_cycles(token, inside, read).values()) / hz - head
             step = sum(cycles.values()) / hz * users
-            early = (prompt - 1) * token.ahead(mean(prompt / 2)) / hz
+            early = (prompt - 1) * token.ahead(mean(prompt / 2, np.maximum(read - 1, 0))) / hz
             last_ttft = users * (prompt * prefill - early) + users * head
             ttft = last_ttft - (users - 1) / 2 * (prefill + head)
         else:
@@ -140,10 +150,11 @@ class ClosedForms:
             last, apart = first_token_cycles(token, prompt, users)
             last_ttft = last / hz
             ttft = last_ttft - (users - 1) / 2 * (apart / hz)
-        report = self._power(token, context, users / step)
+        report = self._power(token, context, decoded, users / step)
         rate_user = report.throttle / step
         rate_chip = users * rate_user
-        prefill_power = self._power(token, inside, prompt * users / last_ttft, sampled=False)
+        read_rate = prompt * users / last_ttft
+        prefill_power = self._power(token, inside, read, read_rate, sampled=False)
         with np.errstate(divide="ignore"):  # a design whose idle power is over the limit: never
             slowdown = np.divide(1.0, report.throttle)
             prefill_slowdown = np.divide(1.0, prefill_power.throttle)
@@ -155,7 +166,7 @@ class ClosedForms:
             decode_tokens_per_s_user=rate_user,
             decode_tokens_per_s_chip=rate_chip,
             ttft_s=ttft * prefill_slowdown,
-            prefill_tokens_per_s=prompt * users / last_ttft * prefill_power.throttle,
+            prefill_tokens_per_s=read_rate * prefill_power.throttle,
             power=report,
             prefill_power=prefill_power,
             power_w=report.card_w,
@@ -175,10 +186,16 @@ class ClosedForms:
         )
 
     def _power(
-        self, token: TokenTiming, context: Any, tokens_per_s: Any, *, sampled: bool = True
+        self,
+        token: TokenTiming,
+        context: Any,
+        spread: Any,
+        tokens_per_s: Any,
+        *,
+        sampled: bool = True,
     ) -> PowerReport:
         """Power of tokens that follow each other; an adapter's weights are read once for each."""
-        activity = token.activity(context, sampled=sampled)
+        activity = token.activity(context, sampled=sampled, spread=spread)
         timing = self.timing
         return power(timing.chip, timing.model, activity, tokens_per_s, self.idle_w)
 
@@ -233,14 +250,19 @@ def free_rank(
         return np.zeros(np.broadcast(chip.datapath.lanes, top).shape)[()]
     timing = timing or Timing.of(chip, model)
     stages = timing.tokens[0].stages
-    beside = [stage for stage in (*stages.layer, *stages.head) if stage.matrix is not None]
+    of_layers = [stage for kind in stages.kinds for stage in kind.all]
+    beside = [
+        (stage, matrix)
+        for stage in (*of_layers, *stages.head)
+        for matrix in stage.matrices
+        if matrix.side_paths
+    ]
 
     def free(rank: Any) -> Any:
         fits: Any = True
-        for stage in beside:
-            assert stage.matrix is not None
-            ranks = [rank if target in targets else 0 for target in stage.matrix.targets]
-            side = side_cycles(chip, stage.matrix, *side_work(model, stage.matrix, ranks, fmt))
+        for stage, matrix in beside:
+            ranks = [rank if target in targets else 0 for target in matrix.targets]
+            side = side_cycles(chip, matrix, *side_work(model, matrix, ranks, fmt))
             fits = fits & (joined(stage.cycles, side) == stage.cycles)
         return fits
 

@@ -10,6 +10,7 @@ they say.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,16 +23,27 @@ from hardwire.models.adapter.base import check_base
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.area import heard_per_cycle, lora_bus_bits, lora_bus_mm
 from hardwire.models.chip import Chip
-from hardwire.models.language_model import HEAD, LanguageModel
+from hardwire.models.language_model import LanguageModel, LayerKind, of_any_expert
 from hardwire.models.pipeline import fill_cycles, matrix_fill_cycles
-from hardwire.models.rom import EMBEDDING_BITS, RomMatrix, head_matrix, layer_matrices
-from hardwire.models.sram import kv_row_bits
+from hardwire.models.rom import (
+    EMBEDDING_BITS,
+    LATENT_KEYS,
+    LATENT_VALUES,
+    ROUTER,
+    RomMatrix,
+    head_matrix,
+    layer_matrices,
+)
+from hardwire.models.sram import kv_layer_bits, kv_row_bits
 
 OPERATIONS = ("rom", "attention", "lora", "norms_activations", "lm_head_sampling")
 """What a token's time is divided into."""
 
 BYPASS_CYCLES = 1
 """A side unit passes a token that has nothing to add in one cycle, so that tokens keep order."""
+
+NO_WINDOW = 2**62
+"""More tokens than any context has: of layers without a window, where a number is wanted."""
 
 
 def ceil_div(a: Any, b: Any) -> Any:
@@ -50,7 +62,11 @@ Rates = tuple[tuple[Any, Any], ...]
 class Stage:
     """One step of a token on a unit: ``cycles``, and for attention what its context adds.
 
-    ``matrix`` is set where a low-rank product can run beside or behind this stage.
+    Attributes
+    ----------
+    window : tokens of context beyond which attention adds no more; None where it always does.
+    matrices : the ROM matrices that work in this stage, beside or behind which low-rank products
+        can run.
     """
 
     name: str
@@ -58,7 +74,12 @@ class Stage:
     unit: str
     cycles: Any
     rates: Rates = ()
-    matrix: RomMatrix | None = None
+    window: int | None = None
+    matrices: tuple[RomMatrix, ...] = ()
+
+    def attended(self, context: Any) -> Any:
+        """Tokens that it attends to of a context: all, or those of its window."""
+        return context if self.window is None else np.minimum(context, self.window)
 
 
 def own_unit(unit: str, stage: str) -> str:
@@ -67,22 +88,29 @@ def own_unit(unit: str, stage: str) -> str:
 
 
 @dataclass(frozen=True)
-class TokenStages:
-    """The stages of a token in order: ``embedding``, then ``layer`` once a layer, then ``head``.
+class LayerStages:
+    """The stages of a layer in order. Only ``attention`` depends on context."""
 
-    Only ``attention``, between the two other parts of a layer, depends on context. Prefill skips
-    ``head`` but for the last token of a prompt.
-    """
-
-    embedding: Stage
     before: tuple[Stage, ...]
     attention: tuple[Stage, ...]
     behind: tuple[Stage, ...]
-    head: tuple[Stage, ...]
 
     @property
-    def layer(self) -> tuple[Stage, ...]:
+    def all(self) -> tuple[Stage, ...]:
         return (*self.before, *self.attention, *self.behind)
+
+
+@dataclass(frozen=True)
+class TokenStages:
+    """The stages of a token in order: ``embedding``, then those of each layer, then ``head``.
+
+    ``kinds`` has the stages of a layer of each of ``model.layer_kinds``. Prefill skips ``head`` but
+    for the last token of a prompt.
+    """
+
+    embedding: Stage
+    kinds: tuple[LayerStages, ...]
+    head: tuple[Stage, ...]
 
 
 def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
@@ -90,70 +118,153 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
 
     A ROM matrix takes ``⌈n_in / lanes⌉`` passes whatever ``n_out`` (US 2025/0123802), plus its
     fill. A chip that accumulates fewer outputs at once repeats the passes for each group of them.
+    Arrays that a token meets together, those of its experts and of heads, work at once where they
+    are hardware of their own, and one after the other where layers share one array.
     """
-    path, fill = chip.datapath, fill_cycles(chip)
-    limited = bool(np.any(np.isfinite(path.outputs_per_pass)))
+    return Stages(chip, model).token()
 
-    qkv, o, gate_up, down = layer_matrices(model)
-    matrices = (qkv, o, gate_up, down, head_matrix(model))
-    fills = {
-        m.name: f for m, f in zip(matrices, matrix_fill_cycles(chip, model, matrices), strict=True)
-    }
 
-    # Widths repeat: over arrays of designs, a division costs more than all else of a stage.
-    @functools.cache
-    def passes(n_in: int) -> Any:
-        return ceil_div(n_in, path.lanes)
+class Stages:
+    """Makes stages; widths repeat, so that passes are counted once for each."""
 
-    @functools.cache
-    def pass_of_vector(n: int) -> Any:
-        return ceil_div(n, path.vector_lanes)
+    def __init__(self, chip: Chip, model: LanguageModel) -> None:
+        self.chip, self.model = chip, model
+        self.fill = fill_cycles(chip)
+        self.shared = chip.datapath.layers == "shared"
+        self.limited = bool(np.any(np.isfinite(chip.datapath.outputs_per_pass)))
+        self.head = head_matrix(model)
+        self.of_kind = [layer_matrices(model, kind) for kind in model.layer_kinds]
+        matrices = list(dict.fromkeys((*(m for ms in self.of_kind for m in ms), self.head)))
+        fills = matrix_fill_cycles(chip, model, matrices)
+        self.fills = dict(zip(matrices, fills, strict=True))
+        self._passes: dict[int, Any] = {}
+        self._vectors: dict[int, Any] = {}
 
-    def rom(matrix: RomMatrix, operation: str = "rom") -> Stage:
-        cycles = passes(matrix.in_features)
-        if limited:
-            # Outputs without a limit, as some designs of an array may have, are one group.
-            groups = ceil_div(matrix.out_features, path.outputs_per_pass)
-            cycles = cycles * np.maximum(groups, 1)
-        has_side_path = operation == "rom" or chip.lora.head == "present"
-        beside = matrix if has_side_path else None
-        return Stage(matrix.name, operation, "rom", cycles + fills[matrix.name], matrix=beside)
+    # Over arrays of designs, a division costs more than all else of a stage.
+    def passes(self, n_in: int) -> Any:
+        if n_in not in self._passes:
+            self._passes[n_in] = ceil_div(n_in, self.chip.datapath.lanes)
+        return self._passes[n_in]
 
-    def norm(name: str, width: int, operation: str = "norms_activations") -> Stage:
+    def pass_of_vector(self, n: int) -> Any:
+        if n not in self._vectors:
+            self._vectors[n] = ceil_div(n, self.chip.datapath.vector_lanes)
+        return self._vectors[n]
+
+    def rom(self, matrices: Sequence[RomMatrix], operation: str = "rom") -> Stage:
+        """Matrices that begin together, each with as many arrays as a token meets."""
+        cycles: Any = None
+        for matrix in matrices:
+            own = self.passes(matrix.in_features)
+            if self.limited:
+                # Outputs without a limit, as some designs of an array may have, are one group.
+                groups = ceil_div(matrix.out_features, self.chip.datapath.outputs_per_pass)
+                own = own * np.maximum(groups, 1)
+            if self.shared and matrix.uses > 1:
+                own = own * matrix.uses
+            own = own + self.fills[matrix]
+            if cycles is None:
+                cycles = own
+            elif self.shared:
+                cycles = cycles + own - self.fills[matrix]  # passes follow without a gap
+            else:
+                cycles = np.maximum(cycles, own)
+        has_side_path = operation == "rom" or self.chip.lora.head == "present"
+        beside = tuple(matrices) if has_side_path else ()
+        return Stage(matrices[0].name, operation, "rom", cycles, matrices=beside)
+
+    def norm(self, name: str, width: int, operation: str = "norms_activations") -> Stage:
         # Sum of squares, then scale.
-        return Stage(name, operation, "vector", 2 * pass_of_vector(width) + fill)
+        return Stage(name, operation, "vector", 2 * self.pass_of_vector(width) + self.fill)
 
-    def sub_norm(name: str, width: int) -> tuple[Stage, ...]:
-        return (norm(name, width),) if model.sub_norm else ()
+    def vector(self, name: str, width: int) -> Stage:
+        return Stage(name, "norms_activations", "vector", self.pass_of_vector(width) + self.fill)
 
-    def activation(name: str, width: int) -> Stage:
-        return Stage(name, "norms_activations", "vector", pass_of_vector(width) + fill)
+    def token(self) -> TokenStages:
+        chip, model = self.chip, self.model
+        topk = ceil_div(model.vocab, chip.sampling.topk_logits_per_cycle) + self.fill
+        if model.logit_softcap is not None:
+            topk = topk + self.fill  # it keeps their order, so that only kept logits are capped
+        embedding = self.fill + row_cycles(chip, model)
+        if model.scaled_embedding:
+            embedding = embedding + self.pass_of_vector(model.hidden)
+        return TokenStages(
+            embedding=Stage("embedding", "rom", "embedding", embedding),
+            kinds=tuple(
+                self.layer(kind, {matrix.name: matrix for matrix in matrices})
+                for kind, matrices in zip(model.layer_kinds, self.of_kind, strict=True)
+            ),
+            head=(
+                self.norm("final_norm", model.hidden, "lm_head_sampling"),
+                self.rom((self.head,), "lm_head_sampling"),
+                Stage("topk", "lm_head_sampling", "topk", topk),
+                Stage("sample", "lm_head_sampling", "sampler", sample_cycles(chip)),
+            ),
+        )
 
-    topk = ceil_div(model.vocab, chip.sampling.topk_logits_per_cycle) + fill
-    return TokenStages(
-        embedding=Stage("embedding", "rom", "embedding", fill + row_cycles(chip, model)),
-        before=(
-            norm("norm_attention", model.hidden),
-            rom(qkv),
-            activation("rope", (model.heads + model.kv_heads) * model.head_dim),
-        ),
-        attention=attention_stages(chip, model),
-        behind=(
-            *sub_norm("sub_norm_attention", model.hidden),
-            rom(o),
-            norm("norm_mlp", model.hidden),
-            rom(gate_up),
-            activation(model.activation, model.intermediate),
-            *sub_norm("sub_norm_mlp", model.intermediate),
-            rom(down),
-        ),
-        head=(
-            norm("final_norm", model.hidden, "lm_head_sampling"),
-            rom(head_matrix(model), "lm_head_sampling"),
-            Stage("topk", "lm_head_sampling", "topk", topk),
-            Stage("sample", "lm_head_sampling", "sampler", sample_cycles(chip)),
-        ),
-    )
+    def layer(self, kind: LayerKind, matrices: dict[str, RomMatrix]) -> LayerStages:
+        model = self.model
+        if model.latent is None:
+            before = (
+                self.rom((matrices["qkv"],)),
+                self.vector("rope", (model.heads + model.kv_heads) * model.head_dim),
+            )
+        else:
+            before = self._latent(matrices)
+        values = (self.rom((matrices[LATENT_VALUES],)),) if LATENT_VALUES in matrices else ()
+        return LayerStages(
+            before=(self.norm("norm_attention", model.hidden), *before),
+            attention=attention_stages(self.chip, model, kind),
+            behind=(
+                *values,
+                *self._sub_norm("sub_norm_attention", model.hidden),
+                self.rom((matrices["o"],)),
+                *self._post_norm("post_norm_attention"),
+                self.norm("norm_mlp", model.hidden),
+                *self._mlp(kind, matrices),
+                *self._post_norm("post_norm_mlp"),
+            ),
+        )
+
+    def _latent(self, matrices: dict[str, RomMatrix]) -> tuple[Stage, ...]:
+        """Queries and the latent, both normed, and queries brought to the latent's width."""
+        latent = self.model.latent
+        assert latent is not None
+        queries = (self.rom((matrices["q_b"],)),) if "q_b" in matrices else ()
+        return (
+            self.rom((matrices["qkv_a"],)),
+            self.norm("norm_latent", latent.kv_rank + (latent.query_rank or 0)),
+            *queries,
+            self.vector("rope", (self.model.heads + 1) * latent.rope_dim),
+            self.rom((matrices[LATENT_KEYS],)),
+        )
+
+    def _mlp(self, kind: LayerKind, matrices: dict[str, RomMatrix]) -> tuple[Stage, ...]:
+        """A gated MLP, or a router, the chosen experts with what stands beside them, their sum."""
+        model = self.model
+
+        def together(name: str) -> Stage:
+            return self.rom([matrices[n] for n in (name, f"shared_{name}") if n in matrices])
+
+        gated = (
+            together("gate_up"),
+            self.vector(model.activation, model.mlp_width(kind)),
+            *self._sub_norm("sub_norm_mlp", model.intermediate),
+            together("down"),
+        )
+        if not kind.experts or model.experts is None:
+            return gated
+        # Scores, their scale, and a scan with a sorted list; of groups, one more to choose those.
+        scans = 2 if model.experts.groups > 1 else 1
+        route = self.vector("route", (1 + scans) * model.experts.count)
+        combine = self.vector("combine", model.summed_experts * model.hidden)
+        return (self.rom((matrices[ROUTER],)), route, *gated, combine)
+
+    def _sub_norm(self, name: str, width: int) -> tuple[Stage, ...]:
+        return (self.norm(name, width),) if self.model.sub_norm else ()
+
+    def _post_norm(self, name: str) -> tuple[Stage, ...]:
+        return (self.norm(name, self.model.hidden),) if self.model.post_norms else ()
 
 
 def row_cycles(chip: Chip, model: LanguageModel) -> Any:
@@ -192,26 +303,40 @@ def overlapped_layers(chip: Chip, model: LanguageModel) -> Any:
     return np.floor(chip.datapath.prompt_overlap * model.layers + 1e-9)
 
 
-def attention_stages(chip: Chip, model: LanguageModel) -> tuple[Stage, ...]:
+def attention_stages(chip: Chip, model: LanguageModel, kind: LayerKind) -> tuple[Stage, ...]:
     """KV write, scores, softmax and weighted sum, on one memory or on one for K and one for V.
 
-    A token's row is written, then all rows are read: the slower of bytes over the read port, with
-    those of scales, and products over the multipliers, ``⌈context · rate⌉``. The exponentials of
-    the softmax stream behind the scores and cost one more fill.
+    A token's row is written, then all rows are read, or those of the window of this kind of layer:
+    the slower of bytes over the read port, with those of scales, and products over the multipliers,
+    ``⌈context · rate⌉``. The exponentials of the softmax stream behind the scores and cost one more
+    fill, as a cap of the scores does. A sink is a constant: the sum of exponentials begins with it.
+
+    A latent is key and value of all heads, one row in one memory: each is read once, and weighed
+    by the heads' exponentials as they stream behind, the sum so far scaled where a greater score
+    comes (online softmax: Milakov, Gimelshein, arXiv 1805.02867).
     """
     fill = fill_cycles(chip)
-    q_width = model.heads * model.head_dim
-    bits = kv_row_bits(model, chip.formats.kv_bits, chip.formats.kv_8bit)
+    fills = 3 if model.attention_softcap is None else 4
     port = 8 * chip.attention.kv_read_bytes_per_cycle
-    write = ceil_div(bits, 8 * chip.sram.write_bytes_per_cycle)
     multipliers = chip.attention.macs_per_cycle
+    formats = chip.formats.kv_bits, chip.formats.kv_8bit
+    if model.latent is not None:
+        bits = kv_layer_bits(model, *formats)
+        write = ceil_div(bits, 8 * chip.sram.write_bytes_per_cycle)
+        one = ((bits, port), (model.heads * model.score_products, multipliers))
+        cycles = write + fills * fill
+        return (Stage("attention", "attention", "kv", cycles, one, kind.window),)
+    q_width = model.heads * model.head_dim
+    bits = kv_row_bits(model, *formats)
+    write = ceil_div(bits, 8 * chip.sram.write_bytes_per_cycle)
     if chip.attention.kv_memories == "shared":
         both = ((2 * bits, port), (2 * q_width, multipliers))
-        return (Stage("attention", "attention", "kv", 2 * write + 3 * fill, both),)
+        cycles = 2 * write + fills * fill
+        return (Stage("attention", "attention", "kv", cycles, both, kind.window),)
     each = ((bits, port), (q_width, multipliers))
     return (
-        Stage("keys", "attention", "keys", write + 2 * fill, each),
-        Stage("values", "attention", "values", write + fill, each),
+        Stage("keys", "attention", "keys", write + (fills - 1) * fill, each, kind.window),
+        Stage("values", "attention", "values", write + fill, each, kind.window),
     )
 
 
@@ -261,26 +386,55 @@ def shape_bytes(chip: Chip, model: LanguageModel, shape: AdapterShape) -> Any:
     def size(target: str) -> Any:
         return sum(phase_work(shape.rank, width, fmt).bytes for width in model.linear_shape(target))
 
-    in_layer = sum(size(target) for target in shape.targets if target != HEAD)
-    return model.layers * in_layer + (size(HEAD) if HEAD in shape.targets else 0)
+    # Targets that are as many in the model are summed first: the rank may be an array.
+    times = Counter(of_any_expert(target) for _, target in model.places(shape.targets))
+    totals: dict[int, Any] = {}
+    for target in shape.targets:
+        if times[target]:
+            totals[times[target]] = totals.get(times[target], 0) + size(target)
+    return sum(number * total for number, total in totals.items())
 
 
 def side_work(
     model: LanguageModel, matrix: RomMatrix, ranks: Sequence[Any], fmt: str
 ) -> tuple[Work, Work]:
-    """Work of ``A x`` and of ``B h`` over the targets of one matrix group, of the given ranks."""
+    """Work of ``A x`` and of ``B h`` over the targets of one matrix group, of the given ranks.
+
+    Of one side path: beside experts, of one of those that a token is sent to.
+    """
     down, up = Work(0, 0), Work(0, 0)
     # Targets of one rank first add up: the rank may be an array over designs.
     for rank in {id(rank): rank for rank in ranks if np.any(rank)}.values():
         of_a, of_b = Work(0, 0), Work(0, 0)
         for target, other in zip(matrix.targets, ranks, strict=True):
             if other is rank:
-                n_out, n_in = model.linear_shape(target)
-                of_a += phase_work(1, n_in, fmt)
-                of_b += phase_work(1, n_out, fmt)
+                first, second = _phases(model, matrix, target, fmt)
+                of_a += first
+                of_b += second
         down += Work(rank * of_a.macs, rank * of_a.bytes)
         up += Work(rank * of_b.macs, rank * of_b.bytes)
     return down, up
+
+
+def _phases(model: LanguageModel, matrix: RomMatrix, target: str, fmt: str) -> tuple[Work, Work]:
+    """Work of both phases beside a target, of rank 1.
+
+    Beside the heads' matrices of latent attention a product runs for each head. With ``kv_b_proj =
+    W + B A``, a query meets ``Aᵀ (Bᵀ q)`` of its head's rows of B, and a weighted sum of latents
+    ``B (A c)``: A is read once for all heads, and they share no product.
+    """
+    n_out, n_in = model.linear_shape(target)
+    if matrix.name not in (LATENT_KEYS, LATENT_VALUES):
+        return phase_work(1, n_in, fmt), phase_work(1, n_out, fmt)
+    of_head = phase_work(1, matrix.copies * _head_width(matrix), fmt)
+    latent = phase_work(1, n_in, fmt)
+    latent = Work(matrix.copies * latent.macs, latent.bytes)
+    return (of_head, latent) if matrix.name == LATENT_KEYS else (latent, of_head)
+
+
+def _head_width(matrix: RomMatrix) -> int:
+    """Elements on the side of a head, not of the latent, of its matrix in latent attention."""
+    return matrix.in_features if matrix.name == LATENT_KEYS else matrix.out_features
 
 
 def side_cycles(chip: Chip, matrix: RomMatrix, down: Work, up: Work) -> Any:

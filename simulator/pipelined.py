@@ -22,19 +22,24 @@ From some thousand random designs and loads, of which ``hardwire validate`` meas
 PARTS = 4
 """Into which a request's contexts are divided where one of two times is the longer."""
 
+SAMPLES = 16
+"""Contexts that stand for all where layers attend to windows."""
+
 NONE = 1e-9
 """The width of no contexts, which have a mean all the same."""
 
 
 def initiation_cycles(
-    token: TokenTiming, context: Any, *, inside_prompt: bool = False
+    token: TokenTiming, context: Any, spread: Any = 0, *, inside_prompt: bool = False
 ) -> tuple[Any, str]:
     """Cycles per token of the busiest unit, which bounds pipelined issue, and its name.
+
+    ``context`` and ``spread`` as ``hardwire.simulator.timing.mean``.
 
     A token ``inside_prompt`` does not visit the LM head. With arrays the name is that of the unit
     which is busiest at the first point.
     """
-    busy = token.by_unit(mean(context), inside_prompt=inside_prompt)
+    busy = token.by_unit(mean(context, spread), inside_prompt=inside_prompt)
     name = max(busy, key=lambda unit: np.ravel(busy[unit])[0])
     return functools.reduce(np.maximum, busy.values()), name
 
@@ -43,21 +48,34 @@ def busiest_cycles(token: TokenTiming, low: Any, high: Any, *, inside_prompt: bo
     """Cycles per token of the busiest unit, whichever it is, averaged over contexts.
 
     Units take the same for every token, but for those of attention, which grow evenly and can
-    become the busiest on the way: the mean from ``low`` to ``high`` of the larger of the two.
+    become the busiest on the way: the mean from ``low`` to ``high`` of the larger of the two. Where
+    layers have windows, the mean over ``SAMPLES`` contexts between them.
     """
+    if any(stage.window is not None for _, stage in token.attention()):
+        return _sampled_busiest(token, low, high, inside_prompt=inside_prompt)
     fixed = functools.reduce(
         np.maximum, token.by_unit(lambda stage: 0, inside_prompt=inside_prompt).values()
     )
     visits = token.layers if token.shared else 1
     width = np.maximum(high - low, NONE)
     over: Any = 0
-    for stage in token.stages.attention:
+    for stage in token.kinds[0].stages.attention:
         slope = visits * rate(stage.rates)
         begin = visits * mean(low)(stage) - fixed
         end = begin + slope * width
         above = np.maximum(end, 0) ** 2 - np.maximum(begin, 0) ** 2
         over = np.maximum(over, above / (2 * slope * width))
     return fixed + over
+
+
+def _sampled_busiest(token: TokenTiming, low: Any, high: Any, *, inside_prompt: bool) -> Any:
+    each = (high - low) / SAMPLES
+    total: Any = 0
+    for part in range(SAMPLES):
+        reading = mean(low + (part + 0.5) * each, each)
+        busy = token.by_unit(reading, inside_prompt=inside_prompt)
+        total = total + functools.reduce(np.maximum, busy.values())
+    return total / SAMPLES
 
 
 def first_token_cycles(token: TokenTiming, prompt: Any, users: Any) -> tuple[Any, Any]:
@@ -87,7 +105,7 @@ def first_token_cycles(token: TokenTiming, prompt: Any, users: Any) -> tuple[Any
         return way + (users - 1) * apart, apart
     leaving = busiest / token.layers
     apart = np.maximum(leaving, widest)
-    inside, _ = initiation_cycles(token, (prompt + 1) / 2, inside_prompt=True)
+    inside, _ = initiation_cycles(token, (prompt + 1) / 2, prompt - 1, inside_prompt=True)
     work = users * prompt * inside
     alone = whole - token.head + (users - 1) * leaving
     return np.maximum(work, alone) + (users - 1) * (apart - leaving) + token.head, apart
@@ -95,13 +113,14 @@ def first_token_cycles(token: TokenTiming, prompt: Any, users: Any) -> tuple[Any
 
 def _passed_early(token: TokenTiming, prompt: Any) -> Any:
     """What attention takes less with the first token, where the busiest unit is behind it."""
-    stages = token.stages
-    ahead = [stages.embedding.cycles, *(at(1)(stage) for stage in stages.attention)]
-    for stage in stages.before:
-        ahead += [token.alone(stage, kind.side) for kind in token.kinds]
-        ahead += [kind.side[stage.name] for kind in token.kinds if stage.matrix is not None]
+    first = token.kinds[token.kind_of[0]].stages
+    alike = [kind for kind in token.kinds if kind.stages is first]
+    ahead = [token.stages.embedding.cycles, *(at(1)(stage) for stage in first.attention)]
+    for stage in first.before:
+        ahead += [token.alone(stage, kind.side) for kind in alike]
+        ahead += [kind.side[stage.name] for kind in alike if stage.name in kind.side]
     busiest = functools.reduce(np.maximum, token.by_unit(at(1), inside_prompt=True).values())
-    less = sum(at(prompt)(stage) - at(1)(stage) for stage in stages.attention)
+    less = sum(at(prompt)(stage) - at(1)(stage) for stage in first.attention)
     return np.where(busiest > functools.reduce(np.maximum, ahead), less, 0)
 
 
@@ -114,7 +133,7 @@ def step_cycles(token: TokenTiming, *, prompt: Any, output: Any, users: Any) -> 
     step: Any = 0
     for part in range(PARTS):
         low, high = (prompt + 0.5 + (output - 1) * (part + i) / PARTS for i in (0, 1))
-        whole = sum(token.by_operation(mean((low + high) / 2)).values())
+        whole = sum(token.by_operation(mean((low + high) / 2, high - low)).values())
         step = step + np.maximum(whole, users * busiest_cycles(token, low, high)) / PARTS
     behind = queues(token, prompt + output / 2, users)
     if not np.any(behind):

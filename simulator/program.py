@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import HEAD, LanguageModel
-from hardwire.simulator.datapath import Stage, own_unit
+from hardwire.simulator.datapath import NO_WINDOW, Stage, own_unit
 from hardwire.simulator.timing import Timing, grown
 
 
@@ -31,6 +31,8 @@ class TokenProgram:
         Fixed cycles by adapter.
     rates : (S, 4) int64
         Two pairs numerator, denominator of cycles per context token; 0/1 where none.
+    windows : (S,) int64
+        Context tokens beyond which a stage adds no more; ``NO_WINDOW`` where it always does.
     layer : (S,) int32
         The layer that a stage opens, -1 where it opens none. A head with a side path is opened as
         the layer behind the last.
@@ -52,6 +54,7 @@ class TokenProgram:
     main_cycles: np.ndarray
     side_cycles: np.ndarray
     rates: np.ndarray
+    windows: np.ndarray
     layer: np.ndarray
     body_stages: int
     held_stages: int
@@ -80,7 +83,12 @@ class TokenProgram:
     def grown(self, context: NDArray[np.int64]) -> NDArray[np.int64]:
         """Cycles that contexts add to a stage, ``(K, len(context))`` for K different rates."""
         rates = self._rates[0].tolist()
-        return np.stack([grown(((n1, d1), (n2, d2)), context) for n1, d1, n2, d2 in rates])
+        return np.stack(
+            [
+                grown(((n1, d1), (n2, d2)), np.minimum(context, window))
+                for n1, d1, n2, d2, window in rates
+            ]
+        )
 
     def mean_cycles(self, adapter: int, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean cycles of the main and the side branch of each stage over some contexts.
@@ -98,8 +106,9 @@ class TokenProgram:
 
     @cached_property
     def _rates(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-        """The different rates, and which of them a stage has: few, while stages are hundreds."""
-        rates, rate_of = np.unique(self.rates, axis=0, return_inverse=True)
+        """The different rates with their windows, and which a stage has: few, of hundreds."""
+        both = np.column_stack([self.rates, self.windows])
+        rates, rate_of = np.unique(both, axis=0, return_inverse=True)
         return rates, rate_of.reshape(-1).astype(np.uint32)
 
 
@@ -122,14 +131,15 @@ def build_program(
     timing = timing or Timing.of(chip, model, adapters)
     tokens = timing.tokens
     stages, sequential = tokens[0].stages, tokens[0].sequential
+    memories = len(stages.kinds[0].attention)
     layout = _Layout(len(tokens), shared=tokens[0].shared)
     layout.visit(stages.embedding, [stages.embedding.cycles] * len(tokens))
     for layer in range(model.layers):
         kinds = [token.kinds[token.kind_of[layer]] for token in tokens]
-        for position, stage in enumerate(stages.layer):
+        for position, stage in enumerate(kinds[0].stages.all):
             own = [token.alone(stage, kind.side) for token, kind in zip(tokens, kinds, strict=True)]
             layout.visit(stage, own, layer, opens_layer=position == 0)
-            if stage.matrix is not None:
+            if stage.name in kinds[0].side:
                 side = [int(kind.side[stage.name]) for kind in kinds]
                 layout.visit_lora(stage, layer, side, after=sequential)
     body = held = len(layout.stages)
@@ -153,10 +163,11 @@ def build_program(
         main_cycles=np.array(layout.main_cycles, dtype=np.int64).T.copy(),
         side_cycles=np.array(layout.side_cycles, dtype=np.int64).T.copy(),
         rates=np.array(layout.rates, dtype=np.int64),
+        windows=np.array(layout.windows, dtype=np.int64),
         layer=np.array(layout.layer, dtype=np.int32),
         body_stages=body,
         held_stages=held,
-        ports=np.array(layout.ports, dtype=np.int32).reshape(-1, len(stages.attention)),
+        ports=np.array(layout.ports, dtype=np.int32).reshape(-1, memories),
         serial=(issue or chip.datapath.issue) == "serial",
         distinct=not tokens[0].shared,
         clock_hz=float(timing.hz),
@@ -176,6 +187,7 @@ class _Layout:
         self.main_cycles: list[list[int]] = []
         self.side_cycles: list[list[int]] = []
         self.rates: list[list[int]] = []
+        self.windows: list[int] = []
         self.layer: list[int] = []
         self.ports: list[int] = []
 
@@ -222,4 +234,5 @@ class _Layout:
         self.main_cycles.append(cycles)
         self.side_cycles.append([0] * self.rows)
         self.rates.append([int(x) for x in (*first, *second)])
+        self.windows.append(NO_WINDOW if stage.window is None else stage.window)
         self.layer.append(-1)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.simulator.datapath import Stage
+from hardwire.simulator.datapath import NO_WINDOW, Stage
 from hardwire.simulator.timing import TokenTiming, mean, slower
 
 STEPS = 16
@@ -68,14 +68,15 @@ def queued_step(
         np.array(ring.path, np.int64),
         np.array(ring.unit, np.int64),
         np.array(ring.side_unit, np.int64),
-        np.array(ring.grows, np.bool_),
+        np.array(ring.grows, np.int64),
+        np.array(ring.windows, np.int64),
         len(ring.units),
         len(ring.first),
         len(ring.layer),
         token.layers if len(token.kinds) == 1 else 0,  # as many as are surely alike
         table(ring.main),
         table(ring.side),
-        table(slower(token.stages.attention[0].rates)),
+        table(slower(token.kinds[0].stages.attention[0].rates)),
         chosen(prompt),
         chosen(output),
         chosen(users),
@@ -92,9 +93,10 @@ class _Ring:
     ----------
     path : number of the stage at each place of the way, which begins with those of ``first``.
     layer : numbers of the stages of a layer, of the first kind of them.
+    windows : the different windows of attention, in tokens.
     unit, side_unit : unit of each stage and of its side path, -1 where it has none.
     main, side : fixed cycles of each stage and its side path, numbers or arrays over designs.
-    grows : whether a stage grows with context.
+    grows : number of the window within which a stage grows with context, -1 where it does not.
     """
 
     def __init__(self, token: TokenTiming) -> None:
@@ -103,10 +105,11 @@ class _Ring:
         self.side_unit: list[int] = []
         self.main: list[Any] = []
         self.side: list[Any] = []
-        self.grows: list[bool] = []
+        self.grows: list[int] = []
+        self.windows: list[int] = []
         stages = token.stages
         self.first = self._add((stages.embedding,), {}, token)
-        layers = [self._add(stages.layer, kind.side, token) for kind in token.kinds]
+        layers = [self._add(kind.stages.all, kind.side, token) for kind in token.kinds]
         last = self._add(stages.head, token.head_side, token)
         self.layer = layers[0]
         through = (stage for kind in token.kind_of for stage in layers[kind])
@@ -118,12 +121,20 @@ class _Ring:
         for stage in stages:
             cycles = side.get(stage.name)
             beside = None if token.sequential else cycles
-            self._column(stage.unit, token.alone(stage, side), beside, bool(stage.rates))
+            grows = self._window(stage.window) if stage.rates else -1
+            self._column(stage.unit, token.alone(stage, side), beside, grows)
             if token.sequential and cycles is not None:
-                self._column("lora", cycles, None, False)
+                self._column("lora", cycles, None, -1)
         return list(range(begin, len(self.unit)))
 
-    def _column(self, unit: str, main: Any, side: Any, grows: bool) -> None:
+    def _window(self, window: int | None) -> int:
+        """The number of a window, which may be new."""
+        tokens = NO_WINDOW if window is None else window
+        if tokens not in self.windows:
+            self.windows.append(tokens)
+        return self.windows.index(tokens)
+
+    def _column(self, unit: str, main: Any, side: Any, grows: int) -> None:
         self.unit.append(self._number(unit))
         self.main.append(main)
         self.side_unit.append(-1 if side is None else self._number("lora"))

@@ -12,9 +12,9 @@ NEVER = np.iinfo(np.int64).max
 
 @nb.njit(cache=True, nogil=True)
 def follow(
-    path: Any, unit: Any, side_unit: Any, grows: Any, units: int, first: int, length: int,
-    layers: int, main: Any, side: Any, rate: Any, prompt: Any, output: Any, users: Any, steps: int,
-    step: Any,
+    path: Any, unit: Any, side_unit: Any, grows: Any, windows: Any, units: int, first: int,
+    length: int, layers: int, main: Any, side: Any, rate: Any, prompt: Any, output: Any, users: Any,
+    steps: int, step: Any,
 ) -> None:  # fmt: skip
     """Follow each design's users through ``steps`` decode steps; see ``simulator.queueing``.
 
@@ -35,14 +35,16 @@ def follow(
     place = np.empty(most, np.int64)
     ended = np.empty(most, np.int64)
     seen = np.empty(2 * most + units, np.int64)
-    added = np.empty(steps + 1, np.int64)
+    added = np.empty((len(windows), steps + 1), np.int64)
     for p in range(len(users)):
         decoded, count = output[p] - 1, users[p]
         taken = min(steps, decoded)
         for k in range(taken):
             context = prompt[p] + 1 + (2 * k + 1) * decoded // (2 * taken)
-            added[k + 1] = -(-context * rate[p, 0] // rate[p, 1])
-        added[0] = added[1]
+            for w in range(len(windows)):
+                seen_tokens = min(context, windows[w])
+                added[w, k + 1] = -(-seen_tokens * rate[p, 0] // rate[p, 1])
+        added[:, 0] = added[:, 1]
         cycles, beside = main[p], side[p]
         free[:] = 0
         ready[:] = 0
@@ -88,8 +90,8 @@ def follow(
                         seen[2 * most + x] = max(free[x] - now, 0)
             column = path[place[user]]
             end = max(now, free[unit[column]]) + cycles[column]
-            if grows[column]:
-                end += added[ended[user]]
+            if grows[column] >= 0:
+                end += added[grows[column], ended[user]]
             free[unit[column]] = end
             if side_unit[column] >= 0:
                 joins = max(now, free[side_unit[column]]) + beside[column]

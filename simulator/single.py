@@ -23,6 +23,7 @@ from hardwire.simulator.closed_form import (
     ClosedForms,
     Prediction,
     decode_context,
+    decode_spread,
     free_rank,
 )
 from hardwire.simulator.datapath import (
@@ -318,7 +319,9 @@ def run(
     drawn, running = intervals(chip, model, adapter, load)
     if not np.isfinite(prediction.die_cost_usd):  # what cannot be made has no cost
         drawn = {key: ends for key, ends in drawn.items() if "usd" not in key}
-    cycles, unit = initiation_cycles(timing.tokens[-1], decode_context(prompt, output))
+    cycles, unit = initiation_cycles(
+        timing.tokens[-1], decode_context(prompt, output), decode_spread(output)
+    )
     return Result(
         chip=chip,
         model=model,

@@ -150,6 +150,30 @@ class Architecture:
         return 2 * self.kv_heads * self.head_dim
 
     @property
+    def score_products(self) -> int:
+        """Multiplications per query head and token attended to: score and weighted sum.
+
+        With latent attention, those with the latent itself: heads attend to it in place of the keys
+        and values that it stands for.
+        """
+        if self.latent is not None:
+            return 2 * self.latent.kv_rank + self.latent.rope_dim
+        return 2 * self.head_dim
+
+    def mlp_width(self, kind: LayerKind) -> int:
+        """Elements of a token between gate and down in layers of a kind, of all MLPs it meets."""
+        if not kind.experts or self.experts is None:
+            return self.intermediate
+        return self.experts.active * self.experts.intermediate + self.experts.shared_intermediate
+
+    @property
+    def summed_experts(self) -> int:
+        """MLPs whose outputs are added up behind the experts of a layer."""
+        if self.experts is None:
+            return 0
+        return self.experts.active + (self.experts.shared > 0)
+
+    @property
     def attention_targets(self) -> tuple[str, ...]:
         """Linear layers of attention, in a token's order."""
         if self.latent is None:

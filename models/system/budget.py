@@ -206,6 +206,10 @@ def _blocks_and_idle(
     }
     blocks = area(chip, base, counted)
     blocks["rom"] = bits / 1e6 / chip.rom.density_mbit_per_mm2
+    if chip.rom.sums == "within":
+        beside = sum(number for block, number in counts.items() if block != "matrix_adders")
+        per_mm2 = process.logic_mtransistors_per_mm2 * 1e6
+        blocks["registers"] = beside * process.flop_transistors / per_mm2
     placed = sum(v for k, v in blocks.items() if k not in ("overhead", "io", "total"))
     blocks["overhead"] = chip.floorplan.overhead_share * placed
     blocks["total"] = placed + blocks["overhead"] + blocks["io"]

@@ -49,7 +49,9 @@ def read_dies(dies: Any, chip: Any, where: str, folder: Path) -> dict[str, Chip]
     if isinstance(dies, Mapping):
         if not dies:
             raise InputError(f"{where}: dies: at least one is expected")
-        return {str(die): chip_of(of or chip, f"dies.{die}") for die, of in dies.items()}
+        return {
+            str(die): chip_of(chip if of is None else of, f"dies.{die}") for die, of in dies.items()
+        }
     number = whole(dies, f"{where}: dies")
     if number > MOST_DIES:
         raise InputError(f"{where}: dies: at most {MOST_DIES:,}, not {number:,}")
@@ -86,7 +88,8 @@ def read_topology(
         On an unknown shape or kind, or an end that is not there.
     """
     found: list[Link] = []
-    if (topology := keys.get("topology")) is not None:
+    if "topology" in keys:
+        topology = keys["topology"]
         at = f"{where}: topology"
         keys_of(topology, ("shape", "kind", "rows"), at)
         shape = check_word(f"{at}.shape", topology.get("shape"), SHAPES)
@@ -97,9 +100,10 @@ def read_topology(
         at = f"{where}: links[{number}]"
         keys_of(one, ("ends", "kind"), at)
         ends = one.get("ends")
-        if not isinstance(ends, list) or len(ends) != 2:
+        texts = isinstance(ends, list) and all(isinstance(end, str) for end in ends)
+        if not texts or len(ends) != 2:
             raise InputError(f"{at}.ends: two names of dies are expected")
-        found.append(Link((str(ends[0]), str(ends[1])), _kind(one.get("kind"), at, folder)))
+        found.append(Link((ends[0], ends[1]), _kind(one.get("kind"), at, folder)))
     return tuple(found)
 
 
@@ -154,11 +158,16 @@ def _stage(keys: Any, dies: Sequence[str], model: LanguageModel, where: str, fol
         dies=group,
         rows=whole(keys.get("rows", 1), f"{where}.rows"),
         split={str(name): str(how) for name, how in split.items()},
-        kv=str(keys.get("kv", "head" if model.latent is None else "position")),
+        kv=str(keys.get("kv", usual_kv(model))),
         experts=_experts(
-            keys.get("experts"), layers, len(group), model, f"{where}.experts", folder
+            keys.get("experts", ROUND_ROBIN), layers, len(group), model, where, folder
         ),
     )
+
+
+def usual_kv(model: LanguageModel) -> str:
+    """How a group splits the KV cache where it does not say: by heads, where there are several."""
+    return "head" if model.latent is None else "position"
 
 
 def _experts(
@@ -168,10 +177,10 @@ def _experts(
     where = f"{where}.experts"
     numbers = {layer: experts_of(model, layer) for layer in layers}
     numbers = {layer: count for layer, count in numbers.items() if count}
-    if how is not None and not numbers:
-        raise InputError(f"{where}: these layers of {model.name} have no experts")
-    if how is None or how == ROUND_ROBIN:
+    if how == ROUND_ROBIN:
         return {layer: dealt(count, dies) for layer, count in numbers.items()}
+    if not numbers:
+        raise InputError(f"{where}: these layers of {model.name} have no experts")
     if isinstance(how, list):
         one = _listed(how, dies, where)
         for layer, count in numbers.items():

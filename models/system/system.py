@@ -65,7 +65,10 @@ class System:
     source: str = ""
 
     def __post_init__(self) -> None:
-        _check(self)
+        try:
+            _check(self)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
 
     def __repr__(self) -> str:
         chips = " and ".join(sorted({die.chip.name for die in self.dies}))
@@ -92,6 +95,8 @@ class System:
         found = read_description(path, SYSTEM)
         other, where, folder = found.others, path.name, path.parent
         model = LanguageModel.open(found.references["model"])
+        if not isinstance(other.get("chip", ""), str):
+            raise InputError(f"{where}: chip: the name of a chip is expected")
         dies = tuple(
             Die(die, chip)
             for die, chip in read_dies(other.get("dies"), other.get("chip"), where, folder).items()
@@ -101,17 +106,15 @@ class System:
         source = other.get("source", "")
         if not isinstance(source, str) or not source.strip():
             raise InputError(f"{where}: source: is missing: where is this system from?")
-        return cls(
-            name=found.name,
-            title=found.title,
-            dies=dies,
-            links=read_topology(other, names, where, folder),
-            model=model,
-            placement=read_placement(other.get("placement"), names, model, where, folder),
-            places=whole(other["places"], f"{where}: places") if "places" in other else None,
-            host_links=host_links,
-            source=source,
-        )
+        links = read_topology(other, names, where, folder)
+        placement = read_placement(other.get("placement"), names, model, where, folder)
+        places = whole(other["places"], f"{where}: places") if "places" in other else None
+        try:
+            return cls(
+                found.name, found.title, dies, links, model, placement, places, host_links, source
+            )
+        except InputError as error:
+            raise InputError(f"{where}{str(error).removeprefix(found.name)}") from None
 
     @classmethod
     def of_one(cls, chip: Chip, model: LanguageModel) -> System:
@@ -193,24 +196,23 @@ class System:
 
 def _check(system: System) -> None:
     """Refuse a system that cannot be: see ``System.open``."""
-    where = system.name
     names = [die.name for die in system.dies]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{where}: dies: '{twice}' is given twice")
+        raise InputError(f"dies: '{twice}' is given twice")
     for number, link in enumerate(system.links):
         for end in link.ends:
             if end not in names and end != SWITCH:
-                raise InputError(f"{where}: links[{number}]: there is no die '{end}'")
+                raise InputError(f"links[{number}]: there is no die '{end}'")
         if link.ends[0] == link.ends[1]:
-            raise InputError(f"{where}: links[{number}]: both ends are '{link.ends[0]}'")
-    check_placement(system.placement, names, system.model.layers, f"{where}: placement")
+            raise InputError(f"links[{number}]: both ends are '{link.ends[0]}'")
+    check_placement(system.placement, names, system.model.layers, "placement")
     for number, stage in enumerate(system.placement.stages):
-        check_split(system.model, stage, f"{where}: placement.stages[{number}]")
+        check_split(system.model, stage, f"placement.stages[{number}]")
     reached = routes(system.links, names[0])
     for name in names:
         if name not in reached:
-            raise InputError(f"{where}: links: no way from '{names[0]}' to '{name}'")
+            raise InputError(f"links: no way from '{names[0]}' to '{name}'")
 
 
 SYSTEM = FileKind(

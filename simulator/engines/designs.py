@@ -13,9 +13,9 @@ Pipelined issue, distinct layers
     ``E_j = max(A_j, E_{j-1}) + c`` twice over, in either order, token ``j`` leaves at
     ``max_i (A_i + (j - i) max(c, d)) + c + d``. So a layer is two units: all that is between two
     attentions, and attention. Once users' decode tokens never meet at a unit, the rest is a sum.
-Pipelined issue, shared layers
-    Tokens overtake; the event queue of ``hardwire.simulator.engines.compiled`` runs design after
-    design.
+Pipelined issue, shared layers; layers of several kinds, or with windows
+    Tokens overtake, or layers differ in how they grow with context: the ordinary engine,
+    ``hardwire.simulator.engines.compiled``, runs design after design.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.datapath import adapter_format
-from hardwire.simulator.program import build_program
+from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests
-from hardwire.simulator.timing import Timing, slower
+from hardwire.simulator.timing import Timing, at, slower
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -118,6 +118,8 @@ def batch_rates(
         np.asarray(value, np.float64)
         for value in (chip.datapath.clock_ghz * 1e9, power_throttle, prefill_throttle)
     ]
+    if model.sliding_window is not None or len(model.layer_kinds) > 1:
+        return _one_by_one(chip, model, adapter, given, rates)
     program = compile_batch(chip, model, adapter, np.broadcast(*given, *rates).size)
     points = len(program.embedding)
     prompts, outputs, count = (np.ascontiguousarray(np.broadcast_to(g, points)) for g in given)
@@ -144,21 +146,78 @@ def batch_rates(
         ):
             requests = Requests.uniform(users_of, asked, made, row)
             mine = slice(place[point], place[point + 1])
-            first[mine], last[mine] = _event_queue(chip, model, adapter, point, requests)
+            own = _program_of(chip, model, adapter, point)
+            first[mine], last[mine] = _run(own, requests)
     rate_user, rate_chip, ttft, latest, grown = (np.empty(points) for _ in range(5))
     jit.measure(
         *load, first, last, hz, decode, prefill, program.rate, rate_user, rate_chip, ttft, latest,
         grown,
     )  # fmt: skip
-    token_s = 1 / rate_user
     breakdown = {name: cycles / hz for name, cycles in program.parts.items()}
     attentions = len(program.kinds) * program.attention.shape[1]
     breakdown["attention"] = breakdown["attention"] + attentions * grown / hz
+    return _measured(rate_user, rate_chip, ttft, count * prompts / latest, breakdown, decode)
+
+
+def _one_by_one(
+    chip: Chip,
+    model: LanguageModel,
+    adapter: Adapter | AdapterShape | None,
+    given: list[Ints],
+    rates: list[Floats],
+) -> BatchRates:
+    """``batch_rates`` of a model whose layers are of several kinds, by the ordinary engine."""
+    from hardwire.simulator.engines import designs_jit as jit  # noqa: PLC0415 - numba only where it is needed
+
+    timing = Timing.of(chip, model, () if adapter is None else (adapter,))
+    parts = timing.tokens[-1].by_operation(lambda stage: stage.cycles)
+    points = np.broadcast(*given, *rates, *parts.values(), np.empty(1)).size
+    prompts, outputs, count = (np.ascontiguousarray(np.broadcast_to(g, points)) for g in given)
+    hz, decode, prefill = (np.ascontiguousarray(np.broadcast_to(r, points)) for r in rates)
+    if (prompts < 1).any() or (outputs < 2).any() or (count < 1).any():
+        raise ValueError("a load needs prompt >= 1, output >= 2 and users >= 1")
+    place = np.concatenate([[0], np.cumsum(count)])
+    first, last = np.empty(place[-1], np.int64), np.empty(place[-1], np.int64)
+    attention = np.empty(points)
+    for point, (users_of, asked, made) in enumerate(
+        zip(count.tolist(), prompts.tolist(), outputs.tolist(), strict=True)
+    ):
+        program = _program_of(chip, model, adapter, point)
+        mine = slice(place[point], place[point + 1])
+        row = 0 if adapter is None else 1
+        first[mine], last[mine] = _run(program, Requests.uniform(users_of, asked, made, row))
+        context = np.arange(asked + 1, asked + made)
+        reading = program.timing.tokens[-1].by_operation(at(context))
+        attention[point] = np.mean(reading["attention"])
+    rate_user, rate_chip, ttft, latest, unused = (np.empty(points) for _ in range(5))
+    no_rate = np.tile(np.array([0, 1]), (points, 1))
+    jit.measure(
+        prompts, outputs, place, first, last, hz, decode, prefill, no_rate, rate_user, rate_chip,
+        ttft, latest, unused,
+    )  # fmt: skip
+    cycles = {
+        name: np.broadcast_to(np.asarray(part, float), points) for name, part in parts.items()
+    }
+    cycles["attention"] = attention
+    breakdown = {name: part / hz for name, part in cycles.items()}
+    return _measured(rate_user, rate_chip, ttft, count * prompts / latest, breakdown, decode)
+
+
+def _measured(
+    rate_user: Floats,
+    rate_chip: Floats,
+    ttft: Floats,
+    prefill: Floats,
+    breakdown: dict[str, Floats],
+    decode: Floats,
+) -> BatchRates:
+    """Rates, and a decode step divided by operation, with what is waited for and throttled."""
+    token_s = 1 / rate_user
     capped = token_s * (1 - decode)
     waited = token_s - capped - sum(breakdown.values())
     breakdown["waiting"] = np.where(waited > 1e-12 * token_s, waited, 0.0)
     breakdown["power_cap"] = capped
-    return BatchRates(rate_user, rate_chip, token_s, ttft, count * prompts / latest, breakdown)
+    return BatchRates(rate_user, rate_chip, token_s, ttft, prefill, breakdown)
 
 
 def compile_batch(
@@ -174,10 +233,11 @@ def compile_batch(
     token = timing.tokens[-1]
     parts = token.by_operation(lambda stage: stage.cycles)
     spans: dict[str, list[Any]] = {"pre_max": [], "pre_sum": [], "post_max": [], "post_sum": []}
-    attention = token.stages.attention
+    (of_layer,) = token.stages.kinds
+    attention = of_layer.attention
     head = token.head_parts
     for kind in token.kinds:
-        for span, stages in (("pre", token.stages.before), ("post", token.stages.behind)):
+        for span, stages in (("pre", of_layer.before), ("post", of_layer.behind)):
             slowest: Any = 0
             total: Any = 0
             for stage in stages:
@@ -218,24 +278,23 @@ def _fixed(program: BatchProgram) -> tuple[Ints, Ints]:
     return np.stack([body, program.head_sum], axis=1), growing
 
 
-def _event_queue(
-    chip: Chip,
-    model: LanguageModel,
-    adapter: Adapter | AdapterShape | None,
-    point: int,
-    requests: Requests,
-) -> tuple[Ints, Ints]:
-    """Cycles of the first and last output token of each user, by the ordinary engine."""
-    from hardwire.simulator.engines.compiled import simulate  # noqa: PLC0415 - numba only where it is needed
-
+def _program_of(
+    chip: Chip, model: LanguageModel, adapter: Adapter | AdapterShape | None, point: int
+) -> TokenProgram:
+    """The ordinary engine's program of one design."""
     values = {name: chip.value(name) for name in chip.parameters}
     chosen = {k: v[point].item() for k, v in values.items() if np.ndim(v) == 1}
     if isinstance(adapter, AdapterShape):
         rank = int(adapter.rank[point] if np.ndim(adapter.rank) else adapter.rank)
         fmt = adapter_format(chip, adapter)
         adapter = Adapter.from_shape(f"r{rank}:{'+'.join(adapter.targets)}:{fmt}", model)
-    program = build_program(chip._replaced(chosen), model, [] if adapter is None else [adapter])
+    return build_program(chip._replaced(chosen), model, [] if adapter is None else [adapter])
+
+
+def _run(program: TokenProgram, requests: Requests) -> tuple[Ints, Ints]:
+    """Cycles of the first and last output token of each user, by the ordinary engine."""
+    from hardwire.simulator.engines.compiled import simulate  # noqa: PLC0415 - numba only where it is needed
+
     done = simulate(program, requests).done
-    tokens = requests.tokens[0]
-    ends = done.reshape(-1, tokens)
+    ends = done.reshape(-1, requests.tokens[0])
     return ends[:, requests.prompt[0] - 1], ends[:, -1]

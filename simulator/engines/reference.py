@@ -12,7 +12,7 @@ Rules that both engines obey, in integer cycles:
   before has left the first unit. A decode token is always offered when the token before it has been
   sampled.
 - Attention adds to its stage, for a context of c tokens, the slower of ``⌈c · n/d⌉`` for memory
-  and for multipliers.
+  and for multipliers; in layers with a window, c is at most that.
 - ``streamed`` load: a token of that adapter enters a layer when the layer's slice is written.
   ``double_buffered``: it is offered when all slices are. ``blocking``: so is every token that is
   offered after the load began.
@@ -78,6 +78,7 @@ def visits(
 ) -> Iterator[tuple[int, int]]:
     """Unit and cycles of the main branch of a stage, then of its side branch if it has one."""
     num1, den1, num2, den2 = program.rates[stage].tolist()
+    context = min(context, int(program.windows[stage]))
     grown = max(-(-context * num1 // den1), -(-context * num2 // den2))
     yield int(program.main_unit[stage]), int(program.main_cycles[adapter, stage]) + grown
     if program.side_unit[stage] >= 0:

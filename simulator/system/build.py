@@ -15,10 +15,11 @@ from hardwire.models.system.placement import HOST
 from hardwire.models.system.system import System
 from hardwire.simulator.datapath import BYPASS_CYCLES, ceil_div, overlapped_layers, own_unit
 from hardwire.simulator.supply import supply
+from hardwire.simulator.system.adapter_slices import adapter_slices
 from hardwire.simulator.system.collectives import Algorithm
 from hardwire.simulator.system.program import ALWAYS, Slice, SystemProgram
-from hardwire.simulator.system.stages import DieLayer, Work, head_slice_bytes
-from hardwire.simulator.system.walk import Part, Send, Step, Walk, walk_of
+from hardwire.simulator.system.stages import Work
+from hardwire.simulator.system.walk import SAMPLE, Part, Send, Step, Walk, walk_of
 
 PICOSECONDS = 10**12
 """Ticks per second where dies have unlike clocks: a stage is at most a picosecond too long."""
@@ -159,7 +160,8 @@ class _Layout:
         cycles = [work.cycles] * self.rows
         if work.side and self.sequential[die]:  # see ``TokenTiming.alone``
             cycles = [work.cycles - BYPASS_CYCLES * (side == BYPASS_CYCLES) for side in work.side]
-        self.visit(unit, [self.in_ticks(die, n) for n in cycles], self.growth(die, work))
+        ticks = [self.in_ticks(die, n) for n in cycles]
+        self.visit(unit, ticks, self.growth(die, work), self.in_ticks(die, work.tail))
         if work.side and not self.sequential[die]:
             self.side(die, work, layer)
 
@@ -181,7 +183,8 @@ class _Layout:
                 if work.unit == "rom" and not self.shared[die]:  # its own array
                     unit = self.unit(f"{die} {own_unit('rom', work.name)} {layer} of {expert}")
                 units[expert], ticks[expert] = unit, self.in_ticks(die, work.cycles)
-        self.visit(-1, [0] * self.rows, table=len(self.tables))
+        tail = max(self.in_ticks(die, work.tail) for die, work in rows)
+        self.visit(-1, [0] * self.rows, tail=tail, table=len(self.tables))
         self.tables.append((units, ticks, self.choices))
 
     def sent(self, send: Send) -> None:
@@ -213,36 +216,34 @@ class _Layout:
 
     def slices(self, adapter: Adapter) -> tuple[Slice, ...]:
         """What each die holds of an adapter, layer by layer and die by die."""
-        model, found = self.system.model, []
-        for stage in self.system.placement.stages:
-            for layer in stage.layers:
-                for place, die in enumerate(stage.dies):
-                    chip = self.system.die(die).chip
-                    held = DieLayer(chip, model, stage, place, layer, (adapter,))
-                    ports = self.memories.get((die, layer)) or [self.unit(f"{die} sram {layer}")]
-                    size = held.adapter_bytes(adapter)
-                    found.append(self.slice(die, layer, size, ports, adapter))
-        for die, size in head_slice_bytes(self.system, adapter).items():
-            own = [self.unit(f"{die} sram.{HEAD}")]
-            if self.shared[die]:
-                own = self.memories[next(key for key in self.memories if key[0] == die)]
-            found.append(self.slice(die, model.layers, size, own, adapter))
-        return tuple(one for one in found if one.bytes)
-
-    def slice(self, die: str, layer: int, size: int, ports: list[int], adapter: Adapter) -> Slice:
-        chip = self.system.die(die).chip
-        names = [one.name for one in self.system.dies]
-        return Slice(
-            layer=layer,
-            bytes=size,
-            ports=tuple(dict.fromkeys(ports)),
-            host=names.index(die) if self.system.host_links == "each" else 0,
-            latency=round(float(chip.link.latency_us) * 1e-6 * self.hz),
-            bytes_per_s=float(supply(chip, self.system.model, adapter).bytes_per_s),
-            burst_bytes=int(chip.link.burst_bytes),
-            write_bytes_per_cycle=int(chip.sram.write_bytes_per_cycle),
-            per_cycle=self.per_cycle[die],
-        )
+        last = self.system.model.layers
+        held = [
+            (layer, number, die.name, size)
+            for number, die in enumerate(self.system.dies)
+            for layer, size in adapter_slices(self.system, adapter)[die.name].items()
+            if size
+        ]
+        found = []
+        for layer, number, die, size in sorted(held):
+            chip = self.system.die(die).chip
+            own = self.unit(f"{die} sram.{HEAD}" if layer == last else f"{die} sram {layer}")
+            ports = self.memories.get((die, layer), [own])
+            if layer == last and self.shared[die]:  # in the one memory that layers share
+                ports = next(some for (of, _), some in self.memories.items() if of == die)
+            found.append(
+                Slice(
+                    layer=layer,
+                    bytes=size,
+                    ports=tuple(dict.fromkeys(ports)),
+                    host=number if self.system.host_links == "each" else 0,
+                    latency=round(float(chip.link.latency_us) * 1e-6 * self.hz),
+                    bytes_per_s=float(supply(chip, self.system.model, adapter).bytes_per_s),
+                    burst_bytes=int(chip.link.burst_bytes),
+                    write_bytes_per_cycle=int(chip.sram.write_bytes_per_cycle),
+                    per_cycle=self.per_cycle[die],
+                )
+            )
+        return tuple(found)
 
     # --- all ----------------------------------------------------------------------------------
 
@@ -270,7 +271,7 @@ class _Layout:
             ahead = int(min(overlapped_layers(chip, own) for chip in chips))
             freed = last if not ahead else self.layer.index(stage.layers.stop - ahead) - 1
             enters[first] = gates
-            leaves[0, self.names.index("sample") if with_head else last] = gates
+            leaves[0, self.names.index(SAMPLE) if with_head else last] = gates
             leaves[1, freed] = gates
             if number == 0:
                 followed = freed

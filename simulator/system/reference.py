@@ -77,6 +77,16 @@ class Queue:
             heapq.heappop(self.waiting)[2].succeed()
 
 
+def alone(visits: Sequence[tuple[int, int, int, int]]) -> int:
+    """Ticks that a step takes where its units are free: visits to one unit follow each other."""
+    held: dict[int, int] = {}
+    longest = 0
+    for _, unit, ticks, tail in visits:
+        held[unit] = held.get(unit, 0) + ticks
+        longest = max(longest, held[unit] + tail)
+    return longest
+
+
 class _Run:
     def __init__(
         self,
@@ -193,7 +203,7 @@ class _Run:
             yield self.env.all_of(
                 [self.env.process(self.visit(number, (*key, visit[0]), *visit)) for visit in visits]
             )
-            own = max(ticks + tail for _, _, ticks, tail in visits)
+            own = alone(visits)
             cause = int(program.cause[step])
             self.spent[number, STALL] += asked - ended
             self.spent[number, cause] += own

@@ -6,7 +6,8 @@ of them, and ``hardwire.simulator.system.closed_form`` adds them up. Numbers of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +17,11 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base, head_obstacle
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import EXPERT, SHARED
-from hardwire.models.pipeline import fill_cycles
 from hardwire.models.system.placement import HOST, Stage
 from hardwire.models.system.slices import grid_of, kv_parts
 from hardwire.models.system.system import System
 from hardwire.models.system.topology import SWITCH
-from hardwire.simulator.datapath import row_cycles, sample_cycles
+from hardwire.simulator.datapath import Stages
 from hardwire.simulator.system.collectives import (
     NOTHING,
     Algorithm,
@@ -37,7 +37,17 @@ from hardwire.simulator.system.collectives import (
 )
 from hardwire.simulator.system.program import ALWAYS, ATTENTION, COMPUTE, LINK
 from hardwire.simulator.system.program import HEAD as HEAD_CAUSE
-from hardwire.simulator.system.stages import DieLayer, Work, head_rows, head_works
+from hardwire.simulator.system.stages import (
+    COMBINE,
+    DOWN,
+    GATE_UP,
+    DieLayer,
+    Work,
+    head_rows,
+    head_works,
+    whole_layer,
+)
+from hardwire.simulator.timing import Timing
 
 ELEMENT_BYTES = 2
 """Of an element on a link: a float16. Partial sums need more bits than the 8 of an activation, and
@@ -52,6 +62,10 @@ best 20 to 100, and at 6 bytes each they are hundreds of bytes, as nothing besid
 
 KEPT_BYTES = 6
 """Of a kept logit: a float16, and the token's number."""
+
+
+SAMPLE = "sample"
+"""The name of the step that makes a token of logits."""
 
 
 @dataclass(frozen=True)
@@ -146,24 +160,21 @@ def _check_adapter(system: System, adapter: Adapter) -> None:
     for die in system.dies:
         if obstacle := head_obstacle(die.chip, adapter.targets):
             raise InputError(f"{adapter.name}: {obstacle}")
-    for module in adapter.modules:
+    for module in adapter.modules if len(system.dies) > 1 else ():
         if module.target.startswith(EXPERT) or module.target == "kv_b_proj":
             raise InputError(
-                f"{adapter.name}: is on {module.target}, beside which a system has no side path"
+                f"{adapter.name}: is on {module.target}, beside which the dies of a system of "
+                "several have no side path"
             )
 
 
 def _embedding(system: System) -> Part:
-    placement = system.placement
-    if placement.embedding == HOST:
-        works = []
-        for die in placement.stages[0].dies:
-            chip = system.die(die).chip._replaced({"rom.embedding": "host"})
-            cycles = int(fill_cycles(chip) + row_cycles(chip, system.model))
-            works.append((die, Work("embedding", "embedding", cycles)))
-    else:
-        chip = system.die(placement.embedding).chip
-        works = [(placement.embedding, Work("embedding", "embedding", int(fill_cycles(chip))))]
+    placement, where = system.placement, "host" if system.placement.embedding == HOST else "rom"
+    dies = placement.stages[0].dies if where == "host" else (placement.embedding,)
+    works = []
+    for die in dies:
+        chip = system.die(die).chip._replaced({"rom.embedding": where})
+        works.append((die, Work.of(Stages(chip, system.model).token().embedding)))
     return Part((Step("embedding", COMPUTE, tuple(works)),))
 
 
@@ -177,19 +188,18 @@ def _hop(system: System, at: Sequence[str], to: Sequence[str], name: str) -> lis
 
 def _head_steps(system: System, adapters: Sequence[Adapter]) -> tuple[Step, ...]:
     dies = system.placement.head
-    works = {
-        die: head_works(system.die(die).chip, system.model, rows, adapters)
+    works = [
+        head_works(system.die(die).chip, system.model, rows, adapters)
         for die, rows in head_rows(system).items()
-    }
+    ]
     steps = [
         Step(row[0].name, HEAD_CAUSE, tuple(zip(dies, row, strict=True)))
-        for row in zip(*works.values(), strict=True)
+        for row in list(zip(*works, strict=True))[:-1]
     ]
     kept = KEPT_LOGITS * KEPT_BYTES
     if sends := _sends(system, [(die, dies[0], kept) for die in dies[1:]]):
         steps.append(Step("kept logits", LINK, sends=sends))
-    sampler = Work("sample", "sampler", int(sample_cycles(system.die(dies[0]).chip)))
-    steps.append(Step("sample", HEAD_CAUSE, ((dies[0], sampler),)))
+    steps.append(Step(SAMPLE, HEAD_CAUSE, ((dies[0], works[0][-1]),)))
     home = system.placement.embedding
     if home not in (HOST, dies[0]):
         back = _sends(system, [(dies[0], home, TOKEN_BYTES)])
@@ -241,218 +251,202 @@ class _Group:
     ) -> None:
         self.system, self.stage, self.adapters, self.algorithm = system, stage, adapters, algorithm
         self.model, self.size = system.model, len(stage.dies)
+        self.whole: tuple[Range, ...] = ((0, system.model.hidden),) * self.size
         self.known: dict[Any, tuple[Step, ...]] = {}
+        self.moves: dict[Any, list[Round]] = {}
         self.found: list[Step] = []
         self.dies: list[DieLayer] = []
-        self.moves: dict[Any, list[Round]] = {}
 
     def steps(self, layer: int) -> tuple[Step, ...]:
         """Steps of a layer; of layers that are alike the same object."""
-        stage = self.stage
-        kind = self.model.kind_of(layer)
+        stage, kind = self.stage, self.model.kind_of(layer)
         turn = (layer - stage.layers.start) % self.size if stage.kv == "layer" else 0
         ranks = tuple(
             tuple(one.rank(layer, target) for target in self.model.targets) for one in self.adapters
         )
         key = kind.window, kind.experts, turn, ranks, stage.experts.get(layer)
         if key not in self.known:
-            self.known[key] = self._layer(layer)
+            routed = kind.experts and len(self.system.dies) > 1
+            self.found = []
+            if self.size == 1 and not routed:
+                self._alone(layer)
+            else:
+                self._together(layer)
+            self.known[key] = tuple(self.found)
         return self.known[key]
 
-    def _layer(self, layer: int) -> tuple[Step, ...]:
-        model, stage, self.found = self.model, self.stage, []
+    def _alone(self, layer: int) -> None:
+        """A layer that is whole on one die."""
+        (die,) = self.stage.dies
+        for work in whole_layer(self.timing, layer):
+            cause = ATTENTION if work.rates else COMPUTE
+            self.found.append(Step(work.name, cause, ((die, work),)))
+
+    @functools.cached_property
+    def timing(self) -> Timing:
+        return Timing.of(self.system.die(self.stage.dies[0]).chip, self.model, tuple(self.adapters))
+
+    def _together(self, layer: int) -> None:
+        """A layer on dies that have parts of it: after each stage, what it makes is moved."""
+        model = self.model
+        self._open(layer)
+        experts = model.kind_of(layer).experts
+        for name in self.dies[0].names:
+            if experts and name in (GATE_UP, DOWN, COMBINE, model.activation):
+                works = [(die, work) for die in self.dies for work in die.of_experts(name)]
+                self.found.append(Step(f"{EXPERT}{name}", COMPUTE, self._named(works)))
+            else:
+                if name in ("sub_norm_attention", "o"):
+                    self._gather_attention(layer, name)
+                row = [(die, work) for die in self.dies for work in die.work(name)]
+                cause = ATTENTION if row[0][1].rates else COMPUTE
+                self.found.append(Step(name, cause, self._named(row)))
+            self._after(name, layer, experts)
+
+    def _open(self, layer: int) -> None:
+        """The parts of the dies."""
+        model, stage = self.model, self.stage
+        if model.kind_of(layer).experts:
+            self._check_experts()
+            ranges: tuple[Range, ...] = ((0, model.intermediate),) * self.size
+        else:
+            given = made_by(stage, GATE_UP, model.intermediate)
+            taken = needed_by(stage, DOWN, model.intermediate)
+            ranges = taken if given.is_partial else given.ranges
+        heads, kv_heads = (heads_at(stage, count, layer) for count in (model.heads, model.kv_heads))
         self.dies = [
-            DieLayer(self.system.die(die).chip, model, stage, place, layer, self.adapters)
+            DieLayer(
+                self.system.die(die).chip,
+                model,
+                stage,
+                place,
+                layer,
+                heads=_width(heads[place]),
+                kv_heads=_width(kv_heads[place]),
+                width=_width(ranges[place]),
+                positions=kv_parts(stage)[1],
+                adapters=self.adapters,
+            )
             for place, die in enumerate(stage.dies)
         ]
-        whole = ((0, model.hidden),) * self.size
-        self.each(lambda die: [die.norm("norm_attention")])
-        self.attention(layer)
-        self.each(lambda die: [die.rom("o")])
-        self.move("o", made_by(stage, "o", model.hidden), whole)
-        if model.post_norms:
-            self.each(lambda die: [die.norm("post_norm_attention")])
-        self.each(lambda die: [die.norm("norm_mlp")])
-        if model.kind_of(layer).experts:
-            self.mixture()
-        else:
-            self.mlp()
-        if model.post_norms:
-            self.each(lambda die: [die.norm("post_norm_mlp")])
-        return tuple(self.found)
 
-    def attention(self, layer: int) -> None:
-        model, stage, size = self.model, self.stage, self.size
-        positions = kv_parts(stage)[1]
-        heads = heads_at(stage, model.heads, layer)
-        if model.latent is None:
-            self.each(DieLayer.projections)
-            wide = model.query_width
-            queries = made_by(stage, "qkv", wide), heads_at(stage, wide, layer)
-            cached = made_by(stage, "qkv", model.kv_width), heads_at(stage, model.kv_width, layer)
-            self.scatter("queries, keys and values", queries, cached, positions)
-        else:
-            rank = model.latent.query_rank or 0
-            down, *rest = (
-                [die.projections()[number] for die in self.dies]
-                for number in range(len(self.dies[0].projections()))
-            )
-            self.add(down[0].name, COMPUTE, down)
-            everywhere = ((0, rank),) * size
-            cached = (
-                made_by(stage, "qkv_a", model.kv_width),
-                tuple((0, model.kv_width * (part != NOTHING)) for part in heads),
-            )
-            self.scatter("latents", (made_by(stage, "qkv_a", rank), everywhere), cached, positions)
-            for works in rest:
-                self.add(works[0].name, COMPUTE, works)
-            last = "q_b" if rank else "qkv_a"
-            wide = model.query_width
-            self.move("queries", made_by(stage, last, wide), heads_at(stage, wide, layer))
-        self.each(lambda die: die.attention(positions))
-        turns = [turn_of(stage, die) for die in range(size)]
-        parts = tuple(frozenset({turn}) for turn in turns)
-        if positions > 1:
-            statistics = heads_at(stage, 2 * model.heads, layer)  # largest score and sum of each
-            self.move("softmax statistics", Layout(statistics, parts), statistics)
-        wide = model.attended_width
-        given, taken = heads_at(stage, wide, layer), needed_by(stage, "o", wide)
-        self.move("attention", Layout(given, parts), taken)
-        if model.sub_norm:
-            self.each(lambda die: [die.norm("sub_norm_attention", _width(taken[die.place]))])
-
-    def mlp(self) -> None:
-        model, stage = self.model, self.stage
-        wide = model.intermediate
-        given, taken = made_by(stage, "gate_up", wide), needed_by(stage, "down", wide)
-        self.each(lambda die: [die.rom("gate_up")])
-        early = given.is_partial
-        if early:  # gate and up are sums before they are multiplied
-            self.move("gate_up", given, taken, times=2)
-        ranges = taken if early else given.ranges
-        self.each(lambda die: [die.activation("", _width(ranges[die.place]))])
-        if not early:
-            self.move("gate_up", given, taken)
-        if model.sub_norm:
-            self.each(lambda die: [die.norm("sub_norm_mlp", _width(taken[die.place]))])
-        self.each(lambda die: [die.rom("down")])
-        self.move("down", made_by(stage, "down", model.hidden), ((0, model.hidden),) * self.size)
-
-    def mixture(self) -> None:
-        """Router, then chosen and shared experts side by side, and the sum of all."""
-        model, stage = self.model, self.stage
+    def _check_experts(self) -> None:
+        """Refuse experts, or MLPs beside them, that are cut in ways that are not timed."""
+        model, stage, where = self.model, self.stage, f"{self.system.name}: split"
         assert model.experts is not None
-        for name in (f"{EXPERT}gate_up", f"{EXPERT}down"):
-            if grid_of(stage, name) != (1, 1):
-                raise InputError(
-                    f"{self.system.name}: split.{name}: experts that are cut between dies are not "
-                    "timed; place them whole"
-                )
-        self.each(DieLayer.routing)
-        shared = model.experts.shared_intermediate
-        given = made_by(stage, f"{SHARED}gate_up", shared)
-        taken = needed_by(stage, f"{SHARED}down", shared)
-        if shared and (given.is_partial or _lacks(given, taken)):
+        if any(grid_of(stage, f"{EXPERT}{name}") != (1, 1) for name in (GATE_UP, DOWN)):
             raise InputError(
-                f"{self.system.name}: split: {SHARED}gate_up and {SHARED}down must be cut alike, "
-                "output and input, or both replicated"
+                f"{where}.{EXPERT}{GATE_UP}: experts that are cut between dies are not timed; "
+                "place them whole"
+            )
+        width = model.experts.shared_intermediate
+        given = made_by(stage, f"{SHARED}{GATE_UP}", width)
+        taken = needed_by(stage, f"{SHARED}{DOWN}", width)
+        if width and (given.is_partial or given.ranges != taken):
+            raise InputError(
+                f"{where}.{SHARED}{GATE_UP}: must be output where {SHARED}{DOWN} is input, or both "
+                "replicated"
             )
 
-        def gate_up(die: DieLayer) -> list[Work]:
-            also = [die.rom(f"{SHARED}gate_up")] if shared else []
-            return [die.expert(f"{EXPERT}gate_up", die.experts_here()), *also]
+    def _after(self, name: str, layer: int, experts: bool) -> None:
+        """What is moved when a stage has ended."""
+        model, stage = self.model, self.stage
+        wide = model.query_width
+        if name == "qkv":
+            self._scatter(
+                "queries, keys and values",
+                (made_by(stage, name, wide), heads_at(stage, wide, layer)),
+                (made_by(stage, name, model.kv_width), heads_at(stage, model.kv_width, layer)),
+            )
+        elif name == "qkv_a":
+            assert model.latent is not None
+            rank = model.latent.query_rank or wide
+            here = heads_at(stage, model.kv_width, layer)
+            everywhere: tuple[Range, ...] = ((0, rank),) * self.size
+            self._scatter(
+                "latents",
+                (made_by(stage, name, rank), everywhere),
+                (made_by(stage, name, model.kv_width), here),
+            )
+        elif name == "q_b":
+            self._move("queries", made_by(stage, name, wide), heads_at(stage, wide, layer))
+        elif name == "o":
+            self._move(name, made_by(stage, name, model.hidden), self.whole)
+        elif experts and name == COMBINE:
+            sums = tuple(frozenset({die}) for die in range(self.size))
+            self._move("experts", Layout(self.whole, sums), self.whole)
+        elif not experts and name in (GATE_UP, model.activation):
+            given = made_by(stage, GATE_UP, model.intermediate)
+            taken = needed_by(stage, DOWN, model.intermediate)
+            # Gate and up are sums before they are multiplied, and one vector behind it.
+            if given.is_partial == (name == GATE_UP):
+                self._move(name, given, taken, times=2 if given.is_partial else 1)
+        elif not experts and name == DOWN:
+            self._move(name, made_by(stage, name, model.hidden), self.whole)
 
-        def act(die: DieLayer) -> list[Work]:
-            also = [die.activation(SHARED, _width(given.ranges[die.place]))] if shared else []
-            wide = model.experts.intermediate if model.experts else 0
-            return [die.activation(EXPERT, wide, die.experts_here()), *also]
+    def _gather_attention(self, layer: int, before: str) -> None:
+        """What heads give, to where the output projection takes it."""
+        model, stage = self.model, self.stage
+        if before == "o" and model.sub_norm:
+            return  # it was moved before that norm
+        parts = tuple(frozenset({turn_of(stage, die)}) for die in range(self.size))
+        if kv_parts(stage)[1] > 1:  # largest score and sum of exponentials of each head
+            statistics = heads_at(stage, 2 * model.heads, layer)
+            self._move("softmax statistics", Layout(statistics, parts), statistics)
+        given = heads_at(stage, model.attended_width, layer)
+        taken = needed_by(stage, "o", model.attended_width)
+        self._move("attention", Layout(given, parts), taken)
 
-        def down(die: DieLayer) -> list[Work]:
-            also = [die.rom(f"{SHARED}down")] if shared else []
-            return [die.expert(f"{EXPERT}down", die.experts_here()), *also]
+    # --- messages -----------------------------------------------------------------------------
 
-        for name, make in (("gate_up", gate_up), ("act", act), ("down", down)):
-            works = [(die, work) for die in self.dies for work in make(die)]
-            self.found.append(Step(f"{EXPERT}{name}", COMPUTE, self.named(works)))
-        self.each(lambda die: [die.vector("combine", model.hidden)])
-        sums = tuple(frozenset({die}) for die in range(self.size))
-        whole = ((0, model.hidden),) * self.size
-        self.move("experts", Layout(whole, sums), whole)
-
-    # --- steps --------------------------------------------------------------------------------
-
-    def each(self, make: Callable[[DieLayer], list[Work]]) -> None:
-        """Steps that dies do side by side: the first work of each, then the second, and so on."""
-        made = [(die, make(die)) for die in self.dies]
-        for number in range(max(len(works) for _, works in made)):
-            row = [(die, works[number]) for die, works in made if works]
-            cause = ATTENTION if row[0][1].rates else COMPUTE
-            self.found.append(Step(row[0][1].name, cause, self.named(row)))
-
-    def add(self, name: str, cause: int, works: Sequence[Work]) -> None:
-        row = list(zip(self.dies, works, strict=True))
-        self.found.append(Step(name, cause, self.named(row)))
-
-    def named(self, row: Sequence[tuple[DieLayer, Work]]) -> tuple[tuple[str, Work], ...]:
+    def _named(self, row: Sequence[tuple[DieLayer, Work]]) -> tuple[tuple[str, Work], ...]:
         return tuple((self.stage.dies[die.place], work) for die, work in row)
 
-    def move(self, name: str, layout: Layout, needed: tuple[Range, ...], *, times: int = 1) -> None:
+    def _move(
+        self, name: str, layout: Layout, needed: tuple[Range, ...], *, times: int = 1
+    ) -> None:
         """Steps of the messages that bring a vector to where it is needed."""
-        for number, one in enumerate(self.ways(layout, needed)):
-            self.send(f"{name}, round {number + 1}", self.messages(one, times))
+        for number, one in enumerate(self._ways(layout, needed)):
+            sends = _sends(self.system, self._messages(one, times))
+            self.found.append(Step(f"{name}, round {number + 1}", LINK, sends=sends))
 
-    def scatter(
+    def _scatter(
         self,
         name: str,
         queries: tuple[Layout, tuple[Range, ...]],
         cached: tuple[Layout, tuple[Range, ...]],
-        positions: int,
     ) -> None:
         """Queries to the dies that attend, and what is cached to the die whose turn it is."""
-        rounds = [self.messages(one) for one in self.ways(*queries)]
-        turns: list[tuple[tuple[int, int], list[list[tuple[str, str, int]]]]] = []
+        positions = kv_parts(self.stage)[1]
         layout, needed = cached
+        flows = [(ALWAYS, self._ways(*queries))]
         for turn in range(positions):
             here = tuple(
                 part if turn_of(self.stage, die) == turn else NOTHING
                 for die, part in enumerate(needed)
             )
-            ways = [self.messages(one) for one in self.ways(layout, here)]
-            turns.append(((positions, turn), ways))
-        if positions == 1:  # one step has the messages of both
-            (_, more), turns = turns[0], []
-            longest = max(len(rounds), len(more))
-            both = [*rounds, *[[]] * longest], [*more, *[[]] * longest]
-            rounds = [[*a, *b] for a, b in zip(*both, strict=False)][:longest]
-        for number in range(max([len(rounds), *(len(ways) for _, ways in turns)])):
-            sends = list(_sends(self.system, rounds[number] if number < len(rounds) else []))
-            for turn_at, ways in turns:
-                if number < len(ways):
-                    sends += _sends(self.system, ways[number], turn_at)
-            if sends:
-                self.found.append(Step(f"{name}, round {number + 1}", LINK, sends=tuple(sends)))
+            flows.append(((positions, turn), self._ways(layout, here)))
+        for number in range(max(len(rounds) for _, rounds in flows)):
+            sends: dict[tuple[int, int], list[tuple[str, str, int]]] = {}
+            for turn_at, rounds in flows:
+                if number < len(rounds):
+                    sends.setdefault(turn_at, []).extend(self._messages(rounds[number]))
+            found = [send for at, some in sends.items() for send in _sends(self.system, some, at)]
+            self.found.append(Step(f"{name}, round {number + 1}", LINK, sends=tuple(found)))
 
-    def send(self, name: str, messages: list[tuple[str, str, int]]) -> None:
-        self.found.append(Step(name, LINK, sends=_sends(self.system, messages)))
-
-    def messages(self, one: Round, times: int = 1) -> list[tuple[str, str, int]]:
+    def _messages(self, one: Round, times: int = 1) -> list[tuple[str, str, int]]:
         dies, size = self.stage.dies, times * ELEMENT_BYTES
         return [(dies[sender], dies[receiver], count * size) for sender, receiver, count in one]
 
-    def ways(self, layout: Layout, needed: tuple[Range, ...]) -> list[Round]:
+    def _ways(self, layout: Layout, needed: tuple[Range, ...]) -> list[Round]:
         key = layout, needed
         if key not in self.moves:
-            self.moves[key] = ways(self.stage, layout, needed, self.hops, self.algorithm)
+            self.moves[key] = ways(self.stage, layout, needed, self._hops, self.algorithm)
         return self.moves[key]
 
-    def hops(self, sender: int, receiver: int) -> int:
+    def _hops(self, sender: int, receiver: int) -> int:
         return len(self.system.route(self.stage.dies[sender], self.stage.dies[receiver]))
 
 
 def _width(part: Range) -> int:
     return part[1] - part[0]
-
-
-def _lacks(layout: Layout, needed: Sequence[Range]) -> bool:
-    pairs = zip(layout.ranges, needed, strict=True)
-    return any(want[0] < have[0] or have[1] < want[1] for have, want in pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from fractions import Fraction
 
 import pytest
@@ -17,6 +18,7 @@ from hardwire.models.system.contents import contents
 from hardwire.models.system.link import LinkKind
 from hardwire.models.system.placement import HOST, Stage, balanced, dealt, evenly
 from hardwire.models.system.system import System
+from hardwire.models.system.write import system_text
 
 HC1 = Chip.open("hc1")
 SMALL = dataclasses.replace(
@@ -66,6 +68,30 @@ def test_dies_hold_the_model_once(system: System) -> None:
     for layer in range(model.layers):
         assert sum(one.kv_share.get(layer, Fraction(0)) for one in held.values()) == 1
     assert sum(one.head_rows for one in held.values()) == model.vocab
+
+
+CONFIG = {
+    "model_type": "llama", "num_hidden_layers": 6, "hidden_size": 256, "intermediate_size": 512,
+    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 32, "vocab_size": 1000,
+    "max_position_embeddings": 2048, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+@given(systems())
+@examples(20)
+def test_a_written_system_is_read_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, system: System
+) -> None:
+    folder = tmp_path_factory.mktemp("systems")
+    (folder / "small.json").write_text(json.dumps(CONFIG))
+    model = LanguageModel.open(str(folder / "small.json"))
+    known = dataclasses.replace(system, model=model, source="drawn", places=7)
+    path = folder / "drawn.yaml"
+    path.write_text(system_text(known, folder, model="small.json"), encoding="utf-8")
+    again = System.open(path)
+    assert again.links == known.links and again.placement == known.placement
+    assert (again.model, again.places, again.title) == (model, 7, known.title)
+    assert [die.name for die in again.dies] == [die.name for die in known.dies]
 
 
 def test_a_system_of_one_die_holds_what_the_chip_does() -> None:

@@ -46,7 +46,7 @@ def test_a_whole_layer_has_the_stages_of_the_datapath(chip: str, name: str) -> N
     parts = walk_of(System.of_one(one, model)).parts
     walked = [work for step in parts[1].steps for _, work in step.works]
     assert [(work.name, work.cycles) for work in walked] == [
-        (stage.name, stage.cycles) for stage in stages.layer
+        (stage.name, stage.cycles) for stage in stages.kinds[0].all
     ]
     head = [work.cycles for step in parts[-1].steps for _, work in step.works]
     assert head == [stage.cycles for stage in stages.head]
