@@ -78,6 +78,9 @@ def run(
     entering = np.empty(total, np.int64)  # tokens that ask for the units of a step in this tick
     gated = np.empty(total, np.int64)  # tokens that wait for a slice
     gated_count = 0
+    mine = np.zeros(units, np.int64)  # ticks that the step at hand has held each unit so far
+    stamped = np.zeros(units, np.int64)  # and the number of that step
+    stamp = np.int64(0)
 
     while size > 0 or next_burst < bursts:
         now = heap_time[0] if size > 0 else NEVER
@@ -221,6 +224,7 @@ def run(
             asked = now
             while True:
                 ended, alone = asked, np.int64(0)
+                stamp += 1
                 for v in range(begin[step], begin[step + 1]):
                     if turn[v, 0] > 1 and i % turn[v, 0] != turn[v, 1]:
                         continue
@@ -233,7 +237,8 @@ def run(
                             start[token, slot[v]], end[token, slot[v]] = since_then, until
                         if slot[v] == 0:
                             issued[token] = since_then
-                        alone = max(alone, hold + tail[v])
+                        own_end = _own(unit[v], hold, stamp, mine, stamped)
+                        alone = max(alone, own_end + tail[v])
                         ended = max(ended, until + tail[v])
                         continue
                     table = routed[v]
@@ -246,7 +251,8 @@ def run(
                         free_at[which] = until
                         if record:
                             start[token, slot[v] + j], end[token, slot[v] + j] = since_then, until
-                        alone = max(alone, hold + tail[v])
+                        own_end = _own(which, hold, stamp, mine, stamped)
+                        alone = max(alone, own_end + tail[v])
                         ended = max(ended, until + tail[v])
                 own = cause[step]
                 spent[token, own] += alone
@@ -260,6 +266,14 @@ def run(
                 asked = ended
             at[token] = step
             size = push(heap_time, heap_item, size, ended, token)
+
+
+@nb.njit(cache=True)
+def _own(unit: int, hold: int, stamp: Any, mine: Any, stamped: Any) -> int:
+    """Ticks until a visit's end if the step had its units to itself: after its own visits there."""
+    mine[unit] = mine[unit] + hold if stamped[unit] == stamp else hold
+    stamped[unit] = stamp
+    return int(mine[unit])
 
 
 @nb.njit(cache=True)

@@ -1,10 +1,10 @@
 """A token of a system of dies as integer arrays on numbered units: the one input of its engines.
 
 A token is a chain of *steps*. A step is a set of *visits* that begin together: of units of dies,
-of links, of the ports through which a die puts bytes on its links. A visit waits for its unit, holds
-it for some ticks, and ends a *tail* of ticks later, in which it holds nothing: the flight of the
-last byte. The step ends when all its visits have ended. A tick is a cycle of the dies' clock where
-they all have the same, else a picosecond.
+of links, of the ports through which a die puts bytes on its links. A visit waits for its unit,
+holds it for some ticks, and ends a *tail* of ticks later, in which it holds nothing: the flight of
+the last byte. The step ends when all its visits have ended. A tick is a cycle of the dies' clock
+where they all have the same, else a picosecond.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CAUSES = ("compute", "attention", "link_latency", "link_queue", "head", "stall")
-"""What a token's time is divided into. A step's own time goes to its cause; for what it waits longer
+"""What a token's time is divided into. A step's own time goes to its cause; what it takes longer
 goes to ``link_queue`` where it is on links, else to ``stall``: units, places and adapters."""
 
 COMPUTE, ATTENTION, LINK, QUEUE, HEAD, STALL = range(len(CAUSES))
@@ -188,7 +188,7 @@ class SystemProgram:
         )
 
     def chained(self) -> NDArray[np.bool_]:
-        """Steps that are settled as soon as the step before them is, ``(S,)``: see the engines' page.
+        """Steps that are settled as soon as the step before them is, ``(S,)``.
 
         Either their units have no other visits, and tokens come to them in the order in which they
         came to the step before, never two in one tick. Or only the one token behind a gate of one

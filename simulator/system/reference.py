@@ -1,4 +1,4 @@
-"""The reference engine of systems: SimPy, written for reading. One process per user, token and visit.
+"""The reference engine of systems: SimPy, for reading. One process per user, token and visit.
 
 Rules that both engines obey, in whole ticks:
 
@@ -13,11 +13,11 @@ Rules that both engines obey, in whole ticks:
   visit to each expert that was chosen for the token.
 - A token takes a place of the system when it is offered and gives it up at its end. Before a step
   with a gate it takes the gate, and gives it up behind the last step that the gate guards.
-- The next token of a prompt is offered when the one before has ended the step ``followed``; a decode
-  token when the token before it has ended.
-- ``streamed`` load: a token of that adapter enters a layer when the layer's slices are written on all
-  dies of the layer. ``double_buffered``: it is offered when all slices on all dies are. ``blocking``:
-  so is every token that is offered after the load began.
+- The next token of a prompt is offered when the one before has ended the step ``followed``; a
+  decode token when the token before it has ended.
+- ``streamed`` load: a token of that adapter enters a layer when the layer's slices are written on
+  all dies of the layer. ``double_buffered``: it is offered when all slices on all dies are.
+  ``blocking``: so is every token that is offered after the load began.
 
 A die alone is a system without links, and these rules are then those of
 ``hardwire.simulator.engines.reference``.
@@ -75,6 +75,16 @@ class Queue:
         while self.free > 0 and self.waiting:
             self.free -= 1
             heapq.heappop(self.waiting)[2].succeed()
+
+
+def alone(visits: Sequence[tuple[int, int, int, int]]) -> int:
+    """Ticks that a step takes where its units are free: visits to one unit follow each other."""
+    held: dict[int, int] = {}
+    longest = 0
+    for _, unit, ticks, tail in visits:
+        held[unit] = held.get(unit, 0) + ticks
+        longest = max(longest, held[unit] + tail)
+    return longest
 
 
 class _Run:
@@ -193,7 +203,7 @@ class _Run:
             yield self.env.all_of(
                 [self.env.process(self.visit(number, (*key, visit[0]), *visit)) for visit in visits]
             )
-            own = max(ticks + tail for _, _, ticks, tail in visits)
+            own = alone(visits)
             cause = int(program.cause[step])
             self.spent[number, STALL] += asked - ended
             self.spent[number, cause] += own

@@ -1,8 +1,8 @@
 """Which experts a token goes to: drawn, for what a router says depends on what is said.
 
 Every layer with experts draws ``k`` distinct ones for each token, one after the other, each by the
-weights of those that are left. The weights are equal, or Zipf's with the ranks of each layer shuffled,
-or counts that were measured. A named stream draws, so that engines and places agree.
+weights of those that are left. The weights are equal, or Zipf's with the ranks of each layer
+shuffled, or counts that were measured. A named stream draws; all engines are given the same.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Choices:
     of_token: NDArray[np.int16]
 
     def counts(self, experts: int) -> NDArray[np.int64]:
-        """Tokens of each expert, ``(layers with experts, experts)``; a layer's sum is tokens × k."""
+        """Tokens of each expert, ``(layers with experts, experts)``: tokens × k in a layer."""
         layers = self.of_token.shape[1]
         flat = self.of_token.astype(np.int64) + experts * np.arange(layers)[None, :, None]
         return np.bincount(flat.ravel(), minlength=layers * experts).reshape(layers, experts)

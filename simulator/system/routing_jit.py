@@ -41,7 +41,4 @@ def draw(rng: Any, sums: Any, weights: Any, found: Any) -> None:
 
 @nb.njit(cache=True)
 def _holds(numbers: Any, count: int, wanted: int) -> bool:
-    for at in range(count):
-        if numbers[at] == wanted:
-            return True
-    return False
+    return bool((numbers[:count] == wanted).any())
