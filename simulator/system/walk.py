@@ -17,6 +17,7 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.base import check_base, head_obstacle
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import EXPERT, SHARED
+from hardwire.models.system.link import LinkKind
 from hardwire.models.system.placement import HOST, Stage
 from hardwire.models.system.slices import grid_of, kv_parts
 from hardwire.models.system.system import System
@@ -64,11 +65,11 @@ KEPT_BYTES = 6
 """Of a kept logit: a float16, and the token's number."""
 
 
-SAMPLE = "sample"
-"""The name of the step that makes a token of logits."""
+SAMPLE, TOKEN_BACK = "sample", "token back"
+"""The names of the steps that make a token of logits, and send it to the embedding."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Send:
     """Bytes that a token puts on a link, one way, or brings through a port of a die.
 
@@ -76,17 +77,33 @@ class Send:
     ----------
     unit : its name.
     bytes : of all messages of the step.
-    bytes_per_s, latency_s : of the link; numbers or arrays.
-    link : index of the link in the system, -1 for a port.
+    kind : of the link; its numbers may be arrays.
+    path : kinds of the links on the way of the message that flies longest.
+    is_port : of the die that sends, to its links of this kind.
     turn : modulus and remainder of the positions whose tokens send it.
     """
 
     unit: str
     bytes: int
-    bytes_per_s: Any
-    latency_s: Any
-    link: int
+    kind: LinkKind
+    path: tuple[LinkKind, ...]
+    is_port: bool = False
     turn: tuple[int, int] = ALWAYS
+
+    @property
+    def bytes_per_s(self) -> Any:
+        """Of the link or the port."""
+        return self.kind.port if self.is_port else self.kind.bandwidth
+
+    @property
+    def latency_s(self) -> Any:
+        """From the last byte on the link to its arrival at the end of the way."""
+        return sum(kind.latency_s for kind in self.path)
+
+    @property
+    def like(self) -> tuple[Any, ...]:
+        """The same for messages that take the same time if they have links to themselves."""
+        return self.bytes, id(self.kind), self.is_port, tuple(id(kind) for kind in self.path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +220,7 @@ def _head_steps(system: System, adapters: Sequence[Adapter]) -> tuple[Step, ...]
     home = system.placement.embedding
     if home not in (HOST, dies[0]):
         back = _sends(system, [(dies[0], home, TOKEN_BYTES)])
-        steps.append(Step("token back", LINK, sends=back))
+        steps.append(Step(TOKEN_BACK, LINK, sends=back))
     return tuple(steps)
 
 
@@ -220,22 +237,20 @@ def _sends(
     found: dict[str, Send] = {}
     for sender, receiver, size in messages:
         route = system.route(sender, receiver)
-        latency: Any = sum(system.links[hop.link].kind.latency_s for hop in route)
-        for hop in route:
-            kind = system.links[hop.link].kind
+        path = tuple(system.links[hop.link].kind for hop in route)
+        for hop, kind in zip(route, path, strict=True):
             name = f"link {hop.link} {hop.sender} to {hop.receiver}"
-            _add(found, Send(name, size, kind.bandwidth, latency, hop.link, turn))
+            _add(found, Send(name, size, kind, path, turn=turn))
             if hop.sender != SWITCH and np.all(np.isfinite(kind.port)):
-                port = f"port {hop.sender} {kind.name}"
-                _add(found, Send(port, size, kind.port, latency, -1, turn))
+                port = f"port of {hop.sender} to {kind.name}"
+                _add(found, Send(port, size, kind, path, is_port=True, turn=turn))
     return tuple(found[name] for name in sorted(found))
 
 
 def _add(found: dict[str, Send], send: Send) -> None:
-    if send.unit in found:
-        other = found[send.unit]
-        latency = np.maximum(other.latency_s, send.latency_s)[()]
-        send = replace(send, bytes=send.bytes + other.bytes, latency_s=latency)
+    if (other := found.get(send.unit)) is not None:
+        longer = max(other, send, key=lambda one: float(np.max(one.latency_s)))
+        send = replace(longer, bytes=send.bytes + other.bytes)
     found[send.unit] = send
 
 
