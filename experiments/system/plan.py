@@ -137,12 +137,18 @@ def plan(
 
 def fewest(model: LanguageModel, chip: Chip, kind: LinkKind, load: Load) -> int | None:
     """The fewest dies that hold a model, of the placements that are tried; None where none does."""
-    counts = [
-        stages * group
-        for group in GROUPS
-        if (stages := _fewest_stages(model, chip, kind, load, group)) is not None
-    ]
-    return min(counts, default=None)
+    best: int | None = None
+    for group in GROUPS:
+        if best is not None:
+            # Only what would be fewer: as many stages as that leaves must fit.
+            stages = min((best - 1) // group, model.layers)
+            system = arranged(model, chip, kind, stages, group) if stages else None
+            if system is None or not load.fits(system):
+                continue
+        least = _fewest_stages(model, chip, kind, load, group)
+        if least is not None:
+            best = least * group if best is None else min(best, least * group)
+    return best
 
 
 def _fitting(

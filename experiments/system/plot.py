@@ -269,7 +269,7 @@ def _draw_links(
             continue
         used = max(sent.get((number, end), 0.0) for end in link.ends)
         one, other = (_middle(places[end]) for end in link.ends)
-        near = math.dist(one, other) < 1.3 * (WIDE + GAP)
+        near = math.dist(one, other) < 1.3 * (WIDE + (CLOSE if layout.frames else GAP))
         color = HELD_COLORS["critical"] if here else QUIET if used > 0.02 * most else SILVER
         width = 2.6 if here else 0.6 + 1.4 * used / most if most else 0.6
         _arrow(axes, one, other, color, width, bend=0 if near else 0.4, above=here)

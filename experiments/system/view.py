@@ -23,7 +23,7 @@ from hardwire.experiments.shared.tables import (
 )
 from hardwire.experiments.system.answer import SystemAnswer
 
-PAPER = ", on paper: does not fit the dies"
+PAPER = ", on paper"
 
 
 def render(answer: SystemAnswer) -> RenderableType:
