@@ -10,8 +10,9 @@
     result.to_frame()           # pandas
     result.plot()               # matplotlib
 
-A function for each question (``run``, ``run_system``, ``plan``, ``predict``, ``replay``, ``compare``, ``sweep``, ``search``,
-``solve``, ``sensitivity``, ``calibrate``, ``validate``, ``fit_server``, ``diff``, ``report``) takes
+A function for each question (``run``, ``run_system``, ``plan``, ``predict``, ``replay``,
+``compare``, ``sweep``, ``search``, ``solve``, ``sensitivity``, ``calibrate``, ``validate``,
+``fit_server``, ``diff``, ``report``) takes
 names, paths or objects; the objects are ``Chip``, ``LanguageModel``, ``Adapter``, ``Server`` and
 ``System``.
 ``make_server`` writes a GPU server's file from its parts; ``schema`` says what may stand in a file.
