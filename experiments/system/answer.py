@@ -269,7 +269,6 @@ def ask(
             )
     found = fit(system, prompt + output, users, adapter, adapters)
     walk = walk_of(system, () if adapter is None else (adapter,))
-    load = {"prompt": prompt, "output": output, "adapter": adapter}
     return SystemAnswer(
         system=system,
         prompt=prompt,
@@ -278,8 +277,10 @@ def ask(
         adapter=adapter,
         adapters=adapters if adapter is not None else 0,
         found=found,
-        unlimited=rates(system, users=users, walk=walk, **load),
-        power=system_power(system, found, walk, **load),
+        unlimited=rates(
+            system, prompt=prompt, output=output, users=users, adapter=adapter, walk=walk
+        ),
+        power=system_power(system, found, walk, prompt=prompt, output=output, adapter=adapter),
         sent=sent_bytes(walk),
     )
 

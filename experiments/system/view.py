@@ -116,7 +116,7 @@ def _dies(answer: SystemAnswer) -> RenderableType:
         number = layers[1] - layers[0] + 1 if layers else 0
         full = f"{one['area_mm2']['total']:,.0f} of {one['die_mm2']:,.0f} mm²"
         taken = f"{mib(one['kv_bytes'] + one['adapter_bytes'])} of {mib(one['sram_bytes'])}"
-        row = (
+        row: tuple[str | Text, ...] = (
             str(number) if number else "–",
             large(one["weights"], 3),
             styled(full, BAD) if one["over_mm2"] > 0 else full,

@@ -6,7 +6,6 @@ its share of that energy by the weights that it holds, copies too, since copies 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -100,7 +99,7 @@ def system_power(
         card_j[die.name] = energies[id(chip)] * share / float(chip.power.regulator_efficiency)
     sent = sent_bytes(walk)
     kinds = {number: link.kind for number, link in enumerate(system.links)}
-    on_link: Counter[int] = Counter()
+    on_link = dict.fromkeys(kinds, 0.0)
     for (number, _), size in sent.items():
         on_link[number] += size
     return SystemPower(
