@@ -51,7 +51,7 @@ BLOCK_COLORS = {
 CAUSE_COLORS = {
     "compute": BLUE,
     "attention": ORANGE,
-    "link_latency": TEAL,
+    "link_latency": GREEN,
     "link_queue": RED,
     "head": VIOLET,
     "stall": GREY,

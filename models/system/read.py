@@ -41,8 +41,11 @@ def read_dies(dies: Any, chip: Any, where: str, folder: Path) -> dict[str, Chip]
         if not isinstance(name, str):
             raise InputError(f"{where}: {at}: the name of a chip is expected")
         if name not in opened:
-            path = catalogue.locate("chip", name, folder)
-            file_size(path)
+            try:
+                path = catalogue.locate("chip", name, folder)
+                file_size(path)
+            except InputError as error:
+                raise InputError(f"{where}: {at}: {error}") from None
             opened[name] = Chip.from_file(path)
         return opened[name]
 
@@ -175,7 +178,7 @@ def _experts(
 ) -> dict[int, tuple[int, ...]]:
     """For each layer with experts the place of the die of each."""
     where = f"{where}.experts"
-    numbers = {layer: experts_of(model, layer) for layer in layers}
+    numbers = {layer: experts_of(model, layer) for layer in layers if layer < model.layers}
     numbers = {layer: count for layer, count in numbers.items() if count}
     if how == ROUND_ROBIN:
         return {layer: dealt(count, dies) for layer, count in numbers.items()}

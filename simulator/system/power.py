@@ -118,8 +118,10 @@ def _working(one: DieBudget) -> int:
 
 
 def sent_bytes(walk: Walk) -> dict[tuple[int, str], float]:
-    """Bytes that a decode token puts on each link, by the link's index and the sender; links that no
-    token uses are left out."""
+    """Bytes that a decode token puts on each link, by the link's index and the sender.
+
+    Links that no token uses are left out.
+    """
     found = {}
     for unit, size in link_bytes(walk).items():
         if unit.startswith("link "):
