@@ -253,7 +253,8 @@ def _dies(found: Any, dies: Sequence[str], where: str) -> tuple[str, ...]:
     if found == ALL:
         return tuple(dies)
     names = [found] if isinstance(found, str) else found
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not texts or not names:
         raise InputError(f"{where}: names of dies are expected, or {ALL}")
     return tuple(names)
 
