@@ -153,7 +153,8 @@ def walk_of(
     ------
     InputError
         If an adapter was made for a model of other dimensions, or is where a system has no side
-        path; on an unknown algorithm; or if experts are cut between dies.
+        path; on an unknown algorithm; if experts are cut between dies; or if dies of a group have
+        unlike KV memories.
     """
     for adapter in adapters:
         _check_adapter(system, adapter)
@@ -344,6 +345,12 @@ class _Group:
             )
             for place, die in enumerate(stage.dies)
         ]
+        for die in self.dies:
+            if die.names != self.dies[0].names:
+                raise InputError(
+                    f"{self.system.name}: placement.stages: dies {stage.dies[0]} and "
+                    f"{stage.dies[die.place]} of one group differ in attention.kv_memories"
+                )
 
     def _check_experts(self) -> None:
         """Refuse experts, or MLPs beside them, that are cut in ways that are not timed."""
