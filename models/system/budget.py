@@ -16,6 +16,8 @@ from hardwire.models.errors import InputError
 from hardwire.models.fabric import registers, registers_per_unit
 from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.rom import (
+    LATENT_KEYS,
+    LATENT_VALUES,
     RomMatrix,
     adder_bits,
     adder_bits_of,
@@ -23,8 +25,9 @@ from hardwire.models.rom import (
     rom_bits,
     rom_formats,
 )
-from hardwire.models.sram import kv_row_bits
+from hardwire.models.sram import kv_layer_bits
 from hardwire.models.system.contents import EMBEDDING, Contents, contents
+from hardwire.models.system.slices import Slice
 from hardwire.models.system.system import System
 
 Made = tuple[tuple[int, RomMatrix], ...]
@@ -122,14 +125,15 @@ def budgets(
     held = contents(system)
     sizes = adapter_bytes or {}
     # Dies of one chip that hold alike have the same hardware.
-    known: dict[tuple[int, Made, int], dict[str, Any]] = {}
+    known: dict[tuple[int, Made, LanguageModel], dict[str, Any]] = {}
     found = {}
     for die in system.dies:
         one = held[die.name]
         made = matrices_on(one, system.model)
-        key = id(die.chip), made, len(one.slices)
+        base = part_of(system.model, one)
+        key = id(die.chip), made, base
         if key not in known:
-            known[key] = _hardware(die.chip, system.model, made, len(one.slices))
+            known[key] = _hardware(die.chip, base, made)
         found[die.name] = DieBudget(
             die=die.name,
             chip=die.chip.name,
@@ -147,8 +151,8 @@ def matrices_on(held: Contents, model: LanguageModel) -> Made:
     counted: Counter[RomMatrix] = Counter()
     for parts in held.slices.values():
         for part in parts:
-            matrix = RomMatrix(part.matrix, part.in_features, part.out_features, ())
-            counted[matrix] += part.times
+            for number, matrix in _arrays(part, model):
+                counted[matrix] += number
     made = [(number, matrix) for matrix, number in counted.items() if number]
     rows = held.head_rows
     embedded = held.weights.get(EMBEDDING, 0) + held.copies.get(EMBEDDING, 0)
@@ -158,13 +162,26 @@ def matrices_on(held: Contents, model: LanguageModel) -> Made:
     return tuple(made)
 
 
-def _hardware(chip: Chip, model: LanguageModel, made: Made, layers: int) -> dict[str, Any]:
-    """Area, idle power and cost of a die with these matrices and the rest of so many layers."""
+def _arrays(part: Slice, model: LanguageModel) -> Made:
+    """The arrays of a slice; that from the latent to heads is one to keys and one to values each,
+    as ``hardwire.models.rom.layer_matrices`` has them."""
+    latent = model.latent
+    if part.matrix != "kv_b" or latent is None:
+        return ((part.times, RomMatrix(part.matrix, part.in_features, part.out_features, ())),)
+    heads = part.out_features // (latent.nope_dim + latent.value_dim)
+    return (
+        (heads, RomMatrix(LATENT_KEYS, latent.nope_dim, part.in_features, ())),
+        (heads, RomMatrix(LATENT_VALUES, part.in_features, latent.value_dim, ())),
+    )
+
+
+def _hardware(chip: Chip, base: LanguageModel, made: Made) -> dict[str, Any]:
+    """Area, idle power and cost of a die with these matrices and the rest of a model's layers."""
     if chip.datapath.layers != "distinct":
         raise InputError(
             f"{chip.name}: datapath.layers: must be distinct in a system of several dies"
         )
-    blocks, idle = _blocks_and_idle(chip, model, made, layers)
+    blocks, idle = _blocks_and_idle(chip, base, made)
     card = sum(idle.values()) / float(chip.power.regulator_efficiency) + float(chip.power.board_w)
     die_mm2 = float(chip.die.area_mm2)
     critical = max(die_mm2, blocks["total"]) * (1 - float(chip.floorplan.defect_tolerant_share))
@@ -180,15 +197,14 @@ def _hardware(chip: Chip, model: LanguageModel, made: Made, layers: int) -> dict
 
 
 def _blocks_and_idle(
-    chip: Chip, model: LanguageModel, made: Made, layers: int
+    chip: Chip, base: LanguageModel, made: Made
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Area and idle power by block.
 
-    What does not depend on matrices, the memories and units of layers, is that of a dense model of
-    as many layers on the same chip; what does is counted matrix by matrix, by the same formulas.
+    What does not depend on matrices, the memories and units of layers, is that of ``part_of``; what
+    does is counted matrix by matrix, by the same formulas.
     A die without the LM head has no top-k scan, but the reader of a chip wants one: it is charged.
     """
-    base = dense_of(model, max(layers, 1))
     process, fmt = chip.process, rom_formats(chip)
     bits = sum(number * fmt(matrix).stored_bits(matrix) for number, matrix in made)
     # An embedding is read by rows: it has no adders behind it.
@@ -224,10 +240,28 @@ def _blocks_and_idle(
     )
 
 
-def dense_of(model: LanguageModel, layers: int) -> LanguageModel:
-    """A dense model of so many layers with the widths of ``model``, for what no matrix decides."""
+def part_of(model: LanguageModel, held: Contents) -> LanguageModel:
+    """The layers of a die as a model of their own, with as many experts as the die has of one.
+
+    What no matrix decides, the memories and units of layers, is counted by it. A die without layers
+    is taken for one of one layer: it has an SRAM with its ports.
+    """
+    layers = sorted(held.slices) or [0]
+    experts = model.experts
+    if experts is not None:
+        count = max((len(one) for one in held.experts.values()), default=experts.count)
+        active = min(experts.active, count)
+        experts = dataclasses.replace(experts, count=max(count, 1), active=max(active, 1))
+
+    def kept(numbers: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(place for place, layer in enumerate(layers) if layer in frozenset(numbers))
+
     return dataclasses.replace(
-        model, layers=layers, experts=None, dense_layers=(), latent=None, sliding_layers=()
+        model,
+        layers=len(layers),
+        dense_layers=kept(model.dense_layers),
+        sliding_layers=kept(model.sliding_layers),
+        experts=experts,
     )
 
 
@@ -240,14 +274,5 @@ def kv_bytes(chip: Chip, model: LanguageModel, held: Contents, context_tokens: i
         model.kind_of(layer).attended(context_tokens) * share
         for layer, share in held.kv_share.items()
     )
-    return float(tokens) * layer_kv_bytes(chip, model)
-
-
-def layer_kv_bytes(chip: Chip, model: LanguageModel) -> float:
-    """Bytes of a token's keys and values in one layer, or of its latent, scales included."""
-    bits, eight = chip.formats.kv_bits, chip.formats.kv_8bit
-    if model.latent is None:
-        return float(2 * kv_row_bits(model, bits, eight) / 8)
-    # A latent is stored as one long head of which there is one copy for keys and values.
-    one = dataclasses.replace(model, kv_heads=1, head_dim=model.kv_width, latent=None)
-    return float(kv_row_bits(one, bits, eight) / 8)
+    bits = kv_layer_bits(model, chip.formats.kv_bits, chip.formats.kv_8bit)
+    return float(tokens) * float(bits) / 8

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from hardwire.models import catalogue
 from hardwire.models.brief import brief, one_line
 from hardwire.models.description import FileKind, read_description
-from hardwire.models.parameters import Parameter, count, quantity, to_frame
+from hardwire.models.parameters import Parameter, choice, count, quantity, to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+WAYS = ("direct", "switch")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class LinkSheet:
         "pJ/bit", 0, 10000, "energy of a bit that is sent, beyond what lanes take at all times"
     )
     lane_w: Any = quantity("W", 0, 100, "power of a lane at all times, both ends")
+    way: Any = choice(
+        WAYS,
+        "from die to die, or from a die to a switch, whose other links are the rest of the way; "
+        "direct if not given",
+        default="direct",
+    )
     port_gb_per_s: Any = quantity(
         "GB/s",
         0.001,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hardwire.models.errors import InputError
 
@@ -90,6 +91,26 @@ class Placement:
     def stage_of(self, layer: int) -> Stage:
         """The stage that has a layer."""
         return next(stage for stage in self.stages if layer in stage.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, as a system file has it; experts by the place of their die."""
+        return {
+            "stages": [
+                {
+                    "layers": [stage.layers.start, stage.layers.stop - 1],
+                    "dies": list(stage.dies),
+                    "rows": stage.rows,
+                    "split": dict(stage.split),
+                    "kv": stage.kv,
+                    "experts": {str(layer): list(at) for layer, at in stage.experts.items()}
+                    if len(stage.dies) > 1
+                    else {},
+                }
+                for stage in self.stages
+            ],
+            "embedding": self.embedding,
+            "head": list(self.head),
+        }
 
     def used(self) -> frozenset[str]:
         """Names of all dies that hold something."""

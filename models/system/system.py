@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hardwire.models import catalogue
 from hardwire.models.brief import one_line
@@ -187,6 +188,20 @@ class System:
         if sender not in self._routes:
             self._routes[sender] = routes(self.links, sender)
         return self._routes[sender][receiver]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Dies, links and placement as plain values."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "source": self.source,
+            "model": self.model.name,
+            "dies": {die.name: die.chip.name for die in self.dies},
+            "links": [{"ends": list(link.ends), "kind": link.kind.name} for link in self.links],
+            "places": self.places,
+            "host_links": self.host_links,
+            "placement": self.placement.to_dict(),
+        }
 
     @property
     def alike(self) -> bool:

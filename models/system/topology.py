@@ -63,8 +63,12 @@ def links_of(
     Raises
     ------
     InputError
-        If the dies of a grid do not make whole rows, or a shape that has no rows is given some.
+        If the dies of a grid do not make whole rows, a shape that has no rows is given some, or
+        the kind is for a switch and the shape has none, or the other way round.
     """
+    if (shape == "switch") != (kind.sheet.way == "switch"):
+        goes = "goes to a switch" if kind.sheet.way == "switch" else "goes from die to die"
+        raise InputError(f"{where}.shape: {kind.name} {goes}, which is not what a {shape} has")
     if (shape == "grid") != (rows is not None):
         asked = "is missing: a grid has rows" if rows is None else f"a {shape} has no rows"
         raise InputError(f"{where}.rows: {asked}")

@@ -33,7 +33,9 @@ def pipeline(model: LanguageModel, dies: int) -> System:
     return System.pipeline("even", HC1, model, BOARD, stages, embedding="d0")
 
 
-@pytest.mark.parametrize("name", ["llama-3.1-8b", "llama-3.2-1b", "qwen3-8b"])
+@pytest.mark.parametrize(
+    "name", ["llama-3.1-8b", "llama-3.2-1b", "gpt-oss-20b", "deepseek-v3", "gemma-3-1b"]
+)
 def test_one_die_needs_what_its_chip_does(name: str) -> None:
     model = LanguageModel.open(name)
     (one,) = budgets(System.of_one(HC1, model), users=2, context_tokens=512).values()

@@ -180,7 +180,8 @@ BEYOND = (
     "there is no die", "in no stage", "in a stage before it", "holds nothing", "do not divide",
     "is no matrix of", "ends at layer", "is already in stage", "no way from", "whole rows",
     "has rows", "has no rows", "both ends are", "have no experts", "is on no die", "are listed",
-    "a list for each of", "no LM head is ternary", "lie on dies", "a first and a last layer", "share one latent",
+    "a list for each of", "no LM head is ternary", "lie on dies", "a first and a last layer",
+    "share one latent", "goes from die to die", "goes to a switch",
 )  # fmt: skip
 
 
