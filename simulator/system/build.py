@@ -36,6 +36,7 @@ def build_program(
     adapters: Sequence[Adapter] = (),
     *,
     algorithm: Algorithm = "direct",
+    past: int = 0,
     walk: Walk | None = None,
 ) -> SystemProgram:
     """Compile a system and adapters to the program that the engines run.
@@ -47,6 +48,7 @@ def build_program(
     ----------
     adapters : numbered from 1 in the program; number 0 is the base alone.
     algorithm : of all-reduces, see ``hardwire.simulator.system.collectives``.
+    past : tokens of context that are in the KV cache before the first of a request.
     walk : ``walk_of(system, adapters, algorithm)``, where it is at hand.
 
     Raises
@@ -54,7 +56,8 @@ def build_program(
     InputError
         As ``walk_of``.
     """
-    return _Layout(walk or walk_of(system, adapters, algorithm)).program()
+    program = _Layout(walk or walk_of(system, adapters, algorithm)).program()
+    return replace(program, past=past)
 
 
 def tick_hz(system: System) -> float:
@@ -215,12 +218,12 @@ class _Layout:
         return any(chip.lora.head == "present" for chip in chips)
 
     def slices(self, adapter: Adapter) -> tuple[Slice, ...]:
-        """What each die holds of an adapter, layer by layer and die by die."""
-        last = self.system.model.layers
+        """What dies hold of an adapter, layer by layer and in order of their names."""
+        last, held_by = self.system.model.layers, adapter_slices(self.system, adapter)
         held = [
-            (layer, number, die.name, size)
-            for number, die in enumerate(self.system.dies)
-            for layer, size in adapter_slices(self.system, adapter)[die.name].items()
+            (layer, number, die, size)
+            for number, (die, slices) in enumerate(sorted(held_by.items()))
+            for layer, size in slices.items()
             if size
         ]
         found = []

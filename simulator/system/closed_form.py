@@ -84,6 +84,7 @@ def rates(
     prompt: Any,
     output: Any,
     users: Any = 1,
+    past: Any = 0,
     adapter: Adapter | None = None,
     routing: str | Routing = "uniform",
     algorithm: Algorithm = "direct",
@@ -95,6 +96,7 @@ def rates(
     ----------
     prompt, output, users : tokens, and how many; numbers or arrays that broadcast with each other
         and with the numbers of the links.
+    past : tokens of context that are in each user's KV cache before.
     routing : of experts, as ``Routing.open`` reads it.
     algorithm : of all-reduces, see ``hardwire.simulator.system.collectives``.
     walk : ``walk_of(system, adapters, algorithm)`` with this adapter or none, where it is at hand.
@@ -105,10 +107,12 @@ def rates(
         If the load has no decode step or nobody, or as ``walk_of``.
     """
     prompt, output, users = check_load(prompt=prompt, output=output, users=users)
-    if len(system.dies) == 1 and not system.places:
+    if len(system.dies) == 1 and not system.places and not np.any(past):
         return _of_one(system, prompt, output, users, adapter)
     walk = walk or walk_of(system, () if adapter is None else (adapter,), algorithm)
-    return _Forms(walk, len(walk.adapters), Routing.open(routing)).rates(prompt, output, users)
+    return _Forms(walk, len(walk.adapters), Routing.open(routing)).rates(
+        prompt, output, users, past
+    )
 
 
 def _of_one(
@@ -170,8 +174,8 @@ class _Forms:
         self.times = Counter(id(part.steps) for part in walk.parts)
         self.unlike = {id(part.steps): part for part in walk.parts}.values()
 
-    def rates(self, prompt: Any, output: Any, users: Any) -> SystemRates:
-        context, spread = prompt + output / 2, np.maximum(output - 2, 0)
+    def rates(self, prompt: Any, output: Any, users: Any, past: Any) -> SystemRates:
+        context, spread = past + prompt + output / 2, np.maximum(output - 2, 0)
         causes = self.by_cause(context, spread, head=True)
         token = sum(causes.values())
         longest, name = self.longest(context, spread, head=True)
@@ -182,12 +186,12 @@ class _Forms:
         latency = dict.fromkeys(CAUSES, 0.0) | causes
         latency[waiting] = latency[waiting] + (step - token)
         # Prompt tokens follow each other without the head; the last one has it.
-        inside, wide = (prompt + 1) / 2, np.maximum(prompt - 2, 0)
+        inside, wide = past + (prompt + 1) / 2, np.maximum(prompt - 2, 0)
         body = sum(self.by_cause(inside, wide, head=False).values())
         pace, _ = self.longest(inside, wide, head=False)
         pace = np.maximum(pace, body / places)
-        last = sum(self.by_cause(prompt, 0, head=True).values())
-        apart, _ = self.longest(prompt, 0, head=True)
+        last = sum(self.by_cause(past + prompt, 0, head=True).values())
+        apart, _ = self.longest(past + prompt, 0, head=True)
         apart = np.maximum(apart, pace)
         last_ttft = users * (prompt - 1) * pace + last + (users - 1) * apart
         return SystemRates(

@@ -29,6 +29,7 @@ def measure(
     prompt: int,
     output: int,
     users: int = 1,
+    past: int = 0,
     adapter: Adapter | None = None,
     routing: str | Routing = "uniform",
     algorithm: Algorithm = "direct",
@@ -42,6 +43,7 @@ def measure(
 
     Parameters
     ----------
+    past : tokens of context that are in each user's KV cache before.
     routing, seed : of experts, see ``Routing``.
 
     Raises
@@ -59,12 +61,13 @@ def measure(
         prompt=prompt,
         output=output,
         users=users,
+        past=past,
         adapter=adapter,
         routing=routing,
         algorithm=algorithm,
         walk=walk,
     )
-    program = build_program(system, held, walk=walk)
+    program = build_program(system, held, past=past, walk=walk)
     requests = Requests.uniform(users, prompt, output, len(held))
     choices = chosen_experts(system, program, requests, Routing.open(routing), seed)
     times = timeline(program, requests, choices, engine)

@@ -13,7 +13,7 @@ from strategies import HC1
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import Experts, LatentAttention
-from hardwire.models.system.link import LinkKind, LinkSheet
+from hardwire.models.system.link import LinkKind
 from hardwire.models.system.placement import HOST, KV_SPLITS, SPLITS, Placement, Stage, dealt
 from hardwire.models.system.system import Die, System
 from hardwire.models.system.topology import links_of
@@ -37,11 +37,13 @@ LATENT = replace(
     **{**SMALL, "head_dim": 8},
 )  # fmt: skip
 MODELS = (DENSE, SLIDING, LATENT)
+BOARD = LinkKind.open("board")
 
 
-def kinds() -> st.SearchStrategy[LinkKind]:
+def kinds(way: str) -> st.SearchStrategy[LinkKind]:
     def build(rate: float, latency: float, port: float) -> LinkKind:
-        return LinkKind("small", "small", LinkSheet(rate, 1, latency, 1.0, 0.1, port), {})
+        sheet = replace(BOARD.sheet, way=way, lane_gb_per_s=rate, lanes=1, latency_ns=latency)
+        return LinkKind("small", "small", replace(sheet, port_gb_per_s=port), {})
 
     return st.builds(
         build,
@@ -117,7 +119,8 @@ def systems(draw: st.DrawFn, most: int = 5) -> System:
     dies = tuple(Die(name, alike[number % 2]) for number, name in enumerate(names))
     shape = draw(st.sampled_from(["all", "chain", "ring", "switch", "grid"]))
     rows = (2 if len(names) % 2 == 0 else 1) if shape == "grid" else None
-    links = links_of(shape, names, draw(kinds()), rows, "links") if len(names) > 1 else ()
+    kind = draw(kinds("switch" if shape == "switch" else BOARD.sheet.way))
+    links = links_of(shape, names, kind, rows, "links") if len(names) > 1 else ()
     home = draw(st.sampled_from([HOST, names[0], names[-1]]))
     head = draw(st.sampled_from([parts[-1].dies, names[:1], names]))
     try:
