@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.experiments.validation import claims, gpu, hc1, hnlpu, parts, roma, technology
+from hardwire.experiments.validation import (
+    claims,
+    experts,
+    gpu,
+    hc1,
+    hnlpu,
+    parts,
+    roma,
+    technology,
+)
 from hardwire.experiments.validation.agreement import Agreement, agreements, cases
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.brief import one_line
@@ -25,6 +34,7 @@ PREDICTORS: dict[str, dict[str, Callable[[Bench, PublishedRow], Predicted]]] = {
     "hnlpu": hnlpu.PREDICTORS,
     "gpu": gpu.PREDICTORS,
     "parts": parts.PREDICTORS,
+    "experts": experts.PREDICTORS,
     "technology": technology.PREDICTORS,
     "claims": claims.PREDICTORS,
 }
