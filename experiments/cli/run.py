@@ -32,27 +32,40 @@ from hardwire.experiments.cli.options import (
 if TYPE_CHECKING:
     from hardwire.simulator.single import Engine
 
+CHIP = "hc1"
 DEFAULT_ADAPTER = "r16:all-linear"
 EXAMPLES = (
     "hardwire run",
     "hardwire run --users 2 --issue pipelined --set sram.capacity_mib=512",
     "hardwire run --adapter r64:all-linear:int4 --save out",
+    "hardwire run --system llama-70b-hc1 --users 8",
 )
 ENGINES: tuple[Engine, ...] = ("compiled", "reference")
 
 
 @takes(Forms)
 def run(
-    chip: ChipOption = "hc1",
+    chip: ChipOption = CHIP,
     model: ModelOption = None,
     adapter: Annotated[
-        str,
+        Text,
         typer.Option(
             metavar="TEXT",
-            help="PEFT folder, GGUF file, a shape such as r16:all-linear:int8, or none.",
+            help="PEFT folder, GGUF file, a shape such as r16:all-linear:int8, or none "
+            f"[default: {DEFAULT_ADAPTER}; of a system none]",
             rich_help_panel=DESIGN,
         ),
-    ] = DEFAULT_ADAPTER,
+    ] = None,
+    system: Annotated[
+        Text,
+        typer.Option(
+            "--system",
+            metavar="NAME|FILE",
+            help="Several dies instead of one chip: of hardwire list systems, or a YAML file.",
+            autocompletion=complete.names_of("system"),
+            rich_help_panel=DESIGN,
+        ),
+    ] = None,
     prompt: PromptOption = 1024,
     output: OutputOption = 1024,
     users: UsersOption = 1,
@@ -98,17 +111,27 @@ def run(
     figures: FiguresOption = Figures.PNG,
     **forms: Unpack[Forms],
 ) -> None:
-    """Simulate one chip and print the verdict, without and with an adapter."""
+    """Simulate a chip, or a system of dies, and print the verdict, without and with an adapter."""
+    if system is not None:
+        own = {
+            "--chip": chip != CHIP, "--model": model, "--issue": issue, "--set": settings,
+            "--engine": engine != ENGINES[0], "--execute": execute, "--target": target,
+        }  # fmt: skip
+        _run_system(
+            system, [name for name, given in own.items() if given], adapter, prompt, output, users,
+            strict, save, figures, chosen(forms),
+        )  # fmt: skip
+        return
     from hardwire.experiments.run import save as files  # noqa: PLC0415
     from hardwire.experiments.run import view  # noqa: PLC0415
     from hardwire.experiments.run.executed import Executed  # noqa: PLC0415
     from hardwire.experiments.run.executed import execute as compute  # noqa: PLC0415
+    from hardwire.experiments.run.several import run as simulate  # noqa: PLC0415
     from hardwire.experiments.shared.settings import set_over  # noqa: PLC0415
     from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
     from hardwire.models.chip import ISSUES, Chip  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
     from hardwire.models.parameters import check_word  # noqa: PLC0415
-    from hardwire.simulator.single import run as simulate  # noqa: PLC0415
 
     form = chosen(forms)
     opened = Chip.open(chip)
@@ -118,7 +141,7 @@ def run(
     chosen_engine = check_word("--engine", engine, ENGINES)
     opened = set_over(opened, changes)
     base = LanguageModel.open(model or opened.model)
-    loaded = open_adapter(adapter, base)
+    loaded = open_adapter(DEFAULT_ADAPTER if adapter is None else adapter, base)
     result = simulate(
         opened, base, loaded, prompt=prompt, output=output, users=users, engine=chosen_engine,
         target=target,
@@ -132,6 +155,33 @@ def run(
     )
     if strict:
         refuse(str(one) for one in result.obstacles)
+
+
+def _run_system(
+    name: str, not_its: list[str], adapter: str | None, prompt: int, output: int, users: int,
+    strict: bool, save: Path | None, figures: str, form: str,
+) -> None:  # fmt: skip
+    """What ``--system`` asks for; it has chips and a model of its own."""
+    from hardwire.experiments.system import save as files  # noqa: PLC0415
+    from hardwire.experiments.system import view  # noqa: PLC0415
+    from hardwire.experiments.system.answer import ask  # noqa: PLC0415
+    from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
+    from hardwire.models.errors import InputError  # noqa: PLC0415
+    from hardwire.models.system.system import System  # noqa: PLC0415
+
+    if not_its:
+        raise InputError(f"--system: {' and '.join(not_its)} cannot be given with it: see its file")
+    opened = System.open(name)
+    answer = ask(
+        opened, prompt=prompt, output=output, users=users,
+        adapter=open_adapter(adapter or "none", opened.model),
+    )  # fmt: skip
+    finish(
+        answer, view.render, lambda one, folder: files.save(one, one.to_dict(), folder, figures),
+        form, save,
+    )  # fmt: skip
+    if strict:
+        refuse(answer.obstacles)
 
 
 def register(app: typer.Typer) -> None:

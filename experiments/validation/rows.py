@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hardwire.experiments.validation import (
     claims,
+    dies,
     experts,
     gpu,
     hc1,
@@ -32,6 +33,7 @@ PREDICTORS: dict[str, dict[str, Callable[[Bench, PublishedRow], Predicted]]] = {
     "hc1": hc1.PREDICTORS,
     "roma": roma.PREDICTORS,
     "hnlpu": hnlpu.PREDICTORS,
+    "dies": dies.PREDICTORS,
     "gpu": gpu.PREDICTORS,
     "parts": parts.PREDICTORS,
     "experts": experts.PREDICTORS,

@@ -45,6 +45,7 @@ class DieBudget:
     area_mm2 : by block and in ``total``, see ``hardwire.models.area.area``.
     die_mm2, reticle_mm2 : the die as stated, and the largest that can be made.
     sram_bytes, kv_bytes, adapter_bytes : of SRAM, and what users and adapters take of it.
+    memory_bytes : beside the die, for keys and values.
     idle_w : of the chip by block while it waits, without regulators and board.
     card_idle_w : of its card.
     yield_share : of dies that are good, by Murphy's model.
@@ -60,6 +61,7 @@ class DieBudget:
     sram_bytes: float
     kv_bytes: float
     adapter_bytes: float
+    memory_bytes: float
     idle_w: Mapping[str, float]
     card_idle_w: float
     yield_share: float
@@ -72,8 +74,17 @@ class DieBudget:
 
     @property
     def over_bytes(self) -> float:
-        """Bytes by which users and adapters exceed the SRAM; negative by what is left."""
-        return self.kv_bytes + self.adapter_bytes - self.sram_bytes
+        """Bytes by which users and adapters exceed SRAM and memory; negative by what is left."""
+        spill = self.kv_bytes + self.adapter_bytes - self.sram_bytes
+        if self.adapter_bytes <= self.sram_bytes and spill > 0:
+            return spill - self.memory_bytes
+        return spill
+
+    @property
+    def spilled_bytes(self) -> float:
+        """Bytes of keys and values that lie in the memory beside the die."""
+        spill = self.kv_bytes + self.adapter_bytes - self.sram_bytes
+        return min(max(spill, 0.0), self.memory_bytes)
 
     @property
     def fits(self) -> bool:
@@ -141,6 +152,7 @@ def budgets(
             sram_bytes=float(die.chip.sram.capacity_mib) * BYTES_PER_MIB,
             kv_bytes=users * kv_bytes(die.chip, system.model, one, context_tokens),
             adapter_bytes=float(sizes.get(die.name, 0)),
+            memory_bytes=system.memory_gib * 2**30,
             **known[key],
         )
     return found

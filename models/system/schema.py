@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from hardwire.models.schema import TEXT, Schema, name_of, word
+from hardwire.models.schema import TEXT, Schema, name_of, value_of, word
 from hardwire.models.server import LINKS
 from hardwire.models.system.placement import HOST, KV_SPLITS, SPLITS
 from hardwire.models.system.read import ALL, MOST_DIES, ROUND_ROBIN
+from hardwire.models.system.system import MEMORY
 from hardwire.models.system.topology import SHAPES
 
 _COUNT: Schema = {"type": "integer", "minimum": 1}
@@ -50,6 +51,7 @@ def system_properties() -> Schema:
             "description": "a link to the host for each die, or one for all",
             **word(LINKS),
         },
+        "memory_gib": value_of(MEMORY),
         "placement": _mapping(
             "what lies where",
             {

@@ -15,7 +15,7 @@ from hardwire.models.chip import Chip
 from hardwire.models.description import FileKind, read_description
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.parameters import check_word
+from hardwire.models.parameters import Quantity, check_value, check_word
 from hardwire.models.server import LINKS
 from hardwire.models.system.link import LinkKind
 from hardwire.models.system.placement import HOST, Placement, Stage, check_placement
@@ -27,6 +27,8 @@ from hardwire.models.system.read import (
 )
 from hardwire.models.system.slices import check_split, with_experts
 from hardwire.models.system.topology import SWITCH, Hop, Link, links_of, routes
+
+MEMORY = Quantity("GiB", 0, 1e6, "memory beside each die for keys and values")
 
 ONE = "die"
 """The name of the die of a system of one."""
@@ -53,6 +55,8 @@ class System:
     places : tokens that are in flight at most, or None where only units and memory set a bound.
     host_links : ``each`` die has a host link, or one is ``shared`` by all.
     source : where the system is from.
+    memory_gib : beside each die, for keys and values that its SRAM does not hold; how long it takes
+        to read them there is not modelled.
     """
 
     name: str
@@ -64,6 +68,7 @@ class System:
     places: int | None = None
     host_links: str = "each"
     source: str = ""
+    memory_gib: float = 0.0
 
     def __post_init__(self) -> None:
         try:
@@ -112,8 +117,9 @@ class System:
         places = whole(other["places"], f"{where}: places") if "places" in other else None
         try:
             return cls(
-                found.name, found.title, dies, links, model, placement, places, host_links, source
-            )
+                found.name, found.title, dies, links, model, placement, places, host_links, source,
+                check_value(f"{where}: memory_gib", other.get("memory_gib", 0), MEMORY),
+            )  # fmt: skip
         except InputError as error:
             raise InputError(f"{where}{str(error).removeprefix(found.name)}") from None
 
@@ -200,6 +206,7 @@ class System:
             "links": [{"ends": list(link.ends), "kind": link.kind.name} for link in self.links],
             "places": self.places,
             "host_links": self.host_links,
+            "memory_gib": self.memory_gib,
             "placement": self.placement.to_dict(),
         }
 
@@ -244,6 +251,7 @@ SYSTEM = FileKind(
         "placement",
         "places",
         "host_links",
+        "memory_gib",
     ),
 )
 """What may stand in the file of a system."""

@@ -13,17 +13,22 @@ from hardwire.models.system.system import System
 
 
 def system_text(
-    system: System, folder: Path, *, chips: Mapping[str, str] | None = None, model: str = ""
+    system: System,
+    folder: Path,
+    *,
+    chips: Mapping[str, str] | None = None,
+    links: Mapping[str, str] | None = None,
+    model: str = "",
 ) -> str:
     """The text of a system's file.
 
     Parameters
     ----------
     folder : where the file will lie, for the line that names its schema.
-    chips : how the file names a chip, by the chip's name, where it is not that.
+    chips, links : how the file names a chip or a kind of link, by its name, where it is not that.
     model : how the file names the model, where it is not its name.
     """
-    named = chips or {}
+    named, kinds = chips or {}, links or {}
     names = [die.name for die in system.dies]
 
     def chip(number: int) -> str:
@@ -40,12 +45,15 @@ def system_text(
     if system.links:
         lines.append("links:")
         lines += [
-            f"  - {{ends: {_words(link.ends)}, kind: {_word(link.kind.name)}}}"
+            f"  - {{ends: {_words(link.ends)}, kind: {_word(kinds.get(name, name))}}}"
             for link in system.links
+            for name in (link.kind.name,)
         ]
     if system.places is not None:
         lines.append(f"places: {system.places}")
     lines.append(f"host_links: {system.host_links}")
+    if system.memory_gib:
+        lines.append(f"memory_gib: {system.memory_gib:g}")
     lines += ["placement:", "  stages:"]
     usual = usual_kv(system.model)
     lines += [f"    - {_stage(stage, usual)}" for stage in system.placement.stages]
