@@ -157,6 +157,27 @@ def link_bytes(walk: Walk) -> dict[str, float]:
     return found
 
 
+@dataclass(frozen=True)
+class Longest:
+    """The unit that a token holds longest: for how long, its name, and in how many visits.
+
+    Of arrays the name is that at the first point.
+    """
+
+    seconds: Any
+    name: str
+    visits: Any
+
+    def longer(self, other: Longest) -> Longest:
+        """This one or the other, point by point."""
+        first = np.ravel(other.seconds)[0] > np.ravel(self.seconds)[0]
+        return Longest(
+            np.maximum(self.seconds, other.seconds),
+            other.name if first else self.name,
+            np.where(other.seconds > self.seconds, other.visits, self.visits)[()],
+        )
+
+
 class _Forms:
     """The closed forms over one walk, of one row of adapters."""
 
@@ -178,31 +199,31 @@ class _Forms:
         context, spread = past + prompt + output / 2, np.maximum(output - 2, 0)
         causes = self.by_cause(context, spread, head=True)
         token = sum(causes.values())
-        longest, name = self.longest(context, spread, head=True)
+        longest = self.longest(context, spread, head=True)
         places = self.system.places or np.inf
         flying = np.minimum(users, places)
-        step = np.maximum(token, flying * longest) * (users / flying)
-        waiting = "link_queue" if name.startswith(("link", "port")) else "stall"
+        step = np.maximum(token, flying * longest.seconds) * (users / flying)
+        waiting = "link_queue" if longest.name.startswith(("link", "port")) else "stall"
         latency = dict.fromkeys(CAUSES, 0.0) | causes
         latency[waiting] = latency[waiting] + (step - token)
         # Prompt tokens follow each other without the head; the last one has it.
         inside, wide = past + (prompt + 1) / 2, np.maximum(prompt - 2, 0)
         body = sum(self.by_cause(inside, wide, head=False).values())
-        pace, _ = self.longest(inside, wide, head=False)
-        pace = np.maximum(pace, body / places)
+        pace = np.maximum(self.longest(inside, wide, head=False).seconds, body / places)
         last = sum(self.by_cause(past + prompt, 0, head=True).values())
-        apart, _ = self.longest(past + prompt, 0, head=True)
-        apart = np.maximum(apart, pace)
+        behind = self.longest(past + prompt, 0, head=True)
+        apart = np.maximum(behind.seconds, pace)
         last_ttft = users * (prompt - 1) * pace + last + (users - 1) * apart
+        # Users who take turns at a unit visit by visit end one visit behind the other.
         return SystemRates(
             decode_tokens_per_s_user=1 / step,
             decode_tokens_per_s_system=users / step,
             token_s=step,
-            ttft_s=last_ttft - (users - 1) / 2 * apart,
+            ttft_s=last_ttft - (users - 1) / 2 * apart / behind.visits,
             prefill_tokens_per_s=users * prompt / last_ttft,
             latency_s=latency,
-            critical_unit=name,
-            critical_s=longest,
+            critical_unit=longest.name,
+            critical_s=longest.seconds,
             in_flight=flying,
         )
 
@@ -357,27 +378,25 @@ class _Forms:
 
     # --- the busiest unit ---------------------------------------------------------------------
 
-    def longest(self, context: Any, spread: Any, *, head: bool) -> tuple[Any, str]:
-        """Seconds for which a token holds the unit that it holds longest, and its name."""
-        candidates: list[tuple[Any, str]] = [self.of_dies(head)]
+    def longest(self, context: Any, spread: Any, *, head: bool) -> Longest:
+        """The unit that a token holds longest."""
+        found = [Longest(*self.of_dies(head), 1)]
         for die, work in self.of_growing(head):
             seconds = self.attention(work, context, spread) / self.hz_of[die]
-            candidates.append((seconds, f"{die} {own_unit(work.unit, work.name)}"))
+            found.append(Longest(seconds, f"{die} {own_unit(work.unit, work.name)}", 1))
         for die, name, works in self.of_shared(head):
-            seconds = 0.0
+            seconds, visits = 0.0, 0
             for count, work in works:
                 grows = self.attention(work, context, spread) if work.rates else work.cycles
-                seconds = seconds + count * grows / self.hz_of[die]
-            candidates.append((seconds, f"{die} {name}"))
+                seconds, visits = seconds + count * grows / self.hz_of[die], visits + count
+            found.append(Longest(seconds, f"{die} {name}", visits))
         for name, sends in self.of_links(head):
             seconds = sum(count * self.ticks(send) for count, send in sends) / self.hz
-            candidates.append((seconds, name))
+            found.append(Longest(seconds, name, max(sum(count for count, _ in sends), 1)))
         for name, gate in self.gates(head):
             seconds = sum(count * self.alone(step, context, spread) for count, step in gate)
-            candidates.append((seconds, name))
-        values = [np.ravel(seconds)[0] for seconds, _ in candidates]
-        name = candidates[int(np.argmax(values))][1]
-        return functools.reduce(np.maximum, [seconds for seconds, _ in candidates]), name
+            found.append(Longest(seconds, name, 1))
+        return functools.reduce(Longest.longer, found)
 
     @functools.cache  # noqa: B019
     def of_dies(self, head: bool) -> tuple[float, str]:
