@@ -16,7 +16,6 @@ from hardwire.models.system.system import System
 from hardwire.simulator.datapath import BYPASS_CYCLES, ceil_div, overlapped_layers, own_unit
 from hardwire.simulator.supply import supply
 from hardwire.simulator.system.adapter_slices import adapter_slices
-from hardwire.simulator.system.collectives import Algorithm
 from hardwire.simulator.system.program import ALWAYS, Slice, SystemProgram
 from hardwire.simulator.system.stages import Work
 from hardwire.simulator.system.walk import SAMPLE, Part, Send, Step, Walk, walk_of
@@ -35,7 +34,6 @@ def build_program(
     system: System,
     adapters: Sequence[Adapter] = (),
     *,
-    algorithm: Algorithm = "direct",
     past: int = 0,
     walk: Walk | None = None,
 ) -> SystemProgram:
@@ -47,16 +45,15 @@ def build_program(
     Parameters
     ----------
     adapters : numbered from 1 in the program; number 0 is the base alone.
-    algorithm : of all-reduces, see ``hardwire.simulator.system.collectives``.
     past : tokens of context that are in the KV cache before the first of a request.
-    walk : ``walk_of(system, adapters, algorithm)``, where it is at hand.
+    walk : ``walk_of(system, adapters)``, where it is at hand.
 
     Raises
     ------
     InputError
         As ``walk_of``.
     """
-    program = _Layout(walk or walk_of(system, adapters, algorithm)).program()
+    program = _Layout(walk or walk_of(system, adapters)).program()
     return replace(program, past=past)
 
 

@@ -28,7 +28,6 @@ from hardwire.simulator.closed_form import predict
 from hardwire.simulator.datapath import BYPASS_CYCLES, Stage, overlapped_layers, own_unit
 from hardwire.simulator.load import check_load
 from hardwire.simulator.system.build import ROUNDING, tick_hz
-from hardwire.simulator.system.collectives import Algorithm
 from hardwire.simulator.system.program import CAUSES, LINK
 from hardwire.simulator.system.routing import Routing
 from hardwire.simulator.system.stages import Work
@@ -87,7 +86,6 @@ def rates(
     past: Any = 0,
     adapter: Adapter | None = None,
     routing: str | Routing = "uniform",
-    algorithm: Algorithm = "direct",
     walk: Walk | None = None,
 ) -> SystemRates:
     """Rates for ``users`` equal requests that arrive together.
@@ -98,8 +96,7 @@ def rates(
         and with the numbers of the links.
     past : tokens of context that are in each user's KV cache before.
     routing : of experts, as ``Routing.open`` reads it.
-    algorithm : of all-reduces, see ``hardwire.simulator.system.collectives``.
-    walk : ``walk_of(system, adapters, algorithm)`` with this adapter or none, where it is at hand.
+    walk : ``walk_of(system, adapters)`` with this adapter or none, where it is at hand.
 
     Raises
     ------
@@ -109,7 +106,7 @@ def rates(
     prompt, output, users = check_load(prompt=prompt, output=output, users=users)
     if len(system.dies) == 1 and not system.places and not np.any(past):
         return _of_one(system, prompt, output, users, adapter)
-    walk = walk or walk_of(system, () if adapter is None else (adapter,), algorithm)
+    walk = walk or walk_of(system, () if adapter is None else (adapter,))
     return _Forms(walk, len(walk.adapters), Routing.open(routing)).rates(
         prompt, output, users, past
     )

@@ -16,7 +16,6 @@ from hardwire.simulator.requests import AdapterLoad, Requests
 from hardwire.simulator.single import Engine
 from hardwire.simulator.system.build import build_program
 from hardwire.simulator.system.closed_form import SystemRates, rates
-from hardwire.simulator.system.collectives import Algorithm
 from hardwire.simulator.system.program import CAUSES, SystemProgram
 from hardwire.simulator.system.routing import Choices, Routing
 from hardwire.simulator.system.timeline import SystemTimeline
@@ -32,7 +31,6 @@ def measure(
     past: int = 0,
     adapter: Adapter | None = None,
     routing: str | Routing = "uniform",
-    algorithm: Algorithm = "direct",
     engine: Engine = "compiled",
     seed: int = 0,
 ) -> SystemRates:
@@ -55,7 +53,7 @@ def measure(
         raise InputError(f"engine: '{engine}' is not one of {', '.join(get_args(Engine))}")
     prompt, output, users = check_load(prompt=prompt, output=output, users=users)
     held = () if adapter is None else (adapter,)
-    walk = walk_of(system, held, algorithm)
+    walk = walk_of(system, held)
     closed = rates(
         system,
         prompt=prompt,
@@ -64,7 +62,6 @@ def measure(
         past=past,
         adapter=adapter,
         routing=routing,
-        algorithm=algorithm,
         walk=walk,
     )
     program = build_program(system, held, past=past, walk=walk)

@@ -14,7 +14,6 @@ from hardwire.simulator.requests import AdapterLoad, LoadMode, Requests
 from hardwire.simulator.supply import supply
 from hardwire.simulator.swap import SwapLatency
 from hardwire.simulator.system.build import build_program
-from hardwire.simulator.system.collectives import Algorithm
 from hardwire.simulator.system.measured import chosen_experts, timeline
 from hardwire.simulator.system.program import SystemProgram
 from hardwire.simulator.system.routing import Routing
@@ -36,7 +35,7 @@ class SystemSwap:
     bytes: int
 
 
-def system_swap(system: System, adapter: Adapter, *, algorithm: Algorithm = "direct") -> SystemSwap:
+def system_swap(system: System, adapter: Adapter) -> SystemSwap:
     """Swap latencies of an adapter on a system, each the delay against a resident adapter.
 
     Raises
@@ -44,7 +43,7 @@ def system_swap(system: System, adapter: Adapter, *, algorithm: Algorithm = "dir
     InputError
         As ``walk_of``.
     """
-    program = build_program(system, (adapter,), algorithm=algorithm)
+    program = build_program(system, (adapter,))
     alone, _ = _first_token(system, program, None)
     chips = [die.chip for die in system.dies]
     switch = max(

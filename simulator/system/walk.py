@@ -25,7 +25,6 @@ from hardwire.models.system.topology import SWITCH
 from hardwire.simulator.datapath import Stages
 from hardwire.simulator.system.collectives import (
     NOTHING,
-    Algorithm,
     Layout,
     Range,
     Round,
@@ -144,16 +143,14 @@ class Walk:
     parts: tuple[Part, ...]
 
 
-def walk_of(
-    system: System, adapters: Sequence[Adapter] = (), algorithm: Algorithm = "direct"
-) -> Walk:
+def walk_of(system: System, adapters: Sequence[Adapter] = ()) -> Walk:
     """The way of a token of a system's model, with each of some adapters or none.
 
     Raises
     ------
     InputError
         If an adapter was made for a model of other dimensions, or is where a system has no side
-        path; on an unknown algorithm; if experts are cut between dies; or if dies of a group have
+        path; if experts are cut between dies; or if dies of a group have
         unlike KV memories.
     """
     for adapter in adapters:
@@ -164,7 +161,7 @@ def walk_of(
     at: tuple[str, ...] = first if placement.embedding == HOST else (placement.embedding,)
     for number, stage in enumerate(placement.stages):
         parts += _hop(system, at, stage.dies, f"hop to stage {number}")
-        group = _Group(system, stage, adapters, algorithm)
+        group = _Group(system, stage, adapters)
         parts += [Part(group.steps(layer), layer, number) for layer in stage.layers]
         at = stage.dies
     head = placement.head
@@ -263,9 +260,8 @@ class _Group:
         system: System,
         stage: Stage,
         adapters: Sequence[Adapter],
-        algorithm: Algorithm,
     ) -> None:
-        self.system, self.stage, self.adapters, self.algorithm = system, stage, adapters, algorithm
+        self.system, self.stage, self.adapters = system, stage, adapters
         self.model, self.size = system.model, len(stage.dies)
         self.whole: tuple[Range, ...] = ((0, system.model.hidden),) * self.size
         self.known: dict[Any, tuple[Step, ...]] = {}
@@ -463,7 +459,7 @@ class _Group:
     def _ways(self, layout: Layout, needed: tuple[Range, ...]) -> list[Round]:
         key = layout, needed
         if key not in self.moves:
-            self.moves[key] = ways(self.stage, layout, needed, self._hops, self.algorithm)
+            self.moves[key] = ways(self.stage, layout, needed, self._hops, self.system.collective)
         return self.moves[key]
 
     def _hops(self, sender: int, receiver: int) -> int:

@@ -14,11 +14,18 @@ from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import Experts, LatentAttention
 from hardwire.models.system.link import LinkKind
-from hardwire.models.system.placement import HOST, KV_SPLITS, SPLITS, Placement, Stage, dealt
+from hardwire.models.system.placement import (
+    COLLECTIVES,
+    HOST,
+    KV_SPLITS,
+    SPLITS,
+    Placement,
+    Stage,
+    dealt,
+)
 from hardwire.models.system.system import Die, System
 from hardwire.models.system.topology import links_of
 from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests
-from hardwire.simulator.system.collectives import ALGORITHMS
 from hardwire.simulator.system.routing import Routing
 
 SMALL = {
@@ -133,6 +140,7 @@ def systems(draw: st.DrawFn, most: int = 5) -> System:
             placement=Placement(tuple(parts), home, head),
             places=draw(st.sampled_from([None, None, 1, 2])),
             host_links=draw(st.sampled_from(["each", "shared"])),
+            collective=draw(collectives),
         )
     except InputError:  # a split that does not divide, or KV that latents do not allow
         assume(False)
@@ -171,5 +179,5 @@ def asked(draw: st.DrawFn, held: int, users: int = 3) -> Requests:
     )
 
 
-algorithms = st.sampled_from(ALGORITHMS)
+collectives = st.sampled_from(COLLECTIVES)
 routings = st.sampled_from([Routing(), Routing("zipf:1.5", 1.5)])
