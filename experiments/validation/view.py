@@ -17,10 +17,11 @@ from hardwire.experiments.validation.rows import LIMITS, Row, Validation, rows_o
 TITLES = {
     "hc1": "HC1",
     "roma": "ROMA",
-    "hnlpu": "HNLPU, what needs no timing",
+    "hnlpu": "HNLPU",
     "dies": "Systems of several dies",
     "gpu": "GPU servers, fitted",
     "parts": "GPU servers, from parts",
+    "experts": "Experts of a layer",
     "technology": "Memory macros, units and dies",
     "claims": "Claims of the article “LoRA on Silicon”",
     "fidelities": "The simulator's fidelities against each other",

@@ -18,6 +18,10 @@ KV_SPLITS = ("head", "position", "grid", "layer")
 modulo the number of dies; by heads over the columns and by position over the rows of the group; or
 layer by layer in turn."""
 
+COLLECTIVES = ("direct", "ring", "scatter")
+"""How dies of a group form a sum that all of them need: each sends to all others in one round; it
+goes round a ring; or each sums a part and sends it to all, a reduce-scatter and an all-gather."""
+
 HOST = "host"
 """Where an embedding lies that is on no die: in a memory, which sends a token's row."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hardwire.models.schema import TEXT, Schema, name_of, value_of, word
 from hardwire.models.server import LINKS
-from hardwire.models.system.placement import HOST, KV_SPLITS, SPLITS
+from hardwire.models.system.placement import COLLECTIVES, HOST, KV_SPLITS, SPLITS
 from hardwire.models.system.read import ALL, MOST_DIES, ROUND_ROBIN
 from hardwire.models.system.system import MEMORY
 from hardwire.models.system.topology import SHAPES
@@ -52,6 +52,10 @@ def system_properties() -> Schema:
             **word(LINKS),
         },
         "memory_gib": value_of(MEMORY),
+        "collective": {
+            "description": "how the dies of a group form a sum that all of them need",
+            **word(COLLECTIVES),
+        },
         "placement": _mapping(
             "what lies where",
             {

@@ -18,7 +18,13 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Quantity, check_value, check_word
 from hardwire.models.server import LINKS
 from hardwire.models.system.link import LinkKind
-from hardwire.models.system.placement import HOST, Placement, Stage, check_placement
+from hardwire.models.system.placement import (
+    COLLECTIVES,
+    HOST,
+    Placement,
+    Stage,
+    check_placement,
+)
 from hardwire.models.system.read import (
     read_dies,
     read_placement,
@@ -55,6 +61,7 @@ class System:
     places : tokens that are in flight at most, or None where only units and memory set a bound.
     host_links : ``each`` die has a host link, or one is ``shared`` by all.
     source : where the system is from.
+    collective : how a group forms sums, one of ``COLLECTIVES``.
     memory_gib : beside each die, for keys and values that its SRAM does not hold; how long it takes
         to read them there is not modelled.
     """
@@ -69,6 +76,7 @@ class System:
     host_links: str = "each"
     source: str = ""
     memory_gib: float = 0.0
+    collective: str = COLLECTIVES[0]
 
     def __post_init__(self) -> None:
         try:
@@ -119,6 +127,9 @@ class System:
             return cls(
                 found.name, found.title, dies, links, model, placement, places, host_links, source,
                 check_value(f"{where}: memory_gib", other.get("memory_gib", 0), MEMORY),
+                check_word(
+                    f"{where}: collective", other.get("collective", COLLECTIVES[0]), COLLECTIVES
+                ),
             )  # fmt: skip
         except InputError as error:
             raise InputError(f"{where}{str(error).removeprefix(found.name)}") from None
@@ -207,6 +218,7 @@ class System:
             "places": self.places,
             "host_links": self.host_links,
             "memory_gib": self.memory_gib,
+            "collective": self.collective,
             "placement": self.placement.to_dict(),
         }
 
@@ -252,6 +264,7 @@ SYSTEM = FileKind(
         "places",
         "host_links",
         "memory_gib",
+        "collective",
     ),
 )
 """What may stand in the file of a system."""

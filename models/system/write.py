@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hardwire.models.schema import editor_line
-from hardwire.models.system.placement import Stage, dealt
+from hardwire.models.system.placement import COLLECTIVES, Stage, dealt
 from hardwire.models.system.read import ROUND_ROBIN, die_names, usual_kv
 from hardwire.models.system.system import System
 
@@ -54,6 +54,8 @@ def system_text(
     lines.append(f"host_links: {system.host_links}")
     if system.memory_gib:
         lines.append(f"memory_gib: {system.memory_gib:g}")
+    if system.collective != COLLECTIVES[0]:
+        lines.append(f"collective: {system.collective}")
     lines += ["placement:", "  stages:"]
     usual = usual_kv(system.model)
     lines += [f"    - {_stage(stage, usual)}" for stage in system.placement.stages]

@@ -16,7 +16,6 @@ from hardwire.models.system.system import System
 from hardwire.simulator.datapath import BYPASS_CYCLES, ceil_div, overlapped_layers, own_unit
 from hardwire.simulator.supply import supply
 from hardwire.simulator.system.adapter_slices import adapter_slices
-from hardwire.simulator.system.collectives import Algorithm
 from hardwire.simulator.system.program import ALWAYS, Slice, SystemProgram
 from hardwire.simulator.system.stages import Work
 from hardwire.simulator.system.walk import SAMPLE, Part, Send, Step, Walk, walk_of
@@ -35,7 +34,7 @@ def build_program(
     system: System,
     adapters: Sequence[Adapter] = (),
     *,
-    algorithm: Algorithm = "direct",
+    past: int = 0,
     walk: Walk | None = None,
 ) -> SystemProgram:
     """Compile a system and adapters to the program that the engines run.
@@ -46,15 +45,16 @@ def build_program(
     Parameters
     ----------
     adapters : numbered from 1 in the program; number 0 is the base alone.
-    algorithm : of all-reduces, see ``hardwire.simulator.system.collectives``.
-    walk : ``walk_of(system, adapters, algorithm)``, where it is at hand.
+    past : tokens of context that are in the KV cache before the first of a request.
+    walk : ``walk_of(system, adapters)``, where it is at hand.
 
     Raises
     ------
     InputError
         As ``walk_of``.
     """
-    return _Layout(walk or walk_of(system, adapters, algorithm)).program()
+    program = _Layout(walk or walk_of(system, adapters)).program()
+    return replace(program, past=past)
 
 
 def tick_hz(system: System) -> float:
@@ -215,12 +215,12 @@ class _Layout:
         return any(chip.lora.head == "present" for chip in chips)
 
     def slices(self, adapter: Adapter) -> tuple[Slice, ...]:
-        """What each die holds of an adapter, layer by layer and die by die."""
-        last = self.system.model.layers
+        """What dies hold of an adapter, layer by layer and in order of their names."""
+        last, held_by = self.system.model.layers, adapter_slices(self.system, adapter)
         held = [
-            (layer, number, die.name, size)
-            for number, die in enumerate(self.system.dies)
-            for layer, size in adapter_slices(self.system, adapter)[die.name].items()
+            (layer, number, die, size)
+            for number, (die, slices) in enumerate(sorted(held_by.items()))
+            for layer, size in slices.items()
             if size
         ]
         found = []

@@ -28,7 +28,6 @@ from hardwire.simulator.closed_form import predict
 from hardwire.simulator.datapath import BYPASS_CYCLES, Stage, overlapped_layers, own_unit
 from hardwire.simulator.load import check_load
 from hardwire.simulator.system.build import ROUNDING, tick_hz
-from hardwire.simulator.system.collectives import Algorithm
 from hardwire.simulator.system.program import CAUSES, LINK
 from hardwire.simulator.system.routing import Routing
 from hardwire.simulator.system.stages import Work
@@ -84,9 +83,9 @@ def rates(
     prompt: Any,
     output: Any,
     users: Any = 1,
+    past: Any = 0,
     adapter: Adapter | None = None,
     routing: str | Routing = "uniform",
-    algorithm: Algorithm = "direct",
     walk: Walk | None = None,
 ) -> SystemRates:
     """Rates for ``users`` equal requests that arrive together.
@@ -95,9 +94,9 @@ def rates(
     ----------
     prompt, output, users : tokens, and how many; numbers or arrays that broadcast with each other
         and with the numbers of the links.
+    past : tokens of context that are in each user's KV cache before.
     routing : of experts, as ``Routing.open`` reads it.
-    algorithm : of all-reduces, see ``hardwire.simulator.system.collectives``.
-    walk : ``walk_of(system, adapters, algorithm)`` with this adapter or none, where it is at hand.
+    walk : ``walk_of(system, adapters)`` with this adapter or none, where it is at hand.
 
     Raises
     ------
@@ -105,10 +104,12 @@ def rates(
         If the load has no decode step or nobody, or as ``walk_of``.
     """
     prompt, output, users = check_load(prompt=prompt, output=output, users=users)
-    if len(system.dies) == 1 and not system.places:
+    if len(system.dies) == 1 and not system.places and not np.any(past):
         return _of_one(system, prompt, output, users, adapter)
-    walk = walk or walk_of(system, () if adapter is None else (adapter,), algorithm)
-    return _Forms(walk, len(walk.adapters), Routing.open(routing)).rates(prompt, output, users)
+    walk = walk or walk_of(system, () if adapter is None else (adapter,))
+    return _Forms(walk, len(walk.adapters), Routing.open(routing)).rates(
+        prompt, output, users, past
+    )
 
 
 def _of_one(
@@ -153,6 +154,27 @@ def link_bytes(walk: Walk) -> dict[str, float]:
     return found
 
 
+@dataclass(frozen=True)
+class Longest:
+    """The unit that a token holds longest: for how long, its name, and in how many visits.
+
+    Of arrays the name is that at the first point.
+    """
+
+    seconds: Any
+    name: str
+    visits: Any
+
+    def longer(self, other: Longest) -> Longest:
+        """This one or the other, point by point."""
+        first = np.ravel(other.seconds)[0] > np.ravel(self.seconds)[0]
+        return Longest(
+            np.maximum(self.seconds, other.seconds),
+            other.name if first else self.name,
+            np.where(other.seconds > self.seconds, other.visits, self.visits)[()],
+        )
+
+
 class _Forms:
     """The closed forms over one walk, of one row of adapters."""
 
@@ -170,35 +192,35 @@ class _Forms:
         self.times = Counter(id(part.steps) for part in walk.parts)
         self.unlike = {id(part.steps): part for part in walk.parts}.values()
 
-    def rates(self, prompt: Any, output: Any, users: Any) -> SystemRates:
-        context, spread = prompt + output / 2, np.maximum(output - 2, 0)
+    def rates(self, prompt: Any, output: Any, users: Any, past: Any) -> SystemRates:
+        context, spread = past + prompt + output / 2, np.maximum(output - 2, 0)
         causes = self.by_cause(context, spread, head=True)
         token = sum(causes.values())
-        longest, name = self.longest(context, spread, head=True)
+        longest = self.longest(context, spread, head=True)
         places = self.system.places or np.inf
         flying = np.minimum(users, places)
-        step = np.maximum(token, flying * longest) * (users / flying)
-        waiting = "link_queue" if name.startswith(("link", "port")) else "stall"
+        step = np.maximum(token, flying * longest.seconds) * (users / flying)
+        waiting = "link_queue" if longest.name.startswith(("link", "port")) else "stall"
         latency = dict.fromkeys(CAUSES, 0.0) | causes
         latency[waiting] = latency[waiting] + (step - token)
         # Prompt tokens follow each other without the head; the last one has it.
-        inside, wide = (prompt + 1) / 2, np.maximum(prompt - 2, 0)
+        inside, wide = past + (prompt + 1) / 2, np.maximum(prompt - 2, 0)
         body = sum(self.by_cause(inside, wide, head=False).values())
-        pace, _ = self.longest(inside, wide, head=False)
-        pace = np.maximum(pace, body / places)
-        last = sum(self.by_cause(prompt, 0, head=True).values())
-        apart, _ = self.longest(prompt, 0, head=True)
-        apart = np.maximum(apart, pace)
+        pace = np.maximum(self.longest(inside, wide, head=False).seconds, body / places)
+        last = sum(self.by_cause(past + prompt, 0, head=True).values())
+        behind = self.longest(past + prompt, 0, head=True)
+        apart = np.maximum(behind.seconds, pace)
         last_ttft = users * (prompt - 1) * pace + last + (users - 1) * apart
+        # Users who take turns at a unit visit by visit end one visit behind the other.
         return SystemRates(
             decode_tokens_per_s_user=1 / step,
             decode_tokens_per_s_system=users / step,
             token_s=step,
-            ttft_s=last_ttft - (users - 1) / 2 * apart,
+            ttft_s=last_ttft - (users - 1) / 2 * apart / behind.visits,
             prefill_tokens_per_s=users * prompt / last_ttft,
             latency_s=latency,
-            critical_unit=name,
-            critical_s=longest,
+            critical_unit=longest.name,
+            critical_s=longest.seconds,
             in_flight=flying,
         )
 
@@ -353,27 +375,25 @@ class _Forms:
 
     # --- the busiest unit ---------------------------------------------------------------------
 
-    def longest(self, context: Any, spread: Any, *, head: bool) -> tuple[Any, str]:
-        """Seconds for which a token holds the unit that it holds longest, and its name."""
-        candidates: list[tuple[Any, str]] = [self.of_dies(head)]
+    def longest(self, context: Any, spread: Any, *, head: bool) -> Longest:
+        """The unit that a token holds longest."""
+        found = [Longest(*self.of_dies(head), 1)]
         for die, work in self.of_growing(head):
             seconds = self.attention(work, context, spread) / self.hz_of[die]
-            candidates.append((seconds, f"{die} {own_unit(work.unit, work.name)}"))
+            found.append(Longest(seconds, f"{die} {own_unit(work.unit, work.name)}", 1))
         for die, name, works in self.of_shared(head):
-            seconds = 0.0
+            seconds, visits = 0.0, 0
             for count, work in works:
                 grows = self.attention(work, context, spread) if work.rates else work.cycles
-                seconds = seconds + count * grows / self.hz_of[die]
-            candidates.append((seconds, f"{die} {name}"))
+                seconds, visits = seconds + count * grows / self.hz_of[die], visits + count
+            found.append(Longest(seconds, f"{die} {name}", visits))
         for name, sends in self.of_links(head):
             seconds = sum(count * self.ticks(send) for count, send in sends) / self.hz
-            candidates.append((seconds, name))
+            found.append(Longest(seconds, name, max(sum(count for count, _ in sends), 1)))
         for name, gate in self.gates(head):
             seconds = sum(count * self.alone(step, context, spread) for count, step in gate)
-            candidates.append((seconds, name))
-        values = [np.ravel(seconds)[0] for seconds, _ in candidates]
-        name = candidates[int(np.argmax(values))][1]
-        return functools.reduce(np.maximum, [seconds for seconds, _ in candidates]), name
+            found.append(Longest(seconds, name, 1))
+        return functools.reduce(Longest.longer, found)
 
     @functools.cache  # noqa: B019
     def of_dies(self, head: bool) -> tuple[float, str]:

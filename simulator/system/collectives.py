@@ -14,16 +14,9 @@ import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-from hardwire.models.errors import InputError
 from hardwire.models.system.placement import Stage
 from hardwire.models.system.slices import grid_of, kv_parts
-
-Algorithm = Literal["direct", "ring", "scatter"]
-ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
-"""How an all-reduce goes: all to all in one round; round a ring in ``2 (m - 1)`` rounds; or as a
-reduce-scatter and an all-gather, each all to all, in two."""
 
 Range = tuple[int, int]
 NOTHING: Range = (0, 0)
@@ -125,20 +118,16 @@ def ways(
     layout: Layout,
     needed: Sequence[Range],
     hops: Hops,
-    algorithm: Algorithm = "direct",
+    collective: str = "direct",
 ) -> list[Round]:
     """Rounds of messages from a layout to what is needed.
 
+    An all-reduce is one round of ``direct`` messages, ``2 (m - 1)`` round a ``ring`` of ``m`` dies,
+    or the two of ``scatter``.
+
     Where a group is a grid, sums are first formed along its rows and then along its columns, so
     that nothing is sent to a die that is in neither.
-
-    Raises
-    ------
-    InputError
-        On an unknown algorithm.
     """
-    if algorithm not in ALGORITHMS:
-        raise InputError(f"collective: '{algorithm}' is not one of {', '.join(ALGORITHMS)}")
     columns, rows = stage.columns, stage.rows
     grid = columns > 1 and rows > 1
     groups = [[range(row * columns, (row + 1) * columns) for row in range(rows)]]
@@ -147,13 +136,13 @@ def ways(
     rounds: list[Round] = []
     for number, lines in enumerate(groups):
         last = number + 1 == len(groups)
-        if last and algorithm == "direct":
+        if last and collective == "direct":
             break
         sets = [team for line in lines for team in _teams(line, layout, needed)]
         if sets:
-            rounds += _all_reduce(layout, sets, algorithm)
+            rounds += _all_reduce(layout, sets, collective)
             layout = _summed(layout, sets)
-    if algorithm == "ring" and not grid and _is_gather(layout, needed):
+    if collective == "ring" and not grid and _is_gather(layout, needed):
         rounds += _round_the_ring(layout)
     elif final := _direct(layout, needed, hops):
         rounds.append(final)
@@ -184,9 +173,7 @@ def _summed(layout: Layout, teams: Sequence[Sequence[int]]) -> Layout:
     return Layout(layout.ranges, tuple(parts))
 
 
-def _all_reduce(
-    layout: Layout, teams: Sequence[Sequence[int]], algorithm: Algorithm
-) -> list[Round]:
+def _all_reduce(layout: Layout, teams: Sequence[Sequence[int]], collective: str) -> list[Round]:
     """Rounds after which each die of a team has the sum of its range; teams work side by side."""
 
     def widths(team: Sequence[int]) -> list[int]:
@@ -198,11 +185,11 @@ def _all_reduce(
         size = len(team)
         return [(a, b) for a in range(size) for b in range(size) if a != b]
 
-    if algorithm == "direct":
+    if collective == "direct":
         return [
             tuple((team[a], team[b], sum(widths(team))) for team in teams for a, b in pairs(team))
         ]
-    if algorithm == "scatter":
+    if collective == "scatter":
         scatter = [(team[a], team[b], widths(team)[b]) for team in teams for a, b in pairs(team)]
         gather = [(team[a], team[b], widths(team)[a]) for team in teams for a, b in pairs(team)]
         return [_sent(scatter), _sent(gather)]

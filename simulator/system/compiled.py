@@ -79,6 +79,7 @@ def simulate(
         program.places,
         program.body,
         program.followed,
+        program.past,
         len(program.units),
         program.slot,
         adapter_load,

@@ -32,7 +32,7 @@ def run(
     begin: Any, unit: Any, ticks: Any, growth: Any, grown: Any, tail: Any, turn: Any,
     routed: Any, expert_unit: Any, expert_ticks: Any, choice: Any, chosen: Any,
     cause: Any, chained: Any, opens: Any, enters: Any, leaves: Any, gates: Any, places: int,
-    body: int, followed: int, units: int, slot: Any,
+    body: int, followed: int, past: int, units: int, slot: Any,
     adapter_load: Any, load_start: Any, load_mode: Any,
     burst_arrival: Any, burst_ticks: Any, burst_port: Any, burst_load: Any, burst_layer: Any,
     remaining: Any, record: bool,
@@ -226,7 +226,7 @@ def run(
                 ended, alone = asked, np.int64(0)
                 stamp += 1
                 for v in range(begin[step], begin[step + 1]):
-                    if turn[v, 0] > 1 and i % turn[v, 0] != turn[v, 1]:
+                    if turn[v, 0] > 1 and (past + i) % turn[v, 0] != turn[v, 1]:
                         continue
                     if routed[v] < 0:
                         hold = ticks[row, v] + grown[growth[v], i + 1]

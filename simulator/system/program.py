@@ -89,6 +89,7 @@ class SystemProgram:
     places : tokens that are in the system at most; 0 for any number.
     body : steps of a token inside a prompt, which skips the head.
     followed : the step behind which the next token of a prompt is offered.
+    past : tokens of context that are in the KV cache before the first of a request.
     slices : of each adapter, in the order in which a link from the host sends them.
     layers : numbers of slices that a load may have.
     """
@@ -117,6 +118,7 @@ class SystemProgram:
     places: int
     body: int
     followed: int
+    past: int = 0
     slices: tuple[tuple[Slice, ...], ...] = ()
     layers: int = 0
 
@@ -142,8 +144,12 @@ class SystemProgram:
         width = np.where(self.routed >= 0, self.chosen, 1)
         return np.concatenate([[0], np.cumsum(width)]).astype(np.int32)
 
-    def grown(self, context: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Ticks that contexts add by row of ``rates``, ``(R, len(context))``."""
+    def grown(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ticks that the context adds for tokens of a request, counted from 1, by row of ``rates``.
+
+        ``(R, len(tokens))``.
+        """
+        context = tokens + self.past
         n1, d1, n2, d2, dies, window, num, den = (column[:, None] for column in self.rates.T)
         attended = np.where(window > 0, np.minimum(context, window), context)
         share = -(-attended // dies)

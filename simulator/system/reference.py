@@ -199,7 +199,7 @@ class _Run:
             if (event := self.awaited_slice(adapter, int(program.opens[step]))) is not None:
                 yield event
             asked = self.now
-            visits = list(self.visits(number, adapter, step, index + 1))
+            visits = list(self.visits(number, adapter, step, program.past + index + 1))
             yield self.env.all_of(
                 [self.env.process(self.visit(number, (*key, visit[0]), *visit)) for visit in visits]
             )

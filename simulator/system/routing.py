@@ -113,6 +113,8 @@ class Routing:
 
     def draw(self, tokens: int, layers: int, experts: int, chosen: int, seed: int = 0) -> Choices:
         """Choices of so many tokens in each of the layers that have experts."""
+        if not layers:  # all experts of a system of one die work at once
+            return Choices(np.zeros((tokens, 0, chosen), np.int16))
         from hardwire.simulator.system import routing_jit  # noqa: PLC0415 - numba only where it is called
 
         weights = self.weights(layers, experts, chosen, seed)

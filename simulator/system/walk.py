@@ -25,7 +25,6 @@ from hardwire.models.system.topology import SWITCH
 from hardwire.simulator.datapath import Stages
 from hardwire.simulator.system.collectives import (
     NOTHING,
-    Algorithm,
     Layout,
     Range,
     Round,
@@ -144,16 +143,15 @@ class Walk:
     parts: tuple[Part, ...]
 
 
-def walk_of(
-    system: System, adapters: Sequence[Adapter] = (), algorithm: Algorithm = "direct"
-) -> Walk:
+def walk_of(system: System, adapters: Sequence[Adapter] = ()) -> Walk:
     """The way of a token of a system's model, with each of some adapters or none.
 
     Raises
     ------
     InputError
         If an adapter was made for a model of other dimensions, or is where a system has no side
-        path; on an unknown algorithm; or if experts are cut between dies.
+        path; if experts are cut between dies; or if dies of a group have
+        unlike KV memories.
     """
     for adapter in adapters:
         _check_adapter(system, adapter)
@@ -163,7 +161,7 @@ def walk_of(
     at: tuple[str, ...] = first if placement.embedding == HOST else (placement.embedding,)
     for number, stage in enumerate(placement.stages):
         parts += _hop(system, at, stage.dies, f"hop to stage {number}")
-        group = _Group(system, stage, adapters, algorithm)
+        group = _Group(system, stage, adapters)
         parts += [Part(group.steps(layer), layer, number) for layer in stage.layers]
         at = stage.dies
     head = placement.head
@@ -262,9 +260,8 @@ class _Group:
         system: System,
         stage: Stage,
         adapters: Sequence[Adapter],
-        algorithm: Algorithm,
     ) -> None:
-        self.system, self.stage, self.adapters, self.algorithm = system, stage, adapters, algorithm
+        self.system, self.stage, self.adapters = system, stage, adapters
         self.model, self.size = system.model, len(stage.dies)
         self.whole: tuple[Range, ...] = ((0, system.model.hidden),) * self.size
         self.known: dict[Any, tuple[Step, ...]] = {}
@@ -344,6 +341,12 @@ class _Group:
             )
             for place, die in enumerate(stage.dies)
         ]
+        for die in self.dies:
+            if die.names != self.dies[0].names:
+                raise InputError(
+                    f"{self.system.name}: placement.stages: dies {stage.dies[0]} and "
+                    f"{stage.dies[die.place]} of one group differ in attention.kv_memories"
+                )
 
     def _check_experts(self) -> None:
         """Refuse experts, or MLPs beside them, that are cut in ways that are not timed."""
@@ -456,7 +459,7 @@ class _Group:
     def _ways(self, layout: Layout, needed: tuple[Range, ...]) -> list[Round]:
         key = layout, needed
         if key not in self.moves:
-            self.moves[key] = ways(self.stage, layout, needed, self._hops, self.algorithm)
+            self.moves[key] = ways(self.stage, layout, needed, self._hops, self.system.collective)
         return self.moves[key]
 
     def _hops(self, sender: int, receiver: int) -> int:

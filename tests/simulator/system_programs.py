@@ -103,6 +103,7 @@ def programs(draw: st.DrawFn) -> SystemProgram:
         places=draw(st.sampled_from([0, 1, 2])),
         body=body,
         followed=draw(st.integers(0, body - 1)),
+        past=draw(st.sampled_from([0, 0, 5])),
         slices=slices,
         layers=layers,
     )  # fmt: skip
