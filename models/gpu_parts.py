@@ -103,14 +103,40 @@ def weights_gb(model: LanguageModel, parts: Parts) -> float:
     return float(bits / 8e9)
 
 
+def check_form(model: LanguageModel) -> None:
+    """Refuse a model that the form of a GPU server's step has no terms for.
+
+    A step of B tokens reads ``N (1 − (1 − k / N)^B)`` of the N experts of a layer where each token
+    chooses k of them: neither a time per step nor one per token.
+
+    Raises
+    ------
+    InputError
+        If its layers have experts, latent attention or windows.
+    """
+    if model.experts is not None:
+        count, active = model.experts.count, model.experts.active
+        what = (
+            f"is a mixture of experts, of which a step of B tokens reads "
+            f"{count} (1 - (1 - {active}/{count})^B) in each layer"
+        )
+    elif model.sliding_window is not None:
+        what = f"has layers that read no more than {model.sliding_window:,} tokens of a context"
+    else:
+        return
+    raise InputError(f"model: {model.name} {what}: the step of a GPU server has no term for that")
+
+
 def values_of_parts(parts: Parts, gpu: Gpu, model: LanguageModel) -> dict[str, Any]:
     """The values of ``Batching`` that follow from parts.
 
     Raises
     ------
     InputError
-        If the GPU has no arithmetic for the precision, or the heads cannot be shared out.
+        If the GPU has no arithmetic for the precision, the heads cannot be shared out, or as
+        ``check_form``.
     """
+    check_form(model)
     shared = parts.gpus
     if model.kv_heads % shared:
         raise InputError(

@@ -15,7 +15,7 @@ from hardwire.models.description import GPU_MARKS, FileKind, mark_of, read_descr
 from hardwire.models.errors import InputError
 from hardwire.models.gpu import Gpu, GpuSheet
 from hardwire.models.gpu_fit import Domain, Fitted, read_domain, read_fit
-from hardwire.models.gpu_parts import ADMISSIONS, Parts, values_of_parts
+from hardwire.models.gpu_parts import ADMISSIONS, Parts, check_form, values_of_parts
 from hardwire.models.language_model import TARGETS, LanguageModel
 from hardwire.models.parameters import (
     Parameter,
@@ -201,10 +201,15 @@ class BatchServer:
         found = read_description(path, GPU_SERVER)
         batching = found.sections[""]
         _check(path.name, batching)
+        model = LanguageModel.by_name(found.references["model"])
+        try:
+            check_form(model)
+        except InputError as error:
+            raise InputError(f"{path.name}: {error}") from None
         return cls(
             name=found.name,
             title=found.title,
-            model=LanguageModel.by_name(found.references["model"]),
+            model=model,
             batching=batching,
             parameters=found.parameters,
             fit=read_fit(path.name, found.others.get("fit"), found.parameters),

@@ -29,6 +29,7 @@ from hardwire.models.llm.parts import (
     ADAPTABLE,
     ATTENTION_TARGETS,
     EXPERT,
+    FUSED,
     HEAD,
     LATENT_TARGETS,
     MLP_TARGETS,
@@ -42,9 +43,9 @@ from hardwire.models.llm.parts import (
 )
 
 __all__ = [
-    "ACTIVATIONS", "ADAPTABLE", "ATTENTION_TARGETS", "EXPERT", "FAMILIES", "HEAD", "LATENT_TARGETS",
-    "MLP_TARGETS", "SHARED", "TARGETS", "Experts", "LanguageModel", "LatentAttention", "LayerKind",
-    "module_path", "of_any_expert", "rope_fields", "rope_kind",
+    "ACTIVATIONS", "ADAPTABLE", "ATTENTION_TARGETS", "EXPERT", "FAMILIES", "FUSED", "HEAD",
+    "LATENT_TARGETS", "MLP_TARGETS", "SHARED", "TARGETS", "Experts", "LanguageModel",
+    "LatentAttention", "LayerKind", "module_path", "of_any_expert", "rope_fields", "rope_kind",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hardwire.models.language_model import EXPERT, HEAD, SHARED, LanguageModel, LayerKind
+from hardwire.models.language_model import EXPERT, FUSED, HEAD, SHARED, LanguageModel, LayerKind
 
 if TYPE_CHECKING:
     from hardwire.models.chip import Chip
@@ -172,6 +172,7 @@ def _attention_matrices(model: LanguageModel) -> tuple[RomMatrix, ...]:
     heads = {"copies": model.heads, "uses": model.heads}
     first = model.query_width if latent.query_rank is None else latent.query_rank
     of_latents = ("kv_a_proj_with_mqa",)
+    queries: tuple[RomMatrix, ...]
     if latent.query_rank is None:
         queries = (RomMatrix("qkv_a", hidden, first + model.kv_width, ("q_proj", *of_latents)),)
     else:
@@ -206,7 +207,10 @@ def _gated(model: LanguageModel, prefix: str, width: int) -> tuple[RomMatrix, ..
         assert model.experts is not None
         active = model.experts.active
         many = {"copies": model.experts.count, "uses": active, "side_paths": active}
-    first, last = (f"{prefix}gate_proj", f"{prefix}up_proj"), (f"{prefix}down_proj",)
+    first: tuple[str, ...] = (f"{prefix}gate_proj", f"{prefix}up_proj")
+    if prefix == EXPERT:
+        first = (*first, FUSED)
+    last = (f"{prefix}down_proj",)
     return (
         RomMatrix(f"{name}gate_up", model.hidden, 2 * width, first, **many),
         RomMatrix(f"{name}down", width, model.hidden, last, **many),

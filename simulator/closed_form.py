@@ -22,11 +22,10 @@ from hardwire.models.chip import Chip
 from hardwire.models.cost import die_cost_usd, usd_per_million_tokens
 from hardwire.models.energy import PowerReport, idle_power, power
 from hardwire.models.language_model import LanguageModel
-from hardwire.simulator.datapath import side_cycles, side_work
 from hardwire.simulator.load import check_load
 from hardwire.simulator.obstacles import fits_die, power_capped
 from hardwire.simulator.pipelined import EXACT, error_bound, first_token_cycles, step_cycles
-from hardwire.simulator.timing import Timing, TokenTiming, joined, mean
+from hardwire.simulator.timing import Timing, TokenTiming, beside_stage, joined, mean
 
 
 def token_cycles(token: TokenTiming, context: Any, spread: Any = 0) -> dict[str, Any]:
@@ -252,17 +251,16 @@ def free_rank(
     stages = timing.tokens[0].stages
     of_layers = [stage for kind in stages.kinds for stage in kind.all]
     beside = [
-        (stage, matrix)
+        stage
         for stage in (*of_layers, *stages.head)
-        for matrix in stage.matrices
-        if matrix.side_paths
+        if any(matrix.side_paths for matrix in stage.matrices)
     ]
 
     def free(rank: Any) -> Any:
         fits: Any = True
-        for stage, matrix in beside:
-            ranks = [rank if target in targets else 0 for target in matrix.targets]
-            side = side_cycles(chip, matrix, *side_work(model, matrix, ranks, fmt))
+        for stage in beside:
+            ranks = [[rank if t in targets else 0 for t in m.targets] for m in stage.matrices]
+            side, _, _ = beside_stage(chip, model, stage, ranks, fmt)
             fits = fits & (joined(stage.cycles, side) == stage.cycles)
         return fits
 

@@ -204,6 +204,7 @@ class Stages:
 
     def layer(self, kind: LayerKind, matrices: dict[str, RomMatrix]) -> LayerStages:
         model = self.model
+        before: tuple[Stage, ...]
         if model.latent is None:
             before = (
                 self.rom((matrices["qkv"],)),

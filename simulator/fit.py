@@ -9,7 +9,7 @@ from hardwire.models.adapter.base import check_base, head_obstacle
 from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import LanguageModel
+from hardwire.models.language_model import EXPERT, LanguageModel
 from hardwire.models.sram import SramBudget, sram_budget
 from hardwire.simulator.datapath import adapter_room
 from hardwire.simulator.obstacles import clock_obstacle
@@ -76,6 +76,21 @@ def adapter_obstacle(chip: Chip, model: LanguageModel, adapter: Adapter) -> str 
         return (
             f"{size / BYTES_PER_MIB:,.1f} MiB and one token of KV cache lack "
             f"{-budget.free_bytes / BYTES_PER_MIB:,.1f} MiB of SRAM (sram.capacity_mib: "
-            f"{chip.sram.capacity_mib:g})"
+            f"{chip.sram.capacity_mib:g}){_of_experts(model, adapter)}"
         )
     return None
+
+
+def _of_experts(model: LanguageModel, adapter: Adapter) -> str:
+    """How many of an adapter's weights are beside experts, and why they are so many."""
+    beside = [module for module in adapter.modules if module.target.startswith(EXPERT)]
+    if not beside or model.experts is None:
+        return ""
+    weights = sum(module.parameters for module in beside)
+    layers = len({module.layer for module in beside})
+    rest = adapter.parameters - weights
+    each = weights / (layers * model.experts.count)
+    return (
+        f": {layers} layers × {model.experts.count} experts × {each:,.0f} weights are "
+        f"{weights / 1e9:.3g}e9, and {rest / 1e6:.3g}e6 beside all else; attention alone may fit"
+    )

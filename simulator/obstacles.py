@@ -49,6 +49,17 @@ def fits_die(chip: Chip, area_mm2: Mapping[str, Any]) -> Any:
     return (fits & np.less_equal(chip.die.area_mm2, chip.process.reticle_mm2))[()]
 
 
+def too_large_for_one(chip: Chip, model: LanguageModel, area_mm2: Mapping[str, Any]) -> str:
+    """The begin of a sentence: that a model does not fit one die of a chip; empty where it does."""
+    total, die = float(area_mm2["total"]), float(chip.die.area_mm2)
+    if total <= die:
+        return ""
+    return (
+        f"{model.name} does not fit one die: its blocks take {total:,.0f} mm² of {die:,g} mm² "
+        f"({total / die:.1f} dies' worth); and "
+    )
+
+
 def power_capped(report: PowerReport, prefill: PowerReport) -> Any:
     """Whether the card's power limit slows decode or prefill; bool, or an array of them."""
     return (np.less(report.throttle, 1) | np.less(prefill.throttle, 1))[()]

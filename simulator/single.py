@@ -35,7 +35,7 @@ from hardwire.simulator.datapath import (
 )
 from hardwire.simulator.fit import check_fit
 from hardwire.simulator.load import check_load
-from hardwire.simulator.obstacles import Obstacle, obstacles
+from hardwire.simulator.obstacles import Obstacle, obstacles, too_large_for_one
 from hardwire.simulator.pipelined import initiation_cycles
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests, Timeline
@@ -295,8 +295,9 @@ def run(
     prediction = load.of(closed, 0)
     if not prediction.power.throttle:
         raise InputError(
-            f"{chip.name}: power.limit_w: {chip.power.limit_w:g} W is below the "
-            f"{prediction.idle_w:.1f} W that the card takes before it decodes a token"
+            f"{chip.name}: {too_large_for_one(chip, model, prediction.area_mm2)}power.limit_w: "
+            f"{chip.power.limit_w:g} W is below the {prediction.idle_w:.1f} W that the card takes "
+            "before it decodes a token"
         )
     base = _rates(program, 0, engine, prediction, load)
     report = None

@@ -7,7 +7,7 @@ token program of the engines, the engine for many designs and serving all read w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,8 +51,8 @@ from hardwire.simulator.token_timing import (
 )
 
 __all__ = [
-    "CLOCK", "LikeLayers", "Reading", "Timing", "TokenTiming", "at", "grown", "joined", "mean",
-    "rate", "slower",
+    "CLOCK", "LikeLayers", "Reading", "Timing", "TokenTiming", "at", "beside_stage", "grown",
+    "joined", "mean", "rate", "slower",
 ]  # fmt: skip
 
 CLOCK = "datapath.clock_ghz"
@@ -171,18 +171,8 @@ def _token(
         side: dict[str, Any] = {}
         work, bit_mm, added = Work(0, 0), 0, 0
         for stage, of_stage in zip(roms, ranks, strict=True):
-            cycles: Any = None
-            for matrix, group in zip(stage.matrices, of_stage, strict=True):
-                down, up = side_work(model, matrix, group, fmt)
-                both, moved = down + up, side_bit_mm(chip, model, matrix, down)
-                own = side_cycles(chip, matrix, down, up)
-                if matrix.side_paths > 1:  # one beside each chosen expert
-                    both = Work(matrix.side_paths * both.macs, matrix.side_paths * both.bytes)
-                    moved = matrix.side_paths * moved
-                    if chip.datapath.layers == "shared" and np.any(down.macs):
-                        own = own * matrix.side_paths
-                work, bit_mm = work + both, bit_mm + moved
-                cycles = own if cycles is None else _with(chip, cycles, own)
+            cycles, done, moved = beside_stage(chip, model, stage, of_stage, fmt)
+            work, bit_mm = work + done, bit_mm + moved
             side[stage.name] = cycles
             if sequential:
                 more = cycles * (cycles != BYPASS_CYCLES)  # see ``TokenTiming.alone``
@@ -228,6 +218,35 @@ def _token(
         shared=chip.datapath.layers == "shared",
         overlapped=overlapped_layers(chip, model),
     )
+
+
+def beside_stage(
+    chip: Chip,
+    model: LanguageModel,
+    stage: Stage,
+    ranks: Sequence[Sequence[Any]],
+    fmt: str,
+) -> tuple[Any, Work, Any]:
+    """Cycles, work, and bits times mm of the side paths beside a stage.
+
+    Parameters
+    ----------
+    ranks : by matrix of the stage, beside each of its targets; 0 where there is none.
+    """
+    cycles: Any = None
+    work, bit_mm = Work(0, 0), 0
+    for matrix, group in zip(stage.matrices, ranks, strict=True):
+        down, up = side_work(model, matrix, group, fmt)
+        done, moved = down + up, side_bit_mm(chip, model, matrix, down)
+        own = side_cycles(chip, matrix, down, up)
+        if matrix.side_paths > 1:  # one beside each chosen expert
+            done = Work(matrix.side_paths * done.macs, matrix.side_paths * done.bytes)
+            moved = matrix.side_paths * moved
+            if chip.datapath.layers == "shared" and np.any(down.macs):
+                own = own * matrix.side_paths
+        work, bit_mm = work + done, bit_mm + moved
+        cycles = own if cycles is None else _with(chip, cycles, own)
+    return cycles, work, bit_mm
 
 
 def _with(chip: Chip, one: Any, other: Any) -> Any:
@@ -309,31 +328,35 @@ def _ranks_of_layers(
     adapter: Adapter | AdapterShape | None, model: LanguageModel, stages: TokenStages
 ) -> tuple[list[int], list[_Ranks], NDArray[np.int64]]:
     """The different layers: kind in the model and ranks of each; and of each layer its number."""
-    numbers: dict[tuple[int, _Ranks], int] = {}
     kind_of = np.empty(model.layers, np.int64)
     groups = [_matrices_beside(of_kind.all) for of_kind in stages.kinds]
     if adapter is None or isinstance(adapter, AdapterShape):
         rank, targets = (0, ()) if adapter is None else (adapter.rank, adapter.targets)
-        ranks = []
-        for number, (kind, stage_matrices) in enumerate(
-            zip(model.layer_kinds, groups, strict=True)
-        ):
+        alike = dict.fromkeys(targets, rank)
+        for number, kind in enumerate(model.layer_kinds):
             kind_of[list(kind.layers)] = number
-            ranks.append(
-                tuple(
-                    tuple(tuple(rank if t in targets else 0 for t in m.targets) for m in matrices)
-                    for matrices in stage_matrices
-                )
-            )
-        return list(range(len(ranks))), ranks, kind_of
+        return list(range(len(groups))), [_nested(group, alike) for group in groups], kind_of
+    # Flat first: of many layers few differ.
+    flat = [[t for matrices in group for m in matrices for t in m.targets] for group in groups]
     of_model = {layer: n for n, kind in enumerate(model.layer_kinds) for layer in kind.layers}
+    numbers: dict[tuple[int, tuple[int, ...]], int] = {}
     for layer in range(model.layers):
-        found = tuple(
-            tuple(tuple(adapter.rank(layer, t) for t in m.targets) for m in matrices)
-            for matrices in groups[of_model[layer]]
-        )
-        kind_of[layer] = numbers.setdefault((of_model[layer], found), len(numbers))
-    return [number for number, _ in numbers], [ranks for _, ranks in numbers], kind_of
+        of_kind = of_model[layer]
+        ranks = tuple(adapter.rank(layer, target) for target in flat[of_kind])
+        kind_of[layer] = numbers.setdefault((of_kind, ranks), len(numbers))
+    nested = [
+        _nested(groups[of_kind], dict(zip(flat[of_kind], ranks, strict=True)))
+        for of_kind, ranks in numbers
+    ]
+    return [of_kind for of_kind, _ in numbers], nested, kind_of
+
+
+def _nested(group: Sequence[Sequence[RomMatrix]], ranks: Mapping[str, Any]) -> _Ranks:
+    """Ranks by target, as stages, matrices and targets lie in each other."""
+    return tuple(
+        tuple(tuple(ranks.get(target, 0) for target in m.targets) for m in matrices)
+        for matrices in group
+    )
 
 
 def _matrices_beside(stages: Sequence[Stage]) -> list[tuple[RomMatrix, ...]]:

@@ -154,7 +154,8 @@ def _model_tables(text: str) -> RenderableType:
         ("Layers", str(model.layers)),
         ("Hidden size", count(model.hidden)),
         ("Intermediate size", count(model.intermediate)),
-        ("Heads", f"{model.heads} of {model.head_dim}, {model.kv_heads} for keys and values"),
+        *_experts(model),
+        ("Heads", f"{model.heads} of {model.head_dim}, {_kept(model)}"),
         ("Vocabulary", f"{count(model.vocab)} tokens"),
         ("Embeddings", "tied with the LM head" if model.tied_embeddings else "not tied"),
         (
@@ -166,10 +167,36 @@ def _model_tables(text: str) -> RenderableType:
                 else ""
             ),
         ),
+        *_further(model),
         ("KV cache", f"{kv_bytes_per_token(model, 8) / 1024:g} KiB a token at 8 bits"),
     ):
         table.add_row(name, value)
     return table
+
+
+def _further(model: LanguageModel) -> list[tuple[str, str]]:
+    """A row on layers that predict further tokens."""
+    if not model.extra_predictors:
+        return []
+    more = f"{count(model.extra_parameter_count)} parameters more, counted apart and not run"
+    return [("Further tokens", f"{model.extra_predictors} layer that predicts them, {more}")]
+
+
+def _kept(model: LanguageModel) -> str:
+    if model.latent is None:
+        return f"{model.kv_heads} for keys and values"
+    return f"one latent of {model.latent.kv_rank} + {model.latent.rope_dim} for keys and values"
+
+
+def _experts(model: LanguageModel) -> list[tuple[str, str]]:
+    """Rows on a mixture of experts."""
+    experts = model.experts
+    if experts is None:
+        return []
+    beside = f", {experts.shared} more for all" if experts.shared else ""
+    dense = f"; {len(model.dense_layers)} layers are dense" if model.dense_layers else ""
+    words = f"{experts.active} of {experts.count} of {count(experts.intermediate)}{beside}{dense}"
+    return [("Experts", words), ("Active parameters", count(model.active_parameter_count))]
 
 
 def _study_tables(text: str) -> RenderableType:

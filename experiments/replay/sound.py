@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
-from hardwire.models.sram import sram_budget
+from hardwire.models.sram import kv_bytes_on
 from hardwire.simulator.closed_form import predict
 from hardwire.simulator.obstacles import obstacles
 from hardwire.simulator.serving.load.workload import Workload
@@ -45,7 +46,9 @@ def soundness(
     )
     prompt = int(np.median(workload.prompt))
     output = max(int(np.median(workload.output)), 2)
-    fitting = sram_budget(card, model, users=1, context_tokens=prompt + output).max_users
+    # Cards keep the pages of whole contexts, also of layers with a window.
+    whole = (prompt + output) * kv_bytes_on(card, model)
+    fitting = card.sram.capacity_mib * BYTES_PER_MIB // whole
     users = int(max(min(server.machine.users_per_card, fitting), 1))
     found = predict(card, model, prompt=prompt, output=output, users=users)
     in_the_way = obstacles(

@@ -214,11 +214,15 @@ def _reshaped(
         raise InputError(
             f"adapter: {adapter.name} has modules of several ranks; its shape cannot be set"
         )
-    targets = shape.get("targets")
+    stated = shape.get("targets")
+    targets = adapter.targets if stated is None else parse_targets(stated, "adapter.targets", model)
+    for target in targets:
+        if target not in model.adaptable:
+            raise InputError(f"adapter.targets: '{target}' is no linear layer of {model.name}")
     return AdapterShape(
         base=model,
         rank=shape.get("rank", adapter.rank),
-        targets=adapter.targets if targets is None else parse_targets(targets, "adapter.targets"),
+        targets=targets,
         adapter_format=shape.get("format", adapter.adapter_format),
     )
 

@@ -27,7 +27,7 @@ from hardwire.models.brief import one_line
 from hardwire.models.catalogue import name_or_path
 from hardwire.models.errors import InputError
 from hardwire.models.files import file_size, read_json_object, reason
-from hardwire.models.language_model import ADAPTABLE, LanguageModel
+from hardwire.models.language_model import EXPERT, LanguageModel, of_any_expert
 
 ADAPTER_FORMATS = ("float32", "float16", "int8", "int4", "int2")
 """Formats that adapter weights can have in SRAM."""
@@ -100,7 +100,7 @@ class Adapter:
             raise InputError(f"{where}: must look like r16:all-linear or r16:q_proj+v_proj:int8")
         rank = int(digits)
         check_rank(rank, model, where)
-        targets = parse_targets(rest[0], where)
+        targets = parse_targets(rest[0], where, model)
         own = rest[1] if len(rest) == 2 else None
         if own is not None and own not in ADAPTER_FORMATS:
             raise InputError(
@@ -193,12 +193,20 @@ class Adapter:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Targets that are adapted in at least one layer, in the order of `ADAPTABLE`."""
-        present = {module.target for module in self.modules}
-        return tuple(target for target in ADAPTABLE if target in present)
+        """Targets that are adapted in at least one layer, in a token's order.
+
+        ``experts.up_proj`` stands for that of any expert.
+        """
+        present = {of_any_expert(module.target) for module in self.modules}
+        return tuple(target for target in self.base.adaptable if target in present)
 
     def rank(self, layer: int, target: str) -> int:
-        """Return the rank beside a linear layer, 0 where it has no adapter."""
+        """Return the rank beside a linear layer, 0 where it has no adapter.
+
+        Of ``experts.up_proj`` the highest of any expert: which ones a token meets is not known.
+        """
+        if target.startswith(EXPERT):
+            return self._of_experts.get((layer, of_any_expert(target)), 0)
         module = self._by_place.get((layer, target))
         return module.rank if module else 0
 
@@ -240,6 +248,15 @@ class Adapter:
         if self.source is None:
             raise ValueError(f"adapter {self.name} has a shape only, no weights")
         return self._pairs[layer, target].read()
+
+    @cached_property
+    def _of_experts(self) -> dict[Place, int]:
+        ranks: dict[Place, int] = {}
+        for module in self.modules:
+            if module.target.startswith(EXPERT):
+                place = module.layer, of_any_expert(module.target)
+                ranks[place] = max(module.rank, ranks.get(place, 0))
+        return ranks
 
     @cached_property
     def _by_place(self) -> dict[Place, LowRankModule]:

@@ -13,6 +13,12 @@ from hardwire.models.language_model import HEAD, LanguageModel
 Base: TypeAlias = LanguageModel | str | os.PathLike[str]
 """A model, or what ``LanguageModel.open`` takes."""
 
+_PARTS = {
+    "experts": "its experts",
+    "dense_layers": "which layers have experts",
+    "latent": "its latent attention",
+}
+
 DIMENSIONS = ("hidden", "intermediate", "heads", "kv_heads", "head_dim", "layers")
 """What shapes the linear layers of decoder layers. The vocabulary shapes only the LM head."""
 
@@ -75,4 +81,10 @@ def check_base(adapter: Made, model: Base) -> None:
             raise InputError(
                 f"adapter {adapter.name} was made for {adapter.base.name} ({dimension} {made:,}); "
                 f"{model.name} has {found:,}"
+            )
+    for what in ("experts", "dense_layers", "latent"):
+        if getattr(adapter.base, what) != getattr(model, what):
+            raise InputError(
+                f"adapter {adapter.name} was made for {adapter.base.name}; {model.name} differs "
+                f"from it in {_PARTS[what]}"
             )

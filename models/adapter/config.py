@@ -4,9 +4,10 @@ Source: huggingface/peft, ``tuners/lora/config.py``, ``tuners/tuners_utils.py``
 (``check_target_module_exists``) and ``utils/other.py`` (``get_pattern_key``).
 """
 
+import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,7 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.models.files import complaint
-from hardwire.models.language_model import ADAPTABLE, TARGETS, LanguageModel, module_path
+from hardwire.models.language_model import (
+    EXPERT,
+    FUSED,
+    LanguageModel,
+    module_path,
+    of_any_expert,
+)
 
 _Number = TypeVar("_Number", int, float)
 
@@ -34,7 +41,6 @@ _UNSUPPORTED = {
     "use_qalora": "QA-LoRA, which pools groups of inputs, is not modelled",
     "fan_in_fan_out": "transposed weights occur in no model family that is supported",
     "layer_replication": "layers would be repeated, and those of the chip are fixed",
-    "target_parameters": "LoRA on bare parameters is not modelled, only on linear layers",
     "trainable_token_indices": f"rows of the embedding would be replaced, and {_IN_ROM}",
     "alora_invocation_tokens": "activated LoRA (aLoRA) is not modelled",
     "arrow_config": "Arrow routing among several adapters is not modelled",
@@ -46,11 +52,13 @@ _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _EMBEDDING = "model.embed_tokens"
 # PEFT's default for each of the families that are modelled.
 _DEFAULT_TARGETS = ["q_proj", "v_proj"]
+_OF_EXPERTS = re.compile("(?<!shared_)experts")
+_WITHOUT_DEFAULT = ("qwen3_moe", "gpt_oss", "deepseek_v3")
 
 _Rank = Annotated[int, Field(strict=True, ge=1)]
 _Layer = Annotated[int, Field(strict=True)]
 _Alpha = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-# More than every linear layer of the largest model named one by one (882 in Llama 3.1 405B).
+# More than every linear layer of the largest dense model named one by one (882 in Llama 3.1 405B).
 _MOST_ITEMS = 2000
 _Strings = Annotated[str, Field(strict=True)] | Annotated[list[str], Field(max_length=_MOST_ITEMS)]
 
@@ -65,6 +73,7 @@ class _Config(BaseModel):
     r: _Rank = 8
     lora_alpha: _Alpha = 8.0
     target_modules: _Strings | None = None
+    target_parameters: Annotated[list[str], Field(max_length=_MOST_ITEMS)] | None = None
     exclude_modules: _Strings | None = None
     rank_pattern: Annotated[dict[str, _Rank], Field(max_length=_MOST_ITEMS)] | None = None
     alpha_pattern: Annotated[dict[str, _Alpha], Field(max_length=_MOST_ITEMS)] | None = None
@@ -76,7 +85,7 @@ class _Config(BaseModel):
 
 
 def placements(
-    config: Mapping[str, Any], model: LanguageModel, where: str
+    config: Mapping[str, Any], model: LanguageModel, where: str, *, experts_apart: bool = False
 ) -> dict[Place, tuple[int, float]]:
     """Return rank and scale of every linear layer that a PEFT configuration adapts.
 
@@ -87,6 +96,10 @@ def placements(
     model : LanguageModel
     where : str
         Begins error messages, normally the file's path.
+    experts_apart : bool
+        Each expert's linear layers are modules of their own, as in transformers before version 5,
+        so that a name such as ``gate_proj`` is of them, too. Otherwise all experts of a layer are
+        in one parameter, and ``target_parameters`` or a pattern of paths of experts is of them.
 
     Returns
     -------
@@ -105,19 +118,75 @@ def placements(
     except ValidationError as error:
         raise InputError(f"{where}: {complaint(error)}") from error
     _refuse_unsupported(fields, where)
-    chosen = _Targets(fields, where)
-    places = [place for place in model.places() if chosen.contains(module_path(*place))]
-    chosen.check_all_known(model, places)
+    chosen = _Targets(fields, model, where)
+    parameters = _of_parameters(fields, model, where)
+    named = not experts_apart and not _OF_EXPERTS.search(str(fields.target_modules))
+    possible = model.places(None if named else model.adaptable)
+    places = [
+        place
+        for place in possible
+        if place[1].rpartition(".")[2] != "gate_up_proj" and chosen.contains(module_path(*place))
+    ]
+    chosen.check_all_known(model, places, parameters)
+    if parameters:
+        if any(target.startswith(EXPERT) for _, target in places):
+            raise InputError(f"{where}: target_parameters: experts are in target_modules, too")
+        places = sorted([*places, *parameters], key=_order(model))
     ranks = _compile_patterns(fields.rank_pattern, f"{where}: rank_pattern")
     alphas = _compile_patterns(fields.alpha_pattern, f"{where}: alpha_pattern")
     result = {}
     for layer, target in places:
-        path = module_path(layer, target)
+        path = module_path(layer, _as_parameter(target) if parameters else target)
         rank = _by_pattern(ranks, path, fields.r)
         check_rank(rank, model, f"{where}: r")
         alpha = _by_pattern(alphas, path, fields.lora_alpha)
         result[layer, target] = rank, alpha / (math.sqrt(rank) if fields.use_rslora else rank)
     return result
+
+
+def _order(model: LanguageModel) -> Callable[[Place], tuple[int, int, int]]:
+    """Sorts places as a token meets them, experts by number."""
+    rank = {target: number for number, target in enumerate(model.adaptable)}
+
+    def key(place: Place) -> tuple[int, int, int]:
+        layer, target = place
+        number = int(target.split(".")[1]) if target.startswith(EXPERT) else 0
+        return layer, rank[of_any_expert(target)], number
+
+    return key
+
+
+def _as_parameter(target: str) -> str:
+    """The parameter that has a linear layer of all experts: ``experts.up_proj``."""
+    return of_any_expert(target) if target.startswith(EXPERT) else target
+
+
+def _of_parameters(fields: _Config, model: LanguageModel, where: str) -> list[Place]:
+    """The experts' linear layers that ``target_parameters`` names, matched as PEFT does.
+
+    Each is one parameter of all experts of a layer, with gate and up in one. PEFT's
+    ``ParamWrapper`` gives every expert a pair of rank ``r``.
+    """
+    names = fields.target_parameters or []
+    found: list[Place] = []
+    used: set[str] = set()
+    for kind in model.layer_kinds if names else ():
+        own = (FUSED, f"{EXPERT}down_proj") if kind.experts else ()
+        for layer, target in itertools.product(kind.layers, own):
+            matching = {name for name in names if _ends(name, _names(module_path(layer, target)))}
+            if matching:
+                used |= matching
+                assert model.experts is not None
+                kept = target.removeprefix(EXPERT)
+                numbers = range(model.experts.count)
+                found += [(layer, f"{EXPERT}{expert}.{kept}") for expert in numbers]
+    for name in names:
+        if name not in used:
+            raise InputError(
+                f"{where}: target_parameters: '{name}' is no parameter of experts of {model.name}; "
+                "LoRA on other bare parameters is not modelled"
+            )
+    return found
 
 
 def check_rank(rank: int, model: LanguageModel, where: str) -> None:
@@ -162,13 +231,21 @@ def _refuse_unsupported(fields: _Config, where: str) -> None:
 class _Targets:
     """Which module paths a configuration adapts."""
 
-    def __init__(self, fields: _Config, where: str) -> None:
+    def __init__(self, fields: _Config, model: LanguageModel, where: str) -> None:
         self.where = where
         targets = fields.target_modules
-        if targets is None:
+        if targets is None and fields.target_parameters:
+            targets = []
+        elif targets is None:
+            if model.family in _WITHOUT_DEFAULT:
+                raise InputError(
+                    f"{where}: target_modules: this field is missing, and PEFT has no default for "
+                    f"the family {model.family}"
+                )
             targets = _DEFAULT_TARGETS
         elif isinstance(targets, str) and targets.lower() == "all-linear":
-            targets = list(TARGETS)  # PEFT leaves out the LM head here
+            # PEFT leaves out the LM head here, and experts that are no modules.
+            targets = [target for target in model.targets if not target.startswith(EXPERT)]
         self.targets = self._matcher(targets, "target_modules")
         self.listed = targets if isinstance(targets, list) else []
         self.excluded = self._matcher(fields.exclude_modules or [], "exclude_modules")
@@ -197,13 +274,15 @@ class _Targets:
         found = next((m for p in self.layer_patterns if (m := p.match(path))), None)
         return found is not None and int(found[1]) in self.layers
 
-    def check_all_known(self, model: LanguageModel, places: list[Place]) -> None:
+    def check_all_known(
+        self, model: LanguageModel, places: list[Place], parameters: list[Place]
+    ) -> None:
         field = f"{self.where}: target_modules"
         if self.targets.fullmatch(_EMBEDDING) and not self.excluded.fullmatch(_EMBEDDING):
             raise InputError(f"{field}: includes {_EMBEDDING}: {EMBEDDING_IS_LOOKED_UP}")
         # PEFT passes over a listed name that nothing has, as long as another one matches; what is
         # there and no linear layer it refuses.
-        linear = {module_path(*place) for place in model.places()}
+        linear = {module_path(*place) for place in (*model.places(), *places)}
         for name in self.listed:
             if any(_ends(name, _names(path)) for path in linear) or (
                 places and not _ends(name, _modules(model))
@@ -211,7 +290,7 @@ class _Targets:
                 continue
             raise InputError(
                 f"{field}: '{name}' is no linear layer of {model.name}"
-                f"{did_you_mean(name, ADAPTABLE)}"
+                f"{did_you_mean(name, model.adaptable)}"
             )
         for number in self.layers or []:
             if not 0 <= number < model.layers:
@@ -219,7 +298,7 @@ class _Targets:
                     f"{self.where}: layers_to_transform: layer {number} does not exist; "
                     f"{model.name} has layers 0 to {model.layers - 1}"
                 )
-        if not places:
+        if not places and not parameters:
             raise InputError(f"{field}: matches no linear layer of {model.name}")
 
 

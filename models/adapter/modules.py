@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from hardwire.models.adapter.config import Place
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import ADAPTABLE, HEAD, TARGETS, LanguageModel
+from hardwire.models.language_model import (
+    ADAPTABLE,
+    EXPERT,
+    FUSED,
+    HEAD,
+    LATENT_TARGETS,
+    MLP_TARGETS,
+    SHARED,
+    TARGETS,
+    LanguageModel,
+)
 
 _GROUPS = {
     "all-linear": TARGETS,
@@ -16,6 +26,19 @@ _GROUPS = {
     "mlp": TARGETS[4:],
     "qv": ("q_proj", "v_proj"),
 }
+_OTHERS = {
+    "attention": LATENT_TARGETS,
+    "experts": tuple(EXPERT + target for target in MLP_TARGETS),
+}
+
+_ANY = (
+    *ADAPTABLE,
+    *LATENT_TARGETS[:-1],  # o_proj is in both
+    *(SHARED + target for target in MLP_TARGETS),
+    *_OTHERS["experts"],
+    FUSED,
+)
+"""The linear layers of all families."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +73,34 @@ def modules_of(
     return tuple(modules)
 
 
-def parse_targets(text: str, where: str) -> tuple[str, ...]:
-    """Return the targets that a user means, in the order of `ADAPTABLE`.
+def groups_of(model: LanguageModel | None) -> dict[str, tuple[str, ...]]:
+    """By what a user may write, the linear layers of a model; without one, of dense ones."""
+    if model is None:
+        return _GROUPS | {"experts": _OTHERS["experts"]}
+    if model.is_dense and model.latent is None:
+        return _GROUPS
+    plain = tuple(target for target in model.targets if not target.startswith(EXPERT))
+    attention = model.attention_targets
+    groups = {"all-linear": plain, "attention": attention}
+    if mlp := tuple(target for target in plain if target not in attention):
+        groups["mlp"] = mlp
+    if model.latent is None:
+        groups["qv"] = _GROUPS["qv"]
+    if model.experts is not None:
+        groups["experts"] = tuple(EXPERT + target for target in MLP_TARGETS)
+    return groups
+
+
+def parse_targets(text: str, where: str, model: LanguageModel | None = None) -> tuple[str, ...]:
+    """Return the targets that a user means, in a token's order.
 
     Parameters
     ----------
     text : str
         ``all-linear`` (without the LM head, as in PEFT), ``attention`` (q, k, v, o), ``mlp``
         (gate, up, down), ``qv``, or names such as ``q_proj`` and ``lm_head``, joined by ``+`` or
-        ``,``.
+        ``,``. In a mixture of experts, ``experts`` and ``experts.down_proj`` are of all experts,
+        which no other group has in it.
     where : str
         Begins error messages.
 
@@ -67,20 +109,24 @@ def parse_targets(text: str, where: str) -> tuple[str, ...]:
     InputError
         If a name is unknown; the message gives the nearest ones.
     """
+    groups = groups_of(model)
+    known = _ANY if model is None else model.adaptable
     chosen: set[str] = set()
     for word in text.lower().replace(",", "+").split("+"):
-        if word not in _GROUPS and word not in ADAPTABLE:
+        if word not in groups and word not in known:
+            of_model = "" if model is None or known == ADAPTABLE else f" of {model.name}"
+            names = "q_proj+v_proj" if "q_proj" in known else "+".join(known[:2])
             raise InputError(
-                f"{where}: '{word}' is no target; use {', '.join(_GROUPS)} or names such as "
-                f"q_proj+v_proj{did_you_mean(word, (*_GROUPS, *ADAPTABLE))}"
+                f"{where}: '{word}' is no target{of_model}; use {', '.join(groups)} or names such "
+                f"as {names}{did_you_mean(word, (*groups, *known))}"
             )
-        chosen.update(_GROUPS.get(word, (word,)))
-    return tuple(target for target in ADAPTABLE if target in chosen)
+        chosen.update(groups.get(word, (word,)))
+    return tuple(target for target in known if target in chosen)
 
 
 def targets_text(targets: tuple[str, ...]) -> str:
     """Return targets as a user writes them: what `parse_targets` reads."""
-    names = {group: text for text, group in _GROUPS.items()}
+    names = {group: text for text, group in (*_GROUPS.items(), *_OTHERS.items())}
     in_layers = tuple(target for target in targets if target != HEAD)
     text = names.get(in_layers, "+".join(in_layers))
     return "+".join(filter(None, (text, HEAD if HEAD in targets else "")))

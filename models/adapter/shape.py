@@ -16,7 +16,7 @@ from hardwire.models.adapter.modules import parse_targets, targets_text
 from hardwire.models.brief import brief, one_line
 from hardwire.models.catalogue import name_or_path
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import ADAPTABLE, LanguageModel
+from hardwire.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class AdapterShape:
     ----------
     base : the model that it is made for.
     rank : int or integer array, at least 1.
-    targets : in the order of ``hardwire.models.language_model.ADAPTABLE``.
+    targets : in the order of the base's ``adaptable``.
     adapter_format : one of ``ADAPTER_FORMATS``, or None to leave it to the chip.
     """
 
@@ -44,8 +44,9 @@ class AdapterShape:
             raise InputError(f"base: a LanguageModel is expected, not {type(self.base).__name__}")
         if np.any(np.less(self.rank, 1)):
             raise ValueError("the rank of an adapter is at least 1")
-        if not self.targets or any(target not in ADAPTABLE for target in self.targets):
-            raise ValueError(f"targets must be some of {', '.join(ADAPTABLE)}")
+        known = self.base.adaptable
+        if not self.targets or any(target not in known for target in self.targets):
+            raise ValueError(f"targets must be some of {', '.join(known)}")
         if self.adapter_format is not None and self.adapter_format not in ADAPTER_FORMATS:
             raise ValueError(f"the format must be one of {', '.join(ADAPTER_FORMATS)}")
 
@@ -64,7 +65,8 @@ class AdapterShape:
         InputError
             If a target is unknown.
         """
-        return cls(as_base(base), rank, parse_targets(targets, "adapter.targets"), adapter_format)
+        model = as_base(base)
+        return cls(model, rank, parse_targets(targets, "adapter.targets", model), adapter_format)
 
     @classmethod
     def from_text(cls, text: str, model: Base) -> AdapterShape:

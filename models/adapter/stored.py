@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from hardwire.models.language_model import HEAD, TARGETS, LanguageModel, module_
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KEY_PREFIX = "base_model.model."
+_OF_EXPERT = re.compile(r"\.mlp\.experts\.\d+\.")
 # general.architecture of llama.cpp, which takes Mistral for a Llama.
 _GGUF_ARCHITECTURE = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 _GGUF_MODULES = dict(
@@ -96,9 +98,16 @@ def read_peft(folder: Path, model: LanguageModel) -> Stored:
         raise InputError(f"{folder}: holds no {CONFIG}, so rank and scale are unknown")
     config_path = folder / CONFIG
     config = read_json_object(config_path)
-    expected = placements(config, model, str(config_path))
     weights_path = folder / WEIGHTS
+    if config.get("target_parameters"):
+        placements(config, model, str(config_path))
+        raise InputError(
+            f"{config_path}: target_parameters: weights of LoRA on parameters that have all "
+            "experts in one are not read; sizes and times of it are modelled from this file alone"
+        )
     tensors = standard_names(read_safetensors(weights_path), _KEY_PREFIX)
+    apart = any(_OF_EXPERT.search(name) for name in tensors)
+    expected = placements(config, model, str(config_path), experts_apart=apart)
 
     modules = modules_of(expected, model)
     pairs = {}
@@ -126,6 +135,8 @@ def _pop(tensors: dict[str, StoredTensor], name: str, path: Path) -> StoredTenso
 
 def _why_foreign(name: str) -> str:
     """Explain why a tensor that no targeted module owns makes an adapter unusable."""
+    if "block_sparse_moe" in name:
+        return "LoRA on Mixtral's experts by their old names is not read"
     if "lora_magnitude_vector" in name:
         return "DoRA rescales base weights, which are fixed in ROM"
     if name.endswith((".bias", "lora_B.bias")):
@@ -183,8 +194,12 @@ def read_gguf_adapter(path: Path, model: LanguageModel) -> Stored:
     InputError
         If it is damaged, no LoRA adapter, or does not fit the model or a hardwired base.
     """
+    architecture = _GGUF_ARCHITECTURE.get(model.family)
+    if architecture is None:
+        raise InputError(
+            f"{path}: adapters of the family {model.family} are read from PEFT folders, not GGUF"
+        )
     metadata, tensors = read_gguf(path)
-    architecture = _GGUF_ARCHITECTURE[model.family]
     for key, needed in (
         ("general.type", "adapter"),
         ("adapter.type", "lora"),

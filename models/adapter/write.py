@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hardwire.models.adapter.modules import LowRankModule, modules_of, parse_tar
 from hardwire.models.adapter.stored import CONFIG, WEIGHTS, tensor_shapes
 from hardwire.models.errors import InputError
 from hardwire.models.files import new_folder
+from hardwire.models.language_model import EXPERT, FUSED, module_path
 
 _FILE_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
@@ -63,7 +65,7 @@ def write_adapter(
         If an argument is invalid or the folder cannot be written. Nothing half-written stays.
     """
     model = as_base(model)
-    chosen = parse_targets(targets, "targets")
+    chosen = parse_targets(targets, "targets", model)
     check_rank(rank, model, "rank")
     if dtype not in _FILE_DTYPES:
         raise InputError(f"dtype: must be one of {', '.join(_FILE_DTYPES)}, not '{dtype}'")
@@ -79,7 +81,7 @@ def write_adapter(
         "r": rank,
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
-        "target_modules": list(chosen),
+        "target_modules": _target_modules(chosen),
         "bias": "none",
         "use_rslora": False,
         "inference_mode": True,
@@ -92,6 +94,20 @@ def write_adapter(
             for tensor in _random_tensors(modules, seed):
                 file.write(encode(tensor, _FILE_DTYPES[dtype]))
     return Adapter.open(out, model)
+
+
+def _target_modules(targets: tuple[str, ...]) -> list[str] | str:
+    """What PEFT goes by: names, or where experts are among them a pattern of their paths."""
+    own = [target.removeprefix(EXPERT) for target in targets if target.startswith(EXPERT)]
+    if FUSED in targets:
+        raise InputError(f"targets: {FUSED}: LoRA on bare parameters is not written")
+    if not own:
+        return list(targets)
+    # With their block: a bare name would be that of experts, too.
+    others = (target for target in targets if not target.startswith(EXPERT))
+    names = [re.escape(module_path(0, one).removeprefix("model.layers.0.")) for one in others]
+    names.append(r"mlp\.experts\.\d+\.(?:" + "|".join(own) + ")")
+    return r"(?:.*\.)?(?:" + "|".join(names) + ")"
 
 
 def _random_tensors(modules: tuple[LowRankModule, ...], seed: int) -> Iterator[NDArray[np.float32]]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from hardwire.models.llm.parts import (
     ATTENTION_TARGETS,
     EXPERT,
+    FUSED,
     HEAD,
     LATENT_TARGETS,
     MLP_TARGETS,
@@ -190,6 +191,12 @@ class Architecture:
         shared = tuple(SHARED + target for target in MLP_TARGETS) if self.experts.shared else ()
         return (*shared, *(EXPERT + target for target in MLP_TARGETS))
 
+    @property
+    def adaptable(self) -> tuple[str, ...]:
+        """What LoRA can change: `targets`, experts' gate and up as one, and the LM head."""
+        fused = () if self.experts is None else (FUSED,)
+        return (*self.targets, *fused, HEAD)
+
     @cached_property
     def targets(self) -> tuple[str, ...]:
         """The linear layers of all decoder layers, each name once, in a token's order."""
@@ -197,7 +204,7 @@ class Architecture:
         return (*self.attention_targets, *dict.fromkeys(of_mlp))
 
     def linear_shape(self, target: str) -> tuple[int, int]:
-        """Return ``(out_features, in_features)`` of a linear layer: one of `targets`, or the head.
+        """Return ``(out_features, in_features)`` of a linear layer, one of `adaptable`.
 
         Raises
         ------
@@ -233,6 +240,8 @@ class Architecture:
                 shapes |= {f"{prefix}gate_proj": (width, hidden)}
                 shapes |= {f"{prefix}up_proj": (width, hidden)}
                 shapes |= {f"{prefix}down_proj": (hidden, width)}
+        if self.experts is not None:
+            shapes[FUSED] = (2 * self.experts.intermediate, hidden)
         return shapes
 
     def places(self, targets: Collection[str] | None = None) -> list[tuple[int, str]]:
@@ -253,7 +262,8 @@ class Architecture:
         chosen: dict[LayerKind, list[str]] = {}
         for kind in self.layer_kinds:
             names = chosen[kind] = []
-            for target in (*self.attention_targets, *self.mlp_targets(kind)):
+            fused = (FUSED,) if kind.experts else ()
+            for target in (*self.attention_targets, *self.mlp_targets(kind), *fused):
                 if target not in targets:
                     continue
                 if target.startswith(EXPERT):

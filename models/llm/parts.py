@@ -19,6 +19,10 @@ SHARED, EXPERT = "shared_experts.", "experts."
 """Begin the names of linear layers of the MLP beside the experts, and of the experts:
 ``experts.gate_proj`` is of any, ``experts.5.gate_proj`` of one."""
 
+FUSED = "experts.gate_up_proj"
+"""Gate and up of experts as one linear layer: PEFT's where a checkpoint has both in one tensor
+(``target_parameters``), with one low-rank pair for both."""
+
 TARGETS = (*ATTENTION_TARGETS, *MLP_TARGETS)
 """The linear layers of one dense decoder layer, in the order in which a token meets them."""
 
@@ -41,7 +45,7 @@ def module_path(layer: int, target: str) -> str:
 
 def of_any_expert(target: str) -> str:
     """``experts.gate_proj`` for ``experts.5.gate_proj``; any other target as it is."""
-    return _NUMBER.sub(EXPERT, target)
+    return _NUMBER.sub(EXPERT, target) if target.startswith(EXPERT) else target
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardwire.models import catalogue
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel, module_path
 from tests.examples import examples
@@ -122,6 +124,13 @@ def test_windows_keep_no_more_than_their_tokens() -> None:
     assert len(gemma.sliding_layers) == 22
 
 
+@pytest.mark.parametrize("config", ["QWEN", "DEEPSEEK", "MIXTRAL", "GPT_OSS", "GEMMA"])
+def test_counts_are_the_sums_of_the_tensors(config: str) -> None:
+    """Of checkpoints that are not quantized, where each number is a parameter."""
+    model = LanguageModel.from_config(globals()[config])
+    assert sum(math.prod(shape) for shape in model.tensors().values()) == model.parameter_count
+
+
 @pytest.mark.parametrize("name", ["mixtral-8x7b", "gemma-2-2b", "gpt-oss-20b"])
 def test_every_layer_is_of_one_kind(name: str) -> None:
     model = LanguageModel.by_name(name)
@@ -154,6 +163,10 @@ DEEPSEEK = MOE | LATENT | {
     "model_type": "deepseek_v3", "n_routed_experts": 8, "moe_intermediate_size": 32,
     "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1,
 }  # fmt: skip
+
+MIXTRAL = MOE | {"model_type": "mixtral", "num_local_experts": 4}
+GPT_OSS = MIXTRAL | {"model_type": "gpt_oss"}
+GEMMA = MOE | {"model_type": "gemma3_text", "head_dim": 16}
 
 
 def test_qwen_says_which_layers_are_dense() -> None:
@@ -246,3 +259,25 @@ def test_law_what_is_kept_grows_by_a_token_and_never_beyond_windows(
     full = (layers - len(model.sliding_layers)) * context * model.kv_width
     assert held == full + len(model.sliding_layers) * min(context, window) * model.kv_width
     assert held <= model.kv_elements(context + 1) <= held + model.kv_elements_per_token
+
+
+def test_the_page_of_models_has_the_codes_numbers() -> None:
+    """docs/models.md is written by hand."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+    rows = [line.strip("| ").split(" | ") for line in page.read_text(encoding="utf-8").splitlines()]
+    counts = [row for row in rows if len(row) == 6 and row[0] in catalogue.names("model")]
+    kept = [row for row in rows if len(row) == 5 and row[0] in catalogue.names("model")]
+    assert (len(counts), len(kept)) == (8, 5)
+    for name, total, active, without, *_ in counts:
+        model = LanguageModel.by_name(name)
+        found = (
+            model.parameter_count,
+            model.active_parameter_count,
+            model.active_parameter_count - model.embedding_weights,
+        )
+        assert [f"{value / 1e9:.2f}" for value in found] == [total, active, without], name
+    for name, _, token, short, long in kept:
+        model = LanguageModel.by_name(name)
+        assert f"{model.kv_elements_per_token:,}" == token
+        for context, cell in ((1024, short), (8192, long)):
+            assert float(cell) == pytest.approx(model.kv_elements(context), rel=5e-3), name

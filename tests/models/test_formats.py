@@ -220,8 +220,8 @@ def test_an_array_of_units_of_a_stated_width() -> None:
     path = ROMA.datapath
     assert path.lanes * path.outputs_per_pass == 16_384 * 16
     model = LanguageModel.by_name(ROMA.model)
-    stages = Timing.of(ROMA, model).tokens[0].stages
-    cycles = {stage.name: stage.cycles for stage in stages.layer if stage.matrix is not None}
+    (of_layer,) = Timing.of(ROMA, model).tokens[0].stages.kinds
+    cycles = {stage.name: stage.cycles for stage in of_layer.all if stage.matrices}
     for matrix in layer_matrices(model):
         passes = -(-matrix.in_features // 256) * -(-matrix.out_features // 1024)
         assert cycles[matrix.name] == passes + path.fill_cycles

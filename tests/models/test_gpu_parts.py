@@ -213,3 +213,16 @@ def test_weights_by_hand() -> None:
     assert parts is not None
     expected = (6_979_321_856 * 4.5 + 2 * 525_336_576 * 16 + 266_240 * 16) / 8e9
     assert weights_gb(LLAMA, parts.parts) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mixtral-8x7b", r"mixture of experts, .*reads 8 \(1 - \(1 - 2/8\)\^B\)"),
+        ("deepseek-v3", "mixture of experts"),
+        ("gemma-2-2b", "has layers that read no more than 4,096 tokens"),
+    ],
+)
+def test_a_model_that_a_step_has_no_terms_for_is_refused(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^model: {name} .*{message}"):
+        parts_server("h100", name)

@@ -257,7 +257,7 @@ def test_silu_may_be_called_swish() -> None:
     ],
     ids=["mistral", "absent", "qwen2", "layer-types"],
 )
-def test_a_sliding_window_bounds_what_is_kept_and_not_the_context(
+def test_c10_a_sliding_window_bounds_what_is_kept_and_not_the_context(
     change: dict[str, object], window: int
 ) -> None:
     model = LanguageModel.from_config(TINY | change)

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
+from hardwire.models.adapter.modules import groups_of
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import LOAD_MODES, AdapterLoad, Requests
 
@@ -43,6 +44,52 @@ def language_models() -> st.SearchStrategy[LanguageModel]:
     )
 
 
+FAMILIES = ("mistral", "gemma2", "gemma3_text", "mixtral", "qwen3_moe", "gpt_oss", "deepseek_v3")
+
+
+@st.composite
+def families(draw: st.DrawFn) -> LanguageModel:
+    """Models with windows, experts, latent attention, caps: layers of one kind or of several."""
+    family = draw(st.sampled_from(FAMILIES))
+    layers, kv = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    config = {
+        "model_type": family,
+        "num_hidden_layers": layers,
+        "hidden_size": draw(st.integers(4, 40)),
+        "intermediate_size": draw(st.integers(4, 60)),
+        "num_attention_heads": kv * draw(st.integers(1, 3)),
+        "num_key_value_heads": kv,
+        "head_dim": draw(st.sampled_from([2, 4, 8])),
+        "vocab_size": draw(st.integers(8, 200)),
+        "max_position_embeddings": 4096,
+        "sliding_window": draw(st.integers(1, 12)),
+        "sliding_window_pattern": draw(st.integers(1, 3)),
+    }
+    if family in ("mixtral", "qwen3_moe", "gpt_oss", "deepseek_v3"):
+        groups = draw(st.integers(1, 2)) if family == "deepseek_v3" else 1
+        each = draw(st.integers(1, 3))
+        config |= {
+            "num_experts_per_tok": draw(st.integers(1, each)),
+            "moe_intermediate_size": draw(st.integers(2, 20)),
+            "n_shared_experts": draw(st.integers(0, 2)),
+            "n_group": groups,
+            "topk_group": 1,
+            "first_k_dense_replace": draw(st.integers(0, layers)),
+            "mlp_only_layers": draw(st.lists(st.integers(0, layers - 1), max_size=2)),
+        }
+        number = "n_routed_experts" if family == "deepseek_v3" else "num_local_experts"
+        config[number] = groups * each
+    if family == "deepseek_v3":
+        config |= {
+            "q_lora_rank": draw(st.sampled_from([None, 3, 9])),
+            "kv_lora_rank": draw(st.integers(2, 40)),
+            "qk_nope_head_dim": draw(st.integers(1, 8)),
+            "qk_rope_head_dim": draw(st.sampled_from([2, 4])),
+            "v_head_dim": draw(st.integers(1, 8)),
+        }
+    return LanguageModel.from_config(config, name="small")
+
+
 def chips() -> st.SearchStrategy[Chip]:
     """HC1 with every parameter that time depends on redrawn; cycles stay in the tens."""
     small = {
@@ -77,23 +124,33 @@ def chips() -> st.SearchStrategy[Chip]:
     return st.fixed_dictionaries(fields).map(HC1._replaced)
 
 
-def targets(chip: Chip) -> st.SearchStrategy[str]:
+def targets(chip: Chip, model: LanguageModel | None = None) -> st.SearchStrategy[str]:
     """What an adapter may be on, on a chip."""
-    names = ["all-linear", "qv", "mlp", "o_proj"]
-    if chip.lora.head == "present":
+    groups = groups_of(model)
+    names = [*(name for name in ("all-linear", "qv", "mlp") if name in groups), "o_proj"]
+    if model is not None and "experts" in groups:
+        names += ["experts", "attention+experts.down_proj"]
+    if "qv" not in groups:
+        names += ["kv_b_proj", "attention+lm_head" if chip.lora.head == "present" else "attention"]
+    elif chip.lora.head == "present":
         names += ["lm_head", "qv+lm_head", "all-linear+lm_head"]
     return st.sampled_from(names)
 
 
 @st.composite
 def runs(
-    draw: st.DrawFn, loads: bool = True, users: int = 4, prompt: int = 6, output: int = 5
+    draw: st.DrawFn,
+    loads: bool = True,
+    users: int = 4,
+    prompt: int = 6,
+    output: int = 5,
+    models: st.SearchStrategy[LanguageModel] | None = None,
 ) -> tuple[TokenProgram, Requests, list[AdapterLoad]]:
     """A token program with requests that use its adapters, some of which are being loaded."""
-    chip, model = draw(chips()), draw(language_models())
+    chip, model = draw(chips()), draw(language_models() if models is None else models)
     shapes = st.tuples(
         st.integers(1, 4),
-        targets(chip),
+        targets(chip, model),
         st.sampled_from(["int8", "int4", "float16"]),
     )
     adapters = [

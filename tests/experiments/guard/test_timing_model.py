@@ -14,7 +14,7 @@ from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.area import area, transistors
 from hardwire.simulator.program import build_program
 from hardwire.simulator.swap import swap_latency
-from hardwire.simulator.timing import Timing
+from hardwire.simulator.timing import Timing, at, mean
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "timing-model.md"
 LINES = PAGE.read_text(encoding="utf-8").splitlines()
@@ -130,3 +130,25 @@ def test_the_clock_that_each_number_of_lanes_needs() -> None:
         assert rounded(cycles / 58.96e-6 / 1e9, row[1]), row
         assert rounded(float(blocks(chip)["total"]), row[2]), row
         assert rounded(float(transistors(chip, MODEL)["total"]) / 1e9, row[3]), row
+
+
+def test_models_on_paper() -> None:
+    shown = table("Model | Token at")[1:]
+    assert len(shown) == 8
+    for name, token, attention, blocks, dies in shown:
+        model = LanguageModel.open(name)
+        cycles = Timing.of(CHIP, model).tokens[0].by_operation(mean(1536))
+        assert rounded(sum(cycles.values()) / HERTZ * 1e6, token), name
+        assert rounded(cycles["attention"] / HERTZ * 1e6, attention), name
+        total = area(CHIP, model)["total"]
+        assert rounded(total, blocks) and rounded(total / CHIP.die.area_mm2, dies), name
+
+
+def test_latent_stages() -> None:
+    timing = Timing.of(CHIP, LanguageModel.open("deepseek-v3"))
+    stages = {stage.name: stage for stage in timing.tokens[0].stages.kinds[1].all}
+    shown = table("Stage | Formula, cycles | V3")[1:]
+    assert len(shown) == 7
+    for cell, _, cycles in shown:
+        stage = stages[cell.replace("`", "").split(",")[0].split(" at ")[0]]
+        assert number(cycles) == (at(1536)(stage) if stage.rates else stage.cycles), cell
