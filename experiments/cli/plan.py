@@ -31,7 +31,7 @@ from hardwire.experiments.cli.options import (
 EXAMPLES = (
     "hardwire plan llama-3.1-70b",
     "hardwire plan gpt-oss-120b --chip hc2 --objective dies",
-    "hardwire plan llama-3.1-70b --users 8 --adapter r16:all-linear --adapters 4 --save out",
+    "hardwire plan llama-3.1-70b --users 8 --link cable --save out",
 )
 
 
