@@ -156,22 +156,25 @@ def link_bytes(walk: Walk) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Longest:
-    """The unit that a token holds longest: for how long, its name, and in how many visits.
+    """The unit that a token holds longest: for how long, its name, in how many visits, and whether
+    it is a link or a port.
 
     Of arrays the name is that at the first point.
     """
 
     seconds: Any
     name: str
-    visits: Any
+    visits: Any = 1
+    on_link: Any = False
 
     def longer(self, other: Longest) -> Longest:
         """This one or the other, point by point."""
-        first = np.ravel(other.seconds)[0] > np.ravel(self.seconds)[0]
+        more = np.asarray(other.seconds > self.seconds)
         return Longest(
             np.maximum(self.seconds, other.seconds),
-            other.name if first else self.name,
-            np.where(other.seconds > self.seconds, other.visits, self.visits)[()],
+            other.name if more.flat[0] else self.name,
+            np.where(more, other.visits, self.visits)[()],
+            np.where(more, other.on_link, self.on_link)[()],
         )
 
 
@@ -200,9 +203,10 @@ class _Forms:
         places = self.system.places or np.inf
         flying = np.minimum(users, places)
         step = np.maximum(token, flying * longest.seconds) * (users / flying)
-        waiting = "link_queue" if longest.name.startswith(("link", "port")) else "stall"
+        waited = step - token
         latency = dict.fromkeys(CAUSES, 0.0) | causes
-        latency[waiting] = latency[waiting] + (step - token)
+        latency["link_queue"] = np.where(longest.on_link, waited, 0.0)[()]
+        latency["stall"] = np.where(longest.on_link, 0.0, waited)[()]
         # Prompt tokens follow each other without the head; the last one has it.
         inside, wide = past + (prompt + 1) / 2, np.maximum(prompt - 2, 0)
         body = sum(self.by_cause(inside, wide, head=False).values())
@@ -377,10 +381,10 @@ class _Forms:
 
     def longest(self, context: Any, spread: Any, *, head: bool) -> Longest:
         """The unit that a token holds longest."""
-        found = [Longest(*self.of_dies(head), 1)]
+        found = [Longest(*self.of_dies(head))]
         for die, work in self.of_growing(head):
             seconds = self.attention(work, context, spread) / self.hz_of[die]
-            found.append(Longest(seconds, f"{die} {own_unit(work.unit, work.name)}", 1))
+            found.append(Longest(seconds, f"{die} {own_unit(work.unit, work.name)}"))
         for die, name, works in self.of_shared(head):
             seconds, visits = 0.0, 0
             for count, work in works:
@@ -389,10 +393,11 @@ class _Forms:
             found.append(Longest(seconds, f"{die} {name}", visits))
         for name, sends in self.of_links(head):
             seconds = sum(count * self.ticks(send) for count, send in sends) / self.hz
-            found.append(Longest(seconds, name, max(sum(count for count, _ in sends), 1)))
+            visits = max(sum(count for count, _ in sends), 1)
+            found.append(Longest(seconds, name, visits, on_link=True))
         for name, gate in self.gates(head):
             seconds = sum(count * self.alone(step, context, spread) for count, step in gate)
-            found.append(Longest(seconds, name, 1))
+            found.append(Longest(seconds, name))
         return functools.reduce(Longest.longer, found)
 
     @functools.cache  # noqa: B019
