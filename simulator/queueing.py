@@ -54,7 +54,7 @@ def queued_step(
     """
     from hardwire.simulator.queueing_jit import follow  # noqa: PLC0415 - numba only where it is needed
 
-    ring = _Ring(token)
+    ring = Ring(token)
 
     def chosen(values: Any) -> NDArray[np.int64]:
         of_all = np.broadcast_to(np.asarray(values), where.shape)
@@ -87,13 +87,14 @@ def queued_step(
     return step
 
 
-class _Ring:
+class Ring:
     """A decode token's way, stage after stage and back to the first, over the different stages.
 
     Attributes
     ----------
     path : number of the stage at each place of the way, which begins with those of ``first``.
     layer : numbers of the stages of a layer, of the first kind of them.
+    head : places of the way behind the last layer.
     unit, side_unit : unit of each stage and of its side path, -1 where it has none.
     main, side : fixed cycles of each stage and its side path, numbers or arrays over designs.
     grows : whether a stage grows with context.
@@ -117,6 +118,7 @@ class _Ring:
         self.layer = layers[0]
         through = (stage for kind in token.kind_of for stage in layers[kind])
         self.path = [*self.first, *through, *last]
+        self.head = len(last)
 
     def _add(self, stages: Sequence[Stage], side: dict[str, Any], token: TokenTiming) -> list[int]:
         """The numbers of some stages, which are new."""

@@ -76,8 +76,9 @@ def follow(
                     times = left // passed
                     later = times * (now - seen_at)
                     now += later
-                    ready[:count] += later
-                    place[:count] += times * passed * length
+                    for other in range(count):  # a slice takes numba two seconds more to compile
+                        ready[other] += later
+                        place[other] += times * passed * length
                     free += later
                     seen_at = -1
                 elif seen_at < 0 or passed == until:

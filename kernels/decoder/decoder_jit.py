@@ -22,6 +22,7 @@ from hardwire.kernels.decoder.activation import (
     LOG2_E,
     ROUNDER,
 )
+from hardwire.kernels.jit import inner
 from hardwire.kernels.lowrank.lowrank_jit import (
     LANES,
     _add,
@@ -41,7 +42,7 @@ _LOW, _HIGH = EXP_RANGE
 _T0, _T1, _T2, _T3, _T4, _T5 = EXP_TERMS
 
 
-@njit
+@inner
 def _exp(values, power):  # type: ignore[no-untyped-def]
     """exp of each value, in place; `power` is a scratch array of the same length, float32."""
     bits = power.view(np.int32)
@@ -96,13 +97,13 @@ def rms_norm(x, gain, eps, out):  # type: ignore[no-untyped-def]
             out[t, i] = x[t, i] * factor * gain[i]
 
 
-@njit
+@inner
 def _unit(array):  # type: ignore[no-untyped-def]
     """What a scale is multiplied by: an int4 code is read as 16 times itself."""
     return np.float32(1 if _elements_per_group(array) == LANES else 1 / 16)
 
 
-@njit
+@inner
 def _expand_keys(codes, scales, page, head, dim, out):  # type: ignore[no-untyped-def]
     """Keys of one page and KV head in float32, `dim` rows of one element of 32 tokens each."""
     step = codes.shape[3]
@@ -118,7 +119,7 @@ def _expand_keys(codes, scales, page, head, dim, out):  # type: ignore[no-untype
         _write(out, d * LANES, lanes)
 
 
-@njit
+@inner
 def _expand_values(codes, scales, page, head, count, out):  # type: ignore[no-untyped-def]
     """Values of the first `count` tokens of a page and KV head in float32, one row per token."""
     step, stored = _elements_per_group(codes), codes.shape[3]
@@ -137,7 +138,7 @@ def _expand_values(codes, scales, page, head, count, out):  # type: ignore[no-un
             _write(out, (t * groups + g) * LANES, lanes)
 
 
-@njit
+@inner
 def _score(q, first, share, page, scores, at):  # type: ignore[no-untyped-def]
     """Scores of one page's tokens for the query heads that share its keys, in lanes by token."""
     dim = q.shape[1]
@@ -149,7 +150,7 @@ def _score(q, first, share, page, scores, at):  # type: ignore[no-untyped-def]
         _write(scores, h * scores.shape[1] + at, _multiply(total, factor))
 
 
-@njit
+@inner
 def _softmax(scores, count, power):  # type: ignore[no-untyped-def]
     """Replace one head's scores by exp(score - largest) and zeros after them; return their sum."""
     largest = scores[0]
@@ -165,7 +166,7 @@ def _softmax(scores, count, power):  # type: ignore[no-untyped-def]
     return _sum(total)
 
 
-@njit
+@inner
 def _add_values(scores, at, count, share, page, sums):  # type: ignore[no-untyped-def]
     """Add a page's values, weighted, to the sums (query heads, groups of 32 elements)."""
     groups = sums.shape[1] // LANES

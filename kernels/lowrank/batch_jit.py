@@ -26,6 +26,7 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, prange, types
 
+from hardwire.kernels.jit import inner
 from hardwire.kernels.lowrank import lowrank_jit
 from hardwire.kernels.lowrank import steps as lowrank_steps
 from hardwire.kernels.lowrank.formats import DOWN_ROWS, UP_GROUPS
@@ -79,19 +80,19 @@ def _current(typing: Any, counters: Any, index: Any) -> Any:
     return types.int64(counters, types.intp), generate
 
 
-@njit
+@inner
 def _scratch_size(rank, n_in):  # type: ignore[no-untyped-def]
     """Float32 elements of scales that a task expands at most, and what aligns them."""
     return max(DOWN_ROWS * -(-n_in // LANES), rank * UP_GROUPS) + 2 * LANES
 
 
-@njit
+@inner
 def _aligned(scratch):  # type: ignore[no-untyped-def]
     """The first cache line that begins in an array."""
     return (address_of(scratch) + 63) // 64 * 64
 
 
-@njit
+@inner
 def _expand_scales(kind, scales, count, out):  # type: ignore[no-untyped-def]
     """Write some stored scales as float32, at an address with room for 31 more."""
     if has_scales(kind):
@@ -102,7 +103,7 @@ def _expand_scales(kind, scales, count, out):  # type: ignore[no-untyped-def]
             expand_scales(kind, scales + 2 * whole, out + 4 * whole, count - whole)
 
 
-@njit
+@inner
 def _down_set(several, m, rows, skipped, weights, block, vectors):  # type: ignore[no-untyped-def]
     """Write the hidden values of some rows, for tokens m and following.
 
@@ -131,7 +132,7 @@ def _down_set(several, m, rows, skipped, weights, block, vectors):  # type: igno
     finish(totals, factor, move(outputs, 4 * (first + skipped)))
 
 
-@njit
+@inner
 def _down_task(kind, codes, scales, first, rank, factor, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
     """hidden[t, k] = factor * sum over i of A[k, i] * x[t, i], for 4 rows k from `first` on.
 
@@ -165,7 +166,7 @@ def _down_task(kind, codes, scales, first, rank, factor, vectors, n, count, scra
     return macs * count, fetched
 
 
-@njit
+@inner
 def _up_set(several, groups, m, weights, stride, rank, vectors, j, present):  # type: ignore[no-untyped-def]
     """Add the products with some groups of every row, in order of rank, for tokens m and following.
 
@@ -187,7 +188,7 @@ def _up_set(several, groups, m, weights, stride, rank, vectors, j, present):  # 
     store(totals, outputs, present)
 
 
-@njit
+@inner
 def _up_tile(count, weights, stride, rank, vectors, j):  # type: ignore[no-untyped-def]
     """As `_up_set`, for so many tokens, None for one, and a whole tile."""
     if count is None:
@@ -207,7 +208,7 @@ def _up_tile(count, weights, stride, rank, vectors, j):  # type: ignore[no-untyp
             _up_set(_ONE, _FOUR, m, weights, stride, rank, vectors, j, None)
 
 
-@njit
+@inner
 def _up_task(kind, codes, scales, begin, end, rank, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
     """y[t, j] += hidden[t, k] * B[j, k] for every k in turn, for tiles begin to end of columns j.
 
@@ -236,7 +237,7 @@ def _up_task(kind, codes, scales, begin, end, rank, vectors, n, count, scratch):
     return macs, fetched
 
 
-@njit
+@inner
 def _plan(table, adapter, n_out):  # type: ignore[no-untyped-def]
     """Tokens in order of adapter, the begin of each adapter's, and the tasks, as the rows
     [adapter, first row of A or first tile of B].
@@ -270,7 +271,7 @@ def _plan(table, adapter, n_out):  # type: ignore[no-untyped-def]
     return order, begins, tasks, downs
 
 
-@njit
+@inner
 def _unknown(adapter, images):  # type: ignore[no-untyped-def]
     """The first token whose adapter is not there, or -1."""
     for t in range(adapter.shape[0]):
@@ -279,7 +280,7 @@ def _unknown(adapter, images):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit
+@inner
 def _work(table, factors, plan, x, y, hidden, scratch, shared, kind, counts):  # type: ignore[no-untyped-def]
     """Claim and do tasks until none is left: one thread's part."""
     order, begins, tasks, downs = plan

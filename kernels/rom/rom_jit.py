@@ -25,6 +25,8 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, prange, types
 from numba.extending import intrinsic, models, register_model
 
+from hardwire.kernels.jit import inner
+
 ROWS = 16  # output rows of a block: the float32 lanes of the widest registers
 CHUNK = 32  # inputs of a chunk
 WAYS = 4  # inputs that one byte product instruction takes per lane
@@ -263,7 +265,7 @@ def write(typing: Any, y: Any, buffer: Any) -> Any:
     return types.void(y, buffer), generate
 
 
-@njit
+@inner
 def _block(planes, tokens, codes, scales, x, steps, sums, b, t, buffer):  # type: ignore[no-untyped-def]
     """The outputs of block b for as many tokens from t on as `tokens` is long, into `buffer`."""
     groups, chunks = scales.shape[1], codes.shape[1]
@@ -277,6 +279,27 @@ def _block(planes, tokens, codes, scales, x, steps, sums, b, t, buffer):  # type
         begin = (b * groups + g) * ROWS
         y = _add_scaled(y, totals, scales, begin, steps, t * groups + g, groups)
     write(y, buffer)
+
+
+@inner
+def _outputs(planes, one, several, codes, scales, rows, x, steps, sums, b, y):  # type: ignore[no-untyped-def]
+    """The outputs of block b for every token: all that a thread does, so that it is compiled once
+    and not again for each way in which numba types a parallel loop.
+    """
+    tokens, together, t = y.shape[0], len(several), np.int64(0)
+    buffer = np.empty(together * ROWS, np.float32)
+    while t < tokens:
+        if t + together <= tokens:
+            taken = together
+            _block(planes, several, codes, scales, x, steps, sums, b, t, buffer)
+        else:
+            taken = 1
+            _block(planes, one, codes, scales, x, steps, sums, b, t, buffer)
+        for k in range(taken):
+            for lane in range(ROWS):
+                if rows[b, lane] >= 0:
+                    y[t + k, rows[b, lane]] = buffer[k * ROWS + lane]
+        t += taken
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -302,22 +325,8 @@ def product(planes, one, several, codes, scales, rows, x, steps, sums, y):  # ty
     y
         float32 (tokens, outputs).
     """
-    tokens, together = y.shape[0], len(several)
     for b in prange(codes.shape[0]):
-        buffer = np.empty(together * ROWS, np.float32)
-        t = 0
-        while t < tokens:
-            if t + together <= tokens:
-                taken = together
-                _block(planes, several, codes, scales, x, steps, sums, b, t, buffer)
-            else:
-                taken = 1
-                _block(planes, one, codes, scales, x, steps, sums, b, t, buffer)
-            for k in range(taken):
-                for lane in range(ROWS):
-                    if rows[b, lane] >= 0:
-                        y[t + k, rows[b, lane]] = buffer[k * ROWS + lane]
-            t += taken
+        _outputs(planes, one, several, codes, scales, rows, x, steps, sums, np.int64(b), y)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

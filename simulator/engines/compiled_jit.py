@@ -7,6 +7,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from hardwire.kernels.jit import inner
 from hardwire.simulator.engines.heap_jit import pop as _pop
 from hardwire.simulator.engines.heap_jit import push as _push
 
@@ -368,7 +369,7 @@ def event_queue(
             dirty_count = 0
 
 
-@nb.njit(cache=True)
+@inner
 def _enqueue(
     node: int, now: int, unit: int, burst_node: int,
     queue_next: Any, queue_prev: Any, queue_time: Any, head: Any, tail: Any,

@@ -151,6 +151,26 @@ def test_many_designs_are_each_alone(data: st.DataObject, model: LanguageModel) 
             ), name
 
 
+@examples(60)
+@given(
+    st.data(),
+    chips(),
+    language_models(),
+    st.sampled_from(["distinct", "shared"]),
+    st.integers(2, 9),
+    st.booleans(),
+)
+def test_tokens_that_wait_for_each_other(
+    data: st.DataObject, chip: Chip, model: LanguageModel, layers: str, count: int, sub_norm: bool
+) -> None:
+    """Pipelined, with layers enough to repeat, and norms within them, which go to one unit too."""
+    chip = chip._replaced({"datapath.issue": "pipelined", "datapath.layers": layers})
+    model = dataclasses.replace(model, layers=count, sub_norm=sub_norm)
+    load = Load(*(data.draw(st.integers(*ends)) for ends in ((1, 40), (2, 25), (1, 7))))
+    expected, found = both(chip, model, data.draw(adapters(chip, model)), load)
+    assert_equal(expected, found, load.users)
+
+
 @pytest.mark.parametrize("issue", ["serial", "pipelined"])
 @pytest.mark.parametrize("users", [1, 2, 24])
 def test_a_real_chip_and_model(issue: str, users: int) -> None:
@@ -162,6 +182,17 @@ def test_a_real_chip_and_model(issue: str, users: int) -> None:
     assert_equal(expected, found, users)
     answer = run(chip, model, adapter, prompt=1500, output=20, users=users).adapter
     assert answer is not None and answer.rates == expected
+
+
+@pytest.mark.parametrize("users", [1, 3])
+def test_a_real_chip_whose_layers_share_their_units(users: int) -> None:
+    """ROMA with its own model: prompt tokens wait for its ROM array nearly all the time."""
+    chip = Chip.open("roma")._replaced({"datapath.issue": "pipelined", "sram.capacity_mib": 4096.0})
+    model = LanguageModel.open(chip.model)
+    expected, found = both(
+        chip, model, Adapter.from_shape("r16:all-linear", model), Load(150, 9, users)
+    )
+    assert_equal(expected, found, users)
 
 
 def test_a_load_must_be_possible() -> None:
