@@ -6,13 +6,15 @@ from typing import Any
 
 import numba as nb
 
+from hardwire.kernels.jit import inner
+
 
 @nb.njit(cache=True, inline="always")
 def _before(t1: int, i1: int, t2: int, i2: int) -> bool:
     return t1 < t2 or (t1 == t2 and i1 < i2)
 
 
-@nb.njit(cache=True)
+@inner
 def push(times: Any, items: Any, size: int, time: int, item: int) -> int:
     at = size
     while at > 0:
@@ -25,7 +27,7 @@ def push(times: Any, items: Any, size: int, time: int, item: int) -> int:
     return size + 1
 
 
-@nb.njit(cache=True)
+@inner
 def pop(times: Any, items: Any, size: int) -> int:
     """Remove the first entry; the caller has read it."""
     size -= 1

@@ -393,8 +393,8 @@ class _Forms:
             found.append(Longest(seconds, f"{die} {name}", visits))
         for name, sends in self.of_links(head):
             seconds = sum(count * self.ticks(send) for count, send in sends) / self.hz
-            visits = max(sum(count for count, _ in sends), 1)
-            found.append(Longest(seconds, name, visits, on_link=True))
+            times = max(sum(count for count, _ in sends), 1)
+            found.append(Longest(seconds, name, times, on_link=True))
         for name, gate in self.gates(head):
             seconds = sum(count * self.alone(step, context, spread) for count, step in gate)
             found.append(Longest(seconds, name))

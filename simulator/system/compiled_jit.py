@@ -7,6 +7,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from hardwire.kernels.jit import inner
 from hardwire.simulator.engines.heap_jit import pop, push
 
 BLOCKING, DOUBLE_BUFFERED, STREAMED = 0, 1, 2
@@ -14,7 +15,7 @@ NEVER = np.iinfo(np.int64).max
 CAUSE_LINK, CAUSE_QUEUE, CAUSE_STALL = 2, 3, 5  # of ``program.CAUSES``
 
 
-@nb.njit(cache=True)
+@inner
 def _sort(numbers: Any, count: int) -> None:
     """By insertion: what comes off the heap is nearly sorted already."""
     for i in range(1, count):
@@ -268,7 +269,7 @@ def run(
             size = push(heap_time, heap_item, size, ended, token)
 
 
-@nb.njit(cache=True)
+@inner
 def _own(unit: int, hold: int, stamp: Any, mine: Any, stamped: Any) -> int:
     """Ticks until a visit's end if the step had its units to itself: after its own visits there."""
     mine[unit] = mine[unit] + hold if stamped[unit] == stamp else hold
@@ -276,7 +277,7 @@ def _own(unit: int, hold: int, stamp: Any, mine: Any, stamped: Any) -> int:
     return int(mine[unit])
 
 
-@nb.njit(cache=True)
+@inner
 def _append(token: int, queue: int, head: Any, last: Any, behind: Any) -> None:
     if head[queue] < 0:
         head[queue] = token
@@ -286,7 +287,7 @@ def _append(token: int, queue: int, head: Any, last: Any, behind: Any) -> None:
     behind[token] = -1
 
 
-@nb.njit(cache=True)
+@inner
 def _take(queue: int, head: Any, last: Any, behind: Any) -> int:
     token = int(head[queue])
     head[queue] = behind[token]

@@ -7,6 +7,8 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from hardwire.kernels.jit import inner
+
 
 @nb.njit(cache=True)
 def draw(rng: Any, sums: Any, weights: Any, found: Any) -> None:
@@ -39,6 +41,6 @@ def draw(rng: Any, sums: Any, weights: Any, found: Any) -> None:
                 taken[place] = expert
 
 
-@nb.njit(cache=True)
+@inner
 def _holds(numbers: Any, count: int, wanted: int) -> bool:
     return bool((numbers[:count] == wanted).any())

@@ -27,7 +27,7 @@ from hardwire.simulator.system.walk import walk_of
 TIMES = ("first", "issued", "done", "slice_done", "load_done", "burst_start")
 
 
-@examples(60, HealthCheck.filter_too_much)
+@examples(30, HealthCheck.filter_too_much)
 @given(runs())
 def test_law_one_die_takes_the_cycles_of_its_chip(drawn: tuple) -> None:
     """Both engines of systems, over random chips, models, adapters and loads."""

@@ -17,7 +17,7 @@ from hardwire.simulator.system.timeline import SystemTimeline
 TIMES = ("first", "offered", "issued", "done", "spent", "slice_done", "load_done", "burst_start")
 VISITS = ("start", "end")
 
-law = examples(60, HealthCheck.too_slow, HealthCheck.data_too_large)
+law = examples(30, HealthCheck.too_slow, HealthCheck.data_too_large)
 
 
 def assert_same(expected: SystemTimeline, found: SystemTimeline, names: tuple[str, ...]) -> None:
@@ -25,7 +25,7 @@ def assert_same(expected: SystemTimeline, found: SystemTimeline, names: tuple[st
         np.testing.assert_array_equal(getattr(expected, name), getattr(found, name), err_msg=name)
 
 
-@examples(120, HealthCheck.too_slow, HealthCheck.data_too_large)
+@examples(60, HealthCheck.too_slow, HealthCheck.data_too_large)
 @given(runs())
 def test_engines_agree_on_every_timestamp(run: tuple) -> None:
     program, requests, loads, choices = run

@@ -30,7 +30,7 @@ from hardwire.simulator.system.program import LINK
 from hardwire.simulator.system.routing import Routing
 from hardwire.simulator.system.walk import walk_of
 
-law = examples(25, HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+law = examples(15, HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 HC1 = Chip.open("hc1")
 BOARD = LinkKind.open("board")
 
