@@ -12,6 +12,7 @@ from hardwire.experiments.cli.console import finish, refuse
 from hardwire.experiments.cli.help import SIMULATE, add
 from hardwire.experiments.cli.options import (
     DESIGN,
+    LOAD,
     ChipOption,
     Figures,
     FiguresOption,
@@ -69,6 +70,15 @@ def run(
     prompt: PromptOption = 1024,
     output: OutputOption = 1024,
     users: UsersOption = 1,
+    experts: Annotated[
+        Text,
+        typer.Option(
+            metavar="TEXT",
+            help="Of a system, how tokens choose experts: uniform, zipf:1.1, or a CSV file of "
+            "counts [default: uniform]",
+            rich_help_panel=LOAD,
+        ),
+    ] = None,
     issue: Annotated[
         Text,
         typer.Option(
@@ -79,13 +89,14 @@ def run(
         ),
     ] = None,
     engine: Annotated[
-        str,
+        Text,
         typer.Option(
             metavar="TEXT",
-            help="What computes the times: compiled or reference.",
+            help="What computes the times: compiled or reference [default: compiled; of a system "
+            "the closed form]",
             autocompletion=complete.engines,
         ),
-    ] = "compiled",
+    ] = None,
     settings: SetOption = None,
     execute: Annotated[
         bool,
@@ -115,11 +126,12 @@ def run(
     if system is not None:
         own = {
             "--chip": chip != CHIP, "--model": model, "--issue": issue, "--set": settings,
-            "--engine": engine != ENGINES[0], "--execute": execute, "--target": target,
+            "--execute": execute, "--target": target,
         }  # fmt: skip
         _run_system(
-            system, [name for name, given in own.items() if given], adapter, prompt, output, users,
-            strict, save, figures, chosen(forms),
+            system, [name for name, given in own.items() if given],
+            {"prompt": prompt, "output": output, "users": users},
+            {"experts": experts, "engine": engine}, adapter, strict, save, figures, chosen(forms),
         )  # fmt: skip
         return
     from hardwire.experiments.run import save as files  # noqa: PLC0415
@@ -130,6 +142,7 @@ def run(
     from hardwire.experiments.shared.settings import set_over  # noqa: PLC0415
     from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
     from hardwire.models.chip import ISSUES, Chip  # noqa: PLC0415
+    from hardwire.models.errors import InputError  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
     from hardwire.models.parameters import check_word  # noqa: PLC0415
 
@@ -138,7 +151,9 @@ def run(
     changes = settings_of(settings or [])
     if issue is not None:
         changes["datapath.issue"] = check_word("--issue", issue, ISSUES)
-    chosen_engine = check_word("--engine", engine, ENGINES)
+    if experts is not None:
+        raise InputError("--experts: is of a system, which --system names")
+    chosen_engine = check_word("--engine", engine or ENGINES[0], ENGINES)
     opened = set_over(opened, changes)
     base = LanguageModel.open(model or opened.model)
     loaded = open_adapter(DEFAULT_ADAPTER if adapter is None else adapter, base)
@@ -158,8 +173,8 @@ def run(
 
 
 def _run_system(
-    name: str, not_its: list[str], adapter: str | None, prompt: int, output: int, users: int,
-    strict: bool, save: Path | None, figures: str, form: str,
+    name: str, not_its: list[str], load: dict[str, int], ways: dict[str, str | None],
+    adapter: str | None, strict: bool, save: Path | None, figures: str, form: str,
 ) -> None:  # fmt: skip
     """What ``--system`` asks for; it has chips and a model of its own."""
     from hardwire.experiments.system import save as files  # noqa: PLC0415
@@ -173,9 +188,11 @@ def _run_system(
         raise InputError(f"--system: {' and '.join(not_its)} cannot be given with it: see its file")
     opened = System.open(name)
     answer = ask(
-        opened, prompt=prompt, output=output, users=users,
+        opened,
         adapter=open_adapter(adapter or "none", opened.model),
-    )  # fmt: skip
+        **load,
+        **{way: words for way, words in ways.items() if words is not None},
+    )
     finish(
         answer, view.render, lambda one, folder: files.save(one, one.to_dict(), folder, figures),
         form, save,

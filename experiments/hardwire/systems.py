@@ -111,8 +111,10 @@ def run_system(
     output: int = 1024,
     users: int = 1,
     adapters: int = 1,
+    experts: str = "uniform",
+    engine: str = answer.CLOSED_FORM,
 ) -> SystemAnswer:
-    """What a system of several dies does with a load, in closed form: fit, rates, power and cost.
+    """What a system of several dies does with a load: fit, rates, power and cost.
 
     Parameters
     ----------
@@ -124,6 +126,10 @@ def run_system(
         Tokens of each request, and how many at a time.
     adapters : int
         Of the adapter's size in SRAM at a time.
+    experts : str
+        How tokens choose experts: ``uniform``, ``zipf:1.1``, or a CSV file of counts.
+    engine : {"closed form", "compiled", "reference"}
+        What computes rates; the engines simulate every token.
 
     Returns
     -------
@@ -146,7 +152,8 @@ def run_system(
         opened = System.open(text_of("system", opened, "a System"))
     found = answer.ask(
         opened, prompt=prompt, output=output, users=users,
-        adapter=adapter_of(adapter, opened.model), adapters=adapters,
+        adapter=adapter_of(adapter, opened.model), adapters=adapters, experts=experts,
+        engine=engine,
     )  # fmt: skip
     return SystemAnswer.of(found)
 

@@ -13,14 +13,20 @@ from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.brief import one_line
 from hardwire.models.cost import SECONDS_PER_YEAR, mask_cost_usd
 from hardwire.models.errors import InputError
+from hardwire.models.parameters import check_word
 from hardwire.models.system.budget import DieBudget, budgets
 from hardwire.models.system.system import System
 from hardwire.simulator.fit import check_clock
 from hardwire.simulator.load import check_load
 from hardwire.simulator.system.adapter_slices import adapter_rooms
 from hardwire.simulator.system.closed_form import SystemRates, rates
+from hardwire.simulator.system.measured import measure
 from hardwire.simulator.system.power import SystemPower, sent_bytes, system_power
 from hardwire.simulator.system.walk import walk_of
+
+CLOSED_FORM = "closed form"
+ENGINES = (CLOSED_FORM, "compiled", "reference")
+"""What computes rates; the engines simulate every token."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class SystemAnswer:
     ----------
     adapters : of the adapter's size that lie in SRAM at a time.
     found : what each die has and needs, by its name.
+    engine : what the rates are of: ``closed form``, ``compiled`` or ``reference``.
     unlimited : rates if power were free.
     power : at rest and per token.
     sent : bytes per token on each link, by its index and the sender.
@@ -42,6 +49,7 @@ class SystemAnswer:
     users: int
     adapter: Adapter | None
     adapters: int
+    engine: str
     found: Mapping[str, DieBudget]
     unlimited: SystemRates
     power: SystemPower
@@ -168,6 +176,7 @@ class SystemAnswer:
             "users": self.users,
             "adapter": self.adapter.name if self.adapter else None,
             "adapters": self.adapters,
+            "engine": self.engine,
             "fits": self.fits,
             "obstacles": list(self.obstacles),
             "decode_tokens_per_s_user": self.decode_tokens_per_s_user,
@@ -241,13 +250,17 @@ def ask(
     users: int = 1,
     adapter: Adapter | None = None,
     adapters: int = 1,
+    experts: str = "uniform",
+    engine: str = CLOSED_FORM,
 ) -> SystemAnswer:
-    """What a system does with ``users`` equal requests, in closed form.
+    """What a system does with ``users`` equal requests.
 
     Parameters
     ----------
     adapter : that all requests use, or None.
     adapters : of its size that lie in SRAM.
+    experts : how tokens choose experts, as ``hardwire.simulator.system.routing.Routing.open``.
+    engine : one of ``ENGINES``.
 
     Raises
     ------
@@ -267,6 +280,7 @@ def ask(
                 f"{adapter.name}: rank {adapter.max_rank} exceeds what {chip.name} takes "
                 f"(formats.max_rank: 1 to {chip.formats.max_rank})"
             )
+    engine = check_word("--engine", engine, ENGINES)
     found = fit(system, prompt + output, users, adapter, adapters)
     walk = walk_of(system, () if adapter is None else (adapter,))
     return SystemAnswer(
@@ -277,8 +291,27 @@ def ask(
         adapter=adapter,
         adapters=adapters if adapter is not None else 0,
         found=found,
-        unlimited=rates(
-            system, prompt=prompt, output=output, users=users, adapter=adapter, walk=walk
+        engine=engine,
+        unlimited=(
+            rates(
+                system,
+                prompt=prompt,
+                output=output,
+                users=users,
+                adapter=adapter,
+                routing=experts,
+                walk=walk,
+            )
+            if engine == CLOSED_FORM
+            else measure(
+                system,
+                prompt=prompt,
+                output=output,
+                users=users,
+                adapter=adapter,
+                routing=experts,
+                engine=engine,
+            )
         ),
         power=system_power(system, found, walk, prompt=prompt, output=output, adapter=adapter),
         sent=sent_bytes(walk),

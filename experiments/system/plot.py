@@ -335,9 +335,9 @@ def _label(name: str) -> str:
 def _finding(answer: SystemAnswer) -> str:
     rate = f"{count(answer.decode_tokens_per_s_user)} tokens/s for one user"
     if answer.obstacles:
-        number = len(answer.obstacles)
-        few = "1 die overflows" if number == 1 else f"{number} dies overflow"
-        return f"On paper {rate}: {few} ({answer.obstacles[0]})."
+        first, more = answer.obstacles[0], len(answer.obstacles) - 1
+        others = f", as do {more} more" if more else ""
+        return f"On paper {rate}: {first}{others}."
     unit, held = answer.unlimited.critical_unit, si(float(answer.unlimited.critical_s), "s")
     unit = unit.partition(",")[0]
     if answer.in_flight == 1:

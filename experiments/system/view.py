@@ -21,7 +21,7 @@ from hardwire.experiments.shared.tables import (
     styled,
     text_table,
 )
-from hardwire.experiments.system.answer import SystemAnswer
+from hardwire.experiments.system.answer import CLOSED_FORM, SystemAnswer
 
 PAPER = ", on paper"
 
@@ -69,7 +69,8 @@ def headline(answer: SystemAnswer, title: str = "") -> RenderableType:
     adapter = f", {answer.adapters} × {answer.adapter.name}" if answer.adapter else ""
     text.append(
         f"\n{answer.system.model.name}, {count(answer.prompt)} + {count(answer.output)} tokens, "
-        f"{count(answer.users)} user{plural}{adapter}, closed form",
+        f"{count(answer.users)} user{plural}{adapter}, "
+        f"{answer.engine}{' engine' * (answer.engine != CLOSED_FORM)}",
         style=QUIET,
     )
     title = title or f"hardwire · {answer.system.name}"

@@ -83,6 +83,29 @@ def test_the_answer_has_what_programs_look_for(pipeline: SystemAnswer) -> None:
     assert [max(one.values()) for one in passed[:7]] == [hidden] * 7
 
 
+def test_an_engine_gives_what_the_closed_form_does() -> None:
+    """Of a pipeline and one user; the closed form rounds a mean context."""
+    system = arranged(SMALL, HC1, BOARD, 2, 1)
+    assert system is not None
+    closed = ask(system, prompt=16, output=32)
+    engine = ask(system, prompt=16, output=32, engine="compiled")
+    assert engine.engine == "compiled"
+    assert engine.decode_tokens_per_s_user == pytest.approx(
+        closed.decode_tokens_per_s_user, rel=2e-3
+    )
+    with pytest.raises(InputError, match="one of closed form, compiled, reference"):
+        ask(system, prompt=16, output=32, engine="quick")
+
+
+def test_skewed_experts_are_slower() -> None:
+    """The busiest die has more of a token's experts, and its vector unit takes them in turn."""
+    system = System.open("hnlpu")
+    even, skewed = (
+        ask(system, experts=how).decode_tokens_per_s_user for how in ("uniform", "zipf:1.5")
+    )
+    assert skewed < even
+
+
 def test_power_limits_hold_rates() -> None:
     tight = HC1.with_values({"power.limit_w": 70})
     stages = arranged(SMALL, tight, BOARD, 2, 1)
