@@ -13,7 +13,8 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.language_model import HEAD
 from hardwire.models.system.placement import HOST
 from hardwire.models.system.system import System
-from hardwire.simulator.datapath import BYPASS_CYCLES, ceil_div, overlapped_layers, own_unit
+from hardwire.models.whole import ceil_div
+from hardwire.simulator.datapath import BYPASS_CYCLES, overlapped_layers, own_unit
 from hardwire.simulator.supply import supply
 from hardwire.simulator.system.adapter_slices import adapter_slices
 from hardwire.simulator.system.program import ALWAYS, Slice, SystemProgram

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hardwire.simulator.datapath import ceil_div
+from hardwire.models.whole import ceil_div
 from hardwire.simulator.requests import AdapterLoad, Bursts
 from hardwire.simulator.system.program import SystemProgram
 
