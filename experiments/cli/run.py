@@ -130,8 +130,8 @@ def run(
         }  # fmt: skip
         _run_system(
             system, [name for name, given in own.items() if given],
-            {"prompt": prompt, "output": output, "users": users},
-            {"experts": experts, "engine": engine}, adapter, strict, save, figures, chosen(forms),
+            (prompt, output, users), adapter, experts, engine, strict, save, figures,
+            chosen(forms),
         )  # fmt: skip
         return
     from hardwire.experiments.run import save as files  # noqa: PLC0415
@@ -173,13 +173,14 @@ def run(
 
 
 def _run_system(
-    name: str, not_its: list[str], load: dict[str, int], ways: dict[str, str | None],
-    adapter: str | None, strict: bool, save: Path | None, figures: str, form: str,
+    name: str, not_its: list[str], load: tuple[int, int, int], adapter: str | None,
+    experts: str | None, engine: str | None, strict: bool, save: Path | None, figures: str,
+    form: str,
 ) -> None:  # fmt: skip
     """What ``--system`` asks for; it has chips and a model of its own."""
     from hardwire.experiments.system import save as files  # noqa: PLC0415
     from hardwire.experiments.system import view  # noqa: PLC0415
-    from hardwire.experiments.system.answer import ask  # noqa: PLC0415
+    from hardwire.experiments.system.answer import CLOSED_FORM, ask  # noqa: PLC0415
     from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
     from hardwire.models.errors import InputError  # noqa: PLC0415
     from hardwire.models.system.system import System  # noqa: PLC0415
@@ -187,12 +188,12 @@ def _run_system(
     if not_its:
         raise InputError(f"--system: {' and '.join(not_its)} cannot be given with it: see its file")
     opened = System.open(name)
+    prompt, output, users = load
     answer = ask(
-        opened,
-        adapter=open_adapter(adapter or "none", opened.model),
-        **load,
-        **{way: words for way, words in ways.items() if words is not None},
-    )
+        opened, prompt=prompt, output=output, users=users,
+        adapter=open_adapter(adapter or "none", opened.model), experts=experts or "uniform",
+        engine=engine or CLOSED_FORM,
+    )  # fmt: skip
     finish(
         answer, view.render, lambda one, folder: files.save(one, one.to_dict(), folder, figures),
         form, save,

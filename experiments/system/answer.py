@@ -22,7 +22,7 @@ from hardwire.simulator.system.adapter_slices import adapter_rooms
 from hardwire.simulator.system.closed_form import SystemRates, rates
 from hardwire.simulator.system.measured import measure
 from hardwire.simulator.system.power import SystemPower, sent_bytes, system_power
-from hardwire.simulator.system.walk import walk_of
+from hardwire.simulator.system.walk import Walk, walk_of
 
 CLOSED_FORM = "closed form"
 ENGINES = (CLOSED_FORM, "compiled", "reference")
@@ -292,30 +292,32 @@ def ask(
         adapters=adapters if adapter is not None else 0,
         found=found,
         engine=engine,
-        unlimited=(
-            rates(
-                system,
-                prompt=prompt,
-                output=output,
-                users=users,
-                adapter=adapter,
-                routing=experts,
-                walk=walk,
-            )
-            if engine == CLOSED_FORM
-            else measure(
-                system,
-                prompt=prompt,
-                output=output,
-                users=users,
-                adapter=adapter,
-                routing=experts,
-                engine=engine,
-            )
-        ),
+        unlimited=_rates(system, engine, prompt, output, users, adapter, experts, walk),
         power=system_power(system, found, walk, prompt=prompt, output=output, adapter=adapter),
         sent=sent_bytes(walk),
     )
+
+
+def _rates(
+    system: System,
+    engine: str,
+    prompt: int,
+    output: int,
+    users: int,
+    adapter: Adapter | None,
+    experts: str,
+    walk: Walk,
+) -> SystemRates:
+    """Rates by what computes them."""
+    if engine == CLOSED_FORM:
+        return rates(
+            system, prompt=prompt, output=output, users=users, adapter=adapter, routing=experts,
+            walk=walk,
+        )  # fmt: skip
+    return measure(
+        system, prompt=prompt, output=output, users=users, adapter=adapter, routing=experts,
+        engine="reference" if engine == "reference" else "compiled",
+    )  # fmt: skip
 
 
 def fit(
