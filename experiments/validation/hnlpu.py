@@ -20,7 +20,7 @@ from hardwire.models.cost import mask_units
 from hardwire.models.published import PublishedRow
 from hardwire.models.system.system import System
 from hardwire.simulator.belief.draws import DRAWS
-from hardwire.simulator.system.closed_form import SystemRates, rates
+from hardwire.simulator.system.closed_form import SystemRates
 from hardwire.simulator.system.measured import measure
 
 
@@ -87,13 +87,6 @@ def _measured(bench: Bench, row: PublishedRow) -> SystemRates:
     return found
 
 
-def _rates(bench: Bench, row: PublishedRow) -> SystemRates:
-    """Closed form of the system, at the mean context of the conditions."""
-    c = row.conditions
-    system = bench.once("system", str(c["system"]), System.open)
-    return rates(system, prompt=int(c["prompt"]), output=int(c["output"]), users=int(c["users"]))
-
-
 def _full_set(row: PublishedRow) -> float:
     c = row.conditions
     return float(mask_units(c["euv"], c["duv"], c["euv_over_duv"]))
@@ -119,10 +112,6 @@ PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
         float(_measured(bench, row).decode_tokens_per_s_system)
     ),
     "token_s": lambda bench, row: Predicted(float(_measured(bench, row).token_s)),
-    "system_tokens_per_s": lambda bench, row: Predicted(
-        float(_rates(bench, row).decode_tokens_per_s_system)
-    ),
-    "system_token_s": lambda bench, row: Predicted(float(_rates(bench, row).token_s)),
     "mask_units": lambda bench, row: Predicted(_full_set(row)),
     "variant_mask_share": lambda bench, row: Predicted(_variant_share(row)),
     "variant_mask_usd": lambda bench, row: Predicted(

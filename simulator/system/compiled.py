@@ -33,7 +33,7 @@ def simulate(
     choices : of experts, for a program that has some.
     record : keep start and end of every visit, 16 bytes per slot and token.
     """
-    from hardwire.simulator.system import compiled_jit  # noqa: PLC0415 - numba only where it is called
+    from hardwire.simulator.engines import events_jit  # noqa: PLC0415 - numba only where it is called
 
     if not record and not loads:
         program = program.merged()
@@ -52,7 +52,7 @@ def simulate(
     adapter_load = np.full(len(program.ticks), -1, np.int32)
     for number, load in enumerate(loads):
         adapter_load[load.adapter] = number
-    compiled_jit.run(
+    events_jit.run(
         requests.arrival,
         requests.prompt,
         requests.tokens,

@@ -1,4 +1,5 @@
-"""The numba kernel of the compiled engine of systems. Integer ticks in, integer ticks out."""
+"""The numba kernel of tokens that queue for units: on a die whose layers share them, while adapters
+load, and over the dies and links of a system. Integer ticks in, integer ticks out."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from hardwire.simulator.engines.heap_jit import pop, push
 
 BLOCKING, DOUBLE_BUFFERED, STREAMED = 0, 1, 2
 NEVER = np.iinfo(np.int64).max
-CAUSE_LINK, CAUSE_QUEUE, CAUSE_STALL = 2, 3, 5  # of ``program.CAUSES``
+CAUSES = 6
+CAUSE_LINK, CAUSE_QUEUE, CAUSE_STALL = 2, 3, 5
+"""Of what a token's time is divided into: see ``hardwire.simulator.system.program.CAUSES``."""
 
 
 @inner
