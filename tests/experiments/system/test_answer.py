@@ -179,5 +179,9 @@ def test_a_saved_plan_is_run_again(tmp_path: Path) -> None:
     assert again.decode_tokens_per_s_user == found.best.decode_tokens_per_s_user
     assert again.system.dies[0].chip.sram.capacity_mib == 300
     assert again.system.placement == found.system.placement
-    (tmp_path / "figure").mkdir()
     assert len(again.save(tmp_path / "again")) == 3
+    page = hw.report(tmp_path / "out").read_text(encoding="utf-8")
+    for words in ("Placements", "Where a token's time goes", "Masks", found.system.name):
+        assert words.replace("'", "&#39;") in page or words in page
+    changed = hw.diff(tmp_path / "out", tmp_path / "again")
+    assert "decode_tokens_per_s_user" in str(changed)
