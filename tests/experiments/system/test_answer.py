@@ -56,6 +56,18 @@ def test_energy_is_the_sum_over_dies_and_links(pipeline: SystemAnswer) -> None:
     assert pipeline.energy_j_per_token * rate == pytest.approx(pipeline.power_w)
 
 
+def test_as_many_users_fit_as_are_said_to(pipeline: SystemAnswer) -> None:
+    most = pipeline.max_users
+    assert ask(pipeline.system, users=most).fits
+    assert not ask(pipeline.system, users=most + 1).fits
+
+
+def test_the_cost_of_a_token_is_the_sum_over_dies_and_links(pipeline: SystemAnswer) -> None:
+    data = pipeline.to_dict()
+    dies = sum(one["usd_per_million_tokens"] for one in data["by_die"].values())
+    assert 0 < data["usd_per_million_tokens"] - dies < 0.2 * dies
+
+
 def test_dynamic_energy_is_that_of_the_model_on_one_die(pipeline: SystemAnswer) -> None:
     alone = predict(HC1, pipeline.system.model, prompt=1024, output=1024).power
     efficiency = HC1.power.regulator_efficiency
