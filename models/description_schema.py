@@ -109,6 +109,10 @@ def system_schema() -> Schema:
     ) | _file(SYSTEM)
     found["properties"] |= system_properties()
     found["then"]["required"] += ["source", "dies", "placement"]
+    found["then"] |= {  # a number of dies are all of the file's chip
+        "if": {"properties": {"dies": {"type": "integer"}}},
+        "then": {"required": ["chip"]},
+    }
     return found
 
 

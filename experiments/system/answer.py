@@ -140,21 +140,37 @@ class SystemAnswer:
     @cached_property
     def usd_per_million_tokens(self) -> float:
         """Depreciation of the cards and electricity, waiting included, as
-        ``hardwire.models.cost.usd_per_million_tokens``; without masks, design and hosts."""
+        ``hardwire.models.cost.usd_per_million_tokens``; without masks, design and hosts. The sum
+        over dies and links."""
         rate = self.decode_tokens_per_s_system
         if not rate:
             return math.inf
-        total = 0.0
-        for die in self.system.dies:
-            cost, found = die.chip.cost, self.found[die.name]
-            usd = found.die_usd + float(cost.package_test_usd) + float(cost.board_usd)
-            used = float(cost.utilization)
-            total += usd / (float(cost.lifetime_years) * SECONDS_PER_YEAR * used * rate)
-            joules = self.power.card_j[die.name] + found.card_idle_w / (used * rate)
-            total += joules * _usd_per_j(cost)
         cost = self.system.dies[0].chip.cost
         idle = sum(self.power.link_idle_w.values()) / (float(cost.utilization) * rate)
-        return 1e6 * (total + (idle + sum(self.power.link_j.values())) * _usd_per_j(cost))
+        links = (idle + sum(self.power.link_j.values())) * _usd_per_j(cost)
+        return 1e6 * links + sum(self.die_usd_per_million_tokens(die) for die in self.found)
+
+    def die_usd_per_million_tokens(self, die: str) -> float:
+        """Of one die and its card; infinite where nothing is decoded, or the die cannot be made."""
+        rate = self.decode_tokens_per_s_system
+        if not rate:
+            return math.inf
+        cost, found = self.system.die(die).chip.cost, self.found[die]
+        usd = found.die_usd + float(cost.package_test_usd) + float(cost.board_usd)
+        used = float(cost.utilization)
+        written_off = usd / (float(cost.lifetime_years) * SECONDS_PER_YEAR * used * rate)
+        joules = self.power.card_j[die] + found.card_idle_w / (used * rate)
+        return 1e6 * (written_off + joules * _usd_per_j(cost))
+
+    @property
+    def max_users(self) -> int:
+        """Users of this length whose keys and values the fullest die holds beside the adapters."""
+        rooms = []
+        for one in self.found.values():
+            if each := one.kv_bytes / self.users:
+                beside = max(one.sram_bytes - one.adapter_bytes, 0)
+                rooms.append((beside + one.memory_bytes * (beside > 0)) / each)
+        return math.floor(min(rooms))
 
     def link_share(self, link: int, sender: str) -> float:
         """The share of the time that a link is busy one way while all users decode."""
@@ -194,6 +210,7 @@ class SystemAnswer:
             "masks_usd": self.masks_usd,
             "variants": self.variants,
             "usd_per_million_tokens": _finite(self.usd_per_million_tokens),
+            "max_users": self.max_users,
             "by_die": {name: _of_die(one, self) for name, one in self.found.items()},
             "by_link": [
                 {
@@ -231,6 +248,7 @@ def _of_die(one: DieBudget, of: SystemAnswer) -> dict[str, Any]:
         "power_w": idle + joules * of.decode_tokens_per_s_system,
         "yield": one.yield_share,
         "die_usd": _finite(one.die_usd),
+        "usd_per_million_tokens": _finite(of.die_usd_per_million_tokens(one.die)),
     }
 
 

@@ -171,18 +171,23 @@ def _fitting(
 def _fewest_stages(
     model: LanguageModel, chip: Chip, kind: LinkKind, load: Load, group: int
 ) -> int | None:
-    """The fewest stages of groups of one size that hold a model, by halving; None where none do."""
-    most = arranged(model, chip, kind, model.layers, group)
-    if most is None or not load.fits(most):
-        return None
-    low, high = 0, model.layers  # high fits, low does not
+    """The fewest stages of groups of one size that hold a model; None where none do.
+
+    Found by doubling and then by halving: more stages never hold less.
+    """
+
+    def holds(stages: int) -> bool:
+        system = arranged(model, chip, kind, stages, group)
+        return system is not None and load.fits(system)
+
+    low, high = 0, 1
+    while not holds(high):
+        if high == model.layers:
+            return None
+        low, high = high, min(2 * high, model.layers)
     while high - low > 1:
         middle = (low + high) // 2
-        system = arranged(model, chip, kind, middle, group)
-        if system is not None and load.fits(system):
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if holds(middle) else (middle, high)
     return high
 
 

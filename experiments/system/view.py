@@ -82,6 +82,7 @@ def _rates(answer: SystemAnswer) -> RenderableType:
     table.add_row("Decode, one user, tok/s", count(answer.decode_tokens_per_s_user))
     table.add_row("Decode, system, tok/s", count(answer.decode_tokens_per_s_system))
     table.add_row("Time to first token", si(float(answer.unlimited.ttft_s), "s", 4))
+    table.add_row("Users of this length that fit", count(answer.max_users))
     unit, held = answer.unlimited.critical_unit, si(float(answer.unlimited.critical_s), "s")
     said = f"Bound by {unit}, which each token holds for {held}."
     if answer.in_flight == 1:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from hardwire.models.language_model import HEAD
 from hardwire.models.system.placement import HOST, Stage
@@ -57,12 +58,18 @@ def contents(system: System) -> dict[str, Contents]:
     slices: dict[str, dict[int, tuple[Slice, ...]]] = {die.name: {} for die in system.dies}
     kv: dict[str, dict[int, Fraction]] = {die.name: {} for die in system.dies}
     experts: dict[str, dict[int, tuple[int, ...]]] = {die.name: {} for die in system.dies}
-    for stage in placement.stages:
+    known: dict[Any, tuple[Slice, ...]] = {}
+    for number, stage in enumerate(placement.stages):
         for layer in stage.layers:
-            whole = matrices(model, layer)
+            kind = model.kind_of(layer)
             for place, die in enumerate(stage.dies):
-                parts = tuple(slice_of(stage, matrix, layer, place) for matrix in whole)
-                slices[die][layer] = parts
+                # Layers of a kind lie alike on a die of a group, but for their experts.
+                key = number, kind, stage.experts.get(layer), place
+                if key not in known:
+                    known[key] = tuple(
+                        slice_of(stage, matrix, layer, place) for matrix in matrices(model, layer)
+                    )
+                parts = slices[die][layer] = known[key]
                 for part in parts:
                     first = _is_first(stage, part, place)
                     (own if first else copied)[die][part.matrix] += part.weights
@@ -73,8 +80,8 @@ def contents(system: System) -> dict[str, Contents]:
                         expert for expert, at in enumerate(held) if at == place
                     )
     rows = _head_rows(system)
-    for die, number in rows.items():
-        own[die][HEAD] += number * model.hidden
+    for die, count in rows.items():
+        own[die][HEAD] += count * model.hidden
     if placement.embedding != HOST:
         alone = not model.tied_embeddings
         if alone:

@@ -159,7 +159,8 @@ def check_placement(placement: Placement, dies: Sequence[str], layers: int, wher
                     f"{where}.stages[{number}].dies: '{die}' is already in stage {seen[die]}"
                 )
             seen[die] = number
-    idle = [die for die in dies if die not in placement.used()]
+    used = placement.used()
+    idle = [die for die in dies if die not in used]
     if idle:
         raise InputError(f"{where}: die '{idle[0]}' holds nothing")
 
@@ -267,11 +268,13 @@ def evenly(weights: Sequence[int], groups: int) -> list[range]:
 def _cut(weights: Sequence[int], bound: int, groups: int) -> list[list[int]]:
     """Layers in groups of at most ``bound``, as few as can be but no fewer than ``groups``."""
     found: list[list[int]] = []
+    held = 0  # by the last group
     for layer, weight in enumerate(weights):
         left = len(weights) - layer
-        room = found and sum(weights[one] for one in found[-1]) + weight <= bound
-        if room and len(found) + left > groups:
+        if found and held + weight <= bound and len(found) + left > groups:
             found[-1].append(layer)
+            held += weight
         else:
             found.append([layer])
+            held = weight
     return found

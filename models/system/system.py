@@ -234,9 +234,10 @@ def _check(system: System) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"dies: '{twice}' is given twice")
+    ends = {*names, SWITCH}
     for number, link in enumerate(system.links):
         for end in link.ends:
-            if end not in names and end != SWITCH:
+            if end not in ends:
                 raise InputError(f"links[{number}]: there is no die '{end}'")
         if link.ends[0] == link.ends[1]:
             raise InputError(f"links[{number}]: both ends are '{link.ends[0]}'")

@@ -56,6 +56,18 @@ def test_energy_is_the_sum_over_dies_and_links(pipeline: SystemAnswer) -> None:
     assert pipeline.energy_j_per_token * rate == pytest.approx(pipeline.power_w)
 
 
+def test_as_many_users_fit_as_are_said_to(pipeline: SystemAnswer) -> None:
+    most = pipeline.max_users
+    assert ask(pipeline.system, users=most).fits
+    assert not ask(pipeline.system, users=most + 1).fits
+
+
+def test_the_cost_of_a_token_is_the_sum_over_dies_and_links(pipeline: SystemAnswer) -> None:
+    data = pipeline.to_dict()
+    dies = sum(one["usd_per_million_tokens"] for one in data["by_die"].values())
+    assert 0 < data["usd_per_million_tokens"] - dies < 0.2 * dies
+
+
 def test_dynamic_energy_is_that_of_the_model_on_one_die(pipeline: SystemAnswer) -> None:
     alone = predict(HC1, pipeline.system.model, prompt=1024, output=1024).power
     efficiency = HC1.power.regulator_efficiency
@@ -179,5 +191,9 @@ def test_a_saved_plan_is_run_again(tmp_path: Path) -> None:
     assert again.decode_tokens_per_s_user == found.best.decode_tokens_per_s_user
     assert again.system.dies[0].chip.sram.capacity_mib == 300
     assert again.system.placement == found.system.placement
-    (tmp_path / "figure").mkdir()
     assert len(again.save(tmp_path / "again")) == 3
+    page = hw.report(tmp_path / "out").read_text(encoding="utf-8")
+    for words in ("Placements", "Where a token's time goes", "Masks", found.system.name):
+        assert words.replace("'", "&#39;") in page or words in page
+    changed = hw.diff(tmp_path / "out", tmp_path / "again")
+    assert "decode_tokens_per_s_user" in str(changed)
