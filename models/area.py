@@ -124,8 +124,8 @@ def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None
     """Area by block in mm², and ``total``.
 
     ROM and SRAM from what they hold and how wide they are read (``hardwire.models.memories``),
-    logic from transistors over placed density, buses of side paths from their wires, ``overhead`` a
-    share of the sum, ``io`` stated.
+    logic from transistors over placed density, but for what ``rom.sums`` has in the ROM, buses of
+    side paths from their wires, ``overhead`` a share of the sum, ``io`` stated.
 
     Parameters
     ----------
@@ -141,6 +141,10 @@ def area(chip: Chip, model: LanguageModel, counted: dict[str, Any] | None = None
         "matrix_adders", "rescale", "attention", "lora", "vector_units", "sampling", "registers",
     ):  # fmt: skip
         blocks[block] = counted[block] / density
+    if chip.rom.sums == "within":
+        within = registers(chip, model)["matrix_adders"] * chip.process.flop_transistors
+        blocks["matrix_adders"] = blocks["rescale"] = 0.0
+        blocks["registers"] = (counted["registers"] - within) / density
     blocks["lora_bus"] = lora_wire_mm(chip, model) * chip.process.bus_um_per_bit / 1e3
     blocks["overhead"] = chip.floorplan.overhead_share * sum(blocks.values())
     blocks["io"] = chip.floorplan.io_mm2

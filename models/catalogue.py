@@ -14,6 +14,8 @@ _FOLDERS = {
     "model": ("llms", ".json"),
     "server": ("servers", ".yaml"),
     "gpu": ("gpus", ".yaml"),
+    "link": ("links", ".yaml"),
+    "system": ("systems", ".yaml"),
     "engine": ("engines", ".yaml"),
 }
 
@@ -28,7 +30,8 @@ def names(kind: str) -> list[str]:
 
     Parameters
     ----------
-    kind : {"breakdown", "chip", "process", "model", "server", "gpu", "engine"}
+    kind : str
+        A key of the folders above: ``chip``, ``model``, ``system`` and so on.
 
     Returns
     -------
@@ -45,7 +48,8 @@ def resolve(kind: str, name: str | os.PathLike[str]) -> Path:
 
     Parameters
     ----------
-    kind : {"breakdown", "chip", "process", "model", "server", "gpu", "engine"}
+    kind : str
+        A key of the folders above: ``chip``, ``model``, ``system`` and so on.
     name : str or path-like
         The entry's name; upper and lower case are the same.
 
@@ -75,7 +79,8 @@ def locate(kind: str, name: str | os.PathLike[str], folder: Path = Path()) -> Pa
 
     Parameters
     ----------
-    kind : {"breakdown", "chip", "process", "model", "server", "gpu", "engine"}
+    kind : str
+        A key of the folders above: ``chip``, ``model``, ``system`` and so on.
     name : str or path-like
     folder : of the file that names it; a relative path begins there.
 

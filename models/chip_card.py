@@ -37,6 +37,13 @@ class Cost:
 
     package_test_usd: Any = quantity("USD", 0, 100000, "package and test per chip")
     board_usd: Any = quantity("USD", 0, 100000, "rest of the card")
+    variant_mask_share: Any = quantity(
+        "",
+        0,
+        1,
+        "share of a mask set's price that is of masks with weights, anew for each die that holds "
+        "other ones",
+    )
     lifetime_years: Any = quantity("year", 0.1, 30, "depreciation")
     utilization: Any = quantity("", 0.001, 1, "share of the lifetime spent decoding")
     pue: Any = quantity("", 1, 3, "power usage effectiveness of the data centre")

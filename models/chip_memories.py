@@ -59,6 +59,12 @@ class Rom:
         "bits of a code of LM head and embedding; if not given, as of the layers",
         default=math.nan,
     )
+    sums: Any = choice(
+        ("beside", "within"),
+        "adders, accumulators and rescaling take area beside the ROM, or its density has them in "
+        "it; beside if not given",
+        default="beside",
+    )
     embedding: Any = choice(
         ("rom", "host"),
         "embedding in ROM, or in the host, which sends a token's row over the link",

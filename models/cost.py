@@ -74,3 +74,22 @@ def usd_per_million_tokens(
 def mask_units(euv_masks: Any, duv_masks: Any, euv_over_duv: Any) -> Any:
     """Cost of masks in units of one DUV mask, an EUV mask costing ``euv_over_duv`` of them."""
     return euv_masks * euv_over_duv + duv_masks
+
+
+def mask_cost_usd(chip: Chip, variants: Any, *, shared: bool = True) -> dict[str, Any]:
+    """Price of masks of dies that differ in their weights alone, in USD.
+
+    Parameters
+    ----------
+    variants : dies with different weights.
+    shared : whether the masks without weights are paid for, too: a re-spin keeps them.
+
+    Returns
+    -------
+    dict
+        ``shared``, ``variants`` and ``total``.
+    """
+    whole, share = chip.process.mask_set_usd, chip.cost.variant_mask_share
+    common = whole * (1 - share) if shared else 0.0
+    own = whole * share * variants
+    return {"shared": common, "variants": own, "total": common + own}

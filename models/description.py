@@ -144,9 +144,11 @@ GPU_MARKS = ("batch", "parts")
 _MARKS = {
     "study": {"axes", "fidelity", "objectives"},
     "adapter catalogue": {"adapters"},
+    "system": {"dies", "topology", "placement"},
     "server": {"chip", "cards", "users_per_card"},
     "breakdown": {"operation", "neurons", "vector_unit"},
     "GPU": {"memory_tb_per_s", "bf16_tflops"},
+    "link": {"lane_gb_per_s", "latency_ns"},
     "chip": {"die", "datapath", "rom", "sram", "attention", "lora", "formats", "floorplan"},
 }
 
@@ -200,7 +202,7 @@ def _entry(path: Path, key: str, kind: str, name: str) -> Path:
     """The catalogue entry, or the file, that ``path`` names under ``key``."""
     where = f"{path.name}: {key}"
     try:
-        if kind not in ("chip", "model", "server", "gpu"):
+        if kind not in ("chip", "model", "server", "gpu", "link", "system"):
             return catalogue.resolve(kind, name)
         file = catalogue.locate(kind, name, path.parent)
         file_size(file)

@@ -18,6 +18,9 @@ from hardwire.models.parameters import RANGED, Kind, Quantity, quantities
 from hardwire.models.process import PROCESS
 from hardwire.models.schema import TEXT, Schema, head, name_of, of_record, value_of, word
 from hardwire.models.server import SERVER
+from hardwire.models.system.link import LINK
+from hardwire.models.system.schema import system_properties
+from hardwire.models.system.system import SYSTEM
 
 _KINDS = {
     "published": "quoted from the source",
@@ -27,6 +30,9 @@ _KINDS = {
     "measured": "read off your own profile",
     "set": "chosen, no claim about a real chip",
 }
+_BY_PATH = ("chip", "server", "link", "system")
+"""Kinds of files that may extend one that is not in the catalogue."""
+
 _CARDS, _GPUS, _PARTS = (f"#/$defs/server-of-{of}" for of in ("cards", "gpus", "parts"))
 _NO_CALIBRATED: Schema = {
     "not": {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "calibrated"}}}
@@ -85,6 +91,29 @@ def breakdown_schema() -> Schema:
 def gpu_schema() -> Schema:
     """Of GPU files."""
     return head("GPU file", "A GPU's data sheet, and how much of it programs reach.") | _file(GPU)
+
+
+def link_schema() -> Schema:
+    """Of files of kinds of links."""
+    return head(
+        "Link file", "A kind of link between dies. A file that extends another states what differs."
+    ) | _file(LINK)
+
+
+def system_schema() -> Schema:
+    """Of files of systems of several dies."""
+    found = head(
+        "System file",
+        "Dies, the links between them, and where a model lies on them. A file that extends another "
+        "one states only what differs.",
+    ) | _file(SYSTEM)
+    found["properties"] |= system_properties()
+    found["then"]["required"] += ["source", "dies", "placement"]
+    found["then"] |= {  # a number of dies are all of the file's chip
+        "if": {"properties": {"dies": {"type": "integer"}}},
+        "then": {"required": ["chip"]},
+    }
+    return found
 
 
 def engine_schema() -> Schema:
@@ -160,8 +189,8 @@ def _file(kind: FileKind) -> Schema:
     properties: Schema = {
         "extends": {
             "description": f"the {kind.catalogue} that this one changes: a name of the catalogue"
-            + (", or a path" if kind.catalogue in ("chip", "server") else ""),
-            **name_of(kind.catalogue, or_path=kind.catalogue in ("chip", "server")),
+            + (", or a path" if kind.catalogue in _BY_PATH else ""),
+            **name_of(kind.catalogue, or_path=kind.catalogue in _BY_PATH),
         },
         "title": {"type": "string", "description": "what it is, in a line"},
     }

@@ -79,6 +79,7 @@ class Process:
     wafer_diameter_mm: Any = quantity("mm", 100, 450, "wafer diameter")
     reticle_mm2: Any = quantity("mm2", 1, 100000, "largest die that one exposure prints")
     defects_per_cm2: Any = quantity("/cm2", 0.001, 10, "defect density D0")
+    mask_set_usd: Any = quantity("USD", 1000, 1e10, "price of a full set of masks")
 
     def energy_factor(self, supply_v: Any) -> Any:
         """What a supply voltage makes of energies: they grow with its square."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -277,10 +277,15 @@ def _stored(chip: Chip, model: LanguageModel) -> tuple[tuple[int, RomMatrix], ..
 def adder_bits(chip: Chip, model: LanguageModel) -> Any:
     """Full-adder bits behind the ROM: a tree and an accumulator as wide as the group's sum, for
     each output that accumulates in parallel."""
+    return adder_bits_of(chip, arrays(chip, model))
+
+
+def adder_bits_of(chip: Chip, made: Iterable[tuple[int, RomMatrix]]) -> Any:
+    """``adder_bits`` of some arrays, and how many there are of each."""
     fmt, limit = rom_formats(chip), chip.datapath.outputs_per_pass
     bits: Any = 0
     widths: dict[RomFormat, Any] = {}  # outputs that share a width of their trees
-    for count, matrix in arrays(chip, model):
+    for count, matrix in made:
         outputs = count * np.minimum(limit, matrix.out_features)
         bits = bits + outputs * fmt(matrix).sum_bits(matrix.in_features)
         widths[fmt(matrix)] = widths.get(fmt(matrix), 0) + outputs
@@ -294,9 +299,14 @@ def rescale_units(chip: Chip, model: LanguageModel) -> Any:
     Where a row has one scale, its sum waits to be read out: as wide as vector units read, and at
     the LM head as wide as top-k scans.
     """
+    return rescale_units_of(chip, arrays(chip, model))
+
+
+def rescale_units_of(chip: Chip, made: Iterable[tuple[int, RomMatrix]]) -> Any:
+    """``rescale_units`` of some arrays, and how many there are of each."""
     path, group = chip.datapath, chip.rom.scale_group
     units: Any = 0
-    for count, matrix in arrays(chip, model):
+    for count, matrix in made:
         outputs = np.minimum(path.outputs_per_pass, matrix.out_features)
         head = matrix.name == HEAD and path.layers == "distinct"
         read = chip.sampling.topk_logits_per_cycle if head else path.vector_lanes

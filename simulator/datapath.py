@@ -114,10 +114,10 @@ def token_stages(chip: Chip, model: LanguageModel) -> TokenStages:
     Arrays that a token meets together, those of its experts and of heads, work at once where they
     are hardware of their own, and one after the other where layers share one array.
     """
-    return _Stages(chip, model).token()
+    return Stages(chip, model).token()
 
 
-class _Stages:
+class Stages:
     """Makes stages; widths repeat, so that passes are counted once for each."""
 
     def __init__(self, chip: Chip, model: LanguageModel) -> None:
@@ -178,7 +178,7 @@ class _Stages:
         topk = ceil_div(model.vocab, chip.sampling.topk_logits_per_cycle) + self.fill
         if model.logit_softcap is not None:
             topk = topk + self.fill  # it keeps their order, so that only kept logits are capped
-        embedding = self.fill + _row_cycles(chip, model)
+        embedding = self.fill + row_cycles(chip, model)
         if model.scaled_embedding:
             embedding = embedding + self.pass_of_vector(model.hidden)
         return TokenStages(
@@ -261,7 +261,7 @@ class _Stages:
         return (self.norm(name, self.model.hidden),) if self.model.post_norms else ()
 
 
-def _row_cycles(chip: Chip, model: LanguageModel) -> Any:
+def row_cycles(chip: Chip, model: LanguageModel) -> Any:
     """Cycles until a token's embedding is there: none of a ROM row, else a transfer of its own.
 
     The host sends a row when it knows the token, and one row after the other.

@@ -24,6 +24,7 @@ from hardwire.experiments.cli import (
     chip,
     diff,
     formats,
+    plan,
     report,
     run,
     search,
@@ -57,8 +58,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for group in (
-    run, serving, formats, sweep, search, solve, sensitivity, calibrate, validate, diff, report,
-    chip, server, adapter, catalogue,
+    run, serving, formats, plan, sweep, search, solve, sensitivity, calibrate, validate, diff,
+    report, chip, server, adapter, catalogue,
 ):  # fmt: skip
     group.register(app)
 

@@ -18,7 +18,8 @@ from hardwire.experiments.cli.options import (
 )
 
 KINDS = (
-    "chips, models, servers, gpus, processes, breakdowns, metrics, parameters, studies or presets"
+    "chips, models, servers, systems, links, gpus, processes, breakdowns, metrics, parameters, "
+    "studies or presets"
 )
 
 
@@ -55,7 +56,8 @@ def show(
         str,
         typer.Argument(
             metavar="NAME",
-            help="Chip, server, process, breakdown, GPU, model or study, by name or file.",
+            help="Chip, server, system, process, breakdown, GPU, link, model or study, by name or "
+            "file.",
             autocompletion=complete.shown_names,
         ),
     ],

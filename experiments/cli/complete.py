@@ -89,6 +89,13 @@ def issues(incomplete: str) -> list[str]:
     return _begin(list(ISSUES), incomplete)
 
 
+def objectives(incomplete: str) -> list[str]:
+    """What a plan can be best at."""
+    from hardwire.experiments.system.plan import OBJECTIVES  # noqa: PLC0415
+
+    return _begin(list(OBJECTIVES), incomplete)
+
+
 def metric_names(incomplete: str) -> list[str]:
     """Metrics of the closed form, which sensitivities take."""
     from hardwire.experiments.sweep.metrics import CLOSED_FORM  # noqa: PLC0415

@@ -15,12 +15,16 @@ from hardwire.models.gpu import Gpu
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import read_yaml
 from hardwire.models.sram import kv_bytes_per_token
+from hardwire.models.system.link import LinkKind
 
 
 def overview() -> RenderableType:
     """Everything that has a name on the command line, but for metrics and parameters."""
     parts: list[RenderableType] = []
-    kinds = ("chips", "models", "servers", "gpus", "processes", "breakdowns", "studies", "presets")
+    kinds = (
+        "chips", "models", "servers", "systems", "links", "gpus", "processes", "breakdowns",
+        "studies", "presets",
+    )  # fmt: skip
     for kind in kinds:
         parts += [LISTS[kind](), ""]
     hint = "Also: hardwire list metrics, hardwire list parameters; hardwire show NAME for one."
@@ -57,6 +61,23 @@ def _models() -> FittedTable:
 
 def _servers() -> FittedTable:
     return _titled("server", "Servers (--server)")
+
+
+def _systems() -> FittedTable:
+    return _titled("system", "Systems of several dies (run --system)")
+
+
+def _links() -> FittedTable:
+    table = plain_table("Links between dies (plan --link)", "name", "each way", "latency", "idle")
+    for name in catalogue.names("link"):
+        kind = LinkKind.open(name)
+        table.add_row(
+            name,
+            f"{kind.bandwidth / 1e9:,.0f} GB/s",
+            f"{kind.sheet.latency_ns:g} ns",
+            f"{kind.idle_w:.1f} W",
+        )
+    return table
 
 
 def _gpus() -> FittedTable:
@@ -140,6 +161,8 @@ LISTS: dict[str, Callable[[], FittedTable]] = {
     "chips": _chips,
     "models": _models,
     "servers": _servers,
+    "systems": _systems,
+    "links": _links,
     "gpus": _gpus,
     "processes": _processes,
     "breakdowns": _breakdowns,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hardwire.experiments.shared.configuration import chip_name
-from hardwire.experiments.shared.kinds import kind_of_name
+from hardwire.experiments.shared.kinds import kinds_of_name
 from hardwire.models import breakdown, catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import DECLARED, Chip
@@ -19,6 +19,8 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.process import PROCESS, Process
 from hardwire.models.server import Machine
+from hardwire.models.system.link import LinkKind, LinkSheet
+from hardwire.models.system.system import System
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,15 @@ class Shown:
     text: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Kind, name and all that it states; of parameters value, unit, kind, range and source."""
+        """Kind, name and all that it states; of parameters value, unit, kind, range and source.
+
+        Under ``also`` what else has the name, of other kinds.
+        """
         from hardwire.experiments.sweep.study import ready_studies  # noqa: PLC0415 - slow to import
 
-        kind = kind_of_name(self.text, list(ready_studies()))
-        return {"kind": kind, **_OBJECTS[kind](self.text)}
+        kinds = kinds_of_name(self.text, list(ready_studies()))
+        first, *more = [{"kind": kind, **_OBJECTS[kind](self.text)} for kind in kinds]
+        return {**first, "also": more} if more else first
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,12 @@ def _gpu(text: str) -> dict[str, Any]:
     return {"name": gpu.name, "title": gpu.title, "parameters": parameters}
 
 
+def _link(text: str) -> dict[str, Any]:
+    kind = LinkKind.open(text)
+    parameters = _parameters(kind.parameters, quantities(LinkSheet))
+    return {"name": kind.name, "title": kind.title, "parameters": parameters}
+
+
 def _process(text: str) -> dict[str, Any]:
     found = read_description(catalogue.locate("process", text), PROCESS)
     about = {"name": found.name, "title": found.title}
@@ -158,6 +170,8 @@ _OBJECTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "chip": _chip,
     "server": _server,
     "gpu": _gpu,
+    "link": _link,
+    "system": lambda text: System.open(text).to_dict(),
     "process": _process,
     "breakdown": _breakdown,
     "model": _model,

@@ -12,6 +12,7 @@ from hardwire.experiments.cli.console import finish, refuse
 from hardwire.experiments.cli.help import SIMULATE, add
 from hardwire.experiments.cli.options import (
     DESIGN,
+    LOAD,
     ChipOption,
     Figures,
     FiguresOption,
@@ -32,30 +33,52 @@ from hardwire.experiments.cli.options import (
 if TYPE_CHECKING:
     from hardwire.simulator.single import Engine
 
+CHIP = "hc1"
 DEFAULT_ADAPTER = "r16:all-linear"
 EXAMPLES = (
     "hardwire run",
     "hardwire run --users 2 --issue pipelined --set sram.capacity_mib=512",
     "hardwire run --adapter r64:all-linear:int4 --save out",
+    "hardwire run --system llama-70b-hc1 --users 8",
 )
 ENGINES: tuple[Engine, ...] = ("compiled", "reference")
 
 
 @takes(Forms)
 def run(
-    chip: ChipOption = "hc1",
+    chip: ChipOption = CHIP,
     model: ModelOption = None,
     adapter: Annotated[
-        str,
+        Text,
         typer.Option(
             metavar="TEXT",
-            help="PEFT folder, GGUF file, a shape such as r16:all-linear:int8, or none.",
+            help="PEFT folder, GGUF file, a shape such as r16:all-linear:int8, or none "
+            f"[default: {DEFAULT_ADAPTER}; of a system none]",
             rich_help_panel=DESIGN,
         ),
-    ] = DEFAULT_ADAPTER,
+    ] = None,
+    system: Annotated[
+        Text,
+        typer.Option(
+            "--system",
+            metavar="NAME|FILE",
+            help="Several dies instead of one chip: of hardwire list systems, or a YAML file.",
+            autocompletion=complete.names_of("system"),
+            rich_help_panel=DESIGN,
+        ),
+    ] = None,
     prompt: PromptOption = 1024,
     output: OutputOption = 1024,
     users: UsersOption = 1,
+    experts: Annotated[
+        Text,
+        typer.Option(
+            metavar="TEXT",
+            help="Of a system, how tokens choose experts: uniform, zipf:1.1, or a CSV file of "
+            "counts [default: uniform]",
+            rich_help_panel=LOAD,
+        ),
+    ] = None,
     issue: Annotated[
         Text,
         typer.Option(
@@ -66,13 +89,14 @@ def run(
         ),
     ] = None,
     engine: Annotated[
-        str,
+        Text,
         typer.Option(
             metavar="TEXT",
-            help="What computes the times: compiled or reference.",
+            help="What computes the times: compiled or reference [default: compiled; of a system "
+            "the closed form]",
             autocompletion=complete.engines,
         ),
-    ] = "compiled",
+    ] = None,
     settings: SetOption = None,
     execute: Annotated[
         bool,
@@ -98,27 +122,41 @@ def run(
     figures: FiguresOption = Figures.PNG,
     **forms: Unpack[Forms],
 ) -> None:
-    """Simulate one chip and print the verdict, without and with an adapter."""
+    """Simulate a chip, or a system of dies, and print the verdict, without and with an adapter."""
+    if system is not None:
+        own = {
+            "--chip": chip != CHIP, "--model": model, "--issue": issue, "--set": settings,
+            "--execute": execute, "--target": target,
+        }  # fmt: skip
+        _run_system(
+            system, [name for name, given in own.items() if given],
+            (prompt, output, users), adapter, experts, engine, strict, save, figures,
+            chosen(forms),
+        )  # fmt: skip
+        return
     from hardwire.experiments.run import save as files  # noqa: PLC0415
     from hardwire.experiments.run import view  # noqa: PLC0415
     from hardwire.experiments.run.executed import Executed  # noqa: PLC0415
     from hardwire.experiments.run.executed import execute as compute  # noqa: PLC0415
+    from hardwire.experiments.run.several import run as simulate  # noqa: PLC0415
     from hardwire.experiments.shared.settings import set_over  # noqa: PLC0415
     from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
     from hardwire.models.chip import ISSUES, Chip  # noqa: PLC0415
+    from hardwire.models.errors import InputError  # noqa: PLC0415
     from hardwire.models.language_model import LanguageModel  # noqa: PLC0415
     from hardwire.models.parameters import check_word  # noqa: PLC0415
-    from hardwire.simulator.single import run as simulate  # noqa: PLC0415
 
     form = chosen(forms)
     opened = Chip.open(chip)
     changes = settings_of(settings or [])
     if issue is not None:
         changes["datapath.issue"] = check_word("--issue", issue, ISSUES)
-    chosen_engine = check_word("--engine", engine, ENGINES)
+    if experts is not None:
+        raise InputError("--experts: is of a system, which --system names")
+    chosen_engine = check_word("--engine", engine or ENGINES[0], ENGINES)
     opened = set_over(opened, changes)
     base = LanguageModel.open(model or opened.model)
-    loaded = open_adapter(adapter, base)
+    loaded = open_adapter(DEFAULT_ADAPTER if adapter is None else adapter, base)
     result = simulate(
         opened, base, loaded, prompt=prompt, output=output, users=users, engine=chosen_engine,
         target=target,
@@ -132,6 +170,36 @@ def run(
     )
     if strict:
         refuse(str(one) for one in result.obstacles)
+
+
+def _run_system(
+    name: str, not_its: list[str], load: tuple[int, int, int], adapter: str | None,
+    experts: str | None, engine: str | None, strict: bool, save: Path | None, figures: str,
+    form: str,
+) -> None:  # fmt: skip
+    """What ``--system`` asks for; it has chips and a model of its own."""
+    from hardwire.experiments.system import save as files  # noqa: PLC0415
+    from hardwire.experiments.system import view  # noqa: PLC0415
+    from hardwire.experiments.system.answer import CLOSED_FORM, ask  # noqa: PLC0415
+    from hardwire.models.adapter.shape import open_adapter  # noqa: PLC0415
+    from hardwire.models.errors import InputError  # noqa: PLC0415
+    from hardwire.models.system.system import System  # noqa: PLC0415
+
+    if not_its:
+        raise InputError(f"--system: {' and '.join(not_its)} cannot be given with it: see its file")
+    opened = System.open(name)
+    prompt, output, users = load
+    answer = ask(
+        opened, prompt=prompt, output=output, users=users,
+        adapter=open_adapter(adapter or "none", opened.model), experts=experts or "uniform",
+        engine=engine or CLOSED_FORM,
+    )  # fmt: skip
+    finish(
+        answer, view.render, lambda one, folder: files.save(one, one.to_dict(), folder, figures),
+        form, save,
+    )  # fmt: skip
+    if strict:
+        refuse(answer.obstacles)
 
 
 def register(app: typer.Typer) -> None:

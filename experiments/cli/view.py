@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from hardwire.experiments.shared.configuration import chip_name
 from hardwire.experiments.shared.fitted_view import FittedTable
-from hardwire.experiments.shared.kinds import kind_of_name
+from hardwire.experiments.shared.kinds import kinds_of_name
 from hardwire.experiments.shared.machine import Machine as Computer
 from hardwire.experiments.shared.style import BAD, GOOD
 from hardwire.experiments.shared.tables import (
@@ -34,10 +35,15 @@ from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.process import PROCESS, Process
 from hardwire.models.server import Machine
 from hardwire.models.sram import kv_bytes_per_token
+from hardwire.models.system.link import LinkKind, LinkSheet
+from hardwire.models.system.placement import brief_names
+from hardwire.models.system.system import System
 
 
 def show_tables(text: str) -> RenderableType:
-    """A chip, server, process, breakdown, GPU, model or study, by name or file.
+    """A chip, server, process, breakdown, system, GPU, link, model or study, by name or file.
+
+    Things of different kinds that have one name, one under the other.
 
     Raises
     ------
@@ -46,7 +52,9 @@ def show_tables(text: str) -> RenderableType:
     """
     from hardwire.experiments.sweep.study import ready_studies  # noqa: PLC0415 - slow to import
 
-    return _SHOWN[kind_of_name(text, list(ready_studies()))](text)
+    kinds = kinds_of_name(text, list(ready_studies()))
+    tables = [_SHOWN[kind](text) for kind in kinds]
+    return tables[0] if len(tables) == 1 else Group(*tables)
 
 
 def chip_tables(chip: Chip) -> RenderableType:
@@ -95,6 +103,36 @@ def _server_tables(text: str) -> RenderableType:
 def _gpu_tables(text: str) -> RenderableType:
     gpu = Gpu.open(text)
     return _parameter_table(f"{gpu.name}: {gpu.title}", gpu.parameters, quantities(GpuSheet))
+
+
+def _link_tables(text: str) -> RenderableType:
+    kind = LinkKind.open(text)
+    return _parameter_table(f"{kind.name}: {kind.title}", kind.parameters, quantities(LinkSheet))
+
+
+def _system_tables(text: str) -> RenderableType:
+    system = System.open(text)
+    placement = system.placement
+    table = text_table(f"{system.name}: {system.title}", "", "")
+    chips = Counter(die.chip.name for die in system.dies)
+    kinds = Counter(link.kind.name for link in system.links)
+    table.add_row("Model", system.model.name)
+    table.add_row("Dies", ", ".join(f"{number} of {name}" for name, number in chips.items()))
+    table.add_row("Links", ", ".join(f"{number} of {name}" for name, number in kinds.items()))
+    table.add_row("Host links", system.host_links)
+    if system.places is not None:
+        table.add_row("Tokens in flight", f"at most {count(system.places)}")
+    for stage in placement.stages:
+        layers = f"Layers {stage.layers.start} to {stage.layers.stop - 1}"
+        words = [brief_names(stage.dies)]
+        if len(stage.dies) > 1:
+            split = ", ".join(f"{name} {how}" for name, how in stage.split.items())
+            words += [f"{stage.rows} rows" * (stage.rows > 1), split, f"KV by {stage.kv}"]
+        table.add_row(layers, "; ".join(filter(None, words)))
+    table.add_row("Embedding", placement.embedding)
+    table.add_row("LM head", brief_names(placement.head))
+    table.add_row("Source", system.source)
+    return table
 
 
 def _process_tables(text: str) -> RenderableType:
@@ -184,6 +222,8 @@ _SHOWN: dict[str, Callable[[str], RenderableType]] = {
     "chip": lambda text: chip_tables(Chip.open(text)),
     "server": _server_tables,
     "gpu": _gpu_tables,
+    "link": _link_tables,
+    "system": _system_tables,
     "process": _process_tables,
     "breakdown": _breakdown_tables,
     "model": _model_tables,

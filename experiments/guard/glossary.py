@@ -38,6 +38,8 @@ TERMS = {
     "card and server": "`power_w` and `energy_j_per_decode_token` are of one card that decodes; "
     "`server_power_w` and `server_energy_j_per_output_token` of the whole server over a replay, "
     "idle time and prompts included; `fleet_power_w` of several servers",
+    "system, stage, group": "several dies that hold one model; layers that follow each other on a "
+    "group of dies; `decode_tokens_per_s_system` is of all users of a system",
     "free rank": "`free_rank`: the highest rank that adds no cycle to any token",
     "interval": "5th to 95th percentile over the draws of all uncertain parameters",
     "obstacle": "what stands in a design's way: blocks larger than the die, a power limit",

@@ -30,6 +30,7 @@ from hardwire.models.gpu_server import Batching, BatchServer
 from hardwire.models.parameters import Parameter, Quantity, quantities, read_yaml
 from hardwire.models.process import PROCESS, Process
 from hardwire.models.server import Machine, Server
+from hardwire.models.system.link import LinkKind, LinkSheet
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -79,6 +80,8 @@ def chips() -> str:
     parts += [_breakdown(name) for name in catalogue.names("breakdown")]
     parts.append("## GPUs\n")
     parts += [_gpu(name) for name in catalogue.names("gpu")]
+    parts.append("## Links\n")
+    parts += [_link(name) for name in catalogue.names("link")]
     parts.append("## Engines\n")
     parts += [_engine(name) for name in catalogue.names("engine")]
     parts.append("## Servers\n")
@@ -134,6 +137,12 @@ def _gpu(name: str) -> str:
     gpu = Gpu.open(name)
     table = _table(gpu.parameters, GpuSheet)
     return "\n".join([f"### {name}", "", _sentence(gpu.title), "", *table, ""])
+
+
+def _link(name: str) -> str:
+    kind = LinkKind.open(name)
+    table = _table(kind.parameters, LinkSheet)
+    return "\n".join([f"### {name}", "", _sentence(kind.title), "", *table, ""])
 
 
 def _engine(name: str) -> str:

@@ -146,6 +146,8 @@ PICTURES: dict[str, Callable[[], Figure]] = {
         for name in ("adapters", "break-even", "sram", "uncertainty")
     },
     "validation": _validation,
+    "dies": lambda: hardwire.run_system("llama-70b-hc1", users=8).plot(),
+    "dies-hnlpu": lambda: hardwire.run_system("hnlpu", users=216).plot(),
 }  # fmt: skip
 """By name: what draws it."""
 

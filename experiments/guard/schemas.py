@@ -11,8 +11,10 @@ from hardwire.models.description_schema import (
     chip_schema,
     engine_schema,
     gpu_schema,
+    link_schema,
     process_schema,
     server_schema,
+    system_schema,
 )
 from hardwire.models.published import published_schema
 from hardwire.models.schema import ENDING, Schema, write
@@ -25,10 +27,12 @@ KINDS: dict[str, Callable[[], Schema]] = {
     "config": config_schema,
     "engine": engine_schema,
     "gpu": gpu_schema,
+    "link": link_schema,
     "process": process_schema,
     "published": published_schema,
     "server": server_schema,
     "study": study_schema,
+    "system": system_schema,
 }
 
 

@@ -10,9 +10,11 @@
     result.to_frame()           # pandas
     result.plot()               # matplotlib
 
-A function for each question (``run``, ``predict``, ``replay``, ``compare``, ``sweep``, ``search``,
-``solve``, ``sensitivity``, ``calibrate``, ``validate``, ``fit_server``, ``diff``, ``report``) takes
-names, paths or objects; the objects are ``Chip``, ``LanguageModel``, ``Adapter`` and ``Server``.
+A function for each question (``run``, ``run_system``, ``plan``, ``predict``, ``replay``,
+``compare``, ``sweep``, ``search``, ``solve``, ``sensitivity``, ``calibrate``, ``validate``,
+``fit_server``, ``diff``, ``report``) takes
+names, paths or objects; the objects are ``Chip``, ``LanguageModel``, ``Adapter``, ``Server`` and
+``System``.
 ``make_server`` writes a GPU server's file from its parts; ``schema`` says what may stand in a file.
 What cannot be used raises ``InputError``, whose message is one sentence.
 """
@@ -34,10 +36,12 @@ if TYPE_CHECKING:
     from hardwire.models.language_model import LanguageModel
     from hardwire.models.schema import schema
     from hardwire.models.server import Server
+    from hardwire.models.system.system import System
     from hardwire.serving import compare, replay
     from hardwire.show import report
     from hardwire.sides import diff
     from hardwire.single import predict, run
+    from hardwire.systems import plan, run_system
 
     __version__: str
 
@@ -47,15 +51,18 @@ _HOME = {
     "InputError": "hardwire.models.errors",
     "LanguageModel": "hardwire.models.language_model",
     "Server": "hardwire.models.server",
+    "System": "hardwire.models.system.system",
     "calibrate": "hardwire.evidence",
     "compare": "hardwire.serving",
     "diff": "hardwire.sides",
     "fit_server": "hardwire.fitting",
     "make_server": "hardwire.models.gpu_make",
+    "plan": "hardwire.systems",
     "predict": "hardwire.single",
     "replay": "hardwire.serving",
     "report": "hardwire.show",
     "run": "hardwire.single",
+    "run_system": "hardwire.systems",
     "schema": "hardwire.models.schema",
     "search": "hardwire.designs",
     "sensitivity": "hardwire.designs",
@@ -71,16 +78,19 @@ __all__ = [
     "InputError",
     "LanguageModel",
     "Server",
+    "System",
     "__version__",
     "calibrate",
     "compare",
     "diff",
     "fit_server",
     "make_server",
+    "plan",
     "predict",
     "replay",
     "report",
     "run",
+    "run_system",
     "schema",
     "search",
     "sensitivity",

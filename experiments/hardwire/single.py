@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from hardwire.experiments.run import several
 from hardwire.experiments.shared.style import BAD
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.brief import brief
@@ -289,7 +290,7 @@ def run(
     chip_ = chip_of(chip, values)
     base = model_of(model, chip_)
     loaded = adapter_of(adapter, base)
-    found = single.run(
+    found = several.run(
         chip_, base, loaded, prompt=prompt, output=output, users=users, engine=engine,
         target=target,
     )  # fmt: skip

@@ -24,6 +24,7 @@ from hardwire.experiments.report.run import run_page
 from hardwire.experiments.report.search import search_page
 from hardwire.experiments.report.sensitivity import sensitivity_page
 from hardwire.experiments.report.sweep import sweep_page
+from hardwire.experiments.report.system import system_page
 from hardwire.experiments.run.save import RANKS
 from hardwire.experiments.run.timeline import TIMELINE
 from hardwire.experiments.shared.configuration import CONFIGURATION
@@ -67,12 +68,17 @@ def _calibration(folder: Path, data: Mapping[str, Any]) -> Page:
     return calibration_page(data, _optional(folder / CONFIGURATION))
 
 
+def _system(folder: Path, data: Mapping[str, Any]) -> Page:
+    return system_page(data, _optional(folder / CONFIGURATION))
+
+
 def _formats(folder: Path, data: Mapping[str, Any]) -> Page:
     return formats_page(data)
 
 
 READERS: Mapping[str, tuple[str, Callable[[Path, Mapping[str, Any]], Page]]] = {
     "verdict.json": ("hardwire run", _run),
+    "system.json": ("hardwire run --system", _system),
     "summary.json": ("hardwire replay", _replay),
     "compare.json": ("hardwire compare", _compare),
     "sweep.json": ("hardwire sweep", _sweep),

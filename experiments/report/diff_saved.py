@@ -99,6 +99,20 @@ def _run(data: Data) -> Read:
     return run_results(data), tuple(data["obstacles"])
 
 
+_OF_A_SYSTEM = {
+    "decode_tokens_per_s_user": "tokens/s", "decode_tokens_per_s_system": "tokens/s",
+    "ttft_s": "s", "dies": "", "power_w": "W", "idle_w": "W", "energy_j_per_token": "J",
+    "usd_per_million_tokens": "USD",
+}  # fmt: skip
+"""What an answer of a system is compared by, with units."""
+
+
+def _system(data: Data) -> Read:
+    rates = {name: Value(data[name], unit, headline=True) for name, unit in _OF_A_SYSTEM.items()}
+    latency = {cause: Value(seconds, "s") for cause, seconds in data["latency_s"].items()}
+    return {"Results": rates, "Time of a token": latency}, tuple(data["obstacles"])
+
+
 def _replay(data: Data) -> Read:
     return {"Results": _replayed(data)}, ()
 
@@ -199,6 +213,7 @@ _FORMAT_ERRORS = ("product_sqnr_db", "logits_sqnr_db", "kl_nats", "same_top")
 
 _READERS: Mapping[str, Callable[[Data], Read]] = {
     "run": _run,
+    "run --system": _system,
     "replay": _replay,
     "compare": _compare,
     "sweep": _sweep,

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from hardwire.experiments.run.several import several_dies
 from hardwire.experiments.shared.headline import (
     CANNOT_BE_MADE,
     LARGER_DIE,
@@ -84,6 +85,8 @@ def _headline(result: Result, data: dict[str, Any]) -> RenderableType:
     for obstacle in result.obstacles:
         if obstacle.help:
             text.append(f"\n{obstacle.help}", style=BAD)
+    if several := several_dies(result):
+        text.append(f"\n{several}", style=BAD)
     text.append(f"\n{result.chip.title}", style="")
     chip = result.chip
     settings = " ".join(f"{k}={v}" for k, v in chip.overrides.items() if k not in chip.own)

@@ -33,19 +33,20 @@ SUMMARIES = {
     "sensitivity.json": "sensitivity",
     "calibration.json": "calibrate",
     "formats.csv": "formats",
+    "system.json": "run --system",
 }
 """Files by one of which the folder of a run is known, and the command that writes it."""
 
 _FIGURES = (
     "breakdown", "rank", "floorplan", "timeline", "pipeline", "compare", "sweep", "search",
-    "sensitivity-*", "formats", "parameters", "corner", "predictions", "left-out",
+    "sensitivity-*", "formats", "dies", "parameters", "corner", "predictions", "left-out",
 )  # fmt: skip
 
 RUN_FILES = (
     *SUMMARIES, "formats.json", "configuration.json", "config.yaml", "report.html", "trace.json.gz",
     "rank.json", "timeline.json", "tokens.parquet", "requests.parquet", "adapters.parquet",
     "memory.parquet", "compare.csv", "points.parquet", "front.csv", "trials.csv", "sensitivity.csv",
-    "posterior.parquet",
+    "posterior.parquet", "system.yaml", "chip.yaml",
     *(f"{figure}.{kind}" for figure in _FIGURES for kind in FORMATS),
 )  # fmt: skip
 """What the folders of runs hold, whichever the command. Anything else is the user's."""

@@ -48,6 +48,27 @@ BLOCK_COLORS = {
 }
 """By block of the die: a block has the colour of the operation that it does."""
 
+CAUSE_COLORS = {
+    "compute": BLUE,
+    "attention": ORANGE,
+    "link_latency": GREEN,
+    "link_queue": RED,
+    "head": VIOLET,
+    "stall": GREY,
+}
+"""By what a token of a system of dies spends its time on."""
+
+HELD_COLORS = {
+    "attention": ORANGE,
+    "mlp": BLUE,
+    "experts": SKY,
+    "embedding and head": VIOLET,
+    "copies": SAND,
+    "free": PALE,
+    "critical": RED,
+}
+"""By what a die of a system holds; the die or link that bounds the rate is outlined."""
+
 MEMORY_COLORS = {"kv": ORANGE, "adapters": RED, "free": PALE}
 """By what SRAM holds: attention reads the KV cache, the side paths the adapters."""
 
@@ -136,6 +157,14 @@ OPERATION_NAMES = {
     "lm_head_sampling": "LM head, sampling",
     "waiting": "Waiting for the chip",
     "power_cap": "Power cap",
+}
+CAUSE_NAMES = {
+    "compute": "Matrices, norms, LoRA",
+    "attention": "Attention",
+    "link_latency": "Links: bytes and latency",
+    "link_queue": "Links: waiting for them",
+    "head": "LM head, sampling",
+    "stall": "Waiting for dies",
 }
 BLOCK_NAMES = {
     "rom": "ROM",

@@ -1,4 +1,4 @@
-"""HNLPU, as far as it needs no timing: SRAM, blocks, yield and cost of a die, masks."""
+"""HNLPU: SRAM, blocks, yield and cost of a die, masks; the rate of its sixteen chips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from hardwire.experiments.validation.technology import (
 from hardwire.models.breakdown import Breakdown, block_power, neurons_mm2, vector_unit_mm2
 from hardwire.models.cost import mask_units
 from hardwire.models.published import PublishedRow
+from hardwire.models.system.system import System
 from hardwire.simulator.belief.draws import DRAWS
+from hardwire.simulator.system.closed_form import SystemRates
+from hardwire.simulator.system.measured import measure
 
 
 def _sram_bytes(bench: Bench, row: PublishedRow) -> Predicted:
@@ -65,6 +68,25 @@ def _system_power(bench: Bench, row: PublishedRow) -> Predicted:
     return Predicted(float(c["chips"]) * float(c["chip_w"]) * float(c["pue"]))
 
 
+def _measured(bench: Bench, row: PublishedRow) -> SystemRates:
+    """Users who decode from a context on, by the compiled engine, once for both rows."""
+    c = row.conditions
+
+    def run(name: str) -> SystemRates:
+        output = int(c["output"])
+        return measure(
+            System.open(name),
+            prompt=1,
+            output=output,
+            users=int(c["users"]),
+            past=int(c["context"]) - output // 2,
+            seed=bench.seed,
+        )
+
+    found: SystemRates = bench.once("rates of a system", str(c["system"]), run)
+    return found
+
+
 def _full_set(row: PublishedRow) -> float:
     c = row.conditions
     return float(mask_units(c["euv"], c["duv"], c["euv_over_duv"]))
@@ -86,6 +108,10 @@ PREDICTORS: dict[str, Callable[[Bench, PublishedRow], Predicted]] = {
     "block_power_w": _block_power,
     "chip_power_w": _of_breakdown(_chip_power),
     "system_power_w": _system_power,
+    "decode_tokens_per_s": lambda bench, row: Predicted(
+        float(_measured(bench, row).decode_tokens_per_s_system)
+    ),
+    "token_s": lambda bench, row: Predicted(float(_measured(bench, row).token_s)),
     "mask_units": lambda bench, row: Predicted(_full_set(row)),
     "variant_mask_share": lambda bench, row: Predicted(_variant_share(row)),
     "variant_mask_usd": lambda bench, row: Predicted(

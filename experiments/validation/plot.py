@@ -17,7 +17,7 @@ from hardwire.experiments.validation.finding import drawn, finding
 from hardwire.experiments.validation.rows import Row, rows_of
 from hardwire.experiments.validation.view import TITLES
 
-COLUMNS = (("hc1", "technology", "roma", "hnlpu"), ("gpu", "parts"))
+COLUMNS = (("hc1", "technology", "roma", "hnlpu", "dies"), ("gpu", "parts", "experts"))
 """Systems in each column of the figure."""
 
 PREDICTION, MISS, FIT = (ROW_COLORS[key] for key in ("predicted", "missed", "fitted"))

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.experiments.validation import claims, gpu, hc1, hnlpu, parts, roma, technology
+from hardwire.experiments.validation import (
+    claims,
+    dies,
+    experts,
+    gpu,
+    hc1,
+    hnlpu,
+    parts,
+    roma,
+    technology,
+)
 from hardwire.experiments.validation.agreement import Agreement, agreements, cases
 from hardwire.experiments.validation.bench import Bench, Predicted
 from hardwire.models.brief import one_line
@@ -23,8 +33,10 @@ PREDICTORS: dict[str, dict[str, Callable[[Bench, PublishedRow], Predicted]]] = {
     "hc1": hc1.PREDICTORS,
     "roma": roma.PREDICTORS,
     "hnlpu": hnlpu.PREDICTORS,
+    "dies": dies.PREDICTORS,
     "gpu": gpu.PREDICTORS,
     "parts": parts.PREDICTORS,
+    "experts": experts.PREDICTORS,
     "technology": technology.PREDICTORS,
     "claims": claims.PREDICTORS,
 }

@@ -17,9 +17,11 @@ from hardwire.experiments.validation.rows import LIMITS, Row, Validation, rows_o
 TITLES = {
     "hc1": "HC1",
     "roma": "ROMA",
-    "hnlpu": "HNLPU, what needs no timing",
+    "hnlpu": "HNLPU",
+    "dies": "Systems of several dies",
     "gpu": "GPU servers, fitted",
     "parts": "GPU servers, from parts",
+    "experts": "Experts of a layer",
     "technology": "Memory macros, units and dies",
     "claims": "Claims of the article “LoRA on Silicon”",
     "fidelities": "The simulator's fidelities against each other",
@@ -166,7 +168,7 @@ def _system(title: str, rows: list[Row]) -> list[RenderableType]:
         if row.status == "missed" and row.note:
             notes.append(Text(f"{row.id}: {row.note}", style=BAD))
     for row in rows:
-        if EXTRAPOLATED in row.words:
+        if EXTRAPOLATED in row.words or row.role == "claim":
             notes.append(Text(f"{row.id}: {row.words}", style=QUIET))
     for source, mark in numbers.items():
         line = Text(f"{str(mark).translate(RAISED)} {source}", style=QUIET)

@@ -165,7 +165,7 @@ def test_a_bad_chip_file_is_refused(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("extends: hc9\n", ["my.yaml: extends: 'hc9' is no chip", "did you mean hc1"]),
+        ("extends: hc9\n", ["my.yaml: extends: 'hc9' is no chip", "did you mean hc2 or hc1"]),
         ("extends: 3\n", ["my.yaml: extends: '3' is no chip"]),
         ("extends: my.yaml\n", ["my.yaml: extends: my.yaml extends this file in turn"]),
         ("extends: other.yaml\n", ["my.yaml: extends:", "other.yaml: does not exist"]),
@@ -216,7 +216,7 @@ def test_a_chip_file_without_permission_is_refused(chip_file: ChipFile) -> None:
 
 
 def test_a_wrong_name_is_answered_with_the_nearest() -> None:
-    assert "did you mean hc1" in refusal("hc2")
+    assert "did you mean hc2 or hc1" in refusal("hc3")
 
 
 # --- copies ---------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ def test_list_and_show(hardwire: Shell) -> None:
         ("chips", "roma", "ROMA"),
         ("models", "qwen3-8b", "8.19 B"),
         ("servers", "vllm-h100", "vLLM"),
+        ("systems", "r1x30", "DeepSeek R1"),
+        ("links", "cxl", "128 GB/s"),
         ("gpus", "h100-pcie", "2 TB/s"),
         ("processes", "n5", "TSMC N5"),
         ("breakdowns", "hnlpu", "five blocks"),
@@ -64,6 +66,8 @@ def test_a_list_that_there_is_not_is_refused_with_those_there_are(hardwire: Shel
         ("vllm-h100", "serves llama-3.1-8b"),
         ("n6", "wafer_usd"),
         ("hnlpu", "neurons.uses_per_s"),
+        ("hnlpu", "16 of hnlpu-die"),
+        ("board", "lane_w"),
         ("qwen2.5-7b", "152,064 tokens"),
         ("lanes-area-rate", "Axis datapath.lanes"),
     ],
@@ -144,6 +148,7 @@ def test_completion_goes_through_the_shells_protocol(
         ("vllm-h100", "server"),
         ("n6", "process"),
         ("hnlpu", "breakdown"),
+        ("board", "link"),
     ],
 )
 def test_show_gives_every_parameter_as_json(hardwire: Shell, name: str, kind: str) -> None:
@@ -154,6 +159,12 @@ def test_show_gives_every_parameter_as_json(hardwire: Shell, name: str, kind: st
     if name == "hc1":
         clock = found["parameters"]["datapath.clock_ghz"]
         assert (clock["unit"], clock["kind"], clock["range"]) == ("GHz", "calibrated", [0.6, 1.8])
+
+
+def test_show_gives_both_that_have_one_name(hardwire: Shell) -> None:
+    (system,) = hardwire.answer("show", "hnlpu")["also"]
+    assert system["kind"] == "system" and len(system["dies"]) == 16
+    assert system["placement"]["stages"][0]["kv"] == "grid"
 
 
 def test_show_gives_models_and_studies_as_json(hardwire: Shell) -> None:

@@ -287,7 +287,7 @@ def test_another_model_and_chip(hardwire: Shell, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--chip", "hc2"], ["'hc2' is no chip", "hc1"]),
+        (["--chip", "hc3"], ["'hc3' is no chip", "hc1"]),
         (["--chip", "no/such.yaml"], ["no/such.yaml", "does not exist"]),
         (["--model", "lama-3.1-8b"], ["lama-3.1-8b", "did you mean llama-3.1-8b"]),
         (["--model", "no/config.json"], ["no/config.json"]),

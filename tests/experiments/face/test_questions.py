@@ -205,7 +205,7 @@ def wider() -> hw.Chip:
 
 
 BAD: list[tuple[Callable[[], object], str]] = [
-    (lambda: hw.run("hc2"), "'hc2' is no chip in the catalogue; did you mean hc1?"),
+    (lambda: hw.run("hc3"), "'hc3' is no chip in the catalogue; did you mean hc2 or hc1?"),
     (lambda: hw.run(3), "chip: a name, a path or a Chip is expected, not 3"),
     (lambda: hw.run("hc1", ["x"]), "model: a name, a path or a LanguageModel"),
     (lambda: hw.run("hc1", "llama-3.1"), "is no model in the catalogue"),
@@ -277,7 +277,7 @@ def test_a_sentence_about_options_becomes_one_about_arguments() -> None:
 
 def test_the_module_is_the_command() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "hardwire", "show", "hc2"], capture_output=True, check=False
+        [sys.executable, "-m", "hardwire", "show", "hc3"], capture_output=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr.decode().startswith("hardwire: 'hc2' is no chip")
+    assert done.stderr.decode().startswith("hardwire: 'hc3' is no chip")

@@ -40,6 +40,8 @@ from hardwire.models.parameters import Quantity, quantities, read_yaml
 from hardwire.models.process import PROCESS
 from hardwire.models.published import UNPROVING, Role, read_published
 from hardwire.models.server import SERVER
+from hardwire.models.system.link import LINK, LinkKind
+from hardwire.models.system.system import System
 from hardwire.models.units import _FAMILIES, number_pattern, read_number
 from hardwire.simulator.serving.load.adapters import AdapterSet
 from hardwire.simulator.serving.replay import open_server
@@ -53,10 +55,12 @@ READERS: dict[str, Callable[[Path], object]] = {
     "config": read_config,
     "engine": lambda path: read_description(path, ENGINE),
     "gpu": Gpu.open,
+    "link": LinkKind.open,
     "process": lambda path: read_description(path, PROCESS),
     "published": read_published,
     "server": open_server,
     "study": Study.from_file,
+    "system": System.open,
 }
 with tempfile.TemporaryDirectory() as folder:
     make_server("l40s", "qwen2.5-7b", Path(folder) / "one.yaml", precision="int4")
@@ -67,10 +71,12 @@ FOLDERS = {
     "chip": "models/chips",
     "engine": "models/engines",
     "gpu": "models/gpus",
+    "link": "models/links",
     "process": "models/processes",
     "published": "models/published",
     "server": "models/servers",
     "study": "experiments/studies",
+    "system": "models/systems",
 }
 SHIPPED = [(kind, p) for kind, folder in FOLDERS.items() for p in (ROOT / folder).glob("*.yaml")]
 BLOCKS = [
@@ -82,7 +88,13 @@ BLOCKS = [
 
 def kind_of_block(text: str) -> str:
     """What a YAML block of the manual is."""
-    for kind, mark in (("study", "axes:"), ("adapters", "adapters:"), ("server", "chip:")):
+    for kind, mark in (
+        ("system", "placement:"),
+        ("link", "lane_gb_per_s:"),
+        ("study", "axes:"),
+        ("adapters", "adapters:"),
+        ("server", "chip:"),
+    ):
         if re.search(f"^{mark}", text, re.M):
             return kind
     return "chip"
@@ -165,6 +177,11 @@ BEYOND = (
     "does not exist any more", "targets", "makes ", "is a folder", "is no preset",
     "runs backwards", "a square of", "is no covariance", "is no parameter of this file",
     "is given twice",
+    "there is no die", "in no stage", "in a stage before it", "holds nothing", "do not divide",
+    "is no matrix of", "ends at layer", "is already in stage", "no way from", "whole rows",
+    "has rows", "has no rows", "both ends are", "have no experts", "is on no die", "are listed",
+    "a list for each of", "no LM head is ternary", "lie on dies", "a first and a last layer",
+    "share one latent", "goes from die to die", "goes to a switch",
 )  # fmt: skip
 
 
@@ -347,7 +364,12 @@ def replay_options(draw: st.DrawFn) -> dict[str, Any]:
     return {name: draw(st.sampled_from(offered[name])) for name in chosen}
 
 
-WHOLE = {"process": ("n6", PROCESS), "gpu": ("h100", GPU), "engine": ("vllm", ENGINE)}
+WHOLE = {
+    "process": ("n6", PROCESS),
+    "gpu": ("h100", GPU),
+    "engine": ("vllm", ENGINE),
+    "link": ("board", LINK),
+}
 """Kinds of files that are never short, with one of each."""
 
 
@@ -369,6 +391,8 @@ def variants(draw: st.DrawFn, kind: str) -> dict[str, Any]:
             if draw(st.booleans()):
                 data[name] = draw(entries(spec, bare=False))
         return data
+    if kind == "system":
+        return draw(st.sampled_from(documents("system")))
     if kind == "study":
         if draw(st.booleans()):
             return draw(studies())
@@ -429,8 +453,10 @@ def test_schema_and_program_take_the_same_valid_files(kind: str, tmp_path: Path)
         path.write_text(json.dumps(data))
         assert complaint(kind, data) == ""
         sentence = refusal(kind, path)
-        # What vLLM wants of two numbers together, no declaration of one says.
-        assert not sentence or "must be at least" in sentence
+        # What two values mean together no declaration of one says: numbers of vLLM's, and an
+        # alphabet of codes that the LM head cannot have.
+        beyond = ("must be at least", "no LM head is ternary", "rom.alphabet is ternary")
+        assert not sentence or any(words in sentence for words in beyond)
 
     check()
 

@@ -99,7 +99,7 @@ def test_a_saved_configuration_pins_chip_and_settings(hardwire: Shell, folder: P
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--chip", "hc2"), "'hc2' is no chip in the catalogue; did you mean hc1?"),
+        (("--chip", "hc3"), "'hc3' is no chip in the catalogue; did you mean hc2 or hc1?"),
         (("--chip", "no.yaml"), "no.yaml: does not exist"),
         (("--set", "datapath.lanes"), "--set datapath.lanes: must be written NAME=VALUE"),
         (("--set", "sram.capacity_mib=1GB"), "--set sram.capacity_mib: '1GB' is in the wrong unit"),

@@ -285,7 +285,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (("hc1", "hc1x10"), "hc1 and hc1x10: are a chip and a server"),
         (("hc1", "n6"), "n6: is a process; what can be compared are chips, servers, studies"),
-        (("hc1", "hc2"), "'hc2' is no chip"),
+        (("hc1", "hc3"), "'hc3' is no chip"),
         (("hc1x10", "vllm-h100", "--prompt", 9), "--prompt: is for two chips"),
         (("empty", "hc1"), "empty: is no folder of a saved run"),
         (("hc1", "roma", "--json", "--csv"), "one form at a time"),

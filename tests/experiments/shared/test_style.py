@@ -42,6 +42,8 @@ TABLES = {
     "beliefs": style.BELIEF_COLORS,
     "designs": style.DESIGN_COLORS,
     "ratios": style.RATIO_COLORS,
+    "causes": style.CAUSE_COLORS,
+    "a die": {name: style.HELD_COLORS[name] for name in style.HELD_COLORS if name != "free"},
     "servers": SERVERS,
     "an order": {str(i): color for i, color in enumerate(style.ordered(6))},
 }
