@@ -89,13 +89,13 @@ class Once:
     adapters' loads are found by.
     """
 
-    def __init__(self, function: Callable[[Chip, LanguageModel, Adapter], Any]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function, self.known = function, {}
 
-    def __call__(self, chip: Chip, model: LanguageModel, adapter: Adapter) -> Any:
+    def __call__(self, chip: Chip, model: LanguageModel, adapter: Adapter, **hints: Any) -> Any:
         assert chip is SMALL
         if id(adapter) not in self.known:
-            self.known[id(adapter)] = self.function(chip, model, adapter)
+            self.known[id(adapter)] = self.function(chip, model, adapter, **hints)
         return self.known[id(adapter)]
 
 

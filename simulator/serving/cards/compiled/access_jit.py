@@ -116,6 +116,7 @@ here_at = _record_of_card("here", state.HERE, "adapters")
 block_at = _record_of_card("blocks", state.BLOCK, "kinds")
 
 _backlog, _users, _costs = _pointer("backlog"), _pointer("users"), _pointer("costs")
+_rises = _pointer("rises")
 _user_word, _put_user_word = _reader("users"), _writer("users")
 taken_word, put_taken_word = _reader("taken"), _writer("taken")
 soon_at, put_soon = _reader("soon"), _writer("soon")
@@ -149,6 +150,12 @@ def costs(s: int, which: int) -> Any:
     world = world_at(s, 0)
     place = which * world.rows * world.contexts
     return carray(_costs(s, place), (world.rows, world.contexts), np.int64)
+
+
+@inner
+def rises(s: int) -> Any:
+    """(R,) bool, as ``State`` says."""
+    return carray(_rises(s, 0), (world_at(s, 0).rows,), np.bool_)
 
 
 @inner

@@ -125,6 +125,7 @@ def lay_out(plan: Plan, until: int | None) -> State:
         lines=np.zeros(lines, state.LINE),
         taken=np.zeros((lines, 2 * steps + _TRANSFERS, 2), np.int64),
         costs=_costs(plan),
+        rises=plan.costs.rises,
         first_key=first_key,
         keys=keys,
         blocks=np.full((plan.cards, kinds), -1, state.BLOCK),
@@ -244,6 +245,8 @@ def _costs(plan: Plan) -> NDArray[np.int64]:
             costs.whole_interval,
             costs.body_sum,
             costs.whole_sum,
+            costs.body_interval_sum,
+            costs.whole_interval_sum,
         )
     )
 

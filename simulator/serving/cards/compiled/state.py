@@ -92,7 +92,10 @@ adapter is served."""
 
 TABLE_COLUMNS = len(USER.names)  # type: ignore[arg-type]
 
-BODY, WHOLE, BODY_INTERVAL, WHOLE_INTERVAL, BODY_SUM, WHOLE_SUM = range(6)
+(
+    BODY, WHOLE, BODY_INTERVAL, WHOLE_INTERVAL,
+    BODY_SUM, WHOLE_SUM, BODY_INTERVAL_SUM, WHOLE_INTERVAL_SUM,
+) = range(8)  # fmt: skip
 """Tables of ``TokenCosts`` in ``State.costs``."""
 
 MEMORY, LOAD, EVICTION, DROPPED, SKIPPED = range(5)
@@ -124,7 +127,8 @@ class State(NamedTuple):
     users : (3, cards, users, TABLE_COLUMNS) int64
     lines : (links + 1,) of LINE; the last is the disk.
     taken : (links + 1, K, 2) int64, begins and ends of transfers to come.
-    costs : (6, R, C + 1) int64
+    costs : (8, R, C + 1) int64
+    rises : (R,) bool
     first_key : (N + 1,) int64, place of each request's first prefix block in ``keys``.
     keys : (H,) int64, blocks by number; equal ones have equal text and adapter.
     blocks : (cards, B) of BLOCK
@@ -143,6 +147,7 @@ class State(NamedTuple):
     lines: NDArray[Any]
     taken: NDArray[np.int64]
     costs: NDArray[np.int64]
+    rises: NDArray[np.bool_]
     first_key: NDArray[np.int64]
     keys: NDArray[np.int64]
     blocks: NDArray[Any]
