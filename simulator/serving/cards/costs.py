@@ -130,7 +130,7 @@ def token_costs(
         whole_sum=whole_sum,
         body_interval_sum=np.cumsum(body_gap, axis=1),
         whole_interval_sum=np.cumsum(whole_gap, axis=1),
-        rises=(np.diff(whole) >= 0).all(axis=1) & (np.diff(whole_gap) >= 0).all(axis=1),
+        rises=np.all((np.diff(whole) >= 0) & (np.diff(whole_gap) >= 0), axis=1),
         body_j=body_j,
         whole_j=whole_j,
         idle_w=idle_w,

@@ -32,7 +32,8 @@ FINISHED, OUT_OF_PAGES, STOPPED = range(3)
 _NOW = -2  # the first token comes out at the end of this round
 
 
-_inner: Any = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_options: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_inner = njit(**_options)
 
 _WORTH_A_SEARCH = 16
 """Tokens in a round beyond which searching for their number takes less time than counting them:
@@ -127,8 +128,9 @@ def _alike(  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def advance(  # type: ignore[no-untyped-def]
-    users, count, body, whole, body_interval, whole_interval, body_sum, whole_sum, body_interval_sum,
-    whole_interval_sum, rises, serial, in_turn, page_tokens, free, held, begin, until,
+    users, count, body, whole, body_interval, whole_interval, body_sum, whole_sum,
+    body_interval_sum, whole_interval_sum, rises, serial, in_turn, page_tokens, free, held, begin,
+    until,
 ):  # fmt: skip
     """Run rounds from tick ``begin`` until something happens; see ``rounds.Advance``."""
     now = begin

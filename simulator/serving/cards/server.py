@@ -24,7 +24,7 @@ from hardwire.models.sram import kv_bytes_on
 from hardwire.simulator.datapath import adapter_room
 from hardwire.simulator.serving.cards.costs import token_costs
 from hardwire.simulator.serving.cards.plan import Outcome, Plan
-from hardwire.simulator.serving.cards.record import Record
+from hardwire.simulator.serving.cards.record import Record, rows_of
 from hardwire.simulator.serving.cards.sram import Layout
 from hardwire.simulator.serving.closed_loop import with_refused
 from hardwire.simulator.serving.load.synthetic import stream
@@ -234,11 +234,11 @@ class CardServer:
             end_s = max(outcome.now / hertz, float(np.max(finish[done], initial=0.0)))
         elif done.any():
             end_s = float(np.nanmax(finish))
-        memory = np.array(record.memory, dtype=np.int64).reshape(-1, 4)
+        memory = rows_of(record.memory, 4)
         energy = self._energy(record, done, end_s)
         machine = self.server.machine
-        loads = np.array(record.loads, dtype=np.int64).reshape(-1, 5)
-        out = np.array(record.evictions, dtype=np.int64).reshape(-1, 3)
+        loads = rows_of(record.loads, 5)
+        out = rows_of(record.evictions, 3)
         definitions = {
             "start": "let in by its card: its prefill begins, or waits for its adapter only",
             "hit": "its adapter was complete in SRAM when the request was let in",

@@ -19,7 +19,7 @@ from serving_runs import SHAPES, SMALL, machine, machines, policies, serve
 from hardwire.models import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.server import Server
-from hardwire.simulator.serving.cards.compiled import engine
+from hardwire.simulator.serving.cards.compiled import engine, layout, windows
 from hardwire.simulator.serving.cards.server import CardServer
 from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Prefixes, Workload
 from hardwire.simulator.serving.log import ServingLog
@@ -101,7 +101,7 @@ def crowded(seed: int) -> tuple[tuple[Server, Workload, Policy], float | None]:
 
 
 def test_the_compiled_loop_is_the_one_in_simpy():
-    """Cut off at a share of the time, too."""
+    """Cut off at a share of the time, too, and whatever the windows are that requests come in."""
     tried, compared = 0, 0
     seen: Counter[tuple[str, Any]] = Counter()
 
@@ -120,7 +120,9 @@ def test_the_compiled_loop_is_the_one_in_simpy():
         until_s = None if share is None else share * events.end_s
         if until_s is not None:
             events = serve(run, until_s=until_s)
-        compiled = serve(run, engine="compiled", until_s=until_s)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine, "_WINDOW", 1 + seed % 29)
+            compiled = serve(run, engine="compiled", until_s=until_s)
         assert (events.engine, compiled.engine) == ("events", "compiled")
         assert not differences(compiled, events)
         compared += 1
@@ -175,9 +177,9 @@ def test_so_it_is_with_prefixes(run):
 
 def test_a_full_buffer_is_emptied_and_a_crowded_line_made_longer(monkeypatch):
     """The arrays that events and transfers go into grow; a run of any length fits."""
-    monkeypatch.setattr(engine, "_EVENTS", 0)
-    monkeypatch.setattr(engine, "_TRANSFERS", 0)
-    monkeypatch.setattr(engine, "_ARRIVALS_BETWEEN_PROGRESS", 7)
+    monkeypatch.setattr(layout, "_EVENTS", 0)
+    monkeypatch.setattr(layout, "_TRANSFERS", 0)
+    monkeypatch.setattr(windows, "_ARRIVALS_BETWEEN_PROGRESS", 7)
     rng = np.random.default_rng(0)
     count = 300
     workload = Workload(
@@ -198,7 +200,7 @@ def test_a_full_buffer_is_emptied_and_a_crowded_line_made_longer(monkeypatch):
 
 def test_an_interrupt_leaves_what_was_there(monkeypatch):
     """Between two calls of compiled code."""
-    monkeypatch.setattr(engine, "_ARRIVALS_BETWEEN_PROGRESS", 5)
+    monkeypatch.setattr(windows, "_ARRIVALS_BETWEEN_PROGRESS", 5)
 
     def stop(now_s: float) -> None:
         if now_s > 0.01:

@@ -106,6 +106,22 @@ def _writer(name: str) -> Any:
     return write
 
 
+def _server() -> Any:
+    """A function of an address and an index: of the tables whose addresses are there, that one's."""
+
+    @intrinsic
+    def at(typing: Any, f: Any, index: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            place = builder.add(args[0], builder.mul(args[1], _WORD(8)))
+            return builder.load(builder.inttoptr(place, _WORD.as_pointer()))
+
+        return types.int64(types.int64, types.int64), code
+
+    return at
+
+
+server_at = _server()
+fleet_at = _record("fleet", state.FLEET)
 world_at = _record("world", state.WORLD)
 request_at = _record("requests", state.REQUEST)
 card_at = _record("cards", state.CARD)
@@ -120,7 +136,8 @@ _rises = _pointer("rises")
 _user_word, _put_user_word = _reader("users"), _writer("users")
 taken_word, put_taken_word = _reader("taken"), _writer("taken")
 soon_at, put_soon = _reader("soon"), _writer("soon")
-served_at, first_key, key_at = _reader("served"), _reader("first_key"), _reader("keys")
+first_key, key_at = _reader("first_key"), _reader("keys")
+_loads, put_load = _pointer("loads"), _writer("loads")
 put_event_word = _writer("events")
 
 
@@ -135,6 +152,12 @@ def place_of(s: int, which: int, number: int) -> int:
 def backlog(s: int) -> Any:
     """(cards,) int64, as ``State`` says."""
     return carray(_backlog(s, 0), (world_at(s, 0).cards,), np.int64)
+
+
+@inner
+def loads(s: int) -> Any:
+    """(servers,) int64, as ``State`` says."""
+    return carray(_loads(s, 0), (fleet_at(s, 0).servers,), np.int64)
 
 
 @inner

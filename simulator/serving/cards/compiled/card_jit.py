@@ -155,8 +155,8 @@ def _advance(
     return advance(
         table(s, which, number), count, costs(s, BODY), costs(s, WHOLE), costs(s, BODY_INTERVAL),
         costs(s, WHOLE_INTERVAL), costs(s, BODY_SUM), costs(s, WHOLE_SUM),
-        costs(s, BODY_INTERVAL_SUM), costs(s, WHOLE_INTERVAL_SUM), rises(s), world.serial != 0, world.in_turn != 0, world.page_tokens, free,
-        held, begin, until,
+        costs(s, BODY_INTERVAL_SUM), costs(s, WHOLE_INTERVAL_SUM), rises(s), world.serial != 0,
+        world.in_turn != 0, world.page_tokens, free, held, begin, until,
     )  # fmt: skip
 
 
@@ -275,6 +275,7 @@ def end_finished(s: int, number: int, active: int, count: int, now: int) -> int:
             keep = min(keys, asked.prompt // world.block_tokens)
         release(s, number, request, user.pages, keep, now)
         backlog(s)[number] -= asked.estimate
+        world.backlog -= asked.estimate
     return kept
 
 

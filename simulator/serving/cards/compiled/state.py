@@ -22,8 +22,8 @@ def _record(names: str, **others: type) -> np.dtype[Any]:
 REQUEST = _record(
     # What is asked.
     "arrival prompt output adapter estimate latest need following "
-    # What happened, as in ``RequestRecord``.
-    "start first finish generated wait reused unit hit preemptions "
+    # The server that it was sent to. What happened, as in ``RequestRecord``.
+    "server start first finish generated wait reused unit hit preemptions "
     # Where it waits: its neighbours there; whether ``slo`` gave it up; whether a card began it.
     "next previous late begun "
     # What it holds: prefix blocks; of a request moved to host memory its table row.
@@ -69,16 +69,25 @@ LINE = _record("count busy")
 
 BLOCK = _record("readers next previous")
 
+FLEET = _record(
+    # Servers on one clock, whose turn it is, and how requests are sent to them.
+    "servers turn routing spill routed "
+    # Rows of ``State.requests``, how many of them came, when the next one comes, and when the one
+    # behind the last will.
+    "rows arrived arrival_tick after"
+)
+
 WORLD = _record(
     # How long arrays are: ``State``.
-    "requests served cards adapters rows contexts kinds transfers room "
+    "requests cards adapters rows contexts kinds transfers room "
     # The server.
     "users page_tokens page_bytes block_pages block_tokens capacity slots slot_bytes "
     "switch page_transfer links host_capacity serial one "
     # Its policy; ``reserve`` is -1 where nothing is kept.
     "routing spill schedule fairness reserve residency prefetch whole in_turn swap offload reuse "
-    # Where the run is.
-    "now until orders routed arrived arrival_tick arrival_order events "
+    # Where the run is: when the last request came, and the place among equal ticks of the next one,
+    # which was reserved then.
+    "now until orders routed last reserved arrival_order events backlog "
     "host_used first_host last_host kv_bytes"
 )
 
@@ -107,19 +116,21 @@ RESTING, ALONE, SEGMENT, WAITING = range(4)
 """What a card's timer ends: there is none; a user served by itself; rounds computed ahead; a time
 in which nothing is computed."""
 
-DONE, PAUSED, FULL, CROWDED = range(4)
+DONE, PAUSED, FULL, CROWDED, HUNGRY = range(5)
 """Why the loop returned: nothing is left to do before ``until``; so many requests came; events or
-transfers of a line need more room."""
+transfers of a line of the server whose turn it is need more room; the next request is to be fed."""
 
 
 class State(NamedTuple):
-    """All that the loop reads and changes.
+    """All that the loop reads and changes of a server.
 
     Attributes
     ----------
+    fleet : (1,) of FLEET, the same for all servers on the clock.
+    loads : (servers,) int64, their backlogs while one is chosen; the same for all.
     world : (1,) of WORLD
-    requests : (N,) of REQUEST
-    served : (M,) int64, the requests that are not refused.
+    requests : (N,) of REQUEST, in order of arrival, without those that are refused; the same for
+        all.
     cards : (cards,) of CARD
     backlog : (cards,) int64, ticks of expected work that was sent and is not done.
     adapters : (A,) of ADAPTER
@@ -136,9 +147,10 @@ class State(NamedTuple):
     events : (M, EVENT_COLUMNS) int64
     """
 
+    fleet: NDArray[Any]
+    loads: NDArray[np.int64]
     world: NDArray[Any]
     requests: NDArray[Any]
-    served: NDArray[np.int64]
     cards: NDArray[Any]
     backlog: NDArray[np.int64]
     adapters: NDArray[Any]
