@@ -102,14 +102,34 @@ class Once:
 ONCE = {"swap_latency": Once(swap_latency), "supply": Once(supply)}
 
 
-def serve(run, **options) -> ServingLog:
+def serve(run, how: Callable[..., Any] = replay, **options) -> Any:
+    """A run by ``replay``, or by another function of the same parameters."""
     server, workload, policy = run
     shapes = [SHAPES[number % len(SHAPES)] for number in range(len(workload.adapters))]
     with pytest.MonkeyPatch.context() as patch:
         for name, function in ONCE.items():
             patch.setattr(cards, name, function)
-        return replay(server, workload, shapes, policy, chip=SMALL, **options)
+        return how(server, workload, shapes, policy, chip=SMALL, **options)
 
 
 def columns(log: ServingLog) -> dict[str, bytes]:
     return {name: values.tobytes() for name, values in log.to_arrays().items()}
+
+
+def differences(one: ServingLog, other: ServingLog) -> list[str]:
+    """Names of what two logs do not agree on; joules may differ by 1e-9 of themselves."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        name: (values, other.to_arrays()[name]) for name, values in one.to_arrays().items()
+    }
+    for name in ("unit", "time_s", "kv_bytes", "adapter_bytes"):
+        pairs[f"occupancy {name}"] = (getattr(one.occupancy, name), getattr(other.occupancy, name))
+    for mine, theirs in zip(one.spans, other.spans, strict=True):
+        for name in ("unit", "adapter", "begin_s", "end_s", "bytes"):
+            pairs[f"{mine.kind} {name}"] = (getattr(mine, name), getattr(theirs, name))
+    pairs |= {f"busy {name}": (busy, other.busy_s[name]) for name, busy in one.busy_s.items()}
+    pairs["end"] = (np.array(one.end_s), np.array(other.end_s))
+    found = [name for name, (a, b) in pairs.items() if a.tobytes() != b.tobytes()]
+    for part, joules in one.energy_by_j.items():
+        if joules != pytest.approx(other.energy_by_j[part], rel=1e-9, abs=1e-12):
+            found.append(f"energy of {part}")
+    return found

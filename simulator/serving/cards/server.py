@@ -6,6 +6,7 @@ SimPy, is written for reading; ``compiled`` has the same rules over flat arrays.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -30,7 +31,7 @@ from hardwire.simulator.serving.closed_loop import with_refused
 from hardwire.simulator.serving.load.synthetic import stream
 from hardwire.simulator.serving.load.workload import PREFIX_BLOCK_TOKENS, Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
-from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.policies.policy import Policy, Routing
 from hardwire.simulator.supply import supply
 from hardwire.simulator.swap import swap_latency
 
@@ -214,6 +215,49 @@ class CardServer:
         events = Events(self.plan, walk=self.engine == "reference")
         return self._log(events.run(until, tell), engine_name)
 
+    def serve_together(
+        self,
+        servers: int,
+        routing: Routing,
+        until_s: float | None,
+        progress: Callable[[float], None] | None,
+    ) -> tuple[NDArray[np.int64], list[ServingLog]]:
+        """Run several like servers on one clock, in the compiled loop.
+
+        Returns
+        -------
+        sent : (N,) the server of each request; -1 where it is refused or did not come any more.
+        logs : of each server, of the requests that were sent to it.
+
+        Raises
+        ------
+        InputError
+            If the policy or the load has something that the loop lacks, or looks ahead.
+        """
+        from hardwire.simulator.serving.cards.compiled import engine  # noqa: PLC0415
+
+        hertz = self.costs.clock_hz
+        if lacking := engine.lacks(self.plan):
+            raise InputError(f"servers: {lacking} is not of servers on one clock")
+        if self.policy.residency == "belady":
+            raise InputError(
+                f"servers: who gets a request under {routing} is not known ahead, as residency "
+                "belady asks"
+            )
+        sent, outcomes = engine.serve_together(
+            self.plan,
+            None if until_s is None else max(1, round(until_s * hertz)),
+            lambda tick: progress(tick / hertz) if progress else None,
+            servers=servers,
+            routing=routing,
+        )
+        logs = []
+        for number, outcome in enumerate(outcomes):
+            mine, part = np.flatnonzero(sent == number), copy.copy(self)
+            part.workload, part.status = self.workload.take(mine), self.status[mine]
+            logs.append(part._log(outcome, "compiled"))
+        return sent, logs
+
     def _came_s(self, outcome: Outcome) -> NDArray[np.float64] | None:
         """Arrivals of a closed loop, s; NaN where it never came to a request."""
         if outcome.came is None:
@@ -271,6 +315,7 @@ class CardServer:
             end_s=end_s,
             energy_j=sum(energy.values()),
             energy_by_j=energy,
+            rest_w=self._rest_w(),
             capex_usd_per_s=machine.capex_usd_per_s,
             energy_usd_per_j=machine.energy_usd_per_j,
             swaps=len(loads),
@@ -282,7 +327,7 @@ class CardServer:
     def _energy(self, record: Record, done: NDArray[np.bool_], end_s: float) -> dict[str, float]:
         """Joules of the server from 0 to ``end_s``: of tokens that were computed, of adapters and
         KV pages that moved over the host links, and at rest."""
-        costs, workload, server = self.costs, self.workload, self.server
+        costs, workload = self.costs, self.workload
         rows = np.array(costs.row)[workload.adapter + 1]
         prompt, output = workload.prompt[done], workload.output[done]
         body, whole = np.cumsum(costs.body_j, axis=1), np.cumsum(costs.whole_j, axis=1)
@@ -318,8 +363,13 @@ class CardServer:
             "decode": float(decode) / efficiency,
             "recomputation": float(again) / efficiency,
             **{part: float(joule) / efficiency for part, joule in moved.items()},
-            "cards_at_rest": costs.idle_w * server.cards * end_s,
-            "host": server.host_w * end_s,
+            **{part: watts * end_s for part, watts in self._rest_w().items()},
+        }
+
+    def _rest_w(self) -> dict[str, float]:
+        return {
+            "cards_at_rest": self.costs.idle_w * self.server.cards,
+            "host": self.server.host_w,
         }
 
 

@@ -96,6 +96,17 @@ class Workload:
     def __len__(self) -> int:
         return len(self.arrival_s)
 
+    def take(self, places: NDArray[np.int64]) -> Workload:
+        """Some of the requests, in rising order, in the same time."""
+        return dataclasses.replace(
+            self,
+            arrival_s=self.arrival_s[places],
+            prompt=self.prompt[places],
+            output=self.output[places],
+            adapter=self.adapter[places],
+            prefixes=None if self.prefixes is None else self.prefixes.take(places),
+        )
+
     def closed(self, concurrency: int) -> Workload:
         """The same requests in order, so many in flight: the next comes when one ends."""
         return dataclasses.replace(

@@ -14,7 +14,7 @@ import pytest
 from examples import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from serving_runs import SHAPES, SMALL, machine, machines, policies, serve
+from serving_runs import SHAPES, SMALL, differences, machine, machines, policies, serve
 
 from hardwire.models import Chip
 from hardwire.models.errors import InputError
@@ -29,25 +29,6 @@ from hardwire.simulator.serving.replay import replay
 pytestmark = pytest.mark.slow  # compiling the loop takes 20 s at first
 
 ROOMY = Chip.open("hc1").with_values({"sram.capacity_mib": 160})  # of 2,560 tokens, 5 blocks
-
-
-def differences(one: ServingLog, other: ServingLog) -> list[str]:
-    """Names of what two logs do not agree on; joules may differ by 1e-9 of themselves."""
-    pairs: dict[str, tuple[Any, Any]] = {
-        name: (values, other.to_arrays()[name]) for name, values in one.to_arrays().items()
-    }
-    for name in ("unit", "time_s", "kv_bytes", "adapter_bytes"):
-        pairs[f"occupancy {name}"] = (getattr(one.occupancy, name), getattr(other.occupancy, name))
-    for mine, theirs in zip(one.spans, other.spans, strict=True):
-        for name in ("unit", "adapter", "begin_s", "end_s", "bytes"):
-            pairs[f"{mine.kind} {name}"] = (getattr(mine, name), getattr(theirs, name))
-    pairs |= {f"busy {name}": (busy, other.busy_s[name]) for name, busy in one.busy_s.items()}
-    pairs["end"] = (np.array(one.end_s), np.array(other.end_s))
-    found = [name for name, (a, b) in pairs.items() if a.tobytes() != b.tobytes()]
-    for part, joules in one.energy_by_j.items():
-        if joules != pytest.approx(other.energy_by_j[part], rel=1e-9, abs=1e-12):
-            found.append(f"energy of {part}")
-    return found
 
 
 def note(seen: Counter[tuple[str, Any]], policy: Policy, log: ServingLog) -> None:

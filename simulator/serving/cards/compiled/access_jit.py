@@ -107,7 +107,7 @@ def _writer(name: str) -> Any:
 
 
 def _server() -> Any:
-    """A function of an address and an index: of the tables whose addresses are there, that one's."""
+    """A function of an address and an index: the address of one of the tables listed there."""
 
     @intrinsic
     def at(typing: Any, f: Any, index: Any) -> Any:

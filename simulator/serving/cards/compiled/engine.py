@@ -14,6 +14,7 @@ from hardwire.simulator.serving.cards.compiled.windows import Loop, needs_all
 from hardwire.simulator.serving.cards.plan import Outcome, Plan
 from hardwire.simulator.serving.cards.record import Record
 from hardwire.simulator.serving.cards.rounds import NEVER
+from hardwire.simulator.serving.policies.policy import CHOICES, Routing
 
 _WINDOW = 1 << 15
 """Requests that the loop knows at a time: 7 MB of records, which are written once, not paged in
@@ -61,17 +62,54 @@ def lacks(plan: Plan) -> str:
 
 def serve(plan: Plan, until: int | None, progress: Callable[[int], None] | None) -> Outcome:
     """Run a plan to the end, or to tick ``until``; see ``events.Events.run``."""
+    loop, kept, interrupted = _served(plan, until, progress, 1, 0)
+    record = kept.of_all()
+    return loop.outcome(0, record, interrupted=interrupted)
+
+
+def serve_together(
+    plan: Plan,
+    until: int | None,
+    progress: Callable[[int], None] | None,
+    *,
+    servers: int,
+    routing: Routing,
+) -> tuple[NDArray[np.int64], list[Outcome]]:
+    """The same on several like servers, on one clock, each request sent to one of them.
+
+    Returns
+    -------
+    sent : (N,) the server of each request of the plan; -1 of those that are refused, or did not
+        come before ``until``.
+    outcomes : of each server; its record is of the requests that were sent to it, in order.
+    """
+    chosen = CHOICES["routing"].index(routing)
+    loop, kept, interrupted = _served(plan, until, progress, servers, chosen)
+    return kept.sent, [
+        loop.outcome(server, kept.of_server(server), interrupted=interrupted)
+        for server in range(servers)
+    ]
+
+
+def _served(
+    plan: Plan,
+    until: int | None,
+    progress: Callable[[int], None] | None,
+    servers: int,
+    routing: int,
+) -> tuple[Loop, _Kept, bool]:
+    """A loop at its end, what was kept of it, and whether it was interrupted."""
     count = len(plan.served)
     size = count if needs_all(plan) else _WINDOW
-    loop, kept = Loop(plan, until), _Kept(len(plan.arrival))
+    loop = Loop(plan, until, servers=servers, routing=routing)
+    kept = _Kept(len(plan.arrival), servers)
     interrupted = False
     try:
         for begin in range(0, max(count, 1), max(size, 1)):
             end = begin + size
             after = int(plan.arrival[plan.served[end]]) if end < count else NEVER
             loop.feed(plan.asked(begin, end), after)
-            more = loop.run(kept.events, progress)
-            if not more:
+            if not loop.run(kept.events, progress):
                 break
             kept.requests(*loop.ended())
     except KeyboardInterrupt:
@@ -79,18 +117,20 @@ def serve(plan: Plan, until: int | None, progress: Callable[[int], None] | None)
     if until is not None or interrupted:
         loop.cut()
     kept.requests(*loop.all())
-    return loop.outcome(0, kept.record, interrupted=interrupted)
+    return loop, kept, interrupted
 
 
 class _Kept:
-    """Keeps in a record what windows bring."""
+    """Keeps what windows bring."""
 
-    def __init__(self, requests: int) -> None:
-        self.record = Record(requests)
+    def __init__(self, requests: int, servers: int) -> None:
+        self.sent = np.full(requests, -1)
+        self._all = Record(requests)
+        self._each = [Record(0) for _ in range(servers)]  # events alone
 
     def events(self, server: int, rows: NDArray[np.int64]) -> None:
-        """Add events, whose requests are numbered as the record has them."""
-        record, kind = self.record, rows[:, 0]
+        """Add events, whose requests are numbered as the plan has them."""
+        record, kind = self._each[server], rows[:, 0]
 
         def of(which: int, columns: int) -> NDArray[np.int64]:
             return rows[kind == which, 1 : 1 + columns]
@@ -103,11 +143,42 @@ class _Kept:
 
     def requests(self, numbers: NDArray[np.int64], rows: NDArray[Any]) -> None:
         """Add what became of requests by now."""
+        self.sent[numbers] = rows["server"]
         for name in COLUMNS:
-            self.record.fill(name, numbers, rows[name])
+            self._all.fill(name, numbers, rows[name])
         flying = np.flatnonzero(rows["reached"] >= 0)
         for who, reached, left in zip(
             numbers[flying].tolist(), rows["reached"][flying].tolist(),
             rows["remaining"][flying].tolist(), strict=True,
         ):  # fmt: skip
-            self.record.in_flight[who] = reached, left
+            self._all.in_flight[who] = reached, left
+
+    def of_all(self) -> Record:
+        """What became of the requests of the plan, which one server serves."""
+        record, (events,) = self._all, self._each
+        record.memory, record.loads, record.evictions = (
+            events.memory,
+            events.loads,
+            events.evictions,
+        )
+        record.dropped, record.skipped = events.dropped, events.skipped
+        return record
+
+    def of_server(self, server: int) -> Record:
+        """What became of the requests that were sent to a server, numbered as they came there."""
+        events = self._each[server]
+        mine = np.flatnonzero(self.sent == server)
+        number = dict(zip(mine.tolist(), range(len(mine)), strict=True))
+        record = Record(len(mine))
+        for name in COLUMNS:
+            record.fill(name, np.arange(len(mine)), np.asarray(getattr(self._all, name))[mine])
+        record.memory, record.loads, record.evictions = (
+            events.memory,
+            events.loads,
+            events.evictions,
+        )
+        record.dropped = [(number[request], tokens) for request, tokens in events.dropped]
+        record.skipped = [(number[request], tokens) for request, tokens in events.skipped]
+        flying = self._all.in_flight
+        record.in_flight = {number[who]: flying[who] for who in flying.keys() & number.keys()}
+        return record
