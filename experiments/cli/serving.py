@@ -25,6 +25,7 @@ from hardwire.experiments.cli.options import (
     settings_of,
     takes,
 )
+from hardwire.experiments.replay.meanings import MEANINGS
 
 if TYPE_CHECKING:
     from hardwire.experiments.replay.replay import Replay
@@ -34,6 +35,7 @@ REPLAY_EXAMPLES = (
     "hardwire replay azure-conv --adapters 64 --slo ttft=0.2,tpot=20ms",
     "hardwire replay sharegpt --server vllm-h100 --concurrency 64 --intervals",
     "hardwire replay my_trace.csv --server vllm-h100 --adapters catalogue.yaml",
+    "hardwire replay azure-conv --rate 100 --adapters 256 --servers 20 --server-routing affine",
     "hardwire replay --config out/config.yaml --routing affine --save out-affine",
 )
 COMPARE_EXAMPLES = (
@@ -55,6 +57,10 @@ def replay(
         ),
     ] = None,
     *,
+    servers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help=MEANINGS["servers"].capitalize(), rich_help_panel=SERVER),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A saved config.yaml; options given beside it win."),
@@ -78,12 +84,12 @@ def replay(
 
     form = chosen(options)
     known = {} if config is None else read_config(config)
-    given = _given({"source": source, "server": server, **options})
+    given = _given({"source": source, "server": server, "servers": servers, **options})
     if "settings" in given:
         given["settings"] = {**known.get("settings", {}), **given["settings"]}
     prepared = prepare(Setup.from_options({"server": USUAL, **known, **given}))
     with clocks(hidden=bool(form)) as clock:
-        done = run(prepared, clock(prepared.server.name, prepared.workload.duration_s))
+        done = run(prepared, clock(prepared.name, prepared.workload.duration_s))
     refuse_what_is_never_served(done)
     took(done.wall_s)
     if prepared.setup.with_intervals(usually=False):
@@ -108,7 +114,7 @@ def compare(
         str,
         typer.Option(
             metavar="NAME,…",
-            help="Names or YAML files, joined by commas.",
+            help="Names or YAML files, joined by commas; NAME:20 is 20 of them behind a router.",
             autocompletion=complete.server_lists,
             rich_help_panel=SERVER,
         ),

@@ -18,6 +18,7 @@ from hardwire.experiments.replay.setup import (
     Setup,
     option_of,
 )
+from hardwire.experiments.replay.several import ROUTING, engine_of, fleet_summary, serve
 from hardwire.experiments.replay.sound import SOUND, soundness
 from hardwire.experiments.shared.settings import set_over
 from hardwire.models.adapter.adapter import Adapter
@@ -36,7 +37,7 @@ from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog, Status
 from hardwire.simulator.serving.metrics import summarize
 from hardwire.simulator.serving.policies.policy import Policy
-from hardwire.simulator.serving.replay import open_server, replay
+from hardwire.simulator.serving.replay import open_server
 
 DEFAULT_RANK = 16
 Loader = Callable[[Setup, LanguageModel], tuple[Workload, AdapterSet]]
@@ -52,6 +53,12 @@ class Prepared:
     adapters: tuple[Adapter, ...]
     policy: Policy
     chip: Chip | None  # on the server's cards; of a GPU server none
+
+    @property
+    def name(self) -> str:
+        """The server's, with how many there are of it."""
+        many = self.setup.servers or 1
+        return f"{many} × {self.server.name}" if many > 1 else self.server.name
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,8 @@ class Replay:
             for name in ("residency", "swap", "schedule", "routing")
             if getattr(setup, name)
         ]
+        if setup.servers:
+            words.append(f"{setup.servers} servers, {setup.server_routing or ROUTING}")
         if setup.slots:
             words.append(f"{setup.slots} slots")
         return [*words, f"seed {setup.seed}"]
@@ -175,9 +184,15 @@ def prepare(
         reserve_s=setup.reserve,
         power_limit_w=setup.power_limit,
     )
-    if isinstance(server, Server):
+    hardwired = isinstance(server, Server)
+    filled: dict[str, Any] = {}
+    if hardwired:
         filled = {name: getattr(chosen, name) for name in POLICY_CHOICES}
-        setup = setup.model_copy(update=filled)
+    if setup.engine is None:
+        filled["engine"] = engine_of(setup, len(workload), hardwired=hardwired)
+    if setup.server_routing is not None and setup.servers is None:
+        raise InputError("--server-routing: is of several servers, which --servers asks for")
+    setup = setup.model_copy(update=filled)
     return Prepared(setup, server, workload, offered.adapters, chosen, chip)
 
 
@@ -202,27 +217,24 @@ def run(
     """
     setup, workload, server = prepared.setup, prepared.workload, prepared.server
     begin = time.perf_counter()
-    log = replay(
-        server,
-        workload,
-        prepared.adapters,
-        prepared.policy,
+    log, fleet = serve(
+        prepared,
         chip=chip or prepared.chip,
-        seed=setup.seed,
-        engine=setup.engine,
-        until_s=setup.until,
         progress=None if progress is None else _harmless(progress),
     )
     wall_s = time.perf_counter() - begin
     log = _with_interrupt(log, setup)
     workload, log = arrived(workload, log)
-    summary = summarize(workload, log, setup.goals, server=server.name)
+    summary = summarize(workload, log, setup.goals, server=prepared.name)
     if setup.concurrency:
         summary["concurrency"] = setup.concurrency
     if workload.skipped:
         summary["skipped"] = workload.skipped
     owned = server.batching if isinstance(server, BatchServer) else server.machine
-    summary["price_usd"] = float(owned.price_usd)
+    summary["price_usd"] = float(owned.price_usd) * (setup.servers or 1)
+    if fleet is not None:
+        routing = setup.server_routing or ROUTING
+        summary["fleet"] = fleet_summary(fleet, workload, setup.goals, routing, server.name)
     cards = chip or prepared.chip
     if isinstance(server, Server) and cards is not None:
         summary |= soundness(server, cards, workload, setup.power_limit)

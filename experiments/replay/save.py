@@ -93,7 +93,7 @@ def replay_configuration(
     hardwired = {one.name: one for one in opened if isinstance(one, Server)}
     chips = {setup.chip or one.chip: setup.card_chip(one) for one in hardwired.values()}
     for done in replays:
-        server = hardwired.get(done.summary["server"])
+        server = hardwired.get(one_server(done.summary))
         if server is not None and done.chip != chips[setup.chip or server.chip]:
             raise InputError(
                 f"chip: {done.chip and done.chip.name} was changed in Python: to save its replay, "
@@ -113,6 +113,11 @@ def replay_configuration(
         servers=[server_configuration(server) for server in opened],
         chips=[chip_configuration(chip) for chip in chips.values()],
     )
+
+
+def one_server(summary: Mapping[str, Any]) -> str:
+    """The name of the server that a replay is of, or of the like ones."""
+    return str(summary.get("fleet", summary)["server"])
 
 
 def requests_frame(done: Replay) -> pd.DataFrame:

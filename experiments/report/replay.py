@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hardwire.experiments.replay.view import (
+    FLEET_COLUMNS,
     LARGE_BYTES,
     LATENCIES,
     LEVELS,
@@ -16,6 +17,8 @@ from hardwire.experiments.replay.view import (
     NINETY,
     NONE,
     drawn_words,
+    fleet_rows,
+    fleet_words,
     gib,
     goals,
     interval_rows,
@@ -82,6 +85,7 @@ def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
         _units(data),
         _memory(data, folder),
         _energy(data),
+        *([_fleet(data)] if "fleet" in data else []),
         _definitions(list(occurring(data).items())),
         _uncertainty(configuration, [data]),
         configuration_section(configuration),
@@ -310,6 +314,11 @@ def _energy(data: Data) -> Section:
         text = f"{rows[0].name}: {rows[0].text} of the energy."
         blocks.append(Block(caption=caption, text=text, chart=bars(rows, alt=caption)))
     return Section("Energy and cost of the server", blocks)
+
+
+def _fleet(data: Data) -> Section:
+    table = Table(FLEET_COLUMNS, fleet_rows(data))
+    return Section("Servers", [Block(text=fleet_words(data), table=table)])
 
 
 def _definitions(words: Sequence[tuple[str, str]]) -> Section:

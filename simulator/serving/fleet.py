@@ -170,9 +170,15 @@ def _whole(
         refused = (sent < 0) & (status != Status.UNFINISHED)
         columns["finish_s"][refused] = workload.arrival_s[refused]
     samples = [log.occupancy for log in logs]
+    words = dict(first.definitions)
+    if status is not None:
+        words["servers"] = (
+            "chosen by backlogs, which know output lengths as admission and queues do"
+        )
     return dataclasses.replace(
         first,
         **columns,
+        definitions=words,
         units=tuple(
             f"server {number} {unit}" for number in range(len(logs)) for unit in first.units
         ),
