@@ -29,6 +29,7 @@ from hardwire.experiments.replay.meanings import MEANINGS
 
 if TYPE_CHECKING:
     from hardwire.experiments.replay.replay import Replay
+    from hardwire.experiments.replay.setup import Setup
 
 USUAL = "hc1x10"
 REPLAY_EXAMPLES = (
@@ -61,6 +62,10 @@ def replay(
         int | None,
         typer.Option(metavar="N", help=MEANINGS["servers"].capitalize(), rich_help_panel=SERVER),
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Requests of a preset part by part, in bounded memory."),
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A saved config.yaml; options given beside it win."),
@@ -87,7 +92,11 @@ def replay(
     given = _given({"source": source, "server": server, "servers": servers, **options})
     if "settings" in given:
         given["settings"] = {**known.get("settings", {}), **given["settings"]}
-    prepared = prepare(Setup.from_options({"server": USUAL, **known, **given}))
+    setup = Setup.from_options({"server": USUAL, **known, **given})
+    if stream:
+        _stream(setup, form, save)
+        return
+    prepared = prepare(setup)
     with clocks(hidden=bool(form)) as clock:
         done = run(prepared, clock(prepared.name, prepared.workload.duration_s))
     refuse_what_is_never_served(done)
@@ -152,6 +161,26 @@ def compare(
             for one in found.done
             for sentence in one.summary["obstacles"]
         )
+
+
+def _stream(setup: Setup, form: str, folder: Path | None) -> None:
+    """Replay part by part: its files are there before its tables are."""
+    from hardwire.experiments.replay import view  # noqa: PLC0415
+    from hardwire.experiments.replay.replay import refuse_nothing_served  # noqa: PLC0415
+    from hardwire.experiments.replay.streaming import stream  # noqa: PLC0415
+
+    done, files = stream(setup, folder)
+    refuse_nothing_served(done)
+    took(done.wall_s)
+    finish(
+        done,
+        lambda one: view.render(one.summary, one.title, one.memory, one.words()),
+        lambda one, where: files,
+        form,
+        folder,
+    )
+    if setup.strict:
+        refuse(done.summary["obstacles"])
 
 
 def register(app: typer.Typer) -> None:

@@ -172,28 +172,38 @@ def prepare(
         chip = set_over(chip, setup.settings) if chip else setup.card_chip(server)
         model = LanguageModel.open(chip.model)
     workload, offered = (load or make_load)(setup, model)
-    given = {
-        name: getattr(setup, name)
-        for name in (*POLICY_CHOICES, "slots")
-        if getattr(setup, name) is not None
-    }
-    chosen = Policy(
-        **given,
-        pinned=offered.pinned,
-        ttft_goal_s=setup.goals.ttft_s or Policy.ttft_goal_s,
-        reserve_s=setup.reserve,
-        power_limit_w=setup.power_limit,
-    )
+    chosen = policy_of(setup, offered)
     hardwired = isinstance(server, Server)
     filled: dict[str, Any] = {}
     if hardwired:
-        filled = {name: getattr(chosen, name) for name in POLICY_CHOICES}
+        filled = choices_of(chosen)
     if setup.engine is None:
         filled["engine"] = engine_of(setup, len(workload), hardwired=hardwired)
     if setup.server_routing is not None and setup.servers is None:
         raise InputError("--server-routing: is of several servers, which --servers asks for")
     setup = setup.model_copy(update=filled)
     return Prepared(setup, server, workload, offered.adapters, chosen, chip)
+
+
+def policy_of(setup: Setup, offered: AdapterSet) -> Policy:
+    """The policy of a hardwired server, as far as it is chosen."""
+    given = {
+        name: getattr(setup, name)
+        for name in (*POLICY_CHOICES, "slots")
+        if getattr(setup, name) is not None
+    }
+    return Policy(
+        **given,
+        pinned=offered.pinned,
+        ttft_goal_s=setup.goals.ttft_s or Policy.ttft_goal_s,
+        reserve_s=setup.reserve,
+        power_limit_w=setup.power_limit,
+    )
+
+
+def choices_of(chosen: Policy) -> dict[str, Any]:
+    """The choices of a policy, by the names of the options."""
+    return {name: getattr(chosen, name) for name in POLICY_CHOICES}
 
 
 def run(
@@ -249,6 +259,18 @@ def run(
     return Replay(setup, server.title, memory, workload, ranks, log, summary, wall_s, cards, of)
 
 
+def refuse_nothing_served(done: Replay) -> None:
+    """Refuse a load of which nothing can be served.
+
+    Raises
+    ------
+    InputError
+        If nothing can be.
+    """
+    if (why := nothing_served(done.summary)) is not None:
+        raise InputError(f"{done.summary['server']}: {why}")
+
+
 def refuse_what_is_never_served(done: Replay) -> None:
     """Refuse a load of which nothing can be served; with ``strict``, one request is enough.
 
@@ -257,8 +279,7 @@ def refuse_what_is_never_served(done: Replay) -> None:
     InputError
         If nothing can be; or with ``strict``, naming the first request that never can.
     """
-    if (why := nothing_served(done.summary)) is not None:
-        raise InputError(f"{done.summary['server']}: {why}")
+    refuse_nothing_served(done)
     status, workload = done.log.status, done.workload
     refused = np.flatnonzero((status == Status.TOO_LONG) | (status == Status.ADAPTER_TOO_BIG))
     if not done.setup.strict or len(refused) == 0:

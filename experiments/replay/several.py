@@ -36,7 +36,7 @@ IN_PROCESSES_FROM = 200_000
 """Requests from which on servers that share no clock are shared among processes: to send back what
 happened to each costs about as much as to compute it, and fewer take less time than to fork."""
 
-_OF_EACH = (
+OF_EACH = (
     "requests", "completed", "generated_tokens", "output_tokens_per_s", "ttft_s", "tpot_s", "e2e_s",
     "goodput", "slo_met", "swaps", "adapter_hit_rate", "preemptions", "utilization", "units",
     "server_energy_j", "server_power_w", "server_energy_j_per_output_token", "usd",
@@ -100,5 +100,5 @@ def fleet_summary(
     for number, log in enumerate(fleet.logs):
         mine = workload.take(np.flatnonzero(fleet.sent == number))
         of_one = summarize(mine, log, goals, server=f"server {number}")
-        each.append({"server": of_one["server"], **{name: of_one[name] for name in _OF_EACH}})
+        each.append({"server": of_one["server"], **{name: of_one[name] for name in OF_EACH}})
     return {"server": server, "servers": len(each), "routing": routing, "each": each}

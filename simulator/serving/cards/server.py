@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ from hardwire.models.server import Server
 from hardwire.models.sram import kv_bytes_on
 from hardwire.simulator.datapath import adapter_room
 from hardwire.simulator.serving.cards.costs import token_costs
-from hardwire.simulator.serving.cards.plan import Outcome, Plan
+from hardwire.simulator.serving.cards.plan import Asked, Outcome, Plan
 from hardwire.simulator.serving.cards.record import Record, rows_of
 from hardwire.simulator.serving.cards.sram import Layout
 from hardwire.simulator.serving.closed_loop import with_refused
@@ -83,7 +84,8 @@ class CardServer:
                 f"in {chip.sram.capacity_mib:g} MiB of SRAM"
             )
         self.capacity, self.page_bytes = capacity, page_bytes
-        self.status = self._refusals(sizes, usable, fixed, set(pinned))
+        self._refuse = partial(self._refusals, sizes, usable, fixed, set(pinned))
+        self.status = self._refuse(workload)
         longest = min(model.max_position, capacity // page_bytes * PAGE_TOKENS)
         self.costs = costs = token_costs(
             chip,
@@ -110,14 +112,13 @@ class CardServer:
 
         way_of = {key: supply(chip, model, adapter) for key, adapter in kinds.items()}
         ways = [way_of[id(adapter)] for adapter in adapters]
-        self.arrival = np.ceil(workload.arrival_s * hertz).astype(np.int64)
+        rng = stream(seed, "estimates")
         if workload.concurrency is not None and policy.schedule == "slo":
             raise InputError(
                 "--concurrency: deadlines are known only when requests come, so --schedule slo "
                 "cannot rank by them"
             )
         users = int(machine.users_per_card)
-        whole = policy.admission == "whole" or users == 1
         self.plan = Plan(
             costs=costs,
             policy=policy,
@@ -145,10 +146,10 @@ class CardServer:
             host_bytes=[int(way.host_bytes) for way in ways],
             disk_ticks=[round(hertz * way.disk_s) for way in ways],
             pinned=pinned,
-            arrival=self.arrival,
+            arrival=np.ceil(workload.arrival_s * hertz).astype(np.int64),
             served=np.flatnonzero(self.status == Status.UNFINISHED),
-            estimate=self._estimates(seed),
-            need=None if policy.prefix_reuse else workload.prompt + whole * (workload.output - 1),
+            estimate=self._estimates(workload, rng),
+            need=None if policy.prefix_reuse else self._needs(workload),
             spill=round(policy.spill_s * hertz),
             fairness=round(policy.fairness_s * hertz),
             reserve=None if policy.reserve_s is None else round(policy.reserve_s * hertz),
@@ -156,10 +157,14 @@ class CardServer:
         )
 
     def _refusals(
-        self, sizes: list[int], usable: list[bool], fixed: int, pinned: set[int]
+        self,
+        sizes: list[int],
+        usable: list[bool],
+        fixed: int,
+        pinned: set[int],
+        workload: Workload,
     ) -> NDArray[np.int8]:
         """What can never be served, by request; the others count as unfinished so far."""
-        workload = self.workload
         status = np.full(len(workload), Status.UNFINISHED, dtype=np.int8)
         tokens = workload.prompt + workload.output
         pages = -(-(tokens - 1) // PAGE_TOKENS)
@@ -177,13 +182,39 @@ class CardServer:
         )
         return status
 
-    def _estimates(self, seed: int) -> NDArray[np.int64]:
+    def _needs(self, workload: Workload) -> NDArray[np.int64]:
+        """Tokens that each request needs room for when it is first let in."""
+        whole = self.policy.admission == "whole" or self.server.machine.users_per_card == 1
+        needs: NDArray[np.int64] = workload.prompt + int(whole) * (workload.output - 1)
+        return needs
+
+    def asked(
+        self, workload: Workload, first: int, rng: np.random.Generator
+    ) -> tuple[Asked, NDArray[np.int8]]:
+        """Requests that come later than those of the plan, and the statuses of all of them.
+
+        Parameters
+        ----------
+        workload : without prefixes that are reused.
+        first : number of its first request.
+        rng : draws the errors of expected lengths, for one part of a load after the other.
+        """
+        status = self._refuse(workload)
+        who = np.flatnonzero(status == Status.UNFINISHED)
+        some = workload.take(who)
+        estimate = self._estimates(workload, rng)[who]
+        arrival = np.ceil(some.arrival_s * self.costs.clock_hz).astype(np.int64)
+        return Asked(
+            who + first, arrival, some.prompt, some.output, some.adapter, estimate,
+            self._needs(some),
+        ), status  # fmt: skip
+
+    def _estimates(self, workload: Workload, rng: np.random.Generator) -> NDArray[np.int64]:
         """Ticks that a request is expected to take, with the policy's error in its output."""
-        costs, workload = self.costs, self.workload
+        costs = self.costs
         longest = costs.body.shape[1] - 1
         output = workload.output.astype(float)
         if self.policy.estimate_error:
-            rng = stream(seed, "estimates")
             output *= rng.lognormal(0.0, self.policy.estimate_error, len(output))
         row = np.array(costs.row)[workload.adapter + 1]
         prompt = np.minimum(workload.prompt, longest)
@@ -208,12 +239,12 @@ class CardServer:
 
             lacking = engine.lacks(self.plan)
             if not lacking:
-                return self._log(engine.serve(self.plan, until, tell), "compiled")
+                return self.log(engine.serve(self.plan, until, tell), "compiled")
             engine_name = f"events ({lacking} is not compiled)"
         from hardwire.simulator.serving.cards.events import Events  # noqa: PLC0415
 
         events = Events(self.plan, walk=self.engine == "reference")
-        return self._log(events.run(until, tell), engine_name)
+        return self.log(events.run(until, tell), engine_name)
 
     def serve_together(
         self,
@@ -253,9 +284,8 @@ class CardServer:
         )
         logs = []
         for number, outcome in enumerate(outcomes):
-            mine, part = np.flatnonzero(sent == number), copy.copy(self)
-            part.workload, part.status = self.workload.take(mine), self.status[mine]
-            logs.append(part._log(outcome, "compiled"))
+            mine = np.flatnonzero(sent == number)
+            logs.append(self.part(self.workload.take(mine), self.status[mine], outcome))
         return sent, logs
 
     def _came_s(self, outcome: Outcome) -> NDArray[np.float64] | None:
@@ -266,7 +296,14 @@ class CardServer:
         at[: len(outcome.came)] = outcome.came / self.costs.clock_hz
         return with_refused(self.plan.served, at, len(self.workload))
 
-    def _log(self, outcome: Outcome, engine: str) -> ServingLog:
+    def part(self, workload: Workload, status: NDArray[np.int8], outcome: Outcome) -> ServingLog:
+        """The log of other requests than those of the plan, that the compiled loop served."""
+        other = copy.copy(self)
+        other.workload, other.status = workload, status
+        return other.log(outcome, "compiled")
+
+    def log(self, outcome: Outcome, engine: str) -> ServingLog:
+        """What an engine says of the requests, in seconds and joules."""
         record, hertz = outcome.record, self.costs.clock_hz
         self.status[np.asarray(record.finish) >= 0] = Status.COMPLETED
         came_s = self._came_s(outcome)

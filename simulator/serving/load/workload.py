@@ -107,6 +107,17 @@ class Workload:
             prefixes=None if self.prefixes is None else self.prefixes.take(places),
         )
 
+    def then(self, later: Workload) -> Workload:
+        """These requests and later ones, of the same load, without prefixes."""
+        return dataclasses.replace(
+            later,
+            arrival_s=np.concatenate((self.arrival_s, later.arrival_s)),
+            prompt=np.concatenate((self.prompt, later.prompt)),
+            output=np.concatenate((self.output, later.output)),
+            adapter=np.concatenate((self.adapter, later.adapter)),
+            prefixes=None,
+        )
+
     def closed(self, concurrency: int) -> Workload:
         """The same requests in order, so many in flight: the next comes when one ends."""
         return dataclasses.replace(

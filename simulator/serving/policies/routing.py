@@ -49,7 +49,7 @@ def choose(routing: int, backlog: Sequence[int], adapter: int, sent: int, spill:
 
 
 def foreseen(
-    routing: policy.Routing, adapter: NDArray[np.int32], count: int
+    routing: policy.Routing, adapter: NDArray[np.int32], count: int, sent: int = 0
 ) -> NDArray[np.int64] | None:
     """Where all requests go, where that does not depend on backlogs; else None.
 
@@ -57,13 +57,14 @@ def foreseen(
     ----------
     adapter : (N,) indices into the catalogue, negative for none, in order of arrival.
     count : of the cards or servers.
+    sent : how many requests were sent before.
 
     Returns
     -------
     (N,) numbers of cards or servers, as ``choose`` has them.
     """
     if routing == "round_robin":
-        return np.arange(len(adapter)) % count
+        return np.arange(sent, sent + len(adapter)) % count
     if routing == "affine" and (adapter >= 0).all():
         return adapter.astype(np.int64) % count
     return None

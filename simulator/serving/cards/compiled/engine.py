@@ -97,12 +97,12 @@ def _served(
     progress: Callable[[int], None] | None,
     servers: int,
     routing: int,
-) -> tuple[Loop, _Kept, bool]:
+) -> tuple[Loop, Kept, bool]:
     """A loop at its end, what was kept of it, and whether it was interrupted."""
     count = len(plan.served)
     size = count if needs_all(plan) else _WINDOW
     loop = Loop(plan, until, servers=servers, routing=routing)
-    kept = _Kept(len(plan.arrival), servers)
+    kept = Kept(len(plan.arrival), servers)
     interrupted = False
     try:
         for begin in range(0, max(count, 1), max(size, 1)):
@@ -120,17 +120,23 @@ def _served(
     return loop, kept, interrupted
 
 
-class _Kept:
-    """Keeps what windows bring."""
+class Kept:
+    """Keeps what windows bring.
+
+    Attributes
+    ----------
+    sent : (N,) the server of each request, -1 for none so far.
+    each : of each server, a record of events alone.
+    """
 
     def __init__(self, requests: int, servers: int) -> None:
         self.sent = np.full(requests, -1)
         self._all = Record(requests)
-        self._each = [Record(0) for _ in range(servers)]  # events alone
+        self.each = [Record(0) for _ in range(servers)]
 
     def events(self, server: int, rows: NDArray[np.int64]) -> None:
         """Add events, whose requests are numbered as the plan has them."""
-        record, kind = self._each[server], rows[:, 0]
+        record, kind = self.each[server], rows[:, 0]
 
         def of(which: int, columns: int) -> NDArray[np.int64]:
             return rows[kind == which, 1 : 1 + columns]
@@ -155,7 +161,7 @@ class _Kept:
 
     def of_all(self) -> Record:
         """What became of the requests of the plan, which one server serves."""
-        record, (events,) = self._all, self._each
+        record, (events,) = self._all, self.each
         record.memory, record.loads, record.evictions = (
             events.memory,
             events.loads,
@@ -166,7 +172,7 @@ class _Kept:
 
     def of_server(self, server: int) -> Record:
         """What became of the requests that were sent to a server, numbered as they came there."""
-        events = self._each[server]
+        events = self.each[server]
         mine = np.flatnonzero(self.sent == server)
         number = dict(zip(mine.tolist(), range(len(mine)), strict=True))
         record = Record(len(mine))
