@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hardwire.experiments.replay.fleet import Fleet, fleets
+from hardwire.experiments.replay.prepared import Prepared
 from hardwire.experiments.replay.refusals import nothing_served
 from hardwire.experiments.replay.replay import (
-    Prepared,
     Replay,
     prepare,
     refuse_what_is_never_served,

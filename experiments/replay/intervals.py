@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from hardwire.experiments.replay.replay import Prepared, Replay
+from hardwire.experiments.replay.prepared import Prepared
+from hardwire.experiments.replay.replay import Replay
 from hardwire.experiments.replay.several import serve
 from hardwire.experiments.shared.nested import at
 from hardwire.experiments.shared.parallel import cores, in_processes, in_threads

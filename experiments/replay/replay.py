@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hardwire.experiments.replay.prepared import Prepared
 from hardwire.experiments.replay.refusals import causes, nothing_served
 from hardwire.experiments.replay.setup import (
     CARD_FIELDS,
@@ -21,7 +22,6 @@ from hardwire.experiments.replay.setup import (
 from hardwire.experiments.replay.several import ROUTING, engine_of, fleet_summary, serve
 from hardwire.experiments.replay.sound import SOUND, soundness
 from hardwire.experiments.shared.settings import set_over
-from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
@@ -41,24 +41,6 @@ from hardwire.simulator.serving.replay import open_server
 
 DEFAULT_RANK = 16
 Loader = Callable[[Setup, LanguageModel], tuple[Workload, AdapterSet]]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """All that a replay needs. ``setup`` has every choice of the policy filled in."""
-
-    setup: Setup
-    server: Server | BatchServer
-    workload: Workload
-    adapters: tuple[Adapter, ...]
-    policy: Policy
-    chip: Chip | None  # on the server's cards; of a GPU server none
-
-    @property
-    def name(self) -> str:
-        """The server's, with how many there are of it."""
-        many = self.setup.servers or 1
-        return f"{many} × {self.server.name}" if many > 1 else self.server.name
 
 
 @dataclass(frozen=True)

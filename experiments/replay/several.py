@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from hardwire.experiments.replay.prepared import Prepared
+from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.shared.parallel import in_processes
 from hardwire.models.chip import Chip
 from hardwire.models.gpu_server import BatchServer
@@ -17,10 +19,6 @@ from hardwire.simulator.serving.log import ServingLog
 from hardwire.simulator.serving.metrics import Slo, summarize
 from hardwire.simulator.serving.policies.policy import Routing
 from hardwire.simulator.serving.replay import replay
-
-if TYPE_CHECKING:
-    from hardwire.experiments.replay.replay import Prepared
-    from hardwire.experiments.replay.setup import Setup
 
 COMPILED_FROM = 50_000
 """Requests from which on hardwired servers run compiled where nobody chose the engine.

@@ -69,7 +69,7 @@ def _server(
     for name in ("first_block", "last_block", "first_waiting", "last_waiting", "first_returned"):
         s.cards[name] = -1
     s.cards["reserved_to"] = s.cards["aged_to"] = -1
-    s.cards["tick"] = NEVER
+    s.cards["tick"] = s.cards["least_need"] = NEVER
     pinned = list(plan.pinned)
     s.cards["adapter_bytes"] = sum(layout.sizes[adapter] for adapter in pinned)
     s.cards["resident"] = len(pinned)

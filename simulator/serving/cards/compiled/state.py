@@ -41,8 +41,8 @@ CARD = _record(
     # SRAM.
     "kv_pages adapter_bytes idle_bytes reserved resident idle "
     "first_block last_block idle_blocks "
-    # Who waits.
-    "first_waiting last_waiting waiting first_returned returned reserved_to aged_to",
+    # Who waits; no one who came needs less than ``least_need``.
+    "first_waiting last_waiting waiting least_need first_returned returned reserved_to aged_to",
     floor=np.float64,
 )
 

@@ -18,6 +18,7 @@ from hardwire.simulator.serving.cards.compiled.access_jit import (
 from hardwire.simulator.serving.cards.compiled.sram_jit import admits, most_pages
 from hardwire.simulator.serving.policies import queueing
 
+NEVER = 2**62
 NONE = -1
 
 _turn = inner(queueing.turn)
@@ -34,6 +35,7 @@ def push(s: int, number: int, request: int) -> None:
         request_at(s, card.last_waiting).next = request
     card.last_waiting = request
     card.waiting += 1
+    card.least_need = min(card.least_need, asked.need)
 
 
 @inner
@@ -112,16 +114,20 @@ def _choose(s: int, number: int, now: int) -> int:
     card.aged_to = now - world.fairness
     room = most_pages(s, number) * world.page_tokens
     found, best = NONE, (0, 0)
-    request = card.first_waiting
+    if card.least_need > room and world.schedule != queueing.SLO:  # which notes who is late
+        return found
+    request, least = card.first_waiting, NEVER
     while request != NONE:
         asked = request_at(s, request)
+        least = min(least, asked.need)
         rank = _rank(s, number, request, now)
         asked.late = asked.latest < now
         if asked.need <= room and (found == NONE or rank < best) and admissible(s, number, request):
             found, best = request, rank
             if world.schedule != queueing.SLO and best == (0, 0):
-                break
+                return found
         request = asked.next
+    card.least_need = least
     return found
 
 
