@@ -35,6 +35,7 @@ class _Ports:
         self.written = np.zeros(program.ports.shape[0], dtype=np.int64)
         for layer, arrival in zip(bursts.layer.tolist(), bursts.arrival.tolist(), strict=True):
             self.last_arrival[layer] = arrival
+        self.of_layer: list[list[int]] = program.ports.tolist()
         self.waiting: dict[int, _Line] = {}
         for port in np.unique(bursts.port).tolist():
             here = bursts.port == port
@@ -64,9 +65,16 @@ class _Ports:
 
     def slice_of(self, layer: int) -> int:
         """When a layer's slice is written; 0 where it has none. The token is at no unit then."""
-        for unit in self.waiting:
+        for unit in self.of_layer[layer]:
             self.write(unit, self.last_arrival[layer])
         return int(self.written[layer])
+
+    def all_slices(self) -> int:
+        """When all slices are written."""
+        last = max(self.last_arrival)
+        for unit in self.waiting:
+            self.write(unit, last)
+        return int(self.written.max())
 
 
 def first_token(program: TokenProgram, mode: LoadMode | None) -> int:
@@ -82,7 +90,7 @@ def first_token(program: TokenProgram, mode: LoadMode | None) -> int:
     added = program.grown(np.ones(1, dtype=np.int64))[program.rate_of, 0]
     ready = 0
     if mode not in {None, "streamed"}:
-        ready = max(ports.slice_of(layer) for layer in range(len(ports.written)))
+        ready = ports.all_slices()
     for layer, unit, cycles, beside, beside_cycles in zip(
         program.layer.tolist(), program.main_unit.tolist(),
         (program.main_cycles[1] + added).tolist(),

@@ -96,9 +96,9 @@ class CardServer:
             limit_w=server.card_limit_w(policy.power_limit_w),
         )
         # Made for the tables, where all adapters are of one kind.
-        timing = costs.program.timing if len(kinds) == 1 else None
+        program = costs.program if len(kinds) == 1 else None
         swaps = {
-            key: swap_latency(chip, model, adapter, timing=timing)
+            key: swap_latency(chip, model, adapter, program=program)
             for key, adapter in kinds.items()
             if adapter.max_rank <= chip.formats.max_rank
         }
