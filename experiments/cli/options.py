@@ -375,7 +375,7 @@ class ReplayOptions(TypedDict, total=False):
         Text,
         typer.Option(
             metavar="TEXT",
-            help=_said("engine", "compiled from 50,000 requests"),
+            help=_said("engine", "compiled from 100,000 requests"),
             autocompletion=complete.words_of("engine"),
         ),
     ]

@@ -168,6 +168,7 @@ def replay(
     server: ServerLike = SERVER,
     *,
     servers: int | None = None,
+    stream: Named | None = None,
     **options: Unpack[ReplayOptions],
 ) -> Replay:
     """Replay a request trace on a server, with many adapters.
@@ -180,6 +181,9 @@ def replay(
         Catalogue name or YAML file.
     servers : int
         Several like it behind a router; ``summary["fleet"]`` says what each of them did.
+    stream : str or path
+        A folder: ``requests`` of a preset are served part by part, in bounded memory, and written
+        there; the answer has the numbers alone.
     server_routing : str
         To which of them a request goes: ``round_robin``, or as ``routing`` among cards.
     chip : str, path or Chip
@@ -218,7 +222,7 @@ prefix_reuse, reserve, power_limit
     engine : {"events", "compiled", "reference"}
         All give the same answer: ``compiled`` is faster once it is compiled, which takes long at
         its first use; the reference is for small loads. By default ``events``, and ``compiled``
-        from 50,000 requests on.
+        from 100,000 requests on.
 
     Returns
     -------
@@ -241,11 +245,24 @@ prefix_reuse, reserve, power_limit
     """
     setup, opened, chip = _setup(source, [server], options, servers)
     one = opened[0]
+    if stream is not None:
+        return _streamed(setup, one, chip, folder_of("stream", stream))
     prepared = replaying.prepare(setup, server=None if isinstance(one, str) else one, chip=chip)
     done = replaying.run(prepared)
     replaying.refuse_what_is_never_served(done)
     if setup.with_intervals(usually=False):
         done = with_intervals(done)
+    return Replay.of(done)
+
+
+def _streamed(setup: Setup, server: ServerOrName, chip: Chip | None, folder: Path) -> Replay:
+    """A replay part by part, of what names and files say."""
+    from hardwire.experiments.replay.streaming import stream  # noqa: PLC0415
+
+    if not isinstance(server, str) or chip is not None:
+        raise InputError("stream: name the server and the chip, or their files")
+    done, _ = stream(setup, folder)
+    replaying.refuse_nothing_served(done)
     return Replay.of(done)
 
 

@@ -92,7 +92,7 @@ class Replay:
 
     def words(self) -> list[str]:
         """What was run, for headlines."""
-        setup, count = self.setup, len(self.workload)
+        setup, count = self.setup, int(self.summary["requests"])
         closed = f", {setup.concurrency:,} in flight" if setup.concurrency else ""
         length = self.workload.duration_s
         span = f"{length / 60:,.0f} min" if length >= 600 else f"{length:,.3g} s"

@@ -52,6 +52,8 @@ def save(done: Replay, folder: Path) -> list[Path]:
     """
     from hardwire.experiments.replay.trace import write_trace  # noqa: PLC0415 - most runs save nothing
 
+    if len(done.workload) < done.summary["requests"]:
+        raise InputError(f"--save {folder}: a streamed replay is saved while it runs")
     server = str(done.summary["server"])
     options = done.setup.model_dump(mode="json", exclude_none=True)
     resolved = replay_configuration("replay", options, done.setup, [done.setup.server], [done])

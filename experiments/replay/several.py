@@ -20,7 +20,7 @@ from hardwire.simulator.serving.metrics import Slo, summarize
 from hardwire.simulator.serving.policies.policy import Routing
 from hardwire.simulator.serving.replay import replay
 
-COMPILED_FROM = 50_000
+COMPILED_FROM = 100_000
 """Requests from which on hardwired servers run compiled where nobody chose the engine.
 
 In SimPy so many take 2 s (serial issue) to 4 s; the compiled loop takes 0.6 s to load once it was

@@ -61,18 +61,6 @@ _LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 
 
 @dataclass(frozen=True)
-class StreamedReplay(Replay):
-    """A replay whose requests are in files; ``workload`` and ``log`` have none of them."""
-
-    requests: int = 0
-
-    def words(self) -> list[str]:
-        """What was run, for headlines."""
-        first, *others = super().words()
-        return [first.replace(": 0 requests in", f": {self.requests:,} requests in"), *others]
-
-
-@dataclass(frozen=True)
 class _Load:
     """What every process opens: a server without requests, and all requests to come."""
 
@@ -97,7 +85,7 @@ class _Server:
     log: ServingLog
 
 
-def stream(setup: Setup, folder: Path | None = None) -> tuple[StreamedReplay, list[Path]]:
+def stream(setup: Setup, folder: Path | None = None) -> tuple[Replay, list[Path]]:
     """Replay a load part by part, and store it.
 
     Parameters
@@ -107,7 +95,8 @@ def stream(setup: Setup, folder: Path | None = None) -> tuple[StreamedReplay, li
 
     Returns
     -------
-    replay : its numbers are those of ``replay.run``: percentiles to the bit, sums to rounding.
+    replay : its numbers are those of ``replay.run``: percentiles to the bit, sums to rounding. Its
+        workload and log have no requests: they are in the files.
     files : that were written.
 
     Raises
@@ -131,11 +120,10 @@ def stream(setup: Setup, folder: Path | None = None) -> tuple[StreamedReplay, li
         servers = [found[number] for number in range(load.servers)]
         summary = _summary(load, servers, staging)
         nothing = load.chunks.empty(summary["offered"]["duration_s"])
-        done = StreamedReplay(
+        done = Replay(
             load.setup, load.server.title, "SRAM", nothing,
             frozenset(one.max_rank for one in {id(a): a for a in load.adapters}.values()),
             servers[0].log, summary, time.perf_counter() - begin, load.chip,
-            requests=load.chunks.requests,
         )  # fmt: skip
         return done, [] if folder is None else _save(done, staging, folder)
 
@@ -315,7 +303,7 @@ def _sram(servers: list[_Server], log: ServingLog, end_s: float) -> dict[str, An
     return found
 
 
-def _save(done: StreamedReplay, staging: Path, folder: Path) -> list[Path]:
+def _save(done: Replay, staging: Path, folder: Path) -> list[Path]:
     """Put the files where they belong, with those that say what was run."""
     options = done.setup.model_dump(mode="json", exclude_none=True)
     resolved = replay_configuration("replay", options, done.setup, [done.setup.server], [done])

@@ -431,12 +431,13 @@ def _numbers(done: Sequence[Data], needed: Mapping[str, Data | None]) -> Section
 
 
 def _frame(path: Path, columns: list[str]) -> dict[str, np.ndarray]:
-    """Columns of a Parquet file as arrays; empty ones where there is no such file."""
-    if not path.is_file():
+    """Columns of a Parquet file, or of its parts, as arrays; empty ones where there is none."""
+    paths = [path] if path.is_file() else sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))
+    if not paths:
         return {column: np.empty(0) for column in columns}
     import pandas as pd  # noqa: PLC0415 - half a second that only these reports need
 
-    frame = pd.read_parquet(path, columns=columns)
+    frame = pd.concat([pd.read_parquet(one, columns=columns) for one in paths])
     return {
         column: np.asarray(frame[column].astype(object if column == "unit" else float))
         for column in columns

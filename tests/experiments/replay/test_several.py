@@ -83,6 +83,22 @@ def test_a_saved_fleet_is_reported(hardwire: Shell, tmp_path):
     assert again["ttft_s"] == saved["ttft_s"]
 
 
+def test_a_streamed_replay_is_reported_and_run_again(hardwire: Shell, tmp_path):
+    asked = {"adapters": 4, "requests": 80, "servers": 2, "slo": {"ttft": 0.2}}
+    done = hw.replay("azure-conv", stream=tmp_path / "out", **asked)
+    assert "80 requests" in str(done)
+    hardwire("report", tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "server 1" in page and "Share of the requests within so long" in page
+    config = tmp_path / "out" / "config.yaml"
+    again = hardwire.answer("replay", "--config", config, "--stream", "--save", tmp_path / "again")
+    assert not differ(again, done.summary)
+    with pytest.raises(InputError, match="while it runs"):
+        done.save(tmp_path / "late")
+    with pytest.raises(InputError, match="name the server"):
+        hw.replay("azure-conv", hw.Server.open("hc1x10"), stream=tmp_path / "no", **asked)
+
+
 def test_what_goes_not_together_is_refused(hardwire: Shell):
     few = ["replay", "azure-conv", "--requests", "9"]
     assert "--servers asks" in hardwire.refused(*few, "--server-routing", "affine")
