@@ -183,6 +183,33 @@ def test_the_compiled_loop_is_the_one_in_simpy():
         assert len(met) == 384 and all(met)
 
 
+@pytest.mark.parametrize("issue", ["serial", "pipelined"])
+@pytest.mark.parametrize("schedule", CHOICES["schedule"])
+def test_so_it_is_in_long_queues(schedule, issue, monkeypatch):
+    """Of more requests than a search looks at one by one, which windows cut."""
+    rng = np.random.default_rng(len(schedule))
+    count = 400
+    workload = Workload(
+        "queue",
+        np.sort(rng.uniform(0, 0.02, count)),
+        rng.integers(1, 250, count),
+        rng.integers(1, 60, count),
+        rng.integers(BASE, 6, count).astype(np.int32),
+        tuple("abcdef"),
+        0.02,
+    )
+    for window, policy in (
+        (70, Policy(schedule=schedule, fairness_s=0.05)),
+        (1000, Policy(schedule=schedule, reserve_s=0.05, prefetch=2, routing="round_robin")),
+        (150, Policy(schedule=schedule, slots=1, admission="whole", residency="lfu")),
+    ):
+        monkeypatch.setattr(engine, "_WINDOW", window)
+        run = machine(2, 3, issue, "shared"), workload, policy
+        events = serve(run)
+        assert not differences(serve(run, engine="compiled"), events)
+        assert (events.start_s - workload.arrival_s > 0.02).sum() > 200
+
+
 def test_a_full_buffer_is_emptied_and_a_crowded_line_made_longer(monkeypatch):
     """The arrays that events and transfers go into grow; a run of any length fits."""
     monkeypatch.setattr(layout, "_EVENTS", 0)

@@ -139,6 +139,8 @@ soon_at, put_soon = _reader("soon"), _writer("soon")
 first_key, key_at = _reader("first_key"), _reader("keys")
 _loads, put_load = _pointer("loads"), _writer("loads")
 put_event_word = _writer("events")
+_waits, _put_waits = _reader("waits"), _writer("waits")
+_least, _put_least = _reader("least"), _writer("least")
 
 
 @inner
@@ -173,6 +175,30 @@ def costs(s: int, which: int) -> Any:
     world = world_at(s, 0)
     place = which * world.rows * world.contexts
     return carray(_costs(s, place), (world.rows, world.contexts), np.int64)
+
+
+@inner
+def waits_at(s: int, number: int, group: int) -> int:
+    """Bits of the requests of a group that wait at a card."""
+    return int(_waits(s, number * world_at(s, 0).groups + group))
+
+
+@inner
+def put_waits(s: int, number: int, group: int, bits: int) -> None:
+    """Change them."""
+    _put_waits(s, number * world_at(s, 0).groups + group, bits)
+
+
+@inner
+def least_at(s: int, number: int, group: int) -> int:
+    """What none of these needs less than."""
+    return int(_least(s, number * world_at(s, 0).groups + group))
+
+
+@inner
+def put_least(s: int, number: int, group: int, need: int) -> None:
+    """Change it."""
+    _put_least(s, number * world_at(s, 0).groups + group, need)
 
 
 @inner

@@ -51,6 +51,8 @@ def _server(
         loads=loads,
         world=np.zeros(1, state.WORLD),
         requests=np.zeros(0, state.REQUEST),
+        waits=np.zeros((plan.cards, 0), np.int64),
+        least=np.zeros((plan.cards, 0), np.int64),
         cards=np.zeros(plan.cards, state.CARD),
         backlog=np.zeros(plan.cards, np.int64),
         adapters=adapters,
@@ -121,8 +123,22 @@ def enter(plan: Plan, asked: Asked, table: NDArray[Any]) -> None:
     table["latest"] = asked.arrival + plan.ttft_goal - asked.estimate
     if asked.need is not None:
         table["need"] = asked.need
-    for name in ("server", "start", "first", "finish", "unit", "hit", "reached"):
+    for name in ("server", "queue", "start", "first", "finish", "unit", "hit", "reached"):
         table[name] = -1
+
+
+def grouped(
+    plan: Plan, table: NDArray[Any], server: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """``waits`` and ``least`` of a server, of requests of which some wait."""
+    groups = -(-len(table) // state.GROUP)
+    waits = np.zeros((plan.cards, groups), np.int64)
+    least = np.full((plan.cards, groups), NEVER)
+    who = np.flatnonzero((table["queue"] >= 0) & (table["server"] == server))
+    where = table["queue"][who], who // state.GROUP
+    np.bitwise_or.at(waits, where, np.left_shift(1, who % state.GROUP))
+    np.minimum.at(least, where, table["need"][who])
+    return waits, least
 
 
 def with_all(s: State, plan: Plan, asked: Asked) -> State:

@@ -24,8 +24,9 @@ REQUEST = _record(
     "arrival prompt output adapter estimate latest need following "
     # The server that it was sent to. What happened, as in ``RequestRecord``.
     "server start first finish generated wait reused unit hit preemptions "
-    # Where it waits: its neighbours there; whether ``slo`` gave it up; whether a card began it.
-    "next previous late begun "
+    # Where it waits: the card, -1 for none, and its neighbours there; whether ``slo`` gave it up;
+    # whether a card began it.
+    "queue next previous late begun "
     # What it holds: prefix blocks; of a request moved to host memory its table row.
     "blocks offloaded context left pages "
     # Where the run is cut off, of a request in flight: tokens in KV and prompt tokens left.
@@ -79,7 +80,7 @@ FLEET = _record(
 
 WORLD = _record(
     # How long arrays are: ``State``.
-    "requests cards adapters rows contexts kinds transfers room "
+    "requests groups cards adapters rows contexts kinds transfers room "
     # The server.
     "users page_tokens page_bytes block_pages block_tokens capacity slots slot_bytes "
     "switch page_transfer links host_capacity serial one "
@@ -121,6 +122,11 @@ DONE, PAUSED, FULL, CROWDED, HUNGRY = range(5)
 transfers of a line of the server whose turn it is need more room; the next request is to be fed."""
 
 
+GROUP = 64
+"""Requests, in order of arrival, whose least need is known: a search looks into no group that needs
+more than there is. As many as a word has bits."""
+
+
 class State(NamedTuple):
     """All that the loop reads and changes of a server.
 
@@ -131,6 +137,8 @@ class State(NamedTuple):
     world : (1,) of WORLD
     requests : (N,) of REQUEST, in order of arrival, without those that are refused; the same for
         all.
+    waits : (cards, groups) int64, a bit for each request of a group that waits at a card.
+    least : (cards, groups) int64, no more than any of these needs.
     cards : (cards,) of CARD
     backlog : (cards,) int64, ticks of expected work that was sent and is not done.
     adapters : (A,) of ADAPTER
@@ -151,6 +159,8 @@ class State(NamedTuple):
     loads: NDArray[np.int64]
     world: NDArray[Any]
     requests: NDArray[Any]
+    waits: NDArray[np.int64]
+    least: NDArray[np.int64]
     cards: NDArray[Any]
     backlog: NDArray[np.int64]
     adapters: NDArray[Any]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.simulator.serving.cards.compiled import state
-from hardwire.simulator.serving.cards.compiled.layout import enter, lay_out, with_all
+from hardwire.simulator.serving.cards.compiled.layout import enter, grouped, lay_out, with_all
 from hardwire.simulator.serving.cards.compiled.loop_jit import cut, run
 from hardwire.simulator.serving.cards.plan import Asked, Outcome, Plan
 from hardwire.simulator.serving.cards.record import Record
@@ -74,8 +74,9 @@ class Loop:
                 for name in ("first_waiting", "last_waiting", "first_returned"):
                     s.cards[name] = place[s.cards[name]]
                 s.users[..., 0] = place[s.users[..., 0]]
-            s.world["requests"] = len(table)
-            fed = s._replace(requests=table)
+            waits, least = grouped(self._plan, table, number)
+            s.world["requests"], s.world["groups"] = len(table), waits.shape[1]
+            fed = s._replace(requests=table, waits=waits, least=least)
             if needs_all(self._plan):
                 fed = with_all(fed, self._plan, asked)
             self._states[number] = fed
