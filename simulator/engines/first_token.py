@@ -71,8 +71,9 @@ class _Ports:
 
     def all_slices(self) -> int:
         """When all slices are written."""
+        last = max(self.last_arrival)
         for unit in self.waiting:
-            self.write(unit, max(self.last_arrival))
+            self.write(unit, last)
         return int(self.written.max())
 
 
