@@ -26,9 +26,10 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, prange, types
 
-from hardwire.kernels.lowrank import lowrank_jit, plan_jit
+from hardwire.kernels.lowrank import halves, lowrank_jit, plan_jit
 from hardwire.kernels.lowrank import steps as lowrank_steps
 from hardwire.kernels.lowrank.formats import DOWN_ROWS, UP_GROUPS
+from hardwire.kernels.lowrank.halves import add_half, half_load, half_store, half_zeros, whole
 from hardwire.kernels.lowrank.lowrank_jit import LANES, _intrinsic, _pointer
 from hardwire.kernels.lowrank.plan_jit import (
     A_CODES,
@@ -46,22 +47,17 @@ from hardwire.kernels.lowrank.steps import (
     HALF,
     LANE_BYTES,
     add_down,
-    add_half,
     add_up,
     address_of,
     addresses,
     expand_scales,
     finish,
-    half_load,
-    half_store,
-    half_zeros,
     has_scales,
     is_float32,
     load,
     move,
     store,
     stored_bytes,
-    whole,
     zeros,
 )
 
@@ -480,6 +476,8 @@ def _entries(version: int) -> tuple[Any, Any, Any]:
     return one, alone, team
 
 
-_FILES = (lowrank_jit.__file__, plan_jit.__file__, lowrank_steps.__file__)
-_READ = b"".join(Path(name).read_bytes() for name in _FILES) + bytes([DOWN_ROWS, UP_GROUPS])
+_MODULES = (halves, lowrank_jit, plan_jit, lowrank_steps)
+_READ = b"".join(Path(str(module.__file__)).read_bytes() for module in _MODULES) + bytes(
+    [DOWN_ROWS, UP_GROUPS]
+)
 one, alone, team = _entries(zlib.crc32(_READ))

@@ -21,7 +21,6 @@ from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.extending import models, register_model
 
 from hardwire.kernels.lowrank.lowrank_jit import (
     _F32,
@@ -40,29 +39,13 @@ from hardwire.kernels.lowrank.lowrank_jit import (
 
 LANE_BYTES = 4 * LANES
 HALF = LANES // 2  # the lanes of one register, which is as much as a cache line, where it is widest
-AHEAD = 32  # groups; 64 are as good within the noise, 128 come too early for the nearest cache
+AHEAD = 32  # groups: 32 tokens take 53 µs for B, 57 with 64 groups, 59 with 128, 62 without
 
 _I1, _I16, _I64 = ir.IntType(1), ir.IntType(16), ir.IntType(64)
 _GROUP_BYTES = {
     types.float32: 128, types.uint16: 64, types.int8: 32, types.uint8: 16, types.int16: 8,
 }  # fmt: skip
 _CODE_BITS = {types.int8: 8, types.uint8: 4, types.int16: 2}
-
-
-class HalfType(types.Type):
-    """numba's type of half of 32 float32 lanes."""
-
-    def __init__(self) -> None:
-        super().__init__(name="float32x16half")
-
-
-@register_model(HalfType)
-class _HalfModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, fe_type: Any) -> None:
-        super().__init__(manager, fe_type, ir.VectorType(_F32, HALF))
-
-
-_HALF = HalfType()
 
 
 def _at(builder: Any, address: Any, offset: int, kind: Any) -> Any:
@@ -147,11 +130,35 @@ def _weights(
         present = builder.udiv(
             builder.add(present, ir.Constant(_I64, per_byte - 1)), ir.Constant(_I64, per_byte)
         )
+    if bits == 4 and "+avx512f" in context.codegen().magic_tuple()[2]:
+        return _looked_up(builder, address, _read_spread(builder, *scale), present)
     codes = _read(builder, address, _I8, LANES // per_byte, present)
     if per_byte > 1:
         codes = _spread_codes(builder, codes, bits)
     values = builder.sitofp(builder.sext(codes, _I32_LANES), _F32_LANES)
     return builder.fmul(values, _read_spread(builder, *scale))
+
+
+def _looked_up(builder: Any, address: Any, scale: Any, present: Any) -> Any:
+    """32 int4 codes times their scale, from a table of the 16 products that there are.
+
+    As many results as a register holds are one look-up. It goes by the lowest 4 bits of each lane:
+    a byte of two codes is spread to two lanes, and moved so that the later code ends up there.
+    """
+    half = ir.VectorType(_F32, HALF)
+    order = _order(list(range(HALF)))
+    values = [16.0 * (code - 16 if code > 7 else code) for code in range(16)]
+    table = builder.fmul(builder.shuffle_vector(scale, scale, order), ir.Constant(half, values))
+    wide, results = ir.VectorType(_I64, HALF // 2), []
+    for part in range(2):
+        size = HALF // 2
+        place = builder.add(address, ir.Constant(_I64, part * size))
+        left = None if present is None else builder.sub(present, ir.Constant(_I64, part * size))
+        pairs = builder.zext(_read(builder, place, _I8, size, left), wide)
+        pairs = builder.or_(pairs, builder.shl(pairs, ir.Constant(wide, [28] * size)))
+        lanes = builder.bitcast(pairs, ir.VectorType(_I32, HALF))
+        results.append(_call(builder, "llvm.x86.avx512.permvar.sf.512", half, [table, lanes]))
+    return builder.shuffle_vector(*results, _order(list(range(LANES))))
 
 
 def _spread_codes(builder: Any, packed: Any, bits: int) -> Any:
@@ -343,92 +350,6 @@ def add_down(
         return totals
 
     return sums(sums, kind, codes, rows, size, scales, x, present), generate
-
-
-@_intrinsic
-def half_zeros(typing: Any, rows: Any, several: Any) -> Any:
-    """Halves of sums of no products yet, for so many rows of several tokens."""
-    result = types.UniTuple(_HALF, len(rows) * len(several))
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(context.get_value_type(result), [[0.0] * HALF] * len(result))
-
-    return result(rows, several), generate
-
-
-@_intrinsic
-def half_load(typing: Any, rows: Any, several: Any, address: Any) -> Any:
-    """Halves of sums that `half_store` has kept."""
-    result = types.UniTuple(_HALF, len(rows) * len(several))
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        totals = ir.Constant(context.get_value_type(result), ir.Undefined)
-        for i in range(len(result)):
-            place = builder.add(args[2], ir.Constant(_I64, 4 * HALF * i))
-            value = _read(builder, place, _F32, HALF, None)
-            totals = builder.insert_value(totals, value, i)
-        return totals
-
-    return result(rows, several, types.int64), generate
-
-
-@_intrinsic
-def half_store(typing: Any, sums: Any, address: Any) -> Any:
-    """Keep halves of sums, one after the other."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        for i in range(len(sums)):
-            value = builder.extract_value(args[0], i)
-            builder.store(value, _at(builder, args[1], 4 * HALF * i, value.type)).align = 4
-        return context.get_dummy_value()
-
-    return types.void(sums, types.int64), generate
-
-
-@_intrinsic
-def add_half(
-    typing: Any, sums: Any, codes: Any, rows: Any, size: Any, x: Any, ahead: Any, present: Any
-) -> Any:
-    """As `add_down`, for float32 and half of the lanes, from `codes` and the addresses x on.
-
-    What lies `ahead` bytes behind the weights is fetched for later.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        totals, begin, places, step, vectors, further, _ = args
-        limit = _present(signature, args)
-        inputs = [
-            _read(builder, builder.extract_value(vectors, t), _F32, HALF, limit)
-            for t in range(len(x))
-        ]
-        for r in range(len(rows)):
-            row = builder.mul(builder.extract_value(places, r), step)
-            place = builder.add(begin, row)
-            weights = _read(builder, place, _F32, HALF, limit)
-            _fetch(builder, builder.add(place, further))
-            for t, lanes in enumerate(inputs):
-                i = t * len(rows) + r
-                total = _multiply_add(builder, weights, lanes, builder.extract_value(totals, i))
-                totals = builder.insert_value(totals, total, i)
-        return totals
-
-    return sums(sums, codes, rows, size, x, types.int64, present), generate
-
-
-@_intrinsic
-def whole(typing: Any, low: Any, high: Any) -> Any:
-    """Sums of 32 lanes from their halves."""
-    result = types.UniTuple(_LANES, len(low))
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        totals = ir.Constant(context.get_value_type(result), ir.Undefined)
-        for i in range(len(low)):
-            halves = [builder.extract_value(arg, i) for arg in args]
-            lanes = builder.shuffle_vector(*halves, _order(list(range(LANES))))
-            totals = builder.insert_value(totals, lanes, i)
-        return totals
-
-    return result(low, high), generate
 
 
 @_intrinsic

@@ -1,9 +1,10 @@
-"""Decode speed of a whole decoder at batch 1, random weights of the shape of Llama 3.1 8B.
+"""Speed of a whole decoder for one user, random weights of the shape of Llama 3.1 8B.
 
 Two of its 32 layers and the whole LM head, packed at 4 bits, with an 8-bit KV cache; one call is
-one token. A token reads every packed byte once, so `packed_gb_per_s` beside the machine's read
-bandwidth, timed in turn with it, tells what all that is no matrix costs. The head is a larger share
-here than in the whole model: for that, and for llama.cpp beside it, see `compare_llama_cpp.py`.
+one token, or a prompt of 512. A token reads every packed byte once, so `packed_gb_per_s` beside the
+machine's read bandwidth, timed in turn with it, tells what all that is no matrix costs. The head is
+a larger share here than in the whole model: for that, and for llama.cpp beside it, see
+`compare_llama_cpp.py`.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from hardwire.kernels.decoder.decoder import Decoder
 from hardwire.kernels.decoder.kv_cache import Sequence
 from hardwire.models.language_model import LanguageModel
 
-LAYERS, VOCAB, ROUNDS = 2, 128256, 30
+LAYERS, VOCAB, ROUNDS, PROMPT = 2, 128256, 30, 512
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,25 @@ def test_decode(benchmark, decoder, threads):
         }
         print(f"\n{threads} thread(s): {benchmark.extra_info}")
     decoder.cache.release(sequence)
+
+
+@pytest.mark.slow
+@pytest.mark.reference("vector")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_prompt(benchmark, decoder, threads):
+    if threads > numba.config.NUMBA_NUM_THREADS:
+        pytest.skip("this machine has one core")
+    decoder.threads = threads
+    count = PROMPT if benchmark.enabled else 40
+    ids = np.random.default_rng(0).integers(0, decoder.model.vocab, count)
+
+    def prompt():
+        decoder.generate(ids, 1)
+
+    prompt()  # compiled before it is timed
+    benchmark.group = f"prompt of {PROMPT}, {LAYERS} layers of Llama 3.1 8B, {threads} thread(s)"
+    benchmark(prompt)
+    if benchmark.enabled:
+        matrices = [m for layer in decoder.base.layers for m in layer.matrices.values()]
+        macs = count * sum(m.in_features * m.out_features for m in matrices)
+        benchmark.extra_info["macs_per_s"] = round(macs / benchmark.stats.stats.median)
