@@ -216,6 +216,8 @@ ADAPTERS: dict[str, dict[str, Any]] = {
         "target_modules": ["kv_b_proj", "o_proj"],
         "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
     },
+    # A name that also ends paths of experts, which are one parameter, is of the others.
+    "shared": {"r": 4, "lora_alpha": 6, "target_modules": list(TARGETS[4:])},
     "lm-head": {"r": 6, "lora_alpha": 9, "target_modules": ["q_proj", "v_proj", "lm_head"]},
 }
 _OF_DENSE = ("all-linear", "qv", "rslora", "patterns", "lm-head")

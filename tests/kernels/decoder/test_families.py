@@ -9,6 +9,7 @@ import pytest
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 from small_models import DIMENSIONS, MODELS, TOKENS, WINDOW, write_adapter, write_model
 
 from hardwire.experiments.run.tokens import rom_format
@@ -24,9 +25,9 @@ from hardwire.kernels.decoder.routing import route
 from hardwire.kernels.decoder.side_path import LayerProducts
 from hardwire.kernels.lowrank.lowrank import LowRankImage
 from hardwire.kernels.rom.rom import RomMatrix, product_select
-from hardwire.models import Chip
+from hardwire.models import Adapter, Chip
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import Experts, LanguageModel
+from hardwire.models.language_model import Experts, LanguageModel, module_path
 from hardwire.models.rom import RomFormat, rom_matrices
 from hardwire.models.sram import kv_bytes_per_token
 
@@ -233,6 +234,23 @@ def test_images_of_experts_and_heads_are_those_of_the_whole(running: dict[str, D
     for keys, values in zip(latent.keys, latent.values, strict=True):
         assert isinstance(keys, LowRankImage) and keys.out_features == values.in_features == 40
         assert (keys.in_features, values.out_features, latent.rank) == (16, 12, keys.rank)
+
+
+def test_an_adapter_on_shared_experts_equals_weights_merged_with_it(tmp_path: Path) -> None:
+    """PEFT on transformers 5 takes their names for those of experts, so it is no oracle here."""
+    model = write_model(tmp_path / "plain", "deepseek_v3")
+    path = write_adapter(tmp_path / "adapter", "shared", model)
+    adapter = Adapter.open(path, model)
+    plain = Decoder.load(tmp_path / "plain")
+    found = plain.logits(TOKENS[:40], path)
+    tensors = load_file(tmp_path / "plain" / "model.safetensors")
+    for module in adapter.modules:
+        a, b = adapter.weights(module.layer, module.target)
+        tensors[f"{module_path(module.layer, module.target)}.weight"] += module.scale * b @ a
+    save_file(tensors, tmp_path / "plain" / "model.safetensors")
+    merged = Decoder.load(tmp_path / "plain").logits(TOKENS[:40])
+    np.testing.assert_allclose(found, merged, rtol=0, atol=5e-5)
+    assert len(adapter.modules) == 2 * 3 + 3 and np.abs(found - plain.logits(TOKENS[:40])).max() > 1
 
 
 # --- the cache ------------------------------------------------------------------------------
