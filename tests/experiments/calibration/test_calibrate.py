@@ -106,7 +106,7 @@ def test_the_tables_name_what_is_small(report: Report) -> None:
         assert words in text
 
 
-def test_the_command_saves_the_draws_and_the_figures(tmp_path: Path) -> None:
+def test_the_command_saves_the_draws_and_the_figures(tmp_path: Path, blank_pictures: None) -> None:
     app = typer.Typer()
     register(app)
     folder = tmp_path / "out"

@@ -42,7 +42,7 @@ ACCEPT = (
     "python -m hardwire.experiments.guard.pages"
 )
 MEASURED = Path(__file__).resolve().parents[4] / "shared/data/measured"
-DESIGNS, LOADS = 20, 2
+DESIGNS, LOADS = 60, 3
 """Fewer than the committed comparison has; they are its first ones."""
 
 
