@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from hardwire.experiments.validation.system_agreement import system_cases, system_errors
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.adapter.shape import AdapterShape
@@ -291,7 +292,8 @@ def batches_differ(server: BatchServer, adapter: Adapter, rng: np.random.Generat
 def cases(designs: int = DESIGNS, loads: int = LOADS) -> int:
     """How many cases the comparisons have."""
     chips = len(catalogue.names("chip"))
-    return 4 * MOST_USERS * len(LENGTHS) * chips + designs + 2 * loads
+    systems = min(loads, len(list(system_cases())))
+    return 4 * MOST_USERS * len(LENGTHS) * chips + designs + systems + 2 * loads
 
 
 def agreements(
@@ -313,6 +315,7 @@ def agreements(
     shapes = [Adapter.from_shape(shape, LanguageModel.by_name(chip.model)) for shape in SHAPES]
     server, gpu = Server.open("hc1x10"), BatchServer.open("vllm-h100")
     adapter = Adapter.from_shape("r16:all-linear", gpu.model)
+    some = itertools.islice(system_cases(), loads)
     return [
         *chip_agreements(
             each(catalogue_cases()), "catalogue", "chips of the catalogue", promised=True
@@ -320,6 +323,7 @@ def agreements(
         *chip_agreements(
             each(random_cases(designs, seed)), "random", "random designs", promised=False
         ),
+        *system_agreements([system_errors(case) for case in each(some)]),
         _agreement(
             "serving.cards",
             "serving on cards: fast path against token by token, ends of requests",
@@ -331,6 +335,17 @@ def agreements(
             [batches_differ(gpu, adapter, batches) for _ in each(range(loads))],
         ),
     ]
+
+
+def system_agreements(errors: Sequence[tuple[float, float]]) -> Iterator[Agreement]:
+    """Of systems of the catalogue: the closed form's step and time to first token."""
+    steps, firsts = zip(*errors, strict=True)
+    what = "closed form against engine, {}: systems of the catalogue"
+    yield _agreement("systems.closed_form.step", what.format("decode step"), list(steps), None)
+    yield _agreement(
+        "systems.closed_form.ttft", what.format("time to first token"), list(firsts), None,
+        "Tokens of a prompt meet on links that they visit in every layer.",
+    )  # fmt: skip
 
 
 def _agreement(

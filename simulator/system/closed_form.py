@@ -214,8 +214,12 @@ class _Forms:
         last = sum(self.by_cause(past + prompt, 0, head=True).values())
         behind = self.longest(past + prompt, 0, head=True)
         apart = np.maximum(behind.seconds, pace)
-        last_ttft = users * (prompt - 1) * pace + last + (users - 1) * apart
-        # Users who take turns at a unit visit by visit end one visit behind the other.
+        before = users * (prompt - 1) * pace
+        last_ttft = before + last + (users - 1) * apart
+        # Tokens that take turns at a unit visit by visit may keep it busy from begin to end, or
+        # leave it one behind the other: the middle of both. Users then end a visit apart.
+        busy = np.maximum(before + users * behind.seconds, last)
+        last_ttft = np.where(behind.visits > 1, (busy + last_ttft) / 2, last_ttft)[()]
         return SystemRates(
             decode_tokens_per_s_user=1 / step,
             decode_tokens_per_s_system=users / step,

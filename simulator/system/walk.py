@@ -175,8 +175,9 @@ def _check_adapter(system: System, adapter: Adapter) -> None:
     for die in system.dies:
         if obstacle := head_obstacle(die.chip, adapter.targets):
             raise InputError(f"{adapter.name}: {obstacle}")
+    groups = any(len(stage.dies) > 1 for stage in system.placement.stages)
     for module in adapter.modules if len(system.dies) > 1 else ():
-        if module.target.startswith(EXPERT) or module.target == "kv_b_proj":
+        if module.target.startswith(EXPERT) or (groups and module.target == "kv_b_proj"):
             raise InputError(
                 f"{adapter.name}: is on {module.target}, beside which the dies of a system of "
                 "several have no side path"
@@ -303,6 +304,7 @@ class _Group:
         model = self.model
         self._open(layer)
         experts = model.kind_of(layer).experts
+        alone = {one.name: one for one in whole_layer(self.timing, layer)} if self.size == 1 else {}
         for name in self.dies[0].names:
             if experts and name in (GATE_UP, DOWN, COMBINE, model.activation):
                 works = [(die, work) for die in self.dies for work in die.of_experts(name)]
@@ -310,7 +312,11 @@ class _Group:
             else:
                 if name in ("sub_norm_attention", "o"):
                     self._gather_attention(layer, name)
-                row = [(die, work) for die in self.dies for work in die.work(name)]
+                row = [
+                    (die, work)
+                    for die in self.dies
+                    for work in ([alone[name]] if alone else die.work(name))
+                ]
                 cause = ATTENTION if row[0][1].rates else COMPUTE
                 self.found.append(Step(name, cause, self._named(row)))
             self._after(name, layer, experts)

@@ -10,7 +10,7 @@ import pytest
 from examples import examples
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
-from systems import DENSE, MODELS, asked, collectives, routings, systems
+from systems import DENSE, MODELS, adapters, asked, collectives, routings, systems
 
 from hardwire.models import Chip, LanguageModel
 from hardwire.models.errors import InputError
@@ -252,16 +252,32 @@ def test_one_die_of_each_family_takes_the_cycles_of_its_chip(
 
 
 @law
-@given(systems())
-def test_the_closed_form_of_one_user_is_near_the_engine(system: System) -> None:
+@given(systems(), st.data())
+def test_the_closed_form_of_one_user_is_near_the_engine(
+    system: System, data: st.DataObject
+) -> None:
     """Means over a few contexts and experts, whole ticks of small systems: within 5%."""
     assume(len(system.dies) > 1 and timed(system))
-    closed = rates(system, prompt=1, output=20)
-    found = measure(system, prompt=1, output=20)
+    (adapter,) = data.draw(adapters(system.model))[:1] or [None]
+    closed = rates(system, prompt=1, output=20, adapter=adapter)
+    found = measure(system, prompt=1, output=20, adapter=adapter)
     assert closed.token_s == pytest.approx(found.token_s, rel=0.05)
     total = sum(found.latency_s.values())
     assert total == pytest.approx(found.token_s, rel=1e-9)
     assert sum(closed.latency_s.values()) == pytest.approx(closed.token_s, rel=1e-9)
+
+
+def test_users_fill_a_pipeline_of_serial_dies() -> None:
+    """Four dies, each with one token of theirs in flight: four users are nearly four times one."""
+    model = replace(LanguageModel.open("llama-3.1-8b"), layers=8)
+    stages = [Stage(range(2 * n, 2 * n + 2), (f"d{n}",)) for n in range(4)]
+    system = System.pipeline("p", HC1, model, BOARD, stages)
+    found = [measure(system, prompt=2, output=30, users=users) for users in (1, 4, 8)]
+    rate = [one.decode_tokens_per_s_system for one in found]
+    assert 2.5 * rate[0] < rate[1] < 4 * rate[0]
+    assert rate[2] == pytest.approx(rate[1], rel=0.25)
+    capped = measure(replace(system, places=1), prompt=2, output=30, users=4)
+    assert capped.decode_tokens_per_s_system == pytest.approx(rate[0], rel=0.02)
 
 
 def test_closed_forms_take_arrays_as_they_take_numbers() -> None:

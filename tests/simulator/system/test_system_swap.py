@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from systems import BOARD, DENSE
+from systems import BOARD, DENSE, LATENT
 
 from hardwire.models import Adapter, Chip
 from hardwire.models.errors import InputError
@@ -85,6 +85,19 @@ def test_a_side_path_on_a_slice_takes_no_longer_than_on_the_whole() -> None:
     ]
     assert sides[0].keys() == sides[1].keys() == {"qkv", "o", "gate_up", "down"}
     assert all(sides[0][name] <= sides[1][name] for name in sides[0])
+
+
+def test_adapters_of_latents_and_experts() -> None:
+    """A die that has all of a layer has the side paths of its chip; experts and groups do not."""
+    model = replace(LATENT, layers=2)
+    on_latent = Adapter.from_shape("r2:kv_b_proj", model)
+    one_each = [Stage(range(1), ("a",)), Stage(range(1, 2), ("b",))]
+    walk = walk_of(System.pipeline("p", HC1, model, BOARD, one_each), (on_latent,))
+    sides = {w.name: w.side for part in walk.parts for step in part.steps for _, w in step.works}
+    assert sides["latent_keys"][1] > sides["latent_keys"][0]
+    group = System.pipeline("t", HC1, model, BOARD, [Stage(range(2), ("a", "b"), kv="position")])
+    with pytest.raises(InputError, match="is on kv_b_proj, beside which the dies of a system"):
+        walk_of(group, (on_latent,))
 
 
 def test_an_adapter_on_a_head_without_side_path_is_refused() -> None:
