@@ -7,8 +7,10 @@ DEV := $(VENV)/.installed-dev
 TYPES := $(VENV)/types/hardwire
 
 # A process per core, each with whole files of tests, so that a file's fixtures are made once, and one
-# thread of BLAS in each: more would wait for one another. Benchmarks have their own targets.
-TESTS := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 \
+# thread of BLAS in each: more would wait for one another. What Python compiles is kept, whatever the
+# shell says: tests start a hundred processes. Benchmarks have their own targets.
+TESTS := env -u PYTHONDONTWRITEBYTECODE OPENBLAS_NUM_THREADS=1 \
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 \
 	--dist loadfile --no-loadscope-reorder --ignore-glob 'tests/benchmarks/*_bench.py'
 
 .PHONY: run test quick types lint bench bench-record bench-all golden notebooks clean
@@ -19,7 +21,7 @@ run: $(STAMP)
 test: $(DEV) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(TESTS)
 
 # What a small change needs while it is made: a tenth of each law's examples, nothing slow, no types.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hardwire.models.language_model import EXPERT, FUSED, HEAD, SHARED, LanguageModel, LayerKind
+from hardwire.models.whole import ceil_div
 
 if TYPE_CHECKING:
     from hardwire.models.chip import Chip
@@ -95,7 +96,7 @@ class RomFormat:
 
     def groups(self, in_features: int) -> Any:
         """Scales of one output."""
-        return -(-in_features // self.group)
+        return ceil_div(in_features, self.group)
 
     def bits_of_scales(self, matrix: RomMatrix) -> Any:
         """Bits of all scales of a matrix."""

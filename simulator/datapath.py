@@ -35,6 +35,7 @@ from hardwire.models.rom import (
     layer_matrices,
 )
 from hardwire.models.sram import kv_layer_bits, kv_row_bits
+from hardwire.models.whole import ceil_div
 
 OPERATIONS = ("rom", "attention", "lora", "norms_activations", "lm_head_sampling")
 """What a token's time is divided into."""
@@ -44,14 +45,6 @@ BYPASS_CYCLES = 1
 
 NO_WINDOW = 2**62
 """More tokens than any context has: of layers without a window, where a number is wanted."""
-
-
-def ceil_div(a: Any, b: Any) -> Any:
-    """``⌈a / b⌉`` of whole numbers: integers, floats or arrays of either, below 2^50."""
-    if isinstance(b, np.ndarray) and b.dtype.kind == "f":
-        # The quotient of whole floats never rounds across a whole number; // takes four times this.
-        return np.ceil(a / b)
-    return -(-a // b)
 
 
 Rates = tuple[tuple[Any, Any], ...]

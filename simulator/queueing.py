@@ -54,7 +54,7 @@ def queued_step(
     """
     from hardwire.simulator.queueing_jit import follow  # noqa: PLC0415 - numba only where it is needed
 
-    ring = _Ring(token)
+    ring = Ring(token)
 
     def chosen(values: Any) -> NDArray[np.int64]:
         of_all = np.broadcast_to(np.asarray(values), where.shape)
@@ -68,7 +68,8 @@ def queued_step(
         np.array(ring.path, np.int64),
         np.array(ring.unit, np.int64),
         np.array(ring.side_unit, np.int64),
-        np.array(ring.grows, np.int64),
+        np.array(ring.grows, np.bool_),
+        np.array(ring.window, np.int64),
         np.array(ring.windows, np.int64),
         len(ring.units),
         len(ring.first),
@@ -86,17 +87,19 @@ def queued_step(
     return step
 
 
-class _Ring:
+class Ring:
     """A decode token's way, stage after stage and back to the first, over the different stages.
 
     Attributes
     ----------
     path : number of the stage at each place of the way, which begins with those of ``first``.
     layer : numbers of the stages of a layer, of the first kind of them.
-    windows : the different windows of attention, in tokens.
+    head : places of the way behind the last layer.
     unit, side_unit : unit of each stage and of its side path, -1 where it has none.
     main, side : fixed cycles of each stage and its side path, numbers or arrays over designs.
-    grows : number of the window within which a stage grows with context, -1 where it does not.
+    grows : whether a stage grows with context.
+    window : number among ``windows`` of that within which it does.
+    windows : the different windows of attention, in tokens.
     """
 
     def __init__(self, token: TokenTiming) -> None:
@@ -105,8 +108,9 @@ class _Ring:
         self.side_unit: list[int] = []
         self.main: list[Any] = []
         self.side: list[Any] = []
-        self.grows: list[int] = []
-        self.windows: list[int] = []
+        self.grows: list[bool] = []
+        self.window: list[int] = []
+        self.windows: list[int] = [NO_WINDOW]
         stages = token.stages
         self.first = self._add((stages.embedding,), {}, token)
         layers = [self._add(kind.stages.all, kind.side, token) for kind in token.kinds]
@@ -114,6 +118,7 @@ class _Ring:
         self.layer = layers[0]
         through = (stage for kind in token.kind_of for stage in layers[kind])
         self.path = [*self.first, *through, *last]
+        self.head = len(last)
 
     def _add(self, stages: Sequence[Stage], side: dict[str, Any], token: TokenTiming) -> list[int]:
         """The numbers of some stages, which are new."""
@@ -121,10 +126,10 @@ class _Ring:
         for stage in stages:
             cycles = side.get(stage.name)
             beside = None if token.sequential else cycles
-            grows = self._window(stage.window) if stage.rates else -1
-            self._column(stage.unit, token.alone(stage, side), beside, grows)
+            self._column(stage.unit, token.alone(stage, side), beside, bool(stage.rates))
+            self.window[-1] = self._window(stage.window)
             if token.sequential and cycles is not None:
-                self._column("lora", cycles, None, -1)
+                self._column("lora", cycles, None, False)
         return list(range(begin, len(self.unit)))
 
     def _window(self, window: int | None) -> int:
@@ -134,12 +139,13 @@ class _Ring:
             self.windows.append(tokens)
         return self.windows.index(tokens)
 
-    def _column(self, unit: str, main: Any, side: Any, grows: int) -> None:
+    def _column(self, unit: str, main: Any, side: Any, grows: bool) -> None:
         self.unit.append(self._number(unit))
         self.main.append(main)
         self.side_unit.append(-1 if side is None else self._number("lora"))
         self.side.append(0 if side is None else side)
         self.grows.append(grows)
+        self.window.append(0)
 
     def _number(self, unit: str) -> int:
         return self.units.setdefault(unit, len(self.units))

@@ -12,9 +12,9 @@ NEVER = np.iinfo(np.int64).max
 
 @nb.njit(cache=True, nogil=True)
 def follow(
-    path: Any, unit: Any, side_unit: Any, grows: Any, windows: Any, units: int, first: int,
-    length: int, layers: int, main: Any, side: Any, rate: Any, prompt: Any, output: Any, users: Any,
-    steps: int, step: Any,
+    path: Any, unit: Any, side_unit: Any, grows: Any, window: Any, windows: Any, units: int,
+    first: int, length: int, layers: int, main: Any, side: Any, rate: Any, prompt: Any, output: Any,
+    users: Any, steps: int, step: Any,
 ) -> None:  # fmt: skip
     """Follow each design's users through ``steps`` decode steps; see ``simulator.queueing``.
 
@@ -76,8 +76,9 @@ def follow(
                     times = left // passed
                     later = times * (now - seen_at)
                     now += later
-                    ready[:count] += later
-                    place[:count] += times * passed * length
+                    for other in range(count):  # a slice takes numba two seconds more to compile
+                        ready[other] += later
+                        place[other] += times * passed * length
                     free += later
                     seen_at = -1
                 elif seen_at < 0 or passed == until:
@@ -90,8 +91,8 @@ def follow(
                         seen[2 * most + x] = max(free[x] - now, 0)
             column = path[place[user]]
             end = max(now, free[unit[column]]) + cycles[column]
-            if grows[column] >= 0:
-                end += added[grows[column], ended[user]]
+            if grows[column]:
+                end += added[window[column], ended[user]]
             free[unit[column]] = end
             if side_unit[column] >= 0:
                 joins = max(now, free[side_unit[column]]) + beside[column]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from hardwire.simulator.datapath import adapter_layer_bytes, ceil_div
+from hardwire.models.whole import ceil_div
+from hardwire.simulator.datapath import adapter_layer_bytes
 from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.supply import supply
 
@@ -103,32 +103,31 @@ def schedule_bursts(program: TokenProgram, loads: Sequence[AdapterLoad]) -> Burs
         raise ValueError("an adapter can be loaded once in a run")
     latency = round(float(chip.link.latency_us) * 1e-6 * program.clock_hz)
     burst = int(chip.link.burst_bytes)
-    rows: list[tuple[int, int, int, int, int]] = []
+    parts = []
     remaining = np.zeros((len(loads), layers), dtype=np.int64)
     link_free = 0
     for number, load in enumerate(loads):
         adapter = program.adapters[load.adapter - 1]
         bytes_per_s = float(supply(chip, program.model, adapter).bytes_per_s)
         begin = max(load.start, link_free) + latency
-        sent = 0
-        slices = adapter_layer_bytes(chip, adapter, layers)
-        for layer, size in enumerate(slices):
-            for index, offset in enumerate(range(0, size, burst)):
-                data = min(burst, size - offset)
-                sent += data
-                write = int(ceil_div(data, chip.sram.write_bytes_per_cycle))
-                port = int(program.ports[layer, index % ports])
-                arrival = begin + math.ceil(sent * program.clock_hz / bytes_per_s)
-                rows.append((arrival, write, port, number, layer))
-                remaining[number, layer] += 1
-        link_free = begin + math.ceil(sent * program.clock_hz / bytes_per_s)
-    table = np.array(rows, dtype=np.int64).reshape(len(rows), 5)
+        sizes = np.array(adapter_layer_bytes(chip, adapter, layers), dtype=np.int64)
+        counts = -(-sizes // burst)
+        layer = np.repeat(np.arange(layers), counts)
+        index = np.arange(len(layer)) - np.repeat(np.cumsum(counts) - counts, counts)
+        data = np.minimum(burst, sizes[layer] - index * burst)
+        arrival = begin + np.ceil(np.cumsum(data) * program.clock_hz / bytes_per_s).astype(np.int64)
+        write = ceil_div(data, chip.sram.write_bytes_per_cycle)
+        port = program.ports[layer, index % ports]
+        parts.append((arrival, write, port, np.full(len(layer), number), layer))
+        remaining[number] = counts
+        link_free = int(arrival[-1]) if len(arrival) else begin
+    table = [np.concatenate(column) for column in zip(*parts, strict=True)] or [np.zeros(0)] * 5
     return Bursts(
-        arrival=table[:, 0].copy(),
-        cycles=table[:, 1].copy(),
-        port=table[:, 2].astype(np.int32),
-        load=table[:, 3].astype(np.int32),
-        layer=table[:, 4].astype(np.int32),
+        arrival=table[0].astype(np.int64),
+        cycles=table[1].astype(np.int64),
+        port=table[2].astype(np.int32),
+        load=table[3].astype(np.int32),
+        layer=table[4].astype(np.int32),
         remaining=remaining,
     )
 

@@ -313,7 +313,7 @@ def run(
             rates=_rates(program, 1, engine, with_adapter, load),
             prediction=with_adapter,
             free_rank=int(free_rank(chip, model, adapter.targets, fmt, timing=timing)),
-            swap=swap_latency(chip, model, adapter, timing=timing),
+            swap=swap_latency(chip, model, adapter, program=program),
             swap_j=float(swap_energy(chip, adapter_bytes(chip, adapter))),
         )
     asked = prediction if report is None else report.prediction

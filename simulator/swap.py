@@ -12,9 +12,8 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.engines.first_token import first_token
-from hardwire.simulator.program import build_program
+from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.supply import supply
-from hardwire.simulator.timing import Timing
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,15 @@ class SwapLatency:
 
 
 def swap_latency(
-    chip: Chip, model: LanguageModel, adapter: Adapter, *, timing: Timing | None = None
+    chip: Chip, model: LanguageModel, adapter: Adapter, *, program: TokenProgram | None = None
 ) -> SwapLatency:
     """Swap latencies of ``adapter`` on ``chip``, each the delay against a resident adapter.
 
     Parameters
     ----------
-    timing : ``Timing.of(chip, model, [adapter])``, where it is at hand.
+    program : ``build_program(chip, model, [adapter])`` of whichever issue, where it is at hand.
     """
-    program = build_program(chip, model, [adapter], timing=timing)
+    program = program or build_program(chip, model, [adapter])
     alone = first_token(program, None)
     switch = float(chip.lora.switch_cycles) / program.clock_hz
     warm = (first_token(program, "blocking") - alone) / program.clock_hz + switch

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from hardwire.kernels.lowrank.lowrank import Work
 from hardwire.models.energy import Activity
+from hardwire.models.whole import ceil_div
 from hardwire.simulator.datapath import (
     BYPASS_CYCLES,
     LayerStages,
     Rates,
     Stage,
     TokenStages,
-    ceil_div,
     own_unit,
 )
 

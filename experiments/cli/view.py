@@ -129,10 +129,19 @@ def _model_tables(text: str) -> RenderableType:
                 else ""
             ),
         ),
+        *_further(model),
         ("KV cache", f"{kv_bytes_per_token(model, 8) / 1024:g} KiB a token at 8 bits"),
     ):
         table.add_row(name, value)
     return table
+
+
+def _further(model: LanguageModel) -> list[tuple[str, str]]:
+    """A row on layers that predict further tokens."""
+    if not model.extra_predictors:
+        return []
+    more = f"{count(model.extra_parameter_count)} parameters more, counted apart and not run"
+    return [("Further tokens", f"{model.extra_predictors} layer that predicts them, {more}")]
 
 
 def _kept(model: LanguageModel) -> str:

@@ -25,7 +25,7 @@ from hardwire.simulator.serving.load.synthetic import source_file
 _CONTENTS = "contents"
 _FILES = "files"
 _VERSION = "hardwire"
-_DIGESTED = ("source", "server", "chip", "adapters", "client_rates")
+FILE_FIELDS = ("source", "server", "chip", "adapters", "client_rates")
 """Options that lead to files."""
 
 
@@ -38,9 +38,23 @@ def inputs(setup: Setup) -> dict[str, tuple[Path, ...]]:
         On an option that names nothing, or a description file that cannot be read.
     """
     found = {
-        "source": (source_file(setup.source),),
         "server": description_files("server", setup.server),
         "chip": () if setup.chip is None else description_files("chip", setup.chip),
+        **load_files(setup),
+    }
+    return {field: found[field] for field in FILE_FIELDS if found.get(field)}
+
+
+def load_files(setup: Setup) -> dict[str, tuple[Path, ...]]:
+    """Those of them that hold requests or adapters.
+
+    Raises
+    ------
+    InputError
+        As ``inputs``.
+    """
+    found = {
+        "source": (source_file(setup.source),),
         "adapters": adapter_set_files(setup.adapters or "0"),
         "client_rates": () if setup.client_rates is None else (Path(setup.client_rates),),
     }
@@ -70,7 +84,7 @@ def config_schema() -> Schema:
         found["properties"][key] = {
             "description": f"SHA-256 of {which}, by option",
             "type": "object",
-            "properties": {name: {"type": "string"} for name in _DIGESTED},
+            "properties": {name: {"type": "string"} for name in FILE_FIELDS},
             "additionalProperties": False,
         }
     return found
@@ -92,8 +106,8 @@ def read_config(path: Path) -> dict[str, Any]:
         if not isinstance(digests, dict):
             raise InputError(f"{path}: {key}: must be a mapping of options to digests")
         for field in digests:
-            if field not in _DIGESTED:
-                hint = did_you_mean(str(field), _DIGESTED)
+            if field not in FILE_FIELDS:
+                hint = did_you_mean(str(field), FILE_FIELDS)
                 raise InputError(f"{path}: {key}.{field}: is no option that names a file{hint}")
     checked = Setup.of(data, lambda problem: f"{path}: {problem}")
     for field, file in checked.files().items():

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hardwire.experiments.shared.inputs import adapter_set_files
+from hardwire.experiments.shared.inputs import adapter_set_files, joint_digest
 from hardwire.experiments.shared.nested import at_or_none
 from hardwire.experiments.sweep.fidelity_options import PREFIX
 from hardwire.experiments.sweep.fidelity_setup import (
+    Opened,
     card_design,
     point_setup,
     refuse_gpu,
@@ -47,38 +49,41 @@ class UnreadableError(InputError):
 def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Replay every point; see ``hardwire.experiments.sweep.fidelity.evaluate``.
 
-    Points that differ in policy or chip alone share one workload.
+    Points that differ in policy or chip alone share one workload, also from chunk to chunk.
 
     Raises
     ------
     UnreadableError
         If a file that a point names cannot be read.
     """
-    from hardwire.experiments.replay.replay import make_load, prepare, run  # noqa: PLC0415
-    from hardwire.experiments.replay.setup import LOAD_FIELDS  # noqa: PLC0415
+    from hardwire.experiments.replay.config import load_files  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.replay import prepare, run  # noqa: PLC0415 - as above
+    from hardwire.experiments.replay.setup import LOAD_FIELDS  # noqa: PLC0415 - as above
 
     points = len(next(iter(settings.values())))
     result = {name: np.full(points, np.nan) for name in study.columns}
     result["obstacle"] = np.zeros(points, np.int8)
     result["failure"] = np.full(points, "", object)
-    over = set_over(study.replay, study.base.chip)
-    loads: dict[tuple[Any, ...], tuple[Workload, AdapterSet]] = {}
+    over, opened = set_over(study.replay, study.base.chip), Opened()
+    digests = functools.cache(joint_digest)
 
     def load(setup: Setup, model: LanguageModel) -> tuple[Workload, AdapterSet]:
-        key = (model, *(getattr(setup, field) for field in LOAD_FIELDS))
-        if key not in loads:
-            try:
-                loads[key] = make_load(setup, model)
-            except InputError:
-                _refuse_unreadable(setup, model)
-                raise
-        return loads[key]
+        try:
+            files = tuple((k, digests(paths)) for k, paths in load_files(setup).items())
+            fields = tuple((field, getattr(setup, field)) for field in LOAD_FIELDS)
+            return _load(fields, model, files)
+        except InputError:
+            _refuse_unreadable(setup, model)
+            raise
 
     for point in range(points):
         mine = {name: values[point] for name, values in settings.items()}
         try:
-            prepared = prepare(point_setup(study.replay, mine), load)
-            prepared, chip = _with_chip(over, prepared, mine)
+            setup = point_setup(study.replay, mine)
+            server = opened.server(setup.server)
+            filed = opened.chip_of(server, setup.chip) if isinstance(server, Server) else None
+            prepared = prepare(setup, load, server=server, chip=filed)
+            prepared, chip = _with_chip(over, prepared, mine, opened)
             summary = run(prepared, chip=chip).summary
         except UnreadableError:
             raise
@@ -86,9 +91,26 @@ def evaluate_replay(study: Study, settings: Mapping[str, np.ndarray]) -> dict[st
             result["obstacle"][point] = REFUSED
             result["failure"][point] = str(error)
             continue
-        for name, value in _numbers(summary, chip).items():
+        for name, value in _numbers(summary, chip, opened).items():
             result[name][point] = value
     return result
+
+
+@functools.lru_cache(maxsize=4)  # a chunk of points has few, and a long one takes much memory
+def _load(
+    fields: tuple[tuple[str, Any], ...], model: LanguageModel, files: tuple[tuple[str, str], ...]
+) -> tuple[Workload, AdapterSet]:
+    """A load, made once for all chunks of a worker.
+
+    Parameters
+    ----------
+    fields : name and value of all ``LOAD_FIELDS``.
+    files : the option and the digest of each file that is read, so that an edited one is another.
+    """
+    from hardwire.experiments.replay.replay import make_load  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.setup import Setup  # noqa: PLC0415 - as above
+
+    return make_load(Setup.model_construct(server="", **dict(fields)), model)
 
 
 def _refuse_unreadable(setup: Setup, model: LanguageModel) -> None:
@@ -105,7 +127,7 @@ def _refuse_unreadable(setup: Setup, model: LanguageModel) -> None:
 
 
 def _with_chip(
-    over: Mapping[str, Any], prepared: Prepared, settings: Mapping[str, Any]
+    over: Mapping[str, Any], prepared: Prepared, settings: Mapping[str, Any], opened: Opened
 ) -> tuple[Prepared, Chip | None]:
     """What a point runs on: its server, and the chip on the cards of a hardwired one."""
     server = prepared.server
@@ -116,10 +138,10 @@ def _with_chip(
         return prepared, None
     if "datapath.issue" in stated:  # over the server's, which is over the chip's
         prepared = dataclasses.replace(prepared, server=dataclasses.replace(server, issue=None))
-    return prepared, card_design(over, server, settings, prepared.setup.chip).chip
+    return prepared, card_design(over, server, settings, prepared.setup.chip, opened).chip
 
 
-def _numbers(summary: Mapping[str, Any], chip: Chip | None) -> dict[str, float]:
+def _numbers(summary: Mapping[str, Any], chip: Chip | None, opened: Opened) -> dict[str, float]:
     """Every metric that a summary has a number for."""
     found: dict[str, float] = {}
     for name in REPLAY:
@@ -127,7 +149,7 @@ def _numbers(summary: Mapping[str, Any], chip: Chip | None) -> dict[str, float]:
         if value is not None:
             found[name] = float(value)
     if chip is not None:
-        blocks_mm2 = area(chip, LanguageModel.open(chip.model))["total"]
+        blocks_mm2 = area(chip, opened.model(chip.model))["total"]
         found["area_mm2.total"] = float(blocks_mm2)
         found["die_area_mm2"] = float(chip.die.area_mm2)
         found["die_cost_usd"] = float(die_cost_usd(chip, blocks_mm2))

@@ -25,6 +25,24 @@ if TYPE_CHECKING:
     from hardwire.models.gpu_server import BatchServer
 
 
+class Opened:
+    """Servers, chips and models by name, each read once for many points.
+
+    Not for longer: another sweep finds what the files say then.
+    """
+
+    def __init__(self) -> None:
+        from hardwire.simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
+
+        self.server = functools.cache(open_server)
+        self.chip = functools.cache(Chip.open)
+        self.model = functools.cache(LanguageModel.open)
+
+    def chip_of(self, server: Server, chip: str | None) -> Chip:
+        """The chip on the cards of a server, or the one that the options name instead."""
+        return self.chip(chip or server.chip)
+
+
 def card_chip(options: Mapping[str, Any]) -> str:
     """The chip of the study's base, or on the cards of the server; ``hc1`` for a GPU server.
 
@@ -101,32 +119,42 @@ def replay_keys(
     -------
     Array of dtype ``KEY``, shape ``(points,)``.
     """
-    from hardwire.experiments.replay.config import inputs  # noqa: PLC0415 - of replays only
-    from hardwire.simulator.serving.replay import open_server  # noqa: PLC0415 - of replays only
+    from hardwire.experiments.replay.config import FILE_FIELDS, inputs  # noqa: PLC0415 - of replays only
 
     points = len(next(iter(settings.values())))
-    keys = np.empty(points, KEY)
     context = {
         "version": program_version(),
         "fidelity": "replay",
         "columns": ",".join(columns),
     }
     over = set_over(options, chip)
-    digests = functools.cache(joint_digest)
+    digests, opened = functools.cache(joint_digest), Opened()
+    read: dict[tuple[Any, ...], dict[str, str]] = {}
+    alike: dict[tuple[tuple[str, bool], ...], list[int]] = {}
+    of_points = []
     for point in range(points):
         mine = {name: values[point] for name, values in settings.items()}
         setup = point_setup(options, mine)
-        server = open_server(setup.server)
+        server = opened.server(setup.server)
         found: dict[str, Any] = {
             PREFIX + k: repr(v) for k, v in setup.model_dump(exclude_none=True).items()
         }
         found["server"] = repr(dataclasses.astuple(server))
-        found |= {f"file.{field}": digests(paths) for field, paths in inputs(setup).items()}
+        files = tuple(getattr(setup, field) for field in FILE_FIELDS)
+        if files not in read:
+            read[files] = {f"file.{k}": digests(paths) for k, paths in inputs(setup).items()}
+        found |= read[files]
         if isinstance(server, Server):
-            found |= card_design(over, server, mine, setup.chip).resolved()
+            found |= card_design(over, server, mine, setup.chip, opened).resolved()
         else:  # whose points fail where chip settings stand beside it
             found |= {k: v for k, v in mine.items() if not k.startswith(PREFIX)}
-        keys[point : point + 1] = point_keys({**context, **found}, 1)
+        of_points.append(found)
+        kind = tuple((name, isinstance(value, str)) for name, value in found.items())
+        alike.setdefault(kind, []).append(point)
+    keys = np.empty(points, KEY)
+    for kind, members in alike.items():
+        columns_of = {name: np.array([of_points[n][name] for n in members]) for name, _ in kind}
+        keys[members] = point_keys({**context, **columns_of}, len(members))
     return keys
 
 
@@ -143,6 +171,7 @@ def point_setup(options: Mapping[str, Any], settings: Mapping[str, Any], where: 
     varied = {k.removeprefix(PREFIX): v for k, v in settings.items() if k.startswith(PREFIX)}
     both = {**options, **typed(varied)}
     both.setdefault("source", "sharegpt")  # named by an axis, where only others are checked
+    both.setdefault("engine", "compiled")  # the same log in a fraction of the time
     return Setup.of(both, lambda problem: f"{where}{PREFIX}{problem}")
 
 
@@ -175,7 +204,11 @@ def set_over(options: Mapping[str, Any], chip: Chip) -> dict[str, Any]:
 
 
 def card_design(
-    over: Mapping[str, Any], server: Server, settings: Mapping[str, Any], chip: str | None
+    over: Mapping[str, Any],
+    server: Server,
+    settings: Mapping[str, Any],
+    chip: str | None,
+    opened: Opened,
 ) -> Design:
     """The chip on the cards, with what the study's base (``set_over``) and a point set over it.
 
@@ -194,8 +227,8 @@ def card_design(
     for name, value in settings.items():
         if not name.startswith(PREFIX):
             values[name] = value.item() if isinstance(value, np.generic) else value
-    opened = Chip.open(chip or server.chip)
-    design = Design(opened, LanguageModel.open(opened.model)).with_settings(values)
+    filed = opened.chip_of(server, chip)
+    design = Design(filed, opened.model(filed.model)).with_settings(values)
     kv_bits = "formats.kv_bits"  # a count between those that exist can be drawn
     check_value(f"{server.name}: {kv_bits}", design.chip.value(kv_bits), DECLARED[kv_bits])
     return design

@@ -32,8 +32,12 @@ from hardwire.models.brief import one_line
 from hardwire.models.errors import InputError
 from hardwire.simulator.obstacles import OBSTACLES
 
-CHUNK = {"closed-form": 65_536, "engine": 512, "replay": 4}
+CHUNK = {"closed-form": 65_536, "engine": 4096, "replay": 16}
 """Points per chunk: a tenth of a second to a few seconds of one core."""
+
+LEAST_CHUNKS = 16
+"""Into which a study is divided that takes workers, if it has the points: few may take long each,
+and the last to be done should not be waited for by all workers but one."""
 
 CONNECT_S = 5.0
 AHEAD = 2
@@ -125,7 +129,7 @@ def sweep(
     new = not (store / "store.json").exists()
     opened = Store(store)
     folder = opened.study_folder(study)
-    size = CHUNK[study.fidelity]
+    size = chunk_size(study)
     counts = Counts()
     left = []
     for number in range(math.ceil(study.points / size)):
@@ -158,6 +162,14 @@ def _finished(path: Path) -> Counts | None:
     if found.failed:  # tried again
         return None
     return Counts(reused=found.points, feasible=found.feasible)
+
+
+def chunk_size(study: Study) -> int:
+    """Points per chunk of a study, which is the same each time."""
+    most = CHUNK[study.fidelity]
+    if study.fidelity == "closed-form":
+        return most
+    return min(most, math.ceil(study.points / LEAST_CHUNKS))
 
 
 def prepare(study: Study, store: Store, number: int, size: int) -> Chunk:

@@ -24,6 +24,7 @@ from hardwire.kernels.decoder.activation import (
     TANH_FROM_EXP,
     TANH_TERMS,
 )
+from hardwire.kernels.jit import inner
 from hardwire.kernels.lowrank.lowrank_jit import (
     LANES,
     _add,
@@ -47,7 +48,7 @@ _T0, _T1, _T2, _T3, _T4, _T5 = EXP_TERMS
 _H0, _H1, _H2, _H3, _H4 = TANH_TERMS
 
 
-@njit
+@inner
 def _exp(values, power):  # type: ignore[no-untyped-def]
     """exp of each value, in place; `power` is a scratch array of the same length, float32."""
     bits = power.view(np.int32)
@@ -62,7 +63,7 @@ def _exp(values, power):  # type: ignore[no-untyped-def]
         values[i] *= power[i]
 
 
-@njit
+@inner
 def _soft_cap(values, cap, power):  # type: ignore[no-untyped-def]
     """cap * tanh(value / cap) of each value, in place; `power` (2, length) is scratch, float32."""
     count = values.shape[0]
@@ -122,13 +123,13 @@ def rms_norm(x, gain, eps, out):  # type: ignore[no-untyped-def]
             out[t, i] = x[t, i] * factor * gain[i]
 
 
-@njit
+@inner
 def _unit(array):  # type: ignore[no-untyped-def]
     """What a scale is multiplied by: an int4 code is read as 16 times itself."""
     return np.float32(1 if _elements_per_group(array) == LANES else 1 / 16)
 
 
-@njit
+@inner
 def _expand_keys(codes, scales, page, head, dim, out):  # type: ignore[no-untyped-def]
     """Keys of one page and KV head in float32, `dim` rows of one element of 32 tokens each."""
     step = codes.shape[3]
@@ -144,7 +145,7 @@ def _expand_keys(codes, scales, page, head, dim, out):  # type: ignore[no-untype
         _write(out, d * LANES, lanes)
 
 
-@njit
+@inner
 def _expand_values(codes, scales, page, head, count, out):  # type: ignore[no-untyped-def]
     """Values of the first `count` tokens of a page and KV head in float32, one row per token."""
     step, stored = _elements_per_group(codes), codes.shape[3]
@@ -163,7 +164,7 @@ def _expand_values(codes, scales, page, head, count, out):  # type: ignore[no-un
             _write(out, (t * groups + g) * LANES, lanes)
 
 
-@njit
+@inner
 def _values_of_keys(keys, count, stored, out):  # type: ignore[no-untyped-def]
     """The first elements of the first `count` tokens' keys as their values, one row per token."""
     for t in range(count):
@@ -171,7 +172,7 @@ def _values_of_keys(keys, count, stored, out):  # type: ignore[no-untyped-def]
             out[t * stored + i] = keys[i * LANES + t]
 
 
-@njit
+@inner
 def _score(q, rows, first, share, factor, page, scores, at):  # type: ignore[no-untyped-def]
     """Scores of one page's tokens for some rows, in lanes by token.
 
@@ -204,7 +205,7 @@ def _score(q, rows, first, share, factor, page, scores, at):  # type: ignore[no-
         _write(scores, i * width + at, _multiply(s0, spread))
 
 
-@njit
+@inner
 def _softmax(scores, skip, count, sink, power):  # type: ignore[no-untyped-def]
     """Replace one head's scores by exp(score - largest), with zeros around; return their sum.
 
@@ -236,7 +237,7 @@ def _softmax(scores, skip, count, sink, power):  # type: ignore[no-untyped-def]
     return whole
 
 
-@njit
+@inner
 def _add_values(weights, begin, end, page, sums):  # type: ignore[no-untyped-def]
     """Add values of a page's tokens, weighted, to one row of sums, groups of 32 elements."""
     groups = sums.shape[0] // LANES
@@ -262,7 +263,7 @@ def _add_values(weights, begin, end, page, sums):  # type: ignore[no-untyped-def
         _write(sums, g * LANES, s0)
 
 
-@njit
+@inner
 def _together(t, tables, counts, owners):  # type: ignore[no-untyped-def]
     """How many tokens from t on, at most `TOKENS`, follow each other in one sequence."""
     n = 1
@@ -276,7 +277,7 @@ def _together(t, tables, counts, owners):  # type: ignore[no-untyped-def]
     return n
 
 
-@njit
+@inner
 def _reaching(p, count, n, window, share):  # type: ignore[no-untyped-def]
     """First and last row, exclusive, of the tokens among n that attend to any of page p.
 
@@ -287,7 +288,7 @@ def _reaching(p, count, n, window, share):  # type: ignore[no-untyped-def]
     return begin * share, end * share
 
 
-@njit
+@inner
 def _span(k, count, window, lead):  # type: ignore[no-untyped-def]
     """Of the scores from page `lead` on, the first and last, exclusive, of the token after k."""
     return max(0, count + k - window) - lead * LANES, count + k - lead * LANES

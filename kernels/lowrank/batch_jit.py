@@ -26,6 +26,7 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, prange, types
 
+from hardwire.kernels.jit import inner
 from hardwire.kernels.lowrank import halves, lowrank_jit, plan_jit
 from hardwire.kernels.lowrank import steps as lowrank_steps
 from hardwire.kernels.lowrank.formats import DOWN_ROWS, UP_GROUPS
@@ -91,20 +92,20 @@ def _current(typing: Any, counters: Any, index: Any) -> Any:
     return types.int64(counters, types.intp), generate
 
 
-@njit
+@inner
 def _scratch_size(rank, n_in):  # type: ignore[no-untyped-def]
     """Float32 elements of scales that a task expands or sums that it keeps, and for alignment."""
     kept = WIDE * DOWN_ROWS * 4 * LANES  # of four tokens
     return max(DOWN_ROWS * -(-n_in // LANES), rank * UP_GROUPS, kept) + 2 * LANES
 
 
-@njit
+@inner
 def _aligned(scratch):  # type: ignore[no-untyped-def]
     """The first cache line that begins in an array."""
     return (address_of(scratch) + 63) // 64 * 64
 
 
-@njit
+@inner
 def _expand_scales(kind, scales, count, out):  # type: ignore[no-untyped-def]
     """Write some stored scales as float32, at an address with room for 31 more."""
     if has_scales(kind):
@@ -115,7 +116,7 @@ def _expand_scales(kind, scales, count, out):  # type: ignore[no-untyped-def]
             expand_scales(kind, scales + 2 * whole, out + 4 * whole, count - whole)
 
 
-@njit
+@inner
 def _down_set(several, m, rows, skipped, weights, block, vectors):  # type: ignore[no-untyped-def]
     """Write the hidden values of some rows, for tokens m and following.
 
@@ -144,7 +145,7 @@ def _down_set(several, m, rows, skipped, weights, block, vectors):  # type: igno
     finish(totals, factor, move(outputs, 4 * (first + skipped)))
 
 
-@njit
+@inner
 def _down_wide(codes, first, last, rank, factor, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
     """As `_down_task`, for float32, rows from `first` to `last`, and tokens by fours.
 
@@ -194,7 +195,7 @@ def _down_wide(codes, first, last, rank, factor, vectors, n, count, scratch):  #
             finish(whole(low, high), np.float32(factor), move(outputs, 4 * k))
 
 
-@njit
+@inner
 def _down_task(kind, codes, scales, first, rank, factor, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
     """hidden[t, k] = factor * sum over i of A[k, i] * x[t, i], for 4 rows k from `first` on.
 
@@ -228,7 +229,7 @@ def _down_task(kind, codes, scales, first, rank, factor, vectors, n, count, scra
     return macs * count, fetched
 
 
-@njit
+@inner
 def _down_tasks(kind, image, first, last, factor, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
     """As `_down_task` for rows from `first` to `last`, a multiple of 4 of them or the last ones."""
     x, tokens, hidden, x_stride, hidden_stride = vectors
@@ -244,7 +245,7 @@ def _down_tasks(kind, image, first, last, factor, vectors, n, count, scratch):  
     return macs, fetched
 
 
-@njit
+@inner
 def _up_set(several, groups, m, weights, stride, rank, vectors, j, present):  # type: ignore[no-untyped-def]
     """Add the products with some groups of every row, in order of rank, for tokens m and following.
 
@@ -266,7 +267,7 @@ def _up_set(several, groups, m, weights, stride, rank, vectors, j, present):  # 
     store(totals, outputs, present)
 
 
-@njit
+@inner
 def _up_tile(count, weights, stride, rank, vectors, j):  # type: ignore[no-untyped-def]
     """As `_up_set`, for so many tokens, None for one, and a whole tile."""
     if count is None:
@@ -286,7 +287,7 @@ def _up_tile(count, weights, stride, rank, vectors, j):  # type: ignore[no-untyp
             _up_set(_ONE, _FOUR, m, weights, stride, rank, vectors, j, None)
 
 
-@njit
+@inner
 def _up_task(kind, codes, scales, begin, end, rank, vectors, n, count, scratch):  # type: ignore[no-untyped-def]
     """y[t, j] += hidden[t, k] * B[j, k] for every k in turn, for tiles begin to end of columns j.
 
@@ -315,7 +316,7 @@ def _up_task(kind, codes, scales, begin, end, rank, vectors, n, count, scratch):
     return macs, fetched
 
 
-@njit
+@inner
 def _work(table, factors, plan, x, y, hidden, scratch, shared, kind, counts):  # type: ignore[no-untyped-def]
     """Claim and do tasks until none is left: one thread's part."""
     order, begins, tasks, downs, step = plan

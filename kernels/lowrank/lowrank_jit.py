@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, models, register_model
 
+from hardwire.kernels.jit import inner
 from hardwire.kernels.lowrank.formats import BLOCK
 
 LANES = BLOCK
@@ -222,7 +223,7 @@ def _write(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
     return types.void(array, types.intp, _LANES), generate
 
 
-@njit
+@inner
 def _tail(row, begin):  # type: ignore[no-untyped-def]
     """The elements of a row from `begin` on, followed by zeros up to 32 elements."""
     padded = np.zeros(LANES, row.dtype)

@@ -13,6 +13,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, prange, types
 from numba.extending import intrinsic
 
+from hardwire.kernels.jit import inner, inner_numpy
 from hardwire.kernels.rom.rom_jit import CHUNK, PLANES, ROWS, WAYS, element, load, write, zeros
 
 # A scale that lets the group's largest weight reach the end of the alphabet leaves the others
@@ -28,7 +29,7 @@ _INTS, _FLOATS = ir.VectorType(_I32, ROWS), ir.VectorType(ir.FloatType(), ROWS)
 _intrinsic: Any = intrinsic
 
 
-@njit
+@inner
 def _to_half(value):  # type: ignore[no-untyped-def]
     """float32 to float16 bits, to nearest and ties to even; numba has no such conversion."""
     bits = np.float32(value).view(np.int32)
@@ -40,7 +41,7 @@ def _to_half(value):  # type: ignore[no-untyped-def]
     return sign | ((size + 0xFFF + ((size >> 13) & 1)) >> 13) - (112 << 10)
 
 
-@njit
+@inner
 def _from_half(half):  # type: ignore[no-untyped-def]
     """float16 bits to float32, infinity included."""
     if half & 0x7C00 == 0x7C00:
@@ -138,7 +139,7 @@ def _write_chunk(
     return types.void(planes, w, index, inverse, packed, begin), generate
 
 
-@njit(error_model="numpy")
+@inner_numpy
 def _choose_scales(planes, one, w, shares, scales, inverse, errors):  # type: ignore[no-untyped-def]
     """The scales of one group of 16 rows, w (inputs, 16), and its squared errors added."""
     low = np.float32(-(1 << (len(planes) - 1)))

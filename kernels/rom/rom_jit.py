@@ -33,6 +33,8 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, prange, types
 from numba.extending import intrinsic, models, register_model
 
+from hardwire.kernels.jit import inner
+
 ROWS = 16  # output rows of a block: the float32 lanes of the widest registers
 CHUNK = 32  # inputs of a chunk
 WAYS = 4  # inputs that one byte product instruction takes per lane
@@ -327,7 +329,7 @@ def _claim(typing: Any, counter: Any, count: Any) -> Any:
     return types.int64(counter, types.int64), generate
 
 
-@njit
+@inner
 def _tile(planes, tokens, codes, scales, shape, activations, t, out, stride):  # type: ignore[no-untyped-def]
     """A block's outputs for the tile of tokens that begins with token t, to the address `out`.
 
@@ -349,7 +351,7 @@ def _tile(planes, tokens, codes, scales, shape, activations, t, out, stride):  #
     _write_rows(y, out, stride)
 
 
-@njit
+@inner
 def _block(planes, one, several, section, b, shape, activations, tokens, buffer):  # type: ignore[no-untyped-def]
     """The outputs of a section's block b for all tokens."""
     groups, per_group, size = shape

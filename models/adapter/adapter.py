@@ -223,9 +223,11 @@ class Adapter:
         int
             Bytes, header included.
         """
+        if dtype not in self._header_bytes:
+            header = safetensors_header(tensor_shapes(self.modules), dtype)
+            self._header_bytes[dtype] = len(header)
         item_bytes = {"F32": 4, "F16": 2, "BF16": 2}[dtype]
-        header = safetensors_header(tensor_shapes(self.modules), dtype)
-        return len(header) + self.parameters * item_bytes
+        return self._header_bytes[dtype] + self.parameters * item_bytes
 
     def weights(self, layer: int, target: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Read the matrices beside one linear layer.
@@ -257,6 +259,11 @@ class Adapter:
                 place = module.layer, of_any_expert(module.target)
                 ranks[place] = max(module.rank, ranks.get(place, 0))
         return ranks
+
+    @cached_property
+    def _header_bytes(self) -> dict[str, int]:
+        """By the format of the weights, once it was asked for: a replay asks for it four times."""
+        return {}
 
     @cached_property
     def _by_place(self) -> dict[Place, LowRankModule]:

@@ -7,6 +7,8 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from hardwire.kernels.jit import inner
+
 BLOCKING, DOUBLE_BUFFERED, STREAMED = 0, 1, 2
 NEVER = np.iinfo(np.int64).max
 FIRST = np.int64(1 << 62)
@@ -21,7 +23,7 @@ def _before(t1: int, i1: int, t2: int, i2: int) -> bool:
     return t1 < t2 or (t1 == t2 and i1 < i2)
 
 
-@nb.njit(cache=True)
+@inner
 def _push(times: Any, items: Any, size: int, time: int, item: int) -> int:
     at = size
     while at > 0:
@@ -34,7 +36,7 @@ def _push(times: Any, items: Any, size: int, time: int, item: int) -> int:
     return size + 1
 
 
-@nb.njit(cache=True)
+@inner
 def _pop(times: Any, items: Any, size: int) -> int:
     """Remove the first entry; the caller has read it."""
     size -= 1
@@ -407,7 +409,7 @@ def event_queue(
             dirty_count = 0
 
 
-@nb.njit(cache=True)
+@inner
 def _enqueue(
     node: int, now: int, unit: int, burst_node: int,
     queue_next: Any, queue_prev: Any, queue_time: Any, head: Any, tail: Any,

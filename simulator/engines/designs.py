@@ -11,10 +11,17 @@ Pipelined issue, distinct layers
     Tokens keep their order at every unit. A chain of units whose cycles are the same for every
     token acts as one unit with the cycles of its slowest, and a delay of all others: with
     ``E_j = max(A_j, E_{j-1}) + c`` twice over, in either order, token ``j`` leaves at
-    ``max_i (A_i + (j - i) max(c, d)) + c + d``. So a layer is two units: all that is between two
-    attentions, and attention. Once users' decode tokens never meet at a unit, the rest is a sum.
-Pipelined issue, shared layers; layers of several kinds, or with windows
-    Tokens overtake, or layers differ in how they grow with context: the ordinary engine,
+    ``max_i (A_i + (j - i) max(c, d)) + c + d``. So a layer is two units, a block and attention:
+    all that is between two attentions, and attention. Tokens leave the slowest block, the first
+    such of several, at least its cycles apart, and the attention behind it at least as far apart as
+    attention takes: then nobody waits for a unit behind those two, for later tokens take no less of
+    attention. So the units up to there are walked, and the others are a sum. Prompt tokens between
+    two steps of attention's ``⌈c · p / q⌉`` take the same cycles and are walked at once. Once
+    decode tokens of users never meet at a unit, the rest is a sum, too.
+Pipelined issue, shared layers
+    Tokens overtake: ``hardwire.simulator.engines.shared`` follows every visit.
+Layers of several kinds, or with windows
+    They differ in how they grow with context: the ordinary engine,
     ``hardwire.simulator.engines.compiled``, runs design after design.
 """
 
@@ -31,9 +38,10 @@ from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.datapath import adapter_format
+from hardwire.simulator.engines import shared
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.requests import Requests
-from hardwire.simulator.timing import Timing, at, slower
+from hardwire.simulator.timing import Timing, TokenTiming, at, slower
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -120,7 +128,8 @@ def batch_rates(
     ]
     if model.sliding_window is not None or len(model.layer_kinds) > 1:
         return _one_by_one(chip, model, adapter, given, rates)
-    program = compile_batch(chip, model, adapter, np.broadcast(*given, *rates).size)
+    token = Timing.of(chip, model, () if adapter is None else (adapter,)).tokens[-1]
+    program = compile_batch(token, np.broadcast(*given, *rates).size)
     points = len(program.embedding)
     prompts, outputs, count = (np.ascontiguousarray(np.broadcast_to(g, points)) for g in given)
     hz, decode, prefill = (np.ascontiguousarray(np.broadcast_to(r, points)) for r in rates)
@@ -140,14 +149,7 @@ def batch_rates(
             *load, first, last,
         )  # fmt: skip
     else:
-        row = 0 if adapter is None else 1
-        for point, (users_of, asked, made) in enumerate(
-            zip(count.tolist(), prompts.tolist(), outputs.tolist(), strict=True)
-        ):
-            requests = Requests.uniform(users_of, asked, made, row)
-            mine = slice(place[point], place[point + 1])
-            own = _program_of(chip, model, adapter, point)
-            first[mine], last[mine] = _run(own, requests)
+        shared.ends(token, prompt=prompts, output=outputs, place=place, first=first, last=last)
     rate_user, rate_chip, ttft, latest, grown = (np.empty(points) for _ in range(5))
     jit.measure(
         *load, first, last, hz, decode, prefill, program.rate, rate_user, rate_chip, ttft, latest,
@@ -220,17 +222,13 @@ def _measured(
     return BatchRates(rate_user, rate_chip, token_s, ttft, prefill, breakdown)
 
 
-def compile_batch(
-    chip: Chip, model: LanguageModel, adapter: Adapter | AdapterShape | None, points: int = 1
-) -> BatchProgram:
+def compile_batch(token: TokenTiming, points: int = 1) -> BatchProgram:
     """The numbers of ``hardwire.simulator.program.build_program`` for arrays of designs.
 
     Parameters
     ----------
-    points : designs, where nothing in the chip or adapter is an array.
+    points : designs, where nothing of the token is an array.
     """
-    timing = Timing.of(chip, model, () if adapter is None else (adapter,))
-    token = timing.tokens[-1]
     parts = token.by_operation(lambda stage: stage.cycles)
     spans: dict[str, list[Any]] = {"pre_max": [], "pre_sum": [], "post_max": [], "post_sum": []}
     (of_layer,) = token.stages.kinds

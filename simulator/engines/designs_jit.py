@@ -72,16 +72,17 @@ def pipelined(
     pre_max: Any, pre_sum: Any, post_max: Any, post_sum: Any, attention: Any, rate: Any,
     prompt: Any, output: Any, place: Any, first: Any, last: Any,
 ) -> None:  # fmt: skip
-    """Tokens in order through two units per layer; see ``hardwire.simulator.engines.designs``.
+    """Tokens in order through a few units; see ``hardwire.simulator.engines.designs``.
 
     Users' tokens follow each other in turn: prompt tokens leave the embedding so, and decode
-    tokens the last unit.
+    tokens the last unit. Units are numbered along the way, blocks even and attentions odd, up to
+    the last at which anybody waits.
     """
     layers, stages = len(kinds), attention.shape[1]
-    block_max = np.empty(layers + 1, np.int64)
-    block_rest = np.empty(layers + 1, np.int64)
-    block_free = np.empty(layers + 1, np.int64)
-    keys_free = np.empty(layers, np.int64)
+    cycles = np.empty(2 * layers + 1, np.int64)
+    rest = np.empty(2 * layers + 1, np.int64)  # between a unit and the next, where nobody waits
+    free = np.empty(2 * layers + 1, np.int64)
+    stack = np.empty((2 * layers + 1, 3), np.int64)
     for p in range(len(embedding)):
         users = place[p + 1] - place[p]
         num, den = rate[p]
@@ -89,43 +90,54 @@ def pipelined(
         values = attention[p, 1] if stages == 2 else 0
         slowest, total = embedding[p], embedding[p]
         fixed = head_sum[p] + layers * (keys + values)
-        busiest = head_max[p]
+        widest = 0
         for block in range(layers + 1):
             if block < layers:
                 slowest = max(slowest, pre_max[p, kinds[block]])
                 total += pre_sum[p, kinds[block]]
-            block_max[block], block_rest[block] = slowest, total - slowest
+                cycles[2 * block + 1] = keys
+            cycles[2 * block], rest[2 * block] = slowest, total - slowest
+            if slowest > cycles[2 * widest]:
+                widest = block
             fixed += total
-            busiest = max(busiest, slowest)
             if block < layers:
                 slowest, total = post_max[p, kinds[block]], post_sum[p, kinds[block]]
-        block_free[:] = 0
-        keys_free[:] = 0
-        head_free = 0
+        units = min(2 * widest + 2, 2 * layers + 1)
+        # What is behind those units: blocks, and as many attentions.
+        behind = 0
+        for block in range(widest + 1, layers + 1):
+            behind += cycles[2 * block] + rest[2 * block]
+        passed = max(layers - 1 - widest, 0)
+        behind += passed * (keys + values)
+        busiest = max(head_max[p], cycles[2 * widest])
         tokens = prompt[p] + output[p] - 1
+        free[:] = 0
+        context = 1
+        while context < prompt[p]:
+            added = grown(context, num, den)
+            until = min(prompt[p] - 1, added * den // num)  # the last one that adds no more
+            _grow(cycles, rest, units, keys + added, values + added if stages == 2 else 0)
+            _alike((until - context + 1) * users, units, cycles, rest, free, stack)
+            context = until + 1
         done = last[place[p] : place[p + 1]]
-        for i in range(tokens):
+        head_free = 0
+        for i in range(prompt[p] - 1, tokens):
             added = grown(i + 1, num, den)
-            keys_now = keys + added
-            values_now = values + added if stages == 2 else 0
+            _grow(cycles, rest, units, keys + added, values + added if stages == 2 else 0)
+            later = behind + passed * stages * added
             for u in range(users):
-                ready = done[u] if i >= prompt[p] else 0
-                for layer in range(layers):
-                    end = max(ready, block_free[layer]) + block_max[layer]
-                    block_free[layer] = end
-                    end = max(end + block_rest[layer], keys_free[layer]) + keys_now
-                    keys_free[layer] = end
-                    # The values never wait: the keys, which take no less, are served in order.
-                    ready = end + values_now
-                end = max(ready, block_free[layers]) + block_max[layers]
-                block_free[layers] = end
-                if i >= prompt[p] - 1:
-                    end = max(end + block_rest[layers], head_free) + head_max[p]
-                    head_free = end
-                    done[u] = end + head_sum[p] - head_max[p]
+                end = done[u] if i >= prompt[p] else 0
+                for unit in range(units):
+                    end = max(end, free[unit]) + cycles[unit]
+                    free[unit] = end
+                    end += rest[unit]
+                end = max(end + later, head_free) + head_max[p]
+                head_free = end
+                done[u] = end + head_sum[p] - head_max[p]
             if i != prompt[p] - 1:
                 continue
-            first[place[p] : place[p + 1]] = done
+            for u in range(users):  # a slice takes numba two seconds more to compile
+                first[place[p] + u] = done[u]
             longest = max(busiest, keys + grown(tokens, num, den))
             apart = True
             for u in range(1, users):
@@ -135,6 +147,39 @@ def pipelined(
                 sums = ceil_sum(tokens, num, den) - ceil_sum(i + 1, num, den)
                 done += (tokens - 1 - i) * fixed + layers * stages * sums
                 break
+
+
+@nb.njit(cache=True, inline="always")
+def _grow(cycles: Any, rest: Any, units: int, keys: int, values: int) -> None:
+    """Set what the attentions take. The values never wait: the keys, no faster, come in order."""
+    for unit in range(1, units, 2):
+        cycles[unit], rest[unit] = keys, values
+
+
+@nb.njit(cache=True, inline="always")
+def _alike(count: int, units: int, cycles: Any, rest: Any, free: Any, stack: Any) -> None:
+    """Send ``count`` tokens that take the same cycles and come at once through the units.
+
+    Token ``n`` leaves unit ``s`` at the longest way there from a unit ``t`` that the token before
+    them left: once through the units from ``t`` to ``s``, and ``n - 1`` times more through the
+    slowest of them. ``stack`` has those ``t`` that still matter: the way from its begin, the
+    slowest unit since, and the best of all below it.
+    """
+    way = height = 0
+    for unit in range(units):
+        slowest = cycles[unit]
+        best = free[unit] - way
+        while height > 0 and stack[height - 1, 1] <= slowest:
+            height -= 1
+            best = max(best, stack[height, 0])
+        longest = best + (count - 1) * slowest
+        if height > 0:
+            longest = max(longest, stack[height - 1, 2])
+        stack[height, 0], stack[height, 1], stack[height, 2] = best, slowest, longest
+        height += 1
+        way += slowest
+        free[unit] = longest + way
+        way += rest[unit]
 
 
 @nb.njit(cache=True, nogil=True)

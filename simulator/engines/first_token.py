@@ -5,37 +5,57 @@ One token and one load need no queue of events, and no numba, whose import takes
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardwire.simulator.program import TokenProgram
 from hardwire.simulator.requests import AdapterLoad, LoadMode, schedule_bursts
 
 
+class _Line:
+    """The bursts that arrive at a unit, in order of arrival, and how many of them are written."""
+
+    def __init__(self, arrival: NDArray[np.int64], cycles: NDArray[np.int64], layer: Any) -> None:
+        self.arrival, self.layer = arrival, layer
+        self.arrivals: list[int] = arrival.tolist()
+        self.work = np.concatenate(([0], np.cumsum(cycles)))
+        self.next = 0
+
+
 class _Ports:
-    """The units of the chip, and the bursts that arrive at some of them, in order of arrival."""
+    """The units of the chip, and the bursts that arrive at some of them."""
 
     def __init__(self, program: TokenProgram, loads: list[AdapterLoad]) -> None:
         bursts = schedule_bursts(program, loads)
         self.free = [0] * len(program.units)
-        self.waiting: dict[int, deque[tuple[int, int, int]]] = {}
+        self.ports: list[list[int]] = program.ports.tolist()
         self.last_arrival = [0] * program.ports.shape[0]
-        self.written = [0] * program.ports.shape[0]
-        for arrival, cycles, port, layer in zip(
-            bursts.arrival.tolist(), bursts.cycles.tolist(), bursts.port.tolist(),
-            bursts.layer.tolist(), strict=True,
-        ):  # fmt: skip
-            self.waiting.setdefault(port, deque()).append((arrival, cycles, layer))
+        self.written = np.zeros(program.ports.shape[0], dtype=np.int64)
+        for layer, arrival in zip(bursts.layer.tolist(), bursts.arrival.tolist(), strict=True):
             self.last_arrival[layer] = arrival
+        self.waiting: dict[int, _Line] = {}
+        for port in np.unique(bursts.port).tolist():
+            here = bursts.port == port
+            self.waiting[port] = _Line(
+                bursts.arrival[here], bursts.cycles[here], bursts.layer[here]
+            )
 
     def write(self, unit: int, until: int) -> None:
         """Serve the bursts that have asked for a unit at a cycle: first come, before any token."""
-        queue = self.waiting.get(unit)
-        while queue and queue[0][0] <= until:
-            arrival, cycles, layer = queue.popleft()
-            self.free[unit] = max(self.free[unit], arrival) + cycles
-            self.written[layer] = max(self.written[layer], self.free[unit])
+        line = self.waiting.get(unit)
+        if line is None or line.next == len(line.arrivals) or line.arrivals[line.next] > until:
+            return
+        begin, end = line.next, bisect_right(line.arrivals, until)
+        # Each begins when it has arrived and the one before it has ended (Lindley's recursion).
+        work = line.work[begin : end + 1] - line.work[begin]
+        idle = np.maximum.accumulate(line.arrival[begin:end] - work[:-1])
+        ends = work[1:] + np.maximum(idle, self.free[unit])
+        self.free[unit] = int(ends[-1])
+        np.maximum.at(self.written, line.layer[begin:end], ends)
+        line.next = end
 
     def visit(self, unit: int, ready: int, cycles: int) -> int:
         """When a visit that asks for a unit at ``ready`` has ended."""
@@ -45,9 +65,15 @@ class _Ports:
 
     def slice_of(self, layer: int) -> int:
         """When a layer's slice is written; 0 where it has none. The token is at no unit then."""
-        for unit in self.waiting:
+        for unit in self.ports[layer]:
             self.write(unit, self.last_arrival[layer])
-        return self.written[layer]
+        return int(self.written[layer])
+
+    def all_slices(self) -> int:
+        """When all slices are written."""
+        for unit in self.waiting:
+            self.write(unit, max(self.last_arrival))
+        return int(self.written.max())
 
 
 def first_token(program: TokenProgram, mode: LoadMode | None) -> int:
@@ -63,7 +89,7 @@ def first_token(program: TokenProgram, mode: LoadMode | None) -> int:
     added = program.grown(np.ones(1, dtype=np.int64))[program.rate_of, 0]
     ready = 0
     if mode not in {None, "streamed"}:
-        ready = max(ports.slice_of(layer) for layer in range(len(ports.written)))
+        ready = ports.all_slices()
     for layer, unit, cycles, beside, beside_cycles in zip(
         program.layer.tolist(), program.main_unit.tolist(),
         (program.main_cycles[1] + added).tolist(),

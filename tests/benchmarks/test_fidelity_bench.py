@@ -40,6 +40,24 @@ def engine_study(issue: str, users: int) -> Study:
     )
 
 
+def shared_study(users: int) -> Study:
+    """ROMA, whose layers share their units, pipelined; otherwise as ``engine_study``."""
+    return Study.from_dict(
+        "engine-shared",
+        {
+            "fidelity": "engine",
+            "base": {
+                "chip": "roma",
+                "adapter": "r16:all-linear",
+                "datapath.issue": "pipelined",
+                "workload.users": users,
+                "sram.capacity_mib": 4096,
+            },
+            "axes": {"datapath.vector_lanes": {"from": 241, "to": 256, "step": 1}},
+        },
+    )
+
+
 def replay_study(points: int) -> Study:
     """ShareGPT requests on ten cards, whose SRAM varies."""
     return Study.from_dict(
@@ -62,6 +80,19 @@ def settings_of(study: Study, start: int = 0, stop: int | None = None) -> dict[s
 @pytest.mark.parametrize("issue", ["serial", "pipelined"])
 def test_engine_points(benchmark: BenchmarkFixture, issue: str, users: int) -> None:
     study = engine_study(issue, users)
+    settings = settings_of(study)
+    evaluate(study, {name: values[:2] for name, values in settings.items()})  # compiles
+    found = benchmark.pedantic(evaluate, args=(study, settings), rounds=3)
+    assert np.isfinite(found["token_s"]).all()
+    if benchmark.stats is not None:
+        benchmark.extra_info["points/s"] = round(study.points / benchmark.stats["min"])
+
+
+@pytest.mark.reference("arrays")
+@pytest.mark.benchmark(group="engine fidelity, layers shared, 1024 + 1024 tokens, one core")
+@pytest.mark.parametrize("users", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_engine_points_of_shared_layers(benchmark: BenchmarkFixture, users: int) -> None:
+    study = shared_study(users)
     settings = settings_of(study)
     evaluate(study, {name: values[:2] for name, values in settings.items()})  # compiles
     found = benchmark.pedantic(evaluate, args=(study, settings), rounds=3)

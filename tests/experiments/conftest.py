@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from shell import Shell
+from shell import Shell, blank
 
 from hardwire.models import LanguageModel
 from hardwire.models.adapter.write import write_adapter
@@ -14,6 +14,12 @@ from hardwire.models.adapter.write import write_adapter
 @pytest.fixture
 def hardwire(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
     return Shell(monkeypatch, capsys)
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved figures are files of one byte, in a hundredth of the time: for tests of all else."""
+    blank(monkeypatch)
 
 
 @pytest.fixture(scope="session")

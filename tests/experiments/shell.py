@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +48,16 @@ class Shell:
         assert (status, out) == (2, "")
         assert err.startswith("hardwire: ") and err.count("\n") == 1, err
         return err
+
+
+def blank(patch: pytest.MonkeyPatch) -> None:
+    """Have figures saved as files of one byte."""
+    from hardwire.experiments.shared import plot
+
+    def write(figure: object, path: Path, *_: object) -> None:
+        path.write_bytes(b"-")
+
+    patch.setattr(plot, "write_png", write)
 
 
 def printed(renderable: RenderableType, width: int) -> str:

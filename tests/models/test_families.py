@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardwire.models import catalogue
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel, module_path
 from tests.examples import examples
@@ -257,3 +259,25 @@ def test_law_what_is_kept_grows_by_a_token_and_never_beyond_windows(
     full = (layers - len(model.sliding_layers)) * context * model.kv_width
     assert held == full + len(model.sliding_layers) * min(context, window) * model.kv_width
     assert held <= model.kv_elements(context + 1) <= held + model.kv_elements_per_token
+
+
+def test_the_page_of_models_has_the_codes_numbers() -> None:
+    """docs/models.md is written by hand."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+    rows = [line.strip("| ").split(" | ") for line in page.read_text(encoding="utf-8").splitlines()]
+    counts = [row for row in rows if len(row) == 6 and row[0] in catalogue.names("model")]
+    kept = [row for row in rows if len(row) == 5 and row[0] in catalogue.names("model")]
+    assert (len(counts), len(kept)) == (8, 5)
+    for name, total, active, without, *_ in counts:
+        model = LanguageModel.by_name(name)
+        found = (
+            model.parameter_count,
+            model.active_parameter_count,
+            model.active_parameter_count - model.embedding_weights,
+        )
+        assert [f"{value / 1e9:.2f}" for value in found] == [total, active, without], name
+    for name, _, token, short, long in kept:
+        model = LanguageModel.by_name(name)
+        assert f"{model.kv_elements_per_token:,}" == token
+        for context, cell in ((1024, short), (8192, long)):
+            assert float(cell) == pytest.approx(model.kv_elements(context), rel=5e-3), name

@@ -24,9 +24,10 @@ from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.area import area, transistors
 from hardwire.models.server import Server
+from hardwire.models.whole import ceil_div
 from hardwire.simulator import predict, run
 from hardwire.simulator.closed_form import ClosedForms
-from hardwire.simulator.datapath import ceil_div, token_stages
+from hardwire.simulator.datapath import token_stages
 from hardwire.simulator.engines.reference import visits
 from hardwire.simulator.program import build_program
 from hardwire.simulator.timing import Timing, at, grown, slower

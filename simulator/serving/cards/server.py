@@ -92,8 +92,10 @@ class CardServer:
             issue=server.issue,
             limit_w=server.card_limit_w(policy.power_limit_w),
         )
+        # Made for the tables, where all adapters are of one kind.
+        program = costs.program if len(kinds) == 1 else None
         swaps = {
-            key: swap_latency(chip, model, adapter)
+            key: swap_latency(chip, model, adapter, program=program)
             for key, adapter in kinds.items()
             if adapter.max_rank <= chip.formats.max_rank
         }

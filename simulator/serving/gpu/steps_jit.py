@@ -13,6 +13,8 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from hardwire.kernels.jit import inner
+
 NONE = -1
 NEVER = np.iinfo(np.int64).max
 
@@ -43,7 +45,7 @@ STATE_ENTRIES = 21
 CONFIG_ENTRIES = 22
 
 
-@nb.njit(cache=True)
+@inner
 def _count(counts: Any, r: int, change: int) -> None:
     """Note in a binary indexed tree that a request waits in its order of arrival, or does not."""
     place = r + 1
@@ -52,7 +54,7 @@ def _count(counts: Any, r: int, change: int) -> None:
         place += place & -place
 
 
-@nb.njit(cache=True)
+@inner
 def _waiting_before(requests: Any, state: Any, counts: Any, r: int) -> int:
     """How many requests wait in front of one that may or may not itself wait."""
     found, order = 0, requests[r, ORDER]
@@ -69,7 +71,7 @@ def _waiting_before(requests: Any, state: Any, counts: Any, r: int) -> int:
     return int(found + state[RETURNED])
 
 
-@nb.njit(cache=True)
+@inner
 def _push_back(requests: Any, adapters: Any, state: Any, counts: Any, r: int) -> None:
     last = state[LAST_WAITING]
     requests[r, ORDER] = r
@@ -90,7 +92,7 @@ def _push_back(requests: Any, adapters: Any, state: Any, counts: Any, r: int) ->
     _count(counts, r, 1)
 
 
-@nb.njit(cache=True)
+@inner
 def _push_front(requests: Any, adapters: Any, state: Any, r: int) -> None:
     first = state[FIRST_WAITING]
     state[FRONT] -= 1
@@ -110,7 +112,7 @@ def _push_front(requests: Any, adapters: Any, state: Any, r: int) -> None:
     state[RETURNED] += 1
 
 
-@nb.njit(cache=True)
+@inner
 def _take_out(requests: Any, adapters: Any, state: Any, counts: Any, r: int) -> None:
     """Remove a request, the first of its adapter's queue, from both lists."""
     before, after = requests[r, PREVIOUS], requests[r, NEXT]
@@ -130,7 +132,7 @@ def _take_out(requests: Any, adapters: Any, state: Any, counts: Any, r: int) -> 
         _count(counts, r, -1)
 
 
-@nb.njit(cache=True)
+@inner
 def _next_waiting(requests: Any, adapters: Any, state: Any, active: Any, slots: int) -> int:
     """First waiting request whose adapter may run now, or NONE."""
     if slots == 0 or state[ACTIVE] < slots:
@@ -143,7 +145,7 @@ def _next_waiting(requests: Any, adapters: Any, state: Any, active: Any, slots: 
     return int(best)
 
 
-@nb.njit(cache=True)
+@inner
 def _stop_running(requests: Any, adapters: Any, state: Any, active: Any, r: int, used: int) -> None:
     """Give back blocks and adapter of a request that leaves the batch, last used in a step."""
     state[FREE] += requests[r, BLOCKS]
@@ -160,7 +162,7 @@ def _stop_running(requests: Any, adapters: Any, state: Any, active: Any, r: int,
         adapters[last, PLACE] = adapters[row, PLACE]
 
 
-@nb.njit(cache=True)
+@inner
 def _older(adapters: Any, row: int, than: int) -> bool:
     """Whether an adapter was used before another one; a step goes through them by their turns."""
     if adapters[row, LAST_USED] != adapters[than, LAST_USED]:
@@ -168,7 +170,7 @@ def _older(adapters: Any, row: int, than: int) -> bool:
     return bool(adapters[row, TURN] < adapters[than, TURN])
 
 
-@nb.njit(cache=True)
+@inner
 def _load(adapters: Any, state: Any, resident: Any, row: int, slots: int) -> bool:
     """Put an adapter into a slot; whether it had to be read from disk first."""
     from_disk = adapters[row, IN_HOST] == 0
@@ -195,7 +197,7 @@ def _load(adapters: Any, state: Any, resident: Any, row: int, slots: int) -> boo
     return bool(from_disk)
 
 
-@nb.njit(cache=True)
+@inner
 def _leave(adapters: Any, state: Any, resident: Any, row: int) -> None:
     """Take an adapter out of its slot."""
     adapters[row, RESIDENT] = 0
@@ -206,7 +208,7 @@ def _leave(adapters: Any, state: Any, resident: Any, row: int) -> None:
             break
 
 
-@nb.njit(cache=True)
+@inner
 def _use(
     requests: Any, adapters: Any, state: Any, config: Any, active: Any, resident: Any, loads: Any
 ) -> int:
@@ -240,7 +242,7 @@ def _use(
     return int(load_ps)
 
 
-@nb.njit(cache=True)
+@inner
 def _sample(state: Any, samples: Any, used: int) -> None:
     """Keep every stride-th step; a full buffer drops every second one and doubles the stride."""
     if used > state[PEAK]:
@@ -259,7 +261,7 @@ def _sample(state: Any, samples: Any, used: int) -> None:
     state[SAMPLES] += 1
 
 
-@nb.njit(cache=True)
+@inner
 def _repeat(
     requests: Any, state: Any, config: Any, running: Any, samples: Any, fixed_ps: int
 ) -> None:  # fmt: skip
@@ -306,7 +308,8 @@ def _repeat(
 @nb.njit(cache=True, nogil=True)
 def run_steps(
     requests: Any, adapters: Any, state: Any, config: Any,
-    running: Any, active: Any, resident: Any, loads: Any, samples: Any, counts: Any, steps: int,
+    running: Any, active: Any, resident: Any, loads: Any, samples: Any, counts: Any, experts: Any,
+    steps: int,
 ) -> None:  # fmt: skip
     """Do up to ``steps`` steps; ``state[DONE]`` says whether all is over.
 
@@ -318,6 +321,7 @@ def run_steps(
     resident : (slots,), rows of the adapters in slots.
     loads : (L, 3), adapter, begin and end in ns; the run stops where one step could overfill it.
     samples : (M, 2), time and KV blocks in use.
+    experts : (max_batched_tokens + 1,) or (0,), time to read the experts that so many tokens meet.
     counts : (N + 1,), binary indexed tree over the requests that wait in their order of arrival.
     """
     count, block, slots = len(requests), config[BLOCK], config[SLOTS]
@@ -426,9 +430,12 @@ def run_steps(
         load_ps = _use(requests, adapters, state, config, active, resident, loads)
         _sample(state, samples, config[KV_BLOCKS] - state[FREE])
         linear = config[T_TOKEN] * (decoding + prompt_tokens) + config[T_HEAD] * decoding
+        read = config[T_WEIGHTS]
+        if len(experts) > 0:
+            read += experts[decoding + prompt_tokens]
         step_ps = (
             config[T_STEP]
-            + max(config[T_WEIGHTS], linear)
+            + max(read, linear)
             + config[T_SEQUENCE] * decoding
             + config[T_KV] * context
             + config[T_PREFILL] * prompt_tokens

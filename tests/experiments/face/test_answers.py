@@ -17,6 +17,7 @@ from shell import Shell
 
 import hardwire as hw
 from hardwire.experiments.sweep import Study
+from hardwire.experiments.validation import gpu
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.adapter.write import write_adapter
 from hardwire.simulator.serving.replay import open_server
@@ -65,6 +66,9 @@ NAMES = ("run", "predict", "many", "replay", "compare", "sweep", "search", "sens
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("answers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "SERVER_DRAWS", 2)  # what an answer looks like does not tell the draws
+        validated = hw.validate(fidelities=False)
     return {
         "run": hw.run("hc1", adapter="r64:all-linear", prompt=64, output=32),
         "predict": hw.predict("hc1", adapter="r16:qv"),
@@ -75,7 +79,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "search": hw.search(STUDY, trials=100, storage=folder / "trials.journal"),
         "sensitivity": hw.sensitivity("hc1", ["token_s", "power_w"], samples=64),
         "calibrate": hw.calibrate("hc1"),
-        "validate": hw.validate(fidelities=False),
+        "validate": validated,
     }
 
 
@@ -190,7 +194,9 @@ def test_a_replay_without_goals_or_of_nothing_served_has_its_figure() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_answer_is_files(answers: dict[str, Any], name: str, tmp_path: Path) -> None:
+def test_an_answer_is_files(
+    answers: dict[str, Any], name: str, tmp_path: Path, blank_pictures: None
+) -> None:
     written = answers[name].save(tmp_path / "out")
     assert FILES[name] in {path.name for path in written}
     assert all(path.is_file() for path in written)
@@ -200,7 +206,9 @@ def test_an_answer_is_files(answers: dict[str, Any], name: str, tmp_path: Path) 
     assert "--" not in str(caught.value)
 
 
-def test_a_saved_answer_becomes_a_page(answers: dict[str, Any], tmp_path: Path) -> None:
+def test_a_saved_answer_becomes_a_page(
+    answers: dict[str, Any], tmp_path: Path, blank_pictures: None
+) -> None:
     for name in ("run", "replay", "compare", "sweep"):
         answers[name].save(tmp_path / name)
         page = hw.report(tmp_path / name, tmp_path / f"{name}.html")

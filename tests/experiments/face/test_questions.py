@@ -19,6 +19,7 @@ from shell import Shell
 import hardwire as hw
 from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.sweep import Study
+from hardwire.experiments.validation import gpu
 from hardwire.models.adapter.write import write_adapter
 from hardwire.models.catalogue import resolve
 from hardwire.resolve import argument_words
@@ -66,6 +67,7 @@ def test_the_examples_of_a_function_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gpu, "SERVER_DRAWS", 2)  # the example of validate shows none
     function = getattr(hw, name)
     finder = doctest.DocTestFinder(recurse=False)
     (test,) = finder.find(function, name, importlib.import_module(function.__module__))

@@ -233,7 +233,7 @@ def damaged(draw: st.DrawFn, whole: list[dict[str, Any]]) -> tuple[dict[str, Any
 def test_schema_and_program_refuse_the_same_damaged_files(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "damaged.yaml"
 
-    @examples(200, *HealthCheck)
+    @examples(60, *HealthCheck)
     @given(damaged(documents(kind)))
     def check(found: tuple[dict[str, Any], list[str]]) -> None:
         data, keys = found
@@ -423,7 +423,7 @@ def variants(draw: st.DrawFn, kind: str) -> dict[str, Any]:
 def test_schema_and_program_take_the_same_valid_files(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "valid.yaml"
 
-    @examples(100, *HealthCheck)
+    @examples(30, *HealthCheck)
     @given(variants(kind))
     def check(data: dict[str, Any]) -> None:
         path.write_text(json.dumps(data))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shell import Shell, printed
+from shell import Shell, blank, printed
 
 import hardwire as hw
 from hardwire.experiments.report.diff import diff
@@ -39,7 +39,7 @@ objectives: {decode_tokens_per_s_user: max}
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_pictures: None) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(MINE)
     (tmp_path / "study.yaml").write_text(STUDY)
@@ -268,6 +268,17 @@ def test_what_saved_calibrations_and_formats_hold(folder: Path) -> None:
     assert lines(diff("c", "d"), "results") == {"float32 8 logits_sqnr_db": (49.0, 50.0)}
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved replay ``a`` and a saved run ``r``."""
+    folder = tmp_path_factory.mktemp("saved")
+    with pytest.MonkeyPatch.context() as patch:
+        blank(patch)
+        hw.replay(LOAD[0], requests=LOAD[2]).save(folder / "a")
+        hw.run(prompt=64, output=16).save(folder / "r")
+    return folder
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -283,13 +294,12 @@ def test_what_saved_calibrations_and_formats_hold(folder: Path) -> None:
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(
-    hardwire: Shell, folder: Path, arguments: tuple[object, ...], words: str
+    hardwire: Shell, folder: Path, saved: Path, arguments: tuple[object, ...], words: str
 ) -> None:
-    for name in ("empty", "a", "r", "broken", "other"):
+    for name in ("empty", "broken", "other"):
         (folder / name).mkdir()
-    if "a" in arguments:
-        hardwire("replay", *LOAD, "--save", "a")
-        hardwire("run", "--prompt", 64, "--output", 16, "--save", "r")
+    for name in ("a", "r"):
+        (folder / name).symlink_to(saved / name)
     (folder / "broken/summary.json").write_text("{")
     (folder / "other/summary.json").write_text('{"goodput": 1}')
     assert words in hardwire.refused("diff", *arguments)

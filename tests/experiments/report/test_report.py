@@ -7,7 +7,7 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 from browser import chromium, new_page
+from shell import blank
 from typer.testing import CliRunner
 
 from hardwire.experiments.cli import report as cli_report
@@ -34,7 +35,7 @@ from hardwire.simulator import run
 pytestmark = pytest.mark.slow
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 KINDS = ("run", "replay", "compare")
 PAGES = (*KINDS, "sweep", "search", "sensitivity", "calibrate")
@@ -67,6 +68,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if kind not in made:
             made[kind] = tmp_path_factory.mktemp(kind)
             with pytest.MonkeyPatch.context() as patch:
+                blank(patch)  # pages draw their own charts
                 patch.chdir(tmp_path_factory.mktemp("work"))  # a sweep keeps its store there
                 status = _quiet(patch, *COMMANDS[kind], "--save", str(made[kind]), "--json")
             assert status == 0
@@ -78,6 +80,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return made[kind]
 
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
 
 
 def _quiet(patch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -212,40 +220,41 @@ def unpacked(html: str) -> str:
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_a_browser_shows_it_on_a_phone_and_prints_it_without_network(
-    kind: str, saved: Callable[[str], Path], tmp_path: Path
+    kind: str, saved: Callable[[str], Path], browser: Browser, tmp_path: Path
 ) -> None:
     report = write_report([saved(kind)], tmp_path / REPORT)
-    with chromium() as browser:
-        asked: list[str] = []
-        said: list[str] = []
-        phone = new_page(browser, viewport={"width": PHONE_PX, "height": 740})
-        phone.on("request", lambda request: asked.append(request.url))
-        phone.on("console", lambda message: said.append(message.text))
-        phone.on("pageerror", lambda error: said.append(str(error)))
-        show(phone, report)
-        assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
-        assert _smallest_text_px(phone) >= 9
-        for anchor in phone.locator("nav a").all():
-            assert phone.locator(str(anchor.get_attribute("href"))).count() == 1
-        phone.screenshot(path=tmp_path / "phone.png", full_page=True)
-        desk = new_page(browser, viewport={"width": 1100, "height": 800})
-        show(desk, report)
-        assert desk.evaluate("document.documentElement.scrollWidth") <= 1100
-        desk.screenshot(path=tmp_path / "desk.png", full_page=True)
-        # Before it prints charts become as wide as paper, or their letters would shrink there.
-        widest = "Math.max(...[...document.querySelectorAll('.live svg')].map(e => e.clientWidth))"
-        assert desk.evaluate(widest) > PAPER_PX
-        desk.evaluate("dispatchEvent(new Event('beforeprint'))")
-        desk.wait_for_function(f"{widest} <= {PAPER_PX}")
-        desk.evaluate("dispatchEvent(new Event('afterprint'))")
-        desk.wait_for_function(f"{widest} > {PAPER_PX}")
-        assert desk.pdf(path=tmp_path / "print.pdf", format="A4").startswith(b"%PDF")
-        desk.emulate_media(media="print")
-        desk.set_viewport_size({"width": PAPER_PX, "height": 900})
-        assert desk.evaluate("document.documentElement.scrollWidth") <= PAPER_PX
-        assert_charts_are_whole(desk)
-        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-        assert said == []
+    asked: list[str] = []
+    said: list[str] = []
+    phone = new_page(browser, viewport={"width": PHONE_PX, "height": 740})
+    phone.on("request", lambda request: asked.append(request.url))
+    phone.on("console", lambda message: said.append(message.text))
+    phone.on("pageerror", lambda error: said.append(str(error)))
+    show(phone, report)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
+    assert _smallest_text_px(phone) >= 9
+    for anchor in phone.locator("nav a").all():
+        assert phone.locator(str(anchor.get_attribute("href"))).count() == 1
+    phone.screenshot(path=tmp_path / "phone.png", full_page=True)
+    desk = new_page(browser, viewport={"width": 1100, "height": 800})
+    show(desk, report)
+    assert desk.evaluate("document.documentElement.scrollWidth") <= 1100
+    desk.screenshot(path=tmp_path / "desk.png", full_page=True)
+    # Before it prints charts become as wide as paper, or their letters would shrink there.
+    widest = "Math.max(...[...document.querySelectorAll('.live svg')].map(e => e.clientWidth))"
+    assert desk.evaluate(widest) > PAPER_PX
+    desk.evaluate("dispatchEvent(new Event('beforeprint'))")
+    desk.wait_for_function(f"{widest} <= {PAPER_PX}")
+    desk.evaluate("dispatchEvent(new Event('afterprint'))")
+    desk.wait_for_function(f"{widest} > {PAPER_PX}")
+    assert desk.pdf(path=tmp_path / "print.pdf", format="A4").startswith(b"%PDF")
+    desk.emulate_media(media="print")
+    desk.set_viewport_size({"width": PAPER_PX, "height": 900})
+    assert desk.evaluate("document.documentElement.scrollWidth") <= PAPER_PX
+    assert_charts_are_whole(desk)
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert said == []
+    phone.close()
+    desk.close()
 
 
 def show(page: Page, report: Path) -> None:
@@ -269,37 +278,39 @@ def assert_charts_are_whole(page: Page) -> None:
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_without_script_the_page_still_has_its_tables_and_charts(
-    kind: str, saved: Callable[[str], Path], tmp_path: Path
+    kind: str, saved: Callable[[str], Path], browser: Browser, tmp_path: Path
 ) -> None:
     report = write_report([saved(kind)], tmp_path / REPORT)
-    with chromium() as browser:
-        page = browser.new_context(
-            java_script_enabled=False, viewport={"width": PHONE_PX, "height": 740}
-        ).new_page()
-        page.goto(report.as_uri())
-        assert page.locator("table").first.is_visible()
-        assert_charts_are_whole(page)
-        assert _smallest_text_px(page) >= 9
+    page = browser.new_context(
+        java_script_enabled=False, viewport={"width": PHONE_PX, "height": 740}
+    ).new_page()
+    page.goto(report.as_uri())
+    assert page.locator("table").first.is_visible()
+    assert_charts_are_whole(page)
+    assert _smallest_text_px(page) >= 9
+    page.close()
 
 
-def test_a_pointer_tells_values_and_zooms(saved: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_pointer_tells_values_and_zooms(
+    saved: Callable[[str], Path], browser: Browser, tmp_path: Path
+) -> None:
     report = write_report([saved("sweep")], tmp_path / REPORT)
-    with chromium() as browser:
-        page = new_page(browser, viewport={"width": 1100, "height": 1200})
-        show(page, report)
-        along, against = page.locator("figure.chart").all()
-        told = page.locator("#vg-tooltip-element")
-        point_at(page, along)
-        told.filter(has_text="rank of the adapter").wait_for()
-        dot = against.locator(".live path[transform]").first
-        dot.hover(force=True)
-        told.filter(has_text="adapter.format").wait_for()
-        before = against.inner_text()
-        page.keyboard.down("Control")
-        point_at(page, against)
-        page.mouse.wheel(0, -400)
-        page.keyboard.up("Control")
-        page.wait_for_function("was => !document.body.innerText.includes(was)", arg=before)
+    page = new_page(browser, viewport={"width": 1100, "height": 1200})
+    show(page, report)
+    along, against = page.locator("figure.chart").all()
+    told = page.locator("#vg-tooltip-element")
+    point_at(page, along)
+    told.filter(has_text="rank of the adapter").wait_for()
+    dot = against.locator(".live path[transform]").first
+    dot.hover(force=True)
+    told.filter(has_text="adapter.format").wait_for()
+    before = against.inner_text()
+    page.keyboard.down("Control")
+    point_at(page, against)
+    page.mouse.wheel(0, -400)
+    page.keyboard.up("Control")
+    page.wait_for_function("was => !document.body.innerText.includes(was)", arg=before)
+    page.close()
 
 
 def point_at(page: Page, figure: Locator) -> None:

@@ -64,7 +64,7 @@ def test_save_writes_all_files(hardwire: Shell, tmp_path: Path) -> None:
 
 
 def test_save_leaves_an_earlier_result_when_it_fails(
-    hardwire: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hardwire: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_pictures: None
 ) -> None:
     folder = tmp_path / "out"
     assert hardwire("run", *SHORT, "--save", folder)[0] == 0

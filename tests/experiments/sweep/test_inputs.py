@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from examples import examples
@@ -27,6 +28,7 @@ from hardwire.models.adapter.stored import CONFIG, WEIGHTS
 from hardwire.models.adapter.write import write_adapter
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
+from hardwire.simulator.obstacles import OBSTACLES
 from hardwire.simulator.serving.load import synthetic
 
 HEADER = "arrival_s,prompt_tokens,output_tokens\n"
@@ -307,8 +309,12 @@ def test_what_cannot_be_read_is_bad_input_and_no_infeasible_design(
     data = {"fidelity": "replay", "replay": REPLAY, "axes": {axis: [good, bad]}}
     with pytest.raises(InputError, match=message):
         sweep(opened(tmp_path, data), tmp_path / "s")
-    stored = tmp_path / "s" / "points"
-    assert not stored.exists() or not list(stored.iterdir())
+    stored = [
+        obstacle
+        for file in (tmp_path / "s" / "points").glob("*.parquet")
+        for obstacle in pq.read_table(file)["obstacle"].to_pylist()
+    ]
+    assert stored in ([], [OBSTACLES[0]])  # the good point, if it was done before the bad one
 
 
 def test_a_missing_adapter_ends_a_sweep_of_closed_forms(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import HC1, chips, language_models, targets
+from strategies import HC1, chips, families, language_models, targets
 
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.adapter.shape import AdapterShape
@@ -78,7 +78,7 @@ def adapters(draw: st.DrawFn, chip: Chip, model: LanguageModel) -> Adapter | Non
     kind = draw(st.sampled_from(["none", "regular", "mixed"]))
     if kind == "none":
         return None
-    on = draw(targets(chip))
+    on = draw(targets(chip, model))
     fmt = draw(st.sampled_from(["int8", "int4", "float16"]))
     most = min(12, widest(model))
     slices = 1 if kind == "regular" else model.layers + 1  # the LM head's comes last
@@ -90,8 +90,8 @@ def adapters(draw: st.DrawFn, chip: Chip, model: LanguageModel) -> Adapter | Non
     return dataclasses.replace(whole, modules=modules)
 
 
-@examples(60)
-@given(st.data(), chips(), language_models())
+@examples(90)
+@given(st.data(), chips(), st.one_of(language_models(), families()))
 def test_a_design_alone_has_the_rates_of_the_engine(
     data: st.DataObject, chip: Chip, model: LanguageModel
 ) -> None:
@@ -151,6 +151,26 @@ def test_many_designs_are_each_alone(data: st.DataObject, model: LanguageModel) 
             ), name
 
 
+@examples(60)
+@given(
+    st.data(),
+    chips(),
+    language_models(),
+    st.sampled_from(["distinct", "shared"]),
+    st.integers(2, 9),
+    st.booleans(),
+)
+def test_tokens_that_wait_for_each_other(
+    data: st.DataObject, chip: Chip, model: LanguageModel, layers: str, count: int, sub_norm: bool
+) -> None:
+    """Pipelined, with layers enough to repeat, and norms within them, which go to one unit too."""
+    chip = chip._replaced({"datapath.issue": "pipelined", "datapath.layers": layers})
+    model = dataclasses.replace(model, layers=count, sub_norm=sub_norm)
+    load = Load(*(data.draw(st.integers(*ends)) for ends in ((1, 40), (2, 25), (1, 7))))
+    expected, found = both(chip, model, data.draw(adapters(chip, model)), load)
+    assert_equal(expected, found, load.users)
+
+
 @pytest.mark.parametrize("issue", ["serial", "pipelined"])
 @pytest.mark.parametrize("users", [1, 2, 24])
 def test_a_real_chip_and_model(issue: str, users: int) -> None:
@@ -162,6 +182,17 @@ def test_a_real_chip_and_model(issue: str, users: int) -> None:
     assert_equal(expected, found, users)
     answer = run(chip, model, adapter, prompt=1500, output=20, users=users).adapter
     assert answer is not None and answer.rates == expected
+
+
+@pytest.mark.parametrize("users", [1, 3])
+def test_a_real_chip_whose_layers_share_their_units(users: int) -> None:
+    """ROMA with its own model: prompt tokens wait for its ROM array nearly all the time."""
+    chip = Chip.open("roma")._replaced({"datapath.issue": "pipelined", "sram.capacity_mib": 4096.0})
+    model = LanguageModel.open(chip.model)
+    expected, found = both(
+        chip, model, Adapter.from_shape("r16:all-linear", model), Load(150, 9, users)
+    )
+    assert_equal(expected, found, users)
 
 
 def test_a_load_must_be_possible() -> None:
