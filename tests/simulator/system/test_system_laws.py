@@ -23,8 +23,9 @@ from hardwire.simulator.program import build_program as of_chip
 from hardwire.simulator.requests import Requests
 from hardwire.simulator.system import compiled
 from hardwire.simulator.system.build import build_program
-from hardwire.simulator.system.closed_form import link_bytes, rates
+from hardwire.simulator.system.closed_form import rates
 from hardwire.simulator.system.collectives import Layout, cut, ways
+from hardwire.simulator.system.links import link_bytes
 from hardwire.simulator.system.measured import chosen_experts, measure
 from hardwire.simulator.system.program import LINK
 from hardwire.simulator.system.routing import Routing
