@@ -459,7 +459,7 @@ class _Forms:
     def queues(self) -> Queues:
         """Of links that a token visits more than once: what ``step_among_others`` asks for."""
         carried, numbers = self.carried(True), dict[Any, int]()
-        held, squares = [], []
+        held, squares = list[Any](), list[Any]()
         for name, sends in self.of_links(True):
             if sum(times for times, _ in sends) > 1:
                 numbers[carried[name]] = len(held)
