@@ -2,11 +2,8 @@
 
 Numbers of links, context, users and places may be arrays; dies and their splits are one walk. A
 token alone takes what the engines give, but for means over contexts and over drawn experts. Several
-tokens follow each other at the pace of the unit that each of them holds longest,
-
-    step = max(time of a token, tokens in flight · longest holding)
-
-which leaves out that they also queue elsewhere; see docs/systems-timing.md for the error.
+tokens wait for each other's messages (``links``), and are no faster than the unit that each of them
+holds longest; see docs/systems-timing.md for the error.
 """
 
 from __future__ import annotations
@@ -28,6 +25,7 @@ from hardwire.simulator.closed_form import predict
 from hardwire.simulator.datapath import BYPASS_CYCLES, Stage, overlapped_layers, own_unit
 from hardwire.simulator.load import check_load
 from hardwire.simulator.system.build import ROUNDING, tick_hz
+from hardwire.simulator.system.links import Queues, step_among_others, waited
 from hardwire.simulator.system.program import CAUSES, LINK
 from hardwire.simulator.system.routing import Routing
 from hardwire.simulator.system.stages import Work
@@ -141,19 +139,6 @@ def _of_one(
     )
 
 
-def link_bytes(walk: Walk) -> dict[str, float]:
-    """Bytes that a decode token puts on each link each way, and brings through ports, by unit.
-
-    The mean over positions, where the die that keeps a token's keys and values takes turns.
-    """
-    found: dict[str, float] = {}
-    for part in walk.parts:
-        for step in part.steps:
-            for send in step.sends:
-                found[send.unit] = found.get(send.unit, 0) + send.bytes / send.turn[0]
-    return found
-
-
 @dataclass(frozen=True)
 class Longest:
     """The unit that a token holds longest: for how long, its name, in how many visits, and whether
@@ -202,11 +187,14 @@ class _Forms:
         longest = self.longest(context, spread, head=True)
         places = self.system.places or np.inf
         flying = np.minimum(users, places)
-        step = np.maximum(token, flying * longest.seconds) * (users / flying)
-        waited = step - token
+        queues = self.queues()
+        paced = step_among_others(token, flying - 1, queues)
+        paced = np.maximum(paced, flying * longest.seconds)
+        step = paced * (users / flying)
         latency = dict.fromkeys(CAUSES, 0.0) | causes
-        latency["link_queue"] = np.where(longest.on_link, waited, 0.0)[()]
-        latency["stall"] = np.where(longest.on_link, 0.0, waited)[()]
+        of_links = np.minimum(waited(paced, flying - 1, queues), paced - token)
+        of_links = np.where(longest.on_link, paced - token, of_links)[()]
+        latency["link_queue"], latency["stall"] = of_links, step - token - of_links
         # Prompt tokens follow each other without the head; the last one has it.
         inside, wide = past + (prompt + 1) / 2, np.maximum(prompt - 2, 0)
         body = sum(self.by_cause(inside, wide, head=False).values())
@@ -447,19 +435,44 @@ class _Forms:
     def of_links(self, head: bool) -> tuple[tuple[str, tuple[tuple[float, Send], ...]], ...]:
         """Links and ports, one of those that carry alike: messages, and how many of each a token
         sends."""
-        found: dict[str, Counter[tuple[Any, ...]]] = {}
-        sends: dict[tuple[Any, ...], Send] = {}
-        for part in self.parts(head):
-            for step in part.steps:
-                for send in step.sends:
-                    sends[send.like] = send
-                    times = self.times[id(part.steps)] / send.turn[0]
-                    found.setdefault(send.unit, Counter())[send.like] += times  # type: ignore[assignment]
-        unlike = {frozenset(carried.items()): name for name, carried in found.items()}
+        sends = {
+            send.like: send for part in self.parts(head) for s in part.steps for send in s.sends
+        }
+        unlike = {carried: name for name, carried in self.carried(head).items()}
         return tuple(
             (name, tuple((times, sends[like]) for like, times in carried))
             for carried, name in unlike.items()
         )
+
+    @functools.cache  # noqa: B019
+    def carried(self, head: bool) -> dict[str, frozenset[tuple[tuple[Any, ...], float]]]:
+        """What a token sends over each link and port, and how often."""
+        found: dict[str, dict[tuple[Any, ...], float]] = {}
+        for part in self.parts(head):
+            for step in part.steps:
+                for send in step.sends:
+                    times = self.times[id(part.steps)] / send.turn[0]
+                    carries = found.setdefault(send.unit, {})
+                    carries[send.like] = carries.get(send.like, 0.0) + times
+        return {name: frozenset(carries.items()) for name, carries in found.items()}
+
+    def queues(self) -> Queues:
+        """Of links that a token visits more than once: what ``step_among_others`` asks for."""
+        carried, numbers = self.carried(True), dict[Any, int]()
+        held, squares = list[Any](), list[Any]()
+        for name, sends in self.of_links(True):
+            if sum(times for times, _ in sends) > 1:
+                numbers[carried[name]] = len(held)
+                ticks = [(times, self.ticks(send) / self.hz) for times, send in sends]
+                held.append(sum(times * one for times, one in ticks))
+                squares.append(sum(times * one * one for times, one in ticks))
+        steps: Counter[tuple[int, ...]] = Counter()
+        for part in self.parts(True):
+            for step in part.steps:
+                kinds = {carried[send.unit] for send in step.sends}
+                if links := tuple(sorted(numbers[one] for one in kinds if one in numbers)):
+                    steps[links] += self.times[id(part.steps)]
+        return held, squares, [(float(times), links) for links, times in steps.items()]
 
     @functools.cache  # noqa: B019
     def gates(self, head: bool) -> tuple[tuple[str, tuple[tuple[int, Step], ...]], ...]:
