@@ -105,7 +105,7 @@ def test_kinds_declare_every_parameter() -> None:
     of_process = [f"process.{name}" for name in PROCESS.names]
     assert [*CHIP.names, *of_process] == list(DECLARED)
     # Straight lines that were fitted to all of a step leave out what parts alone would say.
-    parts = {"weights_us", "token_us", "head_us", "pair_ns"}
+    parts = {"weights_us", "token_us", "head_us", "pair_ns", "experts_us"}
     for kind, name, left_out in (
         (SERVER, "hc1x10", set()),
         (GPU_SERVER, "vllm-h100", parts),

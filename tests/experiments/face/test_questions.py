@@ -28,11 +28,11 @@ from hardwire.simulator.serving.replay import open_server
 
 pytestmark = pytest.mark.slow
 
-OBJECTS = ["Adapter", "Chip", "InputError", "LanguageModel", "Server", "__version__"]
+OBJECTS = ["Adapter", "Chip", "InputError", "LanguageModel", "Server", "System", "__version__"]
 OBJECTS += ["fit_server", "make_server", "schema"]
 QUESTIONS = [
-    "calibrate", "compare", "diff", "predict", "replay", "report", "run", "search", "sensitivity",
-    "solve", "sweep", "validate",
+    "calibrate", "compare", "diff", "plan", "predict", "replay", "report", "run", "run_system",
+    "search", "sensitivity", "solve", "sweep", "validate",
 ]  # fmt: skip
 LOAD = {"prompt": 64, "output": 32}
 TINY = {

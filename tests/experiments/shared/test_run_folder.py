@@ -315,7 +315,7 @@ def test_every_room_saves_what_a_later_run_may_replace(tmp_path: Path) -> None:
         for name in {name.format(figures=kind) for name in names for kind in FORMATS}:
             assert any(fnmatchcase(name, known) for known in RUN_FILES), f"{path}: {name}"
             found += 1
-    assert len(rooms) == 8 and found > 30
+    assert len(rooms) == 9 and found > 30
     with pytest.raises(ValueError, match=r"notes.txt.* must be in RUN_FILES"):
         write_run(tmp_path / "out", files("x", ("verdict.json", "notes.txt")))
     assert not list(tmp_path.iterdir())
