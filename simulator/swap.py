@@ -35,15 +35,21 @@ class SwapLatency:
 
 
 def swap_latency(
-    chip: Chip, model: LanguageModel, adapter: Adapter, *, program: TokenProgram | None = None
+    chip: Chip,
+    model: LanguageModel,
+    adapter: Adapter,
+    *,
+    timing: Timing | None = None,
+    program: TokenProgram | None = None,
 ) -> SwapLatency:
     """Swap latencies of ``adapter`` on ``chip``, each the delay against a resident adapter.
 
     Parameters
     ----------
-    program : ``build_program(chip, model, [adapter])`` of whichever issue, where it is at hand.
+    timing : ``Timing.of(chip, model, [adapter])``, where it is at hand.
+    program : ``build_program(chip, model, [adapter])`` of whichever issue, where that is.
     """
-    program = program or build_program(chip, model, [adapter])
+    program = program or build_program(chip, model, [adapter], timing=timing)
     alone = first_token(program, None)
     switch = float(chip.lora.switch_cycles) / program.clock_hz
     warm = (first_token(program, "blocking") - alone) / program.clock_hz + switch

@@ -169,6 +169,15 @@ class ReplayOptions(TypedDict, total=False):
     What is not given is left to the source, the catalogue or the server.
     """
 
+    server_routing: Annotated[
+        Text,
+        typer.Option(
+            metavar="TEXT",
+            help=_said("server_routing", "round_robin"),
+            autocompletion=complete.words_of("server_routing"),
+            rich_help_panel=SERVER,
+        ),
+    ]
     chip: Annotated[
         Text,
         typer.Option(
@@ -366,7 +375,7 @@ class ReplayOptions(TypedDict, total=False):
         Text,
         typer.Option(
             metavar="TEXT",
-            help=_said("engine", "events"),
+            help=_said("engine", "compiled from 100,000 requests"),
             autocompletion=complete.words_of("engine"),
         ),
     ]

@@ -25,15 +25,18 @@ from hardwire.experiments.cli.options import (
     settings_of,
     takes,
 )
+from hardwire.experiments.replay.meanings import MEANINGS
 
 if TYPE_CHECKING:
     from hardwire.experiments.replay.replay import Replay
+    from hardwire.experiments.replay.setup import Setup
 
 USUAL = "hc1x10"
 REPLAY_EXAMPLES = (
     "hardwire replay azure-conv --adapters 64 --slo ttft=0.2,tpot=20ms",
     "hardwire replay sharegpt --server vllm-h100 --concurrency 64 --intervals",
     "hardwire replay my_trace.csv --server vllm-h100 --adapters catalogue.yaml",
+    "hardwire replay azure-conv --rate 100 --adapters 256 --servers 20 --server-routing affine",
     "hardwire replay --config out/config.yaml --routing affine --save out-affine",
 )
 COMPARE_EXAMPLES = (
@@ -55,6 +58,14 @@ def replay(
         ),
     ] = None,
     *,
+    servers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help=MEANINGS["servers"].capitalize(), rich_help_panel=SERVER),
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Requests of a preset part by part, in bounded memory."),
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A saved config.yaml; options given beside it win."),
@@ -78,12 +89,16 @@ def replay(
 
     form = chosen(options)
     known = {} if config is None else read_config(config)
-    given = _given({"source": source, "server": server, **options})
+    given = _given({"source": source, "server": server, "servers": servers, **options})
     if "settings" in given:
         given["settings"] = {**known.get("settings", {}), **given["settings"]}
-    prepared = prepare(Setup.from_options({"server": USUAL, **known, **given}))
+    setup = Setup.from_options({"server": USUAL, **known, **given})
+    if stream:
+        _stream(setup, form, save)
+        return
+    prepared = prepare(setup)
     with clocks(hidden=bool(form)) as clock:
-        done = run(prepared, clock(prepared.server.name, prepared.workload.duration_s))
+        done = run(prepared, clock(prepared.name, prepared.workload.duration_s))
     refuse_what_is_never_served(done)
     took(done.wall_s)
     if prepared.setup.with_intervals(usually=False):
@@ -108,7 +123,7 @@ def compare(
         str,
         typer.Option(
             metavar="NAME,…",
-            help="Names or YAML files, joined by commas.",
+            help="Names or YAML files, joined by commas; NAME:20 is 20 of them behind a router.",
             autocompletion=complete.server_lists,
             rich_help_panel=SERVER,
         ),
@@ -146,6 +161,26 @@ def compare(
             for one in found.done
             for sentence in one.summary["obstacles"]
         )
+
+
+def _stream(setup: Setup, form: str, folder: Path | None) -> None:
+    """Replay part by part: its files are there before its tables are."""
+    from hardwire.experiments.replay import view  # noqa: PLC0415
+    from hardwire.experiments.replay.replay import refuse_nothing_served  # noqa: PLC0415
+    from hardwire.experiments.replay.streaming import stream  # noqa: PLC0415
+
+    done, files = stream(setup, folder)
+    refuse_nothing_served(done)
+    took(done.wall_s)
+    finish(
+        done,
+        lambda one: view.render(one.summary, one.title, one.memory, one.words()),
+        lambda one, where: files,
+        form,
+        folder,
+    )
+    if setup.strict:
+        refuse(done.summary["obstacles"])
 
 
 def register(app: typer.Typer) -> None:

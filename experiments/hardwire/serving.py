@@ -46,6 +46,7 @@ class ReplayOptions(TypedDict, total=False):
     Each may also be None, which leaves the choice to the source, the catalogue or the server.
     """
 
+    server_routing: policy.Routing | None
     chip: ChipLike | None
     settings: Mapping[str, Any] | None
     adapters: int | Named | None
@@ -162,7 +163,14 @@ class Comparison(Shown, comparing.Comparison):
 
 
 @in_python_words
-def replay(source: Named, server: ServerLike = SERVER, **options: Unpack[ReplayOptions]) -> Replay:
+def replay(
+    source: Named,
+    server: ServerLike = SERVER,
+    *,
+    servers: int | None = None,
+    stream: Named | None = None,
+    **options: Unpack[ReplayOptions],
+) -> Replay:
     """Replay a request trace on a server, with many adapters.
 
     Parameters
@@ -171,6 +179,13 @@ def replay(source: Named, server: ServerLike = SERVER, **options: Unpack[ReplayO
         A preset (``azure-conv``, ``azure-code``, ``sharegpt``) or a trace file.
     server : str, path or Server
         Catalogue name or YAML file.
+    servers : int
+        Several like it behind a router; ``summary["fleet"]`` says what each of them did.
+    stream : str or path
+        A folder: ``requests`` of a preset are served part by part, in bounded memory, and written
+        there; the answer has the numbers alone.
+    server_routing : str
+        To which of them a request goes: ``round_robin``, or as ``routing`` among cards.
     chip : str, path or Chip
         On the cards of a hardwired server, instead of the server's own.
     settings : mapping
@@ -206,7 +221,8 @@ prefix_reuse, reserve, power_limit
         Refuse a load with a request that can never be served.
     engine : {"events", "compiled", "reference"}
         All give the same answer: ``compiled`` is faster once it is compiled, which takes long at
-        its first use; the reference is for small loads.
+        its first use; the reference is for small loads. By default ``events``, and ``compiled``
+        from 100,000 requests on.
 
     Returns
     -------
@@ -227,13 +243,26 @@ prefix_reuse, reserve, power_limit
     >>> len(done.to_frame()), len(done.to_frame("summary"))
     (200, 1)
     """
-    setup, servers, chip = _setup(source, [server], options)
-    one = servers[0]
+    setup, opened, chip = _setup(source, [server], options, servers)
+    one = opened[0]
+    if stream is not None:
+        return _streamed(setup, one, chip, folder_of("stream", stream))
     prepared = replaying.prepare(setup, server=None if isinstance(one, str) else one, chip=chip)
     done = replaying.run(prepared)
     replaying.refuse_what_is_never_served(done)
     if setup.with_intervals(usually=False):
         done = with_intervals(done)
+    return Replay.of(done)
+
+
+def _streamed(setup: Setup, server: ServerOrName, chip: Chip | None, folder: Path) -> Replay:
+    """A replay part by part, of what names and files say."""
+    from hardwire.experiments.replay.streaming import stream  # noqa: PLC0415
+
+    if not isinstance(server, str) or chip is not None:
+        raise InputError("stream: name the server and the chip, or their files")
+    done, _ = stream(setup, folder)
+    replaying.refuse_nothing_served(done)
     return Replay.of(done)
 
 
@@ -284,9 +313,15 @@ def compare(
 
 
 def _setup(
-    source: Named, servers: Sequence[ServerLike], options: Mapping[str, Any]
+    source: Named,
+    servers: Sequence[ServerLike],
+    options: Mapping[str, Any],
+    many: int | None = None,
 ) -> tuple[Setup, list[ServerOrName], Chip | None]:
-    """The options as the rooms take them, for the first server; all servers; a chip that is one."""
+    """The options as the rooms take them, for the first server; all servers; a chip that is one.
+
+    ``many`` is how many of the first there are.
+    """
     opened: list[ServerOrName] = [
         one if isinstance(one, Server | BatchServer) else text_of("server", one, "a Server")
         for one in servers
@@ -321,6 +356,8 @@ def _setup(
         values["settings"] = _settings(values["settings"])
     first = opened[0] if isinstance(opened[0], str) else opened[0].name
     source_ = text_of("source", source, "its text")
+    if many is not None:
+        values["servers"] = many
     setup = Setup.from_options({"source": source_, "server": first, **values})
     return setup, opened, chip if isinstance(chip, Chip) else None
 

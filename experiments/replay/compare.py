@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hardwire.experiments.replay.fleet import Fleet, fleets
+from hardwire.experiments.replay.prepared import Prepared
 from hardwire.experiments.replay.refusals import nothing_served
 from hardwire.experiments.replay.replay import (
     Replay,
@@ -88,7 +89,7 @@ def compare(
     Parameters
     ----------
     setup : of each; choices that a server does not have are left out for it.
-    servers : names, files, or as they are.
+    servers : names, files, or as they are; ``NAME:20`` is 20 of them behind a router.
     chip : on the cards of all hardwired servers, instead of the one that the setup names.
     progress : given a server's name and the length of the load, what to call as it runs.
 
@@ -102,19 +103,16 @@ def compare(
     named = tuple(one if isinstance(one, str) else one.name for one in servers)
     if len(set(named)) < len(named):
         raise InputError(f"--servers {','.join(named)}: one is named twice")
-    ready = [
-        prepare(setup.only(one), server=None if isinstance(one, str) else one, chip=chip)
-        for one in servers
-    ]
+    ready = [_prepared(setup, one, chip) for one in servers]
     done: list[Replay] = []
     obstacles: dict[str, str] = {}
     for prepared in ready:
-        name = prepared.server.name
+        name = prepared.name
         watch = progress(name, prepared.workload.duration_s) if progress else None
         try:
             one = run(prepared, watch)
         except InputError as error:
-            obstacles[name] = str(error).removeprefix(f"{name}: ")
+            obstacles[name] = str(error).removeprefix(f"{prepared.server.name}: ")
             continue
         if (why := nothing_served(one.summary)) is not None:
             obstacles[name] = why
@@ -123,13 +121,30 @@ def compare(
         done.append(one)
         if one.interrupted:
             later = ready[len(done) + len(obstacles) :]
-            obstacles |= {p.server.name: "interrupted before its turn" for p in later}
+            obstacles |= {p.name: "interrupted before its turn" for p in later}
             break
-    names = tuple(one.server.name for one in ready)
+    names = tuple(one.name for one in ready)
     needed: dict[str, Fleet | None] = {}
     # A load that waits for the server is another one on more servers.
-    open_load = setup.slo and setup.concurrency is None
+    counted = any(one.setup.servers for one in ready)  # then it is said how many there are
+    open_load = setup.slo and setup.concurrency is None and not counted
     if open_load and len(done) > 1 and not any(one.interrupted for one in done):
         prepared_of = {one.server.name: one for one in ready}
         needed = fleets({one.summary["server"]: one for one in done}, prepared_of)
     return Comparison(names, named, setup, tuple(done), obstacles, needed)
+
+
+def counted_name(text: str) -> tuple[str, int | None]:
+    """A name or file, and how many there are of it: ``hc1x10:20`` is 20 of ``hc1x10``."""
+    name, colon, number = text.rpartition(":")
+    return (name, int(number)) if colon and name and number.isdecimal() else (text, None)
+
+
+def _prepared(setup: Setup, one: ServerOrName, chip: Chip | None) -> Prepared:
+    if not isinstance(one, str):
+        return prepare(setup.only(one), server=one, chip=chip)
+    name, count = counted_name(one)
+    chosen = setup.only(name)
+    if count is not None:
+        chosen = Setup.from_options({**chosen.model_dump(exclude_none=True), "servers": count})
+    return prepare(chosen, chip=chip)

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison
+from hardwire.experiments.replay.compare import DID_NOT_RUN, Comparison, counted_name
 from hardwire.experiments.replay.save import replay_configuration
 from hardwire.experiments.shared.configuration import CONFIGURATION
 from hardwire.experiments.shared.folder import json_file, text_file
@@ -34,7 +34,11 @@ def save(comparison: Comparison, folder: Path, figures: str = FORMATS[0]) -> lis
     setup = comparison.setup.model_dump(mode="json", exclude={"server"}, exclude_none=True)
     options = {**setup, "servers": list(comparison.named)}
     configuration = replay_configuration(
-        "compare", options, comparison.setup, comparison.named, comparison.done
+        "compare",
+        options,
+        comparison.setup,
+        [counted_name(one)[0] for one in comparison.named],
+        comparison.done,
     )
     data = {
         "servers": [one.summary for one in comparison.done],
@@ -57,7 +61,7 @@ def _csv(comparison: Comparison) -> str:
     lines = []
     needed = comparison.needed_dict()
     for one in comparison.done:
-        flat = _flat({k: v for k, v in one.summary.items() if k != "definitions"})
+        flat = _flat({k: v for k, v in one.summary.items() if k not in {"definitions", "fleet"}})
         fleet = _flat(needed.get(one.summary["server"]) or {}, "needed.")
         lines.append({**flat, **fleet, DID_NOT_RUN: ""})
     lines += [{"server": name, DID_NOT_RUN: why} for name, why in comparison.obstacles.items()]

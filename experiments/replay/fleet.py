@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardwire.experiments.replay.replay import Prepared, Replay, run
+from hardwire.experiments.replay.prepared import Prepared
+from hardwire.experiments.replay.replay import Replay, run
 from hardwire.models.errors import InputError
 from hardwire.simulator.serving.load.workload import BASE, Workload
 

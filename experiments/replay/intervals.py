@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from hardwire.experiments.replay.replay import Prepared, Replay
+from hardwire.experiments.replay.prepared import Prepared
+from hardwire.experiments.replay.replay import Replay
+from hardwire.experiments.replay.several import serve
 from hardwire.experiments.shared.nested import at
 from hardwire.experiments.shared.parallel import cores, in_processes, in_threads
 from hardwire.models.chip import Chip
@@ -16,7 +18,6 @@ from hardwire.simulator.belief.draws import interval
 from hardwire.simulator.belief.servers import draw_gpu_servers, draw_servers
 from hardwire.simulator.serving.closed_loop import arrived
 from hardwire.simulator.serving.metrics import summarize
-from hardwire.simulator.serving.replay import replay
 
 LEAST = 19
 """Draws whose extremes hold nine in ten of further ones: with fewer there is no 5th percentile."""
@@ -109,16 +110,7 @@ def _numbers(
     """The numbers of one draw; None where it cannot start."""
     setup = prepared.setup
     try:
-        log = replay(
-            server,
-            prepared.workload,
-            prepared.adapters,
-            prepared.policy,
-            chip=chip,
-            seed=setup.seed,
-            engine=setup.engine,
-            until_s=setup.until,
-        )
+        log, _ = serve(prepared, server=server, chip=chip, alone=True)
     except InputError:
         return None
     summary = summarize(*arrived(prepared.workload, log), setup.goals, server=server.name)

@@ -3,6 +3,8 @@
 MEANINGS: dict[str, str] = {
     "source": "a preset (azure-conv, azure-code, sharegpt) or a trace file",
     "server": "catalogue name, or a server's YAML file",
+    "servers": "several like servers behind a router: how many",
+    "server_routing": "to which of several servers, as routing among cards",
     "chip": "on the cards: catalogue name, or a YAML file",
     "settings": "parameters of the chip on the cards, by dotted name",
     "adapters": "how many, or a catalogue file (YAML)",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hardwire.experiments.replay.prepared import Prepared
 from hardwire.experiments.replay.refusals import causes, nothing_served
 from hardwire.experiments.replay.setup import (
     CARD_FIELDS,
@@ -18,9 +19,9 @@ from hardwire.experiments.replay.setup import (
     Setup,
     option_of,
 )
+from hardwire.experiments.replay.several import ROUTING, engine_of, fleet_summary, serve
 from hardwire.experiments.replay.sound import SOUND, soundness
 from hardwire.experiments.shared.settings import set_over
-from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
@@ -36,22 +37,10 @@ from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog, Status
 from hardwire.simulator.serving.metrics import summarize
 from hardwire.simulator.serving.policies.policy import Policy
-from hardwire.simulator.serving.replay import open_server, replay
+from hardwire.simulator.serving.replay import open_server
 
 DEFAULT_RANK = 16
 Loader = Callable[[Setup, LanguageModel], tuple[Workload, AdapterSet]]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """All that a replay needs. ``setup`` has every choice of the policy filled in."""
-
-    setup: Setup
-    server: Server | BatchServer
-    workload: Workload
-    adapters: tuple[Adapter, ...]
-    policy: Policy
-    chip: Chip | None  # on the server's cards; of a GPU server none
 
 
 @dataclass(frozen=True)
@@ -103,7 +92,7 @@ class Replay:
 
     def words(self) -> list[str]:
         """What was run, for headlines."""
-        setup, count = self.setup, len(self.workload)
+        setup, count = self.setup, int(self.summary["requests"])
         closed = f", {setup.concurrency:,} in flight" if setup.concurrency else ""
         length = self.workload.duration_s
         span = f"{length / 60:,.0f} min" if length >= 600 else f"{length:,.3g} s"
@@ -125,6 +114,8 @@ class Replay:
             for name in ("residency", "swap", "schedule", "routing")
             if getattr(setup, name)
         ]
+        if setup.servers:
+            words.append(f"{setup.servers} servers, {setup.server_routing or ROUTING}")
         if setup.slots:
             words.append(f"{setup.slots} slots")
         return [*words, f"seed {setup.seed}"]
@@ -163,22 +154,38 @@ def prepare(
         chip = set_over(chip, setup.settings) if chip else setup.card_chip(server)
         model = LanguageModel.open(chip.model)
     workload, offered = (load or make_load)(setup, model)
+    chosen = policy_of(setup, offered)
+    hardwired = isinstance(server, Server)
+    filled: dict[str, Any] = {}
+    if hardwired:
+        filled = choices_of(chosen)
+    if setup.engine is None:
+        filled["engine"] = engine_of(setup, len(workload), hardwired=hardwired)
+    if setup.server_routing is not None and setup.servers is None:
+        raise InputError("--server-routing: is of several servers, which --servers asks for")
+    setup = setup.model_copy(update=filled)
+    return Prepared(setup, server, workload, offered.adapters, chosen, chip)
+
+
+def policy_of(setup: Setup, offered: AdapterSet) -> Policy:
+    """The policy of a hardwired server, as far as it is chosen."""
     given = {
         name: getattr(setup, name)
         for name in (*POLICY_CHOICES, "slots")
         if getattr(setup, name) is not None
     }
-    chosen = Policy(
+    return Policy(
         **given,
         pinned=offered.pinned,
         ttft_goal_s=setup.goals.ttft_s or Policy.ttft_goal_s,
         reserve_s=setup.reserve,
         power_limit_w=setup.power_limit,
     )
-    if isinstance(server, Server):
-        filled = {name: getattr(chosen, name) for name in POLICY_CHOICES}
-        setup = setup.model_copy(update=filled)
-    return Prepared(setup, server, workload, offered.adapters, chosen, chip)
+
+
+def choices_of(chosen: Policy) -> dict[str, Any]:
+    """The choices of a policy, by the names of the options."""
+    return {name: getattr(chosen, name) for name in POLICY_CHOICES}
 
 
 def run(
@@ -202,27 +209,24 @@ def run(
     """
     setup, workload, server = prepared.setup, prepared.workload, prepared.server
     begin = time.perf_counter()
-    log = replay(
-        server,
-        workload,
-        prepared.adapters,
-        prepared.policy,
+    log, fleet = serve(
+        prepared,
         chip=chip or prepared.chip,
-        seed=setup.seed,
-        engine=setup.engine,
-        until_s=setup.until,
         progress=None if progress is None else _harmless(progress),
     )
     wall_s = time.perf_counter() - begin
     log = _with_interrupt(log, setup)
     workload, log = arrived(workload, log)
-    summary = summarize(workload, log, setup.goals, server=server.name)
+    summary = summarize(workload, log, setup.goals, server=prepared.name)
     if setup.concurrency:
         summary["concurrency"] = setup.concurrency
     if workload.skipped:
         summary["skipped"] = workload.skipped
     owned = server.batching if isinstance(server, BatchServer) else server.machine
-    summary["price_usd"] = float(owned.price_usd)
+    summary["price_usd"] = float(owned.price_usd) * (setup.servers or 1)
+    if fleet is not None:
+        routing = setup.server_routing or ROUTING
+        summary["fleet"] = fleet_summary(fleet, workload, setup.goals, routing, server.name)
     cards = chip or prepared.chip
     if isinstance(server, Server) and cards is not None:
         summary |= soundness(server, cards, workload, setup.power_limit)
@@ -237,6 +241,18 @@ def run(
     return Replay(setup, server.title, memory, workload, ranks, log, summary, wall_s, cards, of)
 
 
+def refuse_nothing_served(done: Replay) -> None:
+    """Refuse a load of which nothing can be served.
+
+    Raises
+    ------
+    InputError
+        If nothing can be.
+    """
+    if (why := nothing_served(done.summary)) is not None:
+        raise InputError(f"{done.summary['server']}: {why}")
+
+
 def refuse_what_is_never_served(done: Replay) -> None:
     """Refuse a load of which nothing can be served; with ``strict``, one request is enough.
 
@@ -245,8 +261,7 @@ def refuse_what_is_never_served(done: Replay) -> None:
     InputError
         If nothing can be; or with ``strict``, naming the first request that never can.
     """
-    if (why := nothing_served(done.summary)) is not None:
-        raise InputError(f"{done.summary['server']}: {why}")
+    refuse_nothing_served(done)
     status, workload = done.log.status, done.workload
     refused = np.flatnonzero((status == Status.TOO_LONG) | (status == Status.ADAPTER_TOO_BIG))
     if not done.setup.strict or len(refused) == 0:

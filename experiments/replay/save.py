@@ -52,6 +52,8 @@ def save(done: Replay, folder: Path) -> list[Path]:
     """
     from hardwire.experiments.replay.trace import write_trace  # noqa: PLC0415 - most runs save nothing
 
+    if len(done.workload) < done.summary["requests"]:
+        raise InputError(f"--save {folder}: a streamed replay is saved while it runs")
     server = str(done.summary["server"])
     options = done.setup.model_dump(mode="json", exclude_none=True)
     resolved = replay_configuration("replay", options, done.setup, [done.setup.server], [done])
@@ -93,7 +95,7 @@ def replay_configuration(
     hardwired = {one.name: one for one in opened if isinstance(one, Server)}
     chips = {setup.chip or one.chip: setup.card_chip(one) for one in hardwired.values()}
     for done in replays:
-        server = hardwired.get(done.summary["server"])
+        server = hardwired.get(one_server(done.summary))
         if server is not None and done.chip != chips[setup.chip or server.chip]:
             raise InputError(
                 f"chip: {done.chip and done.chip.name} was changed in Python: to save its replay, "
@@ -113,6 +115,11 @@ def replay_configuration(
         servers=[server_configuration(server) for server in opened],
         chips=[chip_configuration(chip) for chip in chips.values()],
     )
+
+
+def one_server(summary: Mapping[str, Any]) -> str:
+    """The name of the server that a replay is of, or of the like ones."""
+    return str(summary.get("fleet", summary)["server"])
 
 
 def requests_frame(done: Replay) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from hardwire.models.files import complaint
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.parameters import WHOLE, check_word, plain
 from hardwire.models.server import Server
+from hardwire.simulator.serving.fleet import MOST_SERVERS
 from hardwire.simulator.serving.load.synthetic import preset_names
 from hardwire.simulator.serving.metrics import Slo
 from hardwire.simulator.serving.policies import policy
@@ -63,6 +64,8 @@ class Setup(BaseModel):
 
     source: Annotated[str, Field(min_length=1)]
     server: str
+    servers: Annotated[int, Field(ge=1, le=MOST_SERVERS), WHOLE] | None = None
+    server_routing: policy.Routing | None = None
     chip: str | None = None
     settings: dict[str, StrictStr | StrictInt | StrictFloat] | None = None
     adapters: str | None = None
@@ -95,7 +98,7 @@ class Setup(BaseModel):
     draws: Annotated[int, Field(ge=19), WHOLE] | None = None
     strict: bool = False
     seed: Annotated[int, Field(ge=0), WHOLE] = 0
-    engine: Literal["events", "compiled", "reference"] = "events"
+    engine: Literal["events", "compiled", "reference"] | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: Callable[[str], str]) -> Setup:

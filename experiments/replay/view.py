@@ -41,6 +41,7 @@ def render(
         _units(data),
         _memory(data, memory),
         _energy(data),
+        *([_fleet(data)] if "fleet" in data else []),
         *([_intervals(data)] if "intervals" in data else []),
         Definitions(occurring(data).items()),
     )
@@ -296,6 +297,43 @@ def _memory(data: Mapping[str, Any], memory: str) -> RenderableType:
     if extra:
         parts.append(Text(", ".join(extra).capitalize() + ".", style=QUIET))
     return Group(*parts)
+
+
+FLEET_COLUMNS = (
+    "", "requests", "output tok/s", "TTFT, p50", "TTFT, p99", "met SLO", "hit rate", "busy", "W",
+    "USD per M",
+)  # fmt: skip
+
+
+def fleet_rows(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A row of ``FLEET_COLUMNS`` for each of several servers, and one for all."""
+    rows: list[tuple[str, ...]] = []
+    for one in (*data["fleet"]["each"], {**data, "server": "all"}):
+        rows.append((
+            one["server"],
+            f"{count(one['completed'])} of {count(one['requests'])}",
+            four(one["output_tokens_per_s"]),
+            seconds(one["ttft_s"]["p50"]),
+            seconds(one["ttft_s"]["p99"]),
+            percent(one["slo_met"]),
+            percent(one["adapter_hit_rate"]),
+            percent(one["utilization"]["compute"]["mean"]),
+            number(one["server_power_w"], 4),
+            number(one["usd_per_million_tokens"]),
+        ))  # fmt: skip
+    return rows
+
+
+def fleet_words(data: Mapping[str, Any]) -> str:
+    """How the requests of several servers were shared out, in a sentence."""
+    return f"Each request goes to one server: {data['fleet']['routing'].replace('_', ' ')}."
+
+
+def _fleet(data: Mapping[str, Any]) -> RenderableType:
+    table = plain_table("Servers", *FLEET_COLUMNS)
+    for row in fleet_rows(data):
+        table.add_row(*row)
+    return Group("", table, Text(fleet_words(data), style=QUIET))
 
 
 def interval_rows(data: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hardwire.experiments.replay.view import (
+    FLEET_COLUMNS,
     LARGE_BYTES,
     LATENCIES,
     LEVELS,
@@ -16,6 +17,8 @@ from hardwire.experiments.replay.view import (
     NINETY,
     NONE,
     drawn_words,
+    fleet_rows,
+    fleet_words,
     gib,
     goals,
     interval_rows,
@@ -82,6 +85,7 @@ def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
         _units(data),
         _memory(data, folder),
         _energy(data),
+        *([_fleet(data)] if "fleet" in data else []),
         _definitions(list(occurring(data).items())),
         _uncertainty(configuration, [data]),
         configuration_section(configuration),
@@ -312,6 +316,11 @@ def _energy(data: Data) -> Section:
     return Section("Energy and cost of the server", blocks)
 
 
+def _fleet(data: Data) -> Section:
+    table = Table(FLEET_COLUMNS, fleet_rows(data))
+    return Section("Servers", [Block(text=fleet_words(data), table=table)])
+
+
 def _definitions(words: Sequence[tuple[str, str]]) -> Section:
     return Section("Definitions", [Block(table=Table(("Word", "Meaning"), words, wide=True))])
 
@@ -422,12 +431,13 @@ def _numbers(done: Sequence[Data], needed: Mapping[str, Data | None]) -> Section
 
 
 def _frame(path: Path, columns: list[str]) -> dict[str, np.ndarray]:
-    """Columns of a Parquet file as arrays; empty ones where there is no such file."""
-    if not path.is_file():
+    """Columns of a Parquet file, or of its parts, as arrays; empty ones where there is none."""
+    paths = [path] if path.is_file() else sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))
+    if not paths:
         return {column: np.empty(0) for column in columns}
     import pandas as pd  # noqa: PLC0415 - half a second that only these reports need
 
-    frame = pd.read_parquet(path, columns=columns)
+    frame = pd.concat([pd.read_parquet(one, columns=columns) for one in paths])
     return {
         column: np.asarray(frame[column].astype(object if column == "unit" else float))
         for column in columns

@@ -45,6 +45,7 @@ _FIGURES = (
 RUN_FILES = (
     *SUMMARIES, "formats.json", "configuration.json", "config.yaml", "report.html", "trace.json.gz",
     "rank.json", "timeline.json", "tokens.parquet", "requests.parquet", "adapters.parquet",
+    "requests-*.parquet", "adapters-*.parquet",
     "memory.parquet", "compare.csv", "points.parquet", "front.csv", "trials.csv", "sensitivity.csv",
     "posterior.parquet", "system.yaml", "chip.yaml",
     *(f"{figure}.{kind}" for figure in _FIGURES for kind in FORMATS),

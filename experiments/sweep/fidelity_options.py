@@ -14,6 +14,7 @@ from hardwire.models.parameters import Quantity, check_value
 PREFIX = "replay."
 
 OPTION_NUMBERS: dict[str, Quantity] = {
+    "servers": Quantity("", 1, 1000, "like servers behind a router", integer=True),
     "rank": Quantity("", 1, 1024, "rank of every adapter", integer=True),
     "rate": Quantity("requests/s", 0, 1e9, "mean rate of arrivals"),
     "duration": Quantity("s", 0, 1e9, "length of the workload"),
@@ -31,7 +32,7 @@ OPTION_NUMBERS: dict[str, Quantity] = {
 OPTION_WORDS = (
     "source", "server", "adapters", "popularity", "arrivals", "adapter_rates", "slo", "residency",
     "swap", "schedule", "routing", "admission", "prefill", "preemption", "engine", "prefix_reuse",
-    "strict", "client_rates", "time_unit", "sort", "chip",
+    "strict", "client_rates", "time_unit", "sort", "chip", "server_routing",
 )  # fmt: skip
 """Options that are words, counts of adapters, or yes and no."""
 

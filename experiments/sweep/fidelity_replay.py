@@ -33,7 +33,7 @@ from hardwire.simulator.serving.load.synthetic import preset_names, source_file
 from hardwire.simulator.serving.load.traces.read import read_workload
 
 if TYPE_CHECKING:
-    from hardwire.experiments.replay.replay import Prepared
+    from hardwire.experiments.replay.prepared import Prepared
     from hardwire.experiments.replay.setup import Setup
     from hardwire.experiments.sweep.study import Study
     from hardwire.simulator.serving.load.workload import Workload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -98,6 +99,7 @@ class ServingLog:
     capex_usd_per_s, energy_usd_per_j : what time and energy cost.
     swaps : adapter loads into SRAM (or slots).
     definitions : words for what this server calls start, hit and swap, for tables.
+    rest_w : parts of the energy that a server takes all the time, busy or not, as power.
     engine : which engine ran it, and why it was not the one that was asked for.
     warnings : a sentence for each way in which the load goes beyond what was measured.
     arrival_s : (N,) of a closed loop, when each request came, NaN where it never did; None where
@@ -128,7 +130,19 @@ class ServingLog:
     definitions: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     arrival_s: NDArray[np.float64] | None = None
+    rest_w: dict[str, float] = field(default_factory=dict)
     engine: str = ""
+
+    def lasting(self, end_s: float) -> ServingLog:
+        """The same with the server at rest from its end to a later one."""
+        more_s = end_s - self.end_s
+        parts = {
+            part: joules + self.rest_w.get(part, 0.0) * more_s
+            for part, joules in self.energy_by_j.items()
+        }
+        return dataclasses.replace(
+            self, end_s=end_s, energy_j=sum(parts.values()), energy_by_j=parts
+        )
 
     def to_arrays(self) -> dict[str, Any]:
         """The per-request columns by name."""

@@ -104,25 +104,104 @@ def summarize(
     """
     if len(log.status) != len(workload):
         raise ValueError("the log holds another number of requests than the workload")
-    slo = slo or Slo()
-    counts = np.bincount(log.status, minlength=len(Status))
+    totals = Totals(slo or Slo())
+    latency = totals.add(workload, log)
     done = log.status == Status.COMPLETED
-    prefilled = np.isfinite(log.first_token_s)
-    latency = Latency.of(workload, log)
-    good = done.copy()
-    for goal, values in ((slo.ttft_s, latency.ttft_s), (slo.tpot_s, latency.tpot_s)):
-        if goal is not None:
-            good &= ~(values > goal)  # NaN, the TPOT of one token, meets any goal
-    generated = int(log.generated.sum())
-    prompt = int(workload.prompt[prefilled].sum())
-    asked = log.adapter_hit >= 0
-    usd = log.capex_usd_per_s * log.end_s + log.energy_usd_per_j * log.energy_j
+    levels = {
+        "ttft_s": percentiles(latency.ttft_s[done]),
+        "tpot_s": percentiles(latency.tpot_s[done & (workload.output > 1)]),
+        "e2e_s": percentiles(latency.e2e_s[done]),
+    }
     memory = _memory(log.occupancy, log.end_s, log.capacity_bytes, len(log.units))
+    return summary_of(workload, log, totals, levels, memory, server=server)
+
+
+class Totals:
+    """Sums over requests, which may come in parts.
+
+    Parameters
+    ----------
+    slo : Slo
+    """
+
+    def __init__(self, slo: Slo) -> None:
+        self.slo = slo
+        self.counts = np.zeros(len(Status), np.int64)
+        self.requests = self.good = self.generated = self.reused = self.preemptions = 0
+        self.prompt = self.offered_prompt = self.offered_output = 0
+        self.asked = self.hits = 0
+        self.swap_wait_s = self.done_wait_s = 0.0
+        self.latency_s = {"ttft_s": 0.0, "tpot_s": 0.0, "e2e_s": 0.0}
+        self.latencies = dict.fromkeys(self.latency_s, 0)
+
+    def add(self, workload: Workload, log: ServingLog) -> Latency:
+        """Count some requests; their latencies."""
+        done = log.status == Status.COMPLETED
+        latency = Latency.of(workload, log)
+        good = done.copy()
+        for goal, values in ((self.slo.ttft_s, latency.ttft_s), (self.slo.tpot_s, latency.tpot_s)):
+            if goal is not None:
+                good &= ~(values > goal)  # NaN, the TPOT of one token, meets any goal
+        self.requests += len(workload)
+        self.counts += np.bincount(log.status, minlength=len(Status))
+        self.good += int(good.sum())
+        self.generated += int(log.generated.sum())
+        self.prompt += int(workload.prompt[np.isfinite(log.first_token_s)].sum())
+        self.offered_prompt += int(workload.prompt.sum())
+        self.offered_output += int(workload.output.sum())
+        self.reused += int(log.reused_tokens.sum())
+        self.preemptions += int(log.preemptions.sum())
+        self.asked += int((log.adapter_hit >= 0).sum())
+        self.hits += int((log.adapter_hit == 1).sum())
+        self.swap_wait_s += float(log.swap_wait_s.sum())
+        self.done_wait_s += float(log.swap_wait_s[done].sum())
+        for name, who in (
+            ("ttft_s", done),
+            ("tpot_s", done & (workload.output > 1)),
+            ("e2e_s", done),
+        ):
+            values = getattr(latency, name)[who]
+            self.latency_s[name] += float(values.sum())
+            self.latencies[name] += len(values)
+        return latency
+
+    def __iadd__(self, other: Totals) -> Totals:
+        """Those of other requests, too."""
+        for name, value in vars(other).items():
+            if isinstance(value, dict):
+                mine = getattr(self, name)
+                setattr(self, name, {key: mine[key] + value[key] for key in mine})
+            elif name != "slo":
+                setattr(self, name, getattr(self, name) + value)
+        return self
+
+
+def summary_of(
+    workload: Workload,
+    log: ServingLog,
+    totals: Totals,
+    levels: Mapping[str, Mapping[str, float | None]],
+    memory: Mapping[str, Any],
+    *,
+    server: str,
+) -> dict[str, Any]:
+    """The numbers of a replay whose requests were counted before.
+
+    Parameters
+    ----------
+    workload, log : their columns by request are not looked at.
+    totals : of all requests.
+    levels : percentiles of ``ttft_s``, ``tpot_s`` and ``e2e_s``.
+    memory : ``sram`` of the summary.
+    """
+    counts, generated, prompt = totals.counts, totals.generated, totals.prompt
+    completed = int(counts[Status.COMPLETED])
+    usd = log.capex_usd_per_s * log.end_s + log.energy_usd_per_j * log.energy_j
     return {
         "server": server,
         "workload": workload.name,
-        "requests": len(workload),
-        "completed": int(counts[Status.COMPLETED]),
+        "requests": totals.requests,
+        "completed": completed,
         "refused": int(sum(counts[status] for status in REFUSALS)),
         "refusals": {status.name.lower(): int(counts[status]) for status in REFUSALS},
         "unfinished": int(counts[Status.UNFINISHED]),
@@ -131,36 +210,35 @@ def summarize(
         "adapters": len(workload.adapters),
         "generated_tokens": generated,
         "prompt_tokens": prompt,
-        "reused_prompt_tokens": int(log.reused_tokens.sum()),
+        "reused_prompt_tokens": totals.reused,
         "duration_s": float(log.end_s),
         "offered": {
             "duration_s": float(workload.duration_s),
             **_rates(
                 workload.duration_s,
-                len(workload),
-                int(workload.output.sum()),
-                int(workload.prompt.sum()),
+                totals.requests,
+                totals.offered_output,
+                totals.offered_prompt,
             ),
         },
-        "served": _rates(log.end_s, int(done.sum()), generated, prompt),
+        "served": _rates(log.end_s, completed, generated, prompt),
         "output_tokens_per_s": _ratio(generated, log.end_s),
-        "ttft_s": _distribution(latency.ttft_s[done]),
-        "tpot_s": _distribution(latency.tpot_s[done & (workload.output > 1)]),
-        "e2e_s": _distribution(latency.e2e_s[done]),
-        "slo": {"ttft_s": slo.ttft_s, "tpot_s": slo.tpot_s},
-        "goodput": _ratio(int(good.sum()), log.end_s),
-        "slo_met": _ratio(int(good.sum()), len(workload)),
+        **{
+            name: {"mean": _ratio(total, totals.latencies[name]), **levels[name]}
+            for name, total in totals.latency_s.items()
+        },
+        "slo": {"ttft_s": totals.slo.ttft_s, "tpot_s": totals.slo.tpot_s},
+        "goodput": _ratio(totals.good, log.end_s),
+        "slo_met": _ratio(totals.good, totals.requests),
         "swaps": int(log.swaps),
-        "adapter_hit_rate": _ratio(int((log.adapter_hit == 1).sum()), int(asked.sum())),
-        "swap_wait_s": float(log.swap_wait_s.sum()),
-        "swap_wait_share": _ratio(
-            float(log.swap_wait_s[done].sum()), float(latency.e2e_s[done].sum())
-        ),
-        "preemptions": int(log.preemptions.sum()),
+        "adapter_hit_rate": _ratio(totals.hits, totals.asked),
+        "swap_wait_s": totals.swap_wait_s,
+        "swap_wait_share": _ratio(totals.done_wait_s, totals.latency_s["e2e_s"]),
+        "preemptions": totals.preemptions,
         "utilization": {name: _utilization(busy, log.end_s) for name, busy in log.busy_s.items()},
         "units": len(log.units),
         "peak_sram_bytes": memory["peak_bytes"],
-        "sram": memory,
+        "sram": dict(memory),
         "server_energy_j": float(log.energy_j),
         "server_energy_by_part_j": {name: float(value) for name, value in log.energy_by_j.items()},
         "server_power_w": _ratio(log.energy_j, log.end_s),
@@ -190,13 +268,12 @@ def _rates(seconds: float, requests: int, output: int, prompt: int) -> dict[str,
     }
 
 
-def _distribution(values: NDArray[np.float64]) -> dict[str, float | None]:
-    """Mean and percentiles, linear between neighbours; None where there are no values."""
+def percentiles(values: NDArray[np.float64]) -> dict[str, float | None]:
+    """Percentiles, linear between neighbours; None where there are no values."""
     names = [f"p{level}" for level in PERCENTILES]
     if len(values) == 0:
-        return {"mean": None, **dict.fromkeys(names)}
-    levels = np.percentile(values, PERCENTILES)
-    return {"mean": float(values.mean()), **dict(zip(names, map(float, levels), strict=True))}
+        return dict.fromkeys(names)
+    return dict(zip(names, map(float, np.percentile(values, PERCENTILES)), strict=True))
 
 
 def _utilization(busy_s: NDArray[np.float64], seconds: float) -> dict[str, float | None]:

@@ -79,6 +79,54 @@ def test_engines(benchmark, server, adapters, engine):
     measure(benchmark, server, 19_366, adapters, engine)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("server", "requests"),
+    [("hc1x10", 0), ("hc1x10", 1_000_000), ("hc1x10-pipelined", 0)],
+)
+def test_compiled(benchmark, server, requests):
+    """What the compiled loop has to reach: 100 and 40 million tokens a second, 2 s and 700 MB."""
+    measure(benchmark, server, requests, 64, "compiled")
+
+
+STREAM = """
+import json, resource, sys, tempfile, time
+from pathlib import Path
+from hardwire.experiments.replay.setup import Setup
+from hardwire.experiments.replay.streaming import stream
+
+options = {
+    "source": "azure-conv", "server": "hc1x10", "adapters": "64", "rate": 110.0, "servers": 20,
+}
+with tempfile.TemporaryDirectory() as folder:
+    few = Setup.from_options({**options, "requests": 1000})
+    stream(few, Path(folder) / "few")
+    begin = time.perf_counter()
+    all_of_them = Setup.from_options({**options, "requests": int(sys.argv[1])})
+    done, _ = stream(all_of_them, Path(folder) / "all")
+    wall_s = time.perf_counter() - begin
+own, others = (
+    resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+)
+print(json.dumps({
+    "requests": done.summary["requests"],
+    "generated": done.summary["generated_tokens"],
+    "wall_s": wall_s,
+    "cpu_s": sum(one.ru_utime + one.ru_stime for one in (own, others)),
+    # Of this process, and twice the largest of the two that serve.
+    "peak_mb": (own.ru_maxrss + 2 * others.ru_maxrss) / 1000,
+}))
+"""
+
+
+@pytest.mark.slow
+def test_ten_million_requests_on_twenty_servers(benchmark):
+    """What streamed replays have to reach: 30 s on two cores, 2 GB; files and percentiles in it."""
+    if benchmark.disabled:
+        pytest.skip("a benchmark of whole processes")
+    kept(benchmark, [sys.executable, "-c", STREAM, "10000000"])
+
+
 def measure(benchmark, server, requests, adapters, engine):
     """Replay in a process of its own."""
     if benchmark.disabled:
@@ -87,6 +135,12 @@ def measure(benchmark, server, requests, adapters, engine):
     repeats = "1" if requests > 100_000 else "5"
     arguments = [source, server, str(requests), repeats, str(adapters), engine]
     command = [sys.executable, "-c", REPLAY, *arguments]
+
+    kept(benchmark, command)
+
+
+def kept(benchmark, command):
+    """Run a process that prints what it found, and keep it."""
 
     def once():
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout

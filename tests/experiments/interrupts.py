@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from hardwire.experiments.replay import replay as replaying
+from hardwire.experiments.replay import several
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, simulated_s: float) -> None:
     """Press Ctrl-C at a time of the simulation."""
-    real = replaying.replay
+    real = several.replay
 
     def pressed(*arguments: Any, progress: Any, **options: Any) -> Any:
         def press(now: float) -> None:
@@ -20,4 +20,4 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, simulated_s: float) -> None:
 
         return real(*arguments, progress=press, **options)
 
-    monkeypatch.setattr(replaying, "replay", pressed)
+    monkeypatch.setattr(several, "replay", pressed)

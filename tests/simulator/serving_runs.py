@@ -83,33 +83,54 @@ runs = st.tuples(machines, workloads(), policies())
 
 
 class Once:
-    """What a function says of the small chip and one of the shapes, asked once.
+    """What a function says of a chip of the tests and one of the shapes, asked once.
 
     A run of a few requests takes a tenth of the time of the walk through the datapath that its
     adapters' loads are found by.
     """
 
-    def __init__(self, function: Callable[[Chip, LanguageModel, Adapter], Any]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function, self.known = function, {}
 
-    def __call__(self, chip: Chip, model: LanguageModel, adapter: Adapter) -> Any:
-        assert chip is SMALL
-        if id(adapter) not in self.known:
-            self.known[id(adapter)] = self.function(chip, model, adapter)
-        return self.known[id(adapter)]
+    def __call__(self, chip: Chip, model: LanguageModel, adapter: Adapter, **hints: Any) -> Any:
+        key = id(chip), id(adapter)  # those of this file and of the tests stay
+        if key not in self.known:
+            self.known[key] = self.function(chip, model, adapter, **hints)
+        return self.known[key]
 
 
 ONCE = {"swap_latency": Once(swap_latency), "supply": Once(supply)}
 
 
-def serve(run, **options) -> ServingLog:
+def serve(run, how: Callable[..., Any] = replay, **options) -> Any:
+    """A run by ``replay``, or by another function of the same parameters."""
     server, workload, policy = run
+    options = {"chip": SMALL, **options}
     shapes = [SHAPES[number % len(SHAPES)] for number in range(len(workload.adapters))]
     with pytest.MonkeyPatch.context() as patch:
         for name, function in ONCE.items():
             patch.setattr(cards, name, function)
-        return replay(server, workload, shapes, policy, chip=SMALL, **options)
+        return how(server, workload, shapes, policy, **options)
 
 
 def columns(log: ServingLog) -> dict[str, bytes]:
     return {name: values.tobytes() for name, values in log.to_arrays().items()}
+
+
+def differences(one: ServingLog, other: ServingLog) -> list[str]:
+    """Names of what two logs do not agree on; joules may differ by 1e-9 of themselves."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        name: (values, other.to_arrays()[name]) for name, values in one.to_arrays().items()
+    }
+    for name in ("unit", "time_s", "kv_bytes", "adapter_bytes"):
+        pairs[f"occupancy {name}"] = (getattr(one.occupancy, name), getattr(other.occupancy, name))
+    for mine, theirs in zip(one.spans, other.spans, strict=True):
+        for name in ("unit", "adapter", "begin_s", "end_s", "bytes"):
+            pairs[f"{mine.kind} {name}"] = (getattr(mine, name), getattr(theirs, name))
+    pairs |= {f"busy {name}": (busy, other.busy_s[name]) for name, busy in one.busy_s.items()}
+    pairs["end"] = (np.array(one.end_s), np.array(other.end_s))
+    found = [name for name, (a, b) in pairs.items() if a.tobytes() != b.tobytes()]
+    for part, joules in one.energy_by_j.items():
+        if joules != pytest.approx(other.energy_by_j[part], rel=1e-9, abs=1e-12):
+            found.append(f"energy of {part}")
+    return found

@@ -38,7 +38,9 @@ class TokenCosts:
     body, whole : (R, C + 1) int64, cycles from first to last unit; of ``body`` in serial issue
         those that the next token waits for.
     body_interval, whole_interval : (R, C + 1) int64, cycles until the next token can follow.
-    body_sum, whole_sum : (R, C + 1) int64, cumulative sums of ``body`` and ``whole``.
+    body_sum, whole_sum, body_interval_sum, whole_interval_sum : (R, C + 1) int64, cumulative sums
+        of those tables.
+    rises : (R,) bool, whether ``whole`` and ``whole_interval`` never fall with the context.
     body_j, whole_j : (R, C + 1) float64, dynamic energy of the token in joules.
     idle_w : power of a card that computes nothing.
     budget_w : what the power limit leaves for dynamic power of the chip.
@@ -54,6 +56,9 @@ class TokenCosts:
     whole_interval: NDArray[np.int64]
     body_sum: NDArray[np.int64]
     whole_sum: NDArray[np.int64]
+    body_interval_sum: NDArray[np.int64]
+    whole_interval_sum: NDArray[np.int64]
+    rises: NDArray[np.bool_]
     body_j: NDArray[np.float64]
     whole_j: NDArray[np.float64]
     idle_w: float
@@ -123,6 +128,9 @@ def token_costs(
         whole_interval=whole_gap,
         body_sum=body_sum,
         whole_sum=whole_sum,
+        body_interval_sum=np.cumsum(body_gap, axis=1),
+        whole_interval_sum=np.cumsum(whole_gap, axis=1),
+        rises=np.all((np.diff(whole) >= 0) & (np.diff(whole_gap) >= 0), axis=1),
         body_j=body_j,
         whole_j=whole_j,
         idle_w=idle_w,

@@ -13,8 +13,37 @@ from numpy.typing import NDArray
 from hardwire.simulator.serving.cards.costs import TokenCosts
 from hardwire.simulator.serving.cards.record import Record
 from hardwire.simulator.serving.cards.sram import Layout
-from hardwire.simulator.serving.load.workload import Workload
+from hardwire.simulator.serving.load.workload import Prefixes, Workload
 from hardwire.simulator.serving.policies.policy import Policy
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Requests in order of arrival, without those that are refused, as an engine takes them.
+
+    Attributes
+    ----------
+    numbers : (N,) int64, of the requests among all, refused ones included.
+    arrival : (N,) ticks.
+    prompt, output : (N,) tokens.
+    adapter : (N,) indices into the catalogue.
+    estimate : (N,) ticks that each request is expected to take.
+    need : (N,) tokens that each needs room for when it is first let in; None where more tokens do
+        not mean more room.
+    prefixes : hashes of the blocks that they begin with, where they are reused.
+    """
+
+    numbers: NDArray[np.int64]
+    arrival: NDArray[np.int64]
+    prompt: NDArray[np.int64]
+    output: NDArray[np.int64]
+    adapter: NDArray[np.int32]
+    estimate: NDArray[np.int64]
+    need: NDArray[np.int64] | None
+    prefixes: Prefixes | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 @dataclass(frozen=True)
@@ -71,6 +100,21 @@ class Plan:
     fairness: int
     reserve: int | None
     ttft_goal: int
+
+    def asked(self, begin: int, end: int) -> Asked:
+        """The requests that are not refused from one place among them to another."""
+        workload, who = self.workload, self.served[begin:end]
+        reused = workload.prefixes is not None and self.policy.prefix_reuse
+        return Asked(
+            numbers=who,
+            arrival=self.arrival[who],
+            prompt=workload.prompt[who],
+            output=workload.output[who],
+            adapter=workload.adapter[who],
+            estimate=self.estimate[who],
+            need=None if self.need is None else self.need[who],
+            prefixes=workload.prefixes.take(who) if workload.prefixes and reused else None,
+        )
 
     @property
     def whole(self) -> bool:

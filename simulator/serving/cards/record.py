@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from array import array
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.simulator.serving.record import RequestRecord
 
 
@@ -31,3 +34,8 @@ class Record(RequestRecord):
         self.kv_bytes = 0
         self.skipped: list[tuple[int, int]] = []
         self.in_flight: dict[int, tuple[int, int]] = {}
+
+
+def rows_of(numbers: array[int], columns: int) -> NDArray[np.int64]:
+    """(M, columns) int64, the rows of an array of a record, without copying them."""
+    return np.frombuffer(numbers or b"", np.int64).reshape(-1, columns)

@@ -6,7 +6,9 @@ SimPy, is written for reading; ``compiled`` has the same rules over flat arrays.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -23,14 +25,14 @@ from hardwire.models.server import Server
 from hardwire.models.sram import kv_bytes_on
 from hardwire.simulator.datapath import adapter_room
 from hardwire.simulator.serving.cards.costs import token_costs
-from hardwire.simulator.serving.cards.plan import Outcome, Plan
-from hardwire.simulator.serving.cards.record import Record
+from hardwire.simulator.serving.cards.plan import Asked, Outcome, Plan
+from hardwire.simulator.serving.cards.record import Record, rows_of
 from hardwire.simulator.serving.cards.sram import Layout
 from hardwire.simulator.serving.closed_loop import with_refused
 from hardwire.simulator.serving.load.synthetic import stream
 from hardwire.simulator.serving.load.workload import PREFIX_BLOCK_TOKENS, Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
-from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.policies.policy import Policy, Routing
 from hardwire.simulator.supply import supply
 from hardwire.simulator.swap import swap_latency
 
@@ -82,7 +84,8 @@ class CardServer:
                 f"in {chip.sram.capacity_mib:g} MiB of SRAM"
             )
         self.capacity, self.page_bytes = capacity, page_bytes
-        self.status = self._refusals(sizes, usable, fixed, set(pinned))
+        self._refuse = partial(self._refusals, sizes, usable, fixed, set(pinned))
+        self.status = self._refuse(workload)
         longest = min(model.max_position, capacity // page_bytes * PAGE_TOKENS)
         self.costs = costs = token_costs(
             chip,
@@ -109,14 +112,13 @@ class CardServer:
 
         way_of = {key: supply(chip, model, adapter) for key, adapter in kinds.items()}
         ways = [way_of[id(adapter)] for adapter in adapters]
-        self.arrival = np.ceil(workload.arrival_s * hertz).astype(np.int64)
+        rng = stream(seed, "estimates")
         if workload.concurrency is not None and policy.schedule == "slo":
             raise InputError(
                 "--concurrency: deadlines are known only when requests come, so --schedule slo "
                 "cannot rank by them"
             )
         users = int(machine.users_per_card)
-        whole = policy.admission == "whole" or users == 1
         self.plan = Plan(
             costs=costs,
             policy=policy,
@@ -144,10 +146,10 @@ class CardServer:
             host_bytes=[int(way.host_bytes) for way in ways],
             disk_ticks=[round(hertz * way.disk_s) for way in ways],
             pinned=pinned,
-            arrival=self.arrival,
+            arrival=np.ceil(workload.arrival_s * hertz).astype(np.int64),
             served=np.flatnonzero(self.status == Status.UNFINISHED),
-            estimate=self._estimates(seed),
-            need=None if policy.prefix_reuse else workload.prompt + whole * (workload.output - 1),
+            estimate=self._estimates(workload, rng),
+            need=None if policy.prefix_reuse else self._needs(workload),
             spill=round(policy.spill_s * hertz),
             fairness=round(policy.fairness_s * hertz),
             reserve=None if policy.reserve_s is None else round(policy.reserve_s * hertz),
@@ -155,10 +157,14 @@ class CardServer:
         )
 
     def _refusals(
-        self, sizes: list[int], usable: list[bool], fixed: int, pinned: set[int]
+        self,
+        sizes: list[int],
+        usable: list[bool],
+        fixed: int,
+        pinned: set[int],
+        workload: Workload,
     ) -> NDArray[np.int8]:
         """What can never be served, by request; the others count as unfinished so far."""
-        workload = self.workload
         status = np.full(len(workload), Status.UNFINISHED, dtype=np.int8)
         tokens = workload.prompt + workload.output
         pages = -(-(tokens - 1) // PAGE_TOKENS)
@@ -176,13 +182,39 @@ class CardServer:
         )
         return status
 
-    def _estimates(self, seed: int) -> NDArray[np.int64]:
+    def _needs(self, workload: Workload) -> NDArray[np.int64]:
+        """Tokens that each request needs room for when it is first let in."""
+        whole = self.policy.admission == "whole" or self.server.machine.users_per_card == 1
+        needs: NDArray[np.int64] = workload.prompt + int(whole) * (workload.output - 1)
+        return needs
+
+    def asked(
+        self, workload: Workload, first: int, rng: np.random.Generator
+    ) -> tuple[Asked, NDArray[np.int8]]:
+        """Requests that come later than those of the plan, and the statuses of all of them.
+
+        Parameters
+        ----------
+        workload : without prefixes that are reused.
+        first : number of its first request.
+        rng : draws the errors of expected lengths, for one part of a load after the other.
+        """
+        status = self._refuse(workload)
+        who = np.flatnonzero(status == Status.UNFINISHED)
+        some = workload.take(who)
+        estimate = self._estimates(workload, rng)[who]
+        arrival = np.ceil(some.arrival_s * self.costs.clock_hz).astype(np.int64)
+        return Asked(
+            who + first, arrival, some.prompt, some.output, some.adapter, estimate,
+            self._needs(some),
+        ), status  # fmt: skip
+
+    def _estimates(self, workload: Workload, rng: np.random.Generator) -> NDArray[np.int64]:
         """Ticks that a request is expected to take, with the policy's error in its output."""
-        costs, workload = self.costs, self.workload
+        costs = self.costs
         longest = costs.body.shape[1] - 1
         output = workload.output.astype(float)
         if self.policy.estimate_error:
-            rng = stream(seed, "estimates")
             output *= rng.lognormal(0.0, self.policy.estimate_error, len(output))
         row = np.array(costs.row)[workload.adapter + 1]
         prompt = np.minimum(workload.prompt, longest)
@@ -207,12 +239,54 @@ class CardServer:
 
             lacking = engine.lacks(self.plan)
             if not lacking:
-                return self._log(engine.serve(self.plan, until, tell), "compiled")
+                return self.log(engine.serve(self.plan, until, tell), "compiled")
             engine_name = f"events ({lacking} is not compiled)"
         from hardwire.simulator.serving.cards.events import Events  # noqa: PLC0415
 
         events = Events(self.plan, walk=self.engine == "reference")
-        return self._log(events.run(until, tell), engine_name)
+        return self.log(events.run(until, tell), engine_name)
+
+    def serve_together(
+        self,
+        servers: int,
+        routing: Routing,
+        until_s: float | None,
+        progress: Callable[[float], None] | None,
+    ) -> tuple[NDArray[np.int64], list[ServingLog]]:
+        """Run several like servers on one clock, in the compiled loop.
+
+        Returns
+        -------
+        sent : (N,) the server of each request; -1 where it is refused or did not come any more.
+        logs : of each server, of the requests that were sent to it.
+
+        Raises
+        ------
+        InputError
+            If the policy or the load has something that the loop lacks, or looks ahead.
+        """
+        from hardwire.simulator.serving.cards.compiled import engine  # noqa: PLC0415
+
+        hertz = self.costs.clock_hz
+        if lacking := engine.lacks(self.plan):
+            raise InputError(f"servers: {lacking} is not of servers on one clock")
+        if self.policy.residency == "belady":
+            raise InputError(
+                f"servers: who gets a request under {routing} is not known ahead, as residency "
+                "belady asks"
+            )
+        sent, outcomes = engine.serve_together(
+            self.plan,
+            None if until_s is None else max(1, round(until_s * hertz)),
+            lambda tick: progress(tick / hertz) if progress else None,
+            servers=servers,
+            routing=routing,
+        )
+        logs = []
+        for number, outcome in enumerate(outcomes):
+            mine = np.flatnonzero(sent == number)
+            logs.append(self.part(self.workload.take(mine), self.status[mine], outcome))
+        return sent, logs
 
     def _came_s(self, outcome: Outcome) -> NDArray[np.float64] | None:
         """Arrivals of a closed loop, s; NaN where it never came to a request."""
@@ -222,7 +296,14 @@ class CardServer:
         at[: len(outcome.came)] = outcome.came / self.costs.clock_hz
         return with_refused(self.plan.served, at, len(self.workload))
 
-    def _log(self, outcome: Outcome, engine: str) -> ServingLog:
+    def part(self, workload: Workload, status: NDArray[np.int8], outcome: Outcome) -> ServingLog:
+        """The log of other requests than those of the plan, that the compiled loop served."""
+        other = copy.copy(self)
+        other.workload, other.status = workload, status
+        return other.log(outcome, "compiled")
+
+    def log(self, outcome: Outcome, engine: str) -> ServingLog:
+        """What an engine says of the requests, in seconds and joules."""
         record, hertz = outcome.record, self.costs.clock_hz
         self.status[np.asarray(record.finish) >= 0] = Status.COMPLETED
         came_s = self._came_s(outcome)
@@ -234,11 +315,11 @@ class CardServer:
             end_s = max(outcome.now / hertz, float(np.max(finish[done], initial=0.0)))
         elif done.any():
             end_s = float(np.nanmax(finish))
-        memory = np.array(record.memory, dtype=np.int64).reshape(-1, 4)
+        memory = rows_of(record.memory, 4)
         energy = self._energy(record, done, end_s)
         machine = self.server.machine
-        loads = np.array(record.loads, dtype=np.int64).reshape(-1, 5)
-        out = np.array(record.evictions, dtype=np.int64).reshape(-1, 3)
+        loads = rows_of(record.loads, 5)
+        out = rows_of(record.evictions, 3)
         definitions = {
             "start": "let in by its card: its prefill begins, or waits for its adapter only",
             "hit": "its adapter was complete in SRAM when the request was let in",
@@ -271,6 +352,7 @@ class CardServer:
             end_s=end_s,
             energy_j=sum(energy.values()),
             energy_by_j=energy,
+            rest_w=self._rest_w(),
             capex_usd_per_s=machine.capex_usd_per_s,
             energy_usd_per_j=machine.energy_usd_per_j,
             swaps=len(loads),
@@ -282,7 +364,7 @@ class CardServer:
     def _energy(self, record: Record, done: NDArray[np.bool_], end_s: float) -> dict[str, float]:
         """Joules of the server from 0 to ``end_s``: of tokens that were computed, of adapters and
         KV pages that moved over the host links, and at rest."""
-        costs, workload, server = self.costs, self.workload, self.server
+        costs, workload = self.costs, self.workload
         rows = np.array(costs.row)[workload.adapter + 1]
         prompt, output = workload.prompt[done], workload.output[done]
         body, whole = np.cumsum(costs.body_j, axis=1), np.cumsum(costs.whole_j, axis=1)
@@ -318,8 +400,13 @@ class CardServer:
             "decode": float(decode) / efficiency,
             "recomputation": float(again) / efficiency,
             **{part: float(joule) / efficiency for part, joule in moved.items()},
-            "cards_at_rest": costs.idle_w * server.cards * end_s,
-            "host": server.host_w * end_s,
+            **{part: watts * end_s for part, watts in self._rest_w().items()},
+        }
+
+    def _rest_w(self) -> dict[str, float]:
+        return {
+            "cards_at_rest": self.costs.idle_w * self.server.cards,
+            "host": self.server.host_w,
         }
 
 

@@ -401,6 +401,7 @@ def _log(run: _Run, status: NDArray[np.int8], outcome: _Outcome) -> ServingLog:
         end_s=end_s,
         energy_j=sum(energy.values()),
         energy_by_j=energy,
+        rest_w={"idle": b.idle_w},
         capex_usd_per_s=server.batching.capex_usd_per_s,
         energy_usd_per_j=server.batching.energy_usd_per_j,
         swaps=len(loads),

@@ -12,8 +12,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count as count_from_zero
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +117,19 @@ class Preset:
         ``self.requests`` equal parts. Their order is that of two normal samples whose Pearson
         correlation is ``2 sin(pi r / 6)`` for a rank correlation ``r`` (Gaussian copula).
         """
-        blocks = -(-count // self.requests)
+        blocks = list(islice(self.length_blocks(rng), -(-count // self.requests)))
+        prompt, output = (np.concatenate(column)[:count] for column in zip(*blocks, strict=True))
+        return prompt, output
+
+    def length_blocks(
+        self, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Prompts and outputs block by block, without end: what ``lengths`` draws."""
         rho = 2 * math.sin(math.pi * self.rank_correlation / 6)
         values = [
             np.rint(self._table(table)).astype(np.int64) for table in (self.prompt, self.output)
         ]
-        columns = [np.empty((blocks, self.requests), dtype=np.int64) for _ in values]
-        for block in range(blocks):
+        while True:
             normal = rng.standard_normal((2, self.requests))
             first, second = normal
             # What the samples share by chance goes, so that every block is correlated alike. Sums
@@ -130,10 +138,10 @@ class Preset:
             scale = math.sqrt((first * first).sum() / (second * second).sum())
             second *= math.sqrt(1 - rho**2) * scale
             second += rho * first
-            for column, ordered, key in zip(columns, values, normal, strict=True):
-                column[block, np.argsort(key)] = ordered
-        prompt, output = (column.ravel()[:count] for column in columns)
-        return prompt, output
+            prompt, output = (np.empty(self.requests, dtype=np.int64) for _ in values)
+            for column, ordered, key in zip((prompt, output), values, normal, strict=True):
+                column[np.argsort(key)] = ordered
+            yield prompt, output
 
     def arrivals(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw arrivals ``(count,)`` in seconds at the trace's own rate, a block after the other.
@@ -143,19 +151,20 @@ class Preset:
         gaps: by a normal sample, part of which all gaps of a spell have in common, so that gaps
         ``k`` apart are correlated as ``e^{-k / gap_spell}``.
         """
+        blocks = islice(self.arrival_blocks(rng), -(-count // self.requests))
+        return np.concatenate(list(blocks))[:count]
+
+    def arrival_blocks(self, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
+        """Arrivals block by block, without end: what ``arrivals`` draws."""
         if self.gaps is None or self.duration_s is None:
             raise ValueError(f"preset {self.name} has lengths only, no arrivals")
-        blocks = -(-count // self.requests)
         gaps = self._table(self.gaps)
         edges = np.linspace(0, self.duration_s, len(self.rate) + 1)
         passed = np.concatenate([[0], np.cumsum(self.rate)]) * (self.requests / self.rate.sum())
-        arrival = np.empty((blocks, self.requests))
-        for block in range(blocks):
+        for block in count_from_zero():
             clock = np.cumsum(self._ordered(gaps, rng))
             clock *= self.requests / clock[-1]
-            arrival[block] = np.interp(clock, passed, edges)
-            arrival[block] += block * self.duration_s
-        return arrival.ravel()[:count]
+            yield np.interp(clock, passed, edges) + block * self.duration_s
 
     def _ordered(self, gaps: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
         """Rising gaps in the order of a block."""

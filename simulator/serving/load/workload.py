@@ -96,6 +96,28 @@ class Workload:
     def __len__(self) -> int:
         return len(self.arrival_s)
 
+    def take(self, places: NDArray[np.int64]) -> Workload:
+        """Some of the requests, in rising order, in the same time."""
+        return dataclasses.replace(
+            self,
+            arrival_s=self.arrival_s[places],
+            prompt=self.prompt[places],
+            output=self.output[places],
+            adapter=self.adapter[places],
+            prefixes=None if self.prefixes is None else self.prefixes.take(places),
+        )
+
+    def then(self, later: Workload) -> Workload:
+        """These requests and later ones, of the same load, without prefixes."""
+        return dataclasses.replace(
+            later,
+            arrival_s=np.concatenate((self.arrival_s, later.arrival_s)),
+            prompt=np.concatenate((self.prompt, later.prompt)),
+            output=np.concatenate((self.output, later.output)),
+            adapter=np.concatenate((self.adapter, later.adapter)),
+            prefixes=None,
+        )
+
     def closed(self, concurrency: int) -> Workload:
         """The same requests in order, so many in flight: the next comes when one ends."""
         return dataclasses.replace(

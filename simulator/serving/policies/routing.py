@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hardwire.simulator.serving.policies import policy
 
 ROUND_ROBIN, LEAST_LOADED, AFFINE, AFFINE_SPILL = range(len(policy.CHOICES["routing"]))
@@ -43,6 +46,28 @@ def choose(routing: int, backlog: Sequence[int], adapter: int, sent: int, spill:
     if routing == AFFINE_SPILL and backlog[own] > spill and backlog[idlest] < backlog[own]:
         return idlest
     return own
+
+
+def foreseen(
+    routing: policy.Routing, adapter: NDArray[np.int32], count: int, sent: int = 0
+) -> NDArray[np.int64] | None:
+    """Where all requests go, where that does not depend on backlogs; else None.
+
+    Parameters
+    ----------
+    adapter : (N,) indices into the catalogue, negative for none, in order of arrival.
+    count : of the cards or servers.
+    sent : how many requests were sent before.
+
+    Returns
+    -------
+    (N,) numbers of cards or servers, as ``choose`` has them.
+    """
+    if routing == "round_robin":
+        return np.arange(sent, sent + len(adapter)) % count
+    if routing == "affine" and (adapter >= 0).all():
+        return adapter.astype(np.int64) % count
+    return None
 
 
 class Router:

@@ -92,7 +92,9 @@ def test_a_docstring_says_what_goes_in_and_what_comes_out(name: str) -> None:
 
 
 def test_the_choices_of_a_replay_are_those_of_the_command() -> None:
-    assert {*ReplayOptions.__annotations__, "source", "server"} == set(Setup.model_fields)
+    assert {*ReplayOptions.__annotations__, "source", "server", "servers"} == set(
+        Setup.model_fields
+    )
 
 
 def test_run_gives_what_the_command_gives(hardwire: Shell) -> None:

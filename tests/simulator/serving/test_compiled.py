@@ -6,81 +6,58 @@ The events of a server and their order are the same in both; what differs is how
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
-from examples import examples
-from hypothesis import HealthCheck, given
-from hypothesis import strategies as st
-from serving_runs import SHAPES, SMALL, machine, machines, policies, serve
+from examples import FACTORS, PROFILE
+from serving_runs import SMALL, differences, machine, serve
 
 from hardwire.models import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.server import Server
-from hardwire.simulator.serving.cards.compiled import engine
+from hardwire.simulator.serving.cards.compiled import engine, layout, windows
 from hardwire.simulator.serving.cards.server import CardServer
 from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Prefixes, Workload
 from hardwire.simulator.serving.log import ServingLog
 from hardwire.simulator.serving.policies.policy import CHOICES, Policy
-from hardwire.simulator.serving.replay import replay
 
 pytestmark = pytest.mark.slow  # compiling the loop takes 20 s at first
 
 ROOMY = Chip.open("hc1").with_values({"sram.capacity_mib": 160})  # of 2,560 tokens, 5 blocks
 
 
-def differences(one: ServingLog, other: ServingLog) -> list[str]:
-    """Names of what two logs do not agree on; joules may differ by 1e-9 of themselves."""
-    pairs: dict[str, tuple[Any, Any]] = {
-        name: (values, other.to_arrays()[name]) for name, values in one.to_arrays().items()
-    }
-    for name in ("unit", "time_s", "kv_bytes", "adapter_bytes"):
-        pairs[f"occupancy {name}"] = (getattr(one.occupancy, name), getattr(other.occupancy, name))
-    for mine, theirs in zip(one.spans, other.spans, strict=True):
-        for name in ("unit", "adapter", "begin_s", "end_s", "bytes"):
-            pairs[f"{mine.kind} {name}"] = (getattr(mine, name), getattr(theirs, name))
-    pairs |= {f"busy {name}": (busy, other.busy_s[name]) for name, busy in one.busy_s.items()}
-    pairs["end"] = (np.array(one.end_s), np.array(other.end_s))
-    found = [name for name, (a, b) in pairs.items() if a.tobytes() != b.tobytes()]
-    for part, joules in one.energy_by_j.items():
-        if joules != pytest.approx(other.energy_by_j[part], rel=1e-9, abs=1e-12):
-            found.append(f"energy of {part}")
-    return found
+CROSSED = ("routing", "schedule", "residency", "admission", "swap")
+"""Choices of which every combination is tried."""
+
+LOADS = 500
+"""Random loads of the nightly profile; the usual one tries a tenth of them."""
+
+PAIRED = 48
+"""Loads that meet each choice of these beside each of another."""
 
 
-def note(seen: Counter[tuple[str, Any]], policy: Policy, log: ServingLog) -> None:
-    """Which choices were met, and what came of them."""
-    for name in CHOICES:
-        seen[name, getattr(policy, name)] += 1
-    seen["slots", policy.slots is not None] += 1
-    seen["pinned", bool(policy.pinned)] += 1
-    seen["preempted", True] += bool(log.preemptions.any())
-    seen["evicted", True] += len(log.spans[1].unit) > 0
+def crossed(number: int) -> dict[str, str]:
+    """The choices of a load by its number: first all pairs are met, then all combinations."""
+    routing, schedule, block = number % 4, number // 4 % 4, number // 16
+    places = [routing, schedule, (routing + schedule) % 4, (schedule + block) % 2, block]
+    if number >= PAIRED:
+        places, rest = [], number - PAIRED
+        for name in CROSSED:
+            places.append(rest % len(CHOICES[name]))
+            rest //= len(CHOICES[name])
+    return {name: CHOICES[name][place] for name, place in zip(CROSSED, places, strict=True)}
 
 
-def crowded(seed: int) -> tuple[tuple[Server, Workload, Policy], float | None]:
-    """A load on cards where little fits, and the share of its time at which it is cut off.
-
-    By numpy, which meets all choices alike: Hypothesis prefers some.
-    """
-    rng = np.random.default_rng(seed)
-    count, adapters = int(rng.integers(8, 24)), int(rng.integers(0, 7))
-    workload = Workload(
-        name="crowded",
-        arrival_s=np.sort(rng.uniform(0, rng.choice([0.0, 0.001, 0.05]), count)),
-        prompt=rng.integers(1, rng.choice([20, 150]), count),
-        output=rng.integers(1, rng.choice([20, 200]), count),
-        adapter=rng.integers(BASE, adapters, count).astype(np.int32),
-        adapters=tuple("abcdef"[:adapters]),
-        duration_s=0.05,
-    )
+def policy_by(number: int, rng: np.random.Generator, workload: Workload) -> Policy:
     chosen: dict[str, Any] = {name: str(rng.choice(known)) for name, known in CHOICES.items()}
     slots = (None, None, 1, 2)[rng.integers(4)]
+    adapters = len(workload.adapters)
     free = adapters if slots is None else min(adapters, slots)
-    policy = Policy(
-        **chosen,
+    return Policy(
+        **(chosen | crossed(number)),
         slots=slots,
         pinned=workload.adapters[: min(free, int(rng.integers(0, 2)))],
         prefetch=int(rng.integers(0, 4)),
@@ -89,95 +66,155 @@ def crowded(seed: int) -> tuple[tuple[Server, Workload, Policy], float | None]:
         spill_s=float(rng.choice([0.0, 1e-2])),
         estimate_error=float(rng.choice([0.0, 0.5])),
         host_warm=bool(rng.integers(2)),
+        prefix_reuse=workload.prefixes is not None,
         power_limit_w=(None, None, 1200.0, 2000.0)[rng.integers(4)],
     )
+
+
+def crowded(rng: np.random.Generator) -> Workload:
+    """Requests for cards where little fits."""
+    count, adapters = int(rng.integers(8, 24)), int(rng.integers(0, 7))
+    return Workload(
+        name="crowded",
+        arrival_s=np.sort(rng.uniform(0, rng.choice([0.0, 0.001, 0.05]), count)),
+        prompt=rng.integers(1, rng.choice([20, 150]), count),
+        output=rng.integers(1, rng.choice([20, 200]), count),
+        adapter=rng.integers(BASE, adapters, count).astype(np.int32),
+        adapters=tuple("abcdef"[:adapters]),
+        duration_s=0.05,
+    )
+
+
+def stories(rng: np.random.Generator) -> Workload:
+    """Prompts that begin with the same blocks, for cards where few of them fit."""
+    count = int(rng.integers(2, 15))
+    prompt = rng.integers(200, 1500, count)
+    blocks = -(-prompt // PREFIX_BLOCK_TOKENS)
+    first = np.concatenate(([0], np.cumsum(blocks)))
+    story = rng.integers(0, 2, count)
+    hashes = np.concatenate([10 * story[i] + np.arange(blocks[i]) for i in range(count)])
+    span = float(rng.choice([0.0, 0.1, 0.5]))
+    return Workload(
+        name="stories",
+        arrival_s=np.sort(rng.uniform(0, span, count)),
+        prompt=prompt,
+        output=rng.integers(1, rng.choice([5, 400]), count, endpoint=True),
+        adapter=rng.integers(BASE, 2, count).astype(np.int32),
+        adapters=("a", "b"),
+        duration_s=span,
+        prefixes=Prefixes(first.astype(np.int64), hashes.astype(np.int64)),
+    )
+
+
+def random_load(
+    number: int, attempt: int
+) -> tuple[Any, tuple[Server, Workload, Policy], float | None]:
+    """A chip, a run on it, and the share of its time at which it is cut off."""
+    rng = np.random.default_rng([number, attempt])
+    told = number % 5 == 0
+    workload = stories(rng) if told else crowded(rng)
+    policy = policy_by(number, rng, workload)
     server = machine(
         int(rng.integers(1, 4)),
         int(rng.choice([1, 2, 5])),
         str(rng.choice(["serial", "pipelined"])),
         str(rng.choice(["each", "shared"])),
     )
-    return (server, workload, policy), (None, None, 0.3, 0.9)[rng.integers(4)]
+    share = None if policy.prefix_reuse else (None, None, 0.3, 0.9)[rng.integers(4)]
+    return ROOMY if told else SMALL, (server, workload, policy), share
+
+
+def note(seen: Counter[Any], run: tuple[Server, Workload, Policy], log: ServingLog) -> None:
+    """Which choices were met, and what came of them."""
+    server, _, policy = run
+    for one in CROSSED:
+        for other in CROSSED:
+            seen[one, getattr(policy, one), other, getattr(policy, other)] += 1
+    seen[tuple(getattr(policy, name) for name in CROSSED)] += 1
+    seen["slots"] += policy.slots is not None
+    seen["pinned"] += bool(policy.pinned)
+    seen["shared links"] += server.machine.links == "shared"
+    seen["power limit"] += policy.power_limit_w is not None
+    seen["prefixes"] += bool(log.reused_tokens.any())
+    seen["preempted", policy.preemption] += bool(log.preemptions.any())
+    seen["prefill", policy.prefill] += 1
+    seen["evicted"] += len(log.spans[1].unit) > 0
+
+
+def compared(number: int, attempt: int = 0) -> tuple[tuple[Server, Workload, Policy], ServingLog]:
+    """Run a load in both; where neither can start, another one with its choices."""
+    chip, run, share = random_load(number, attempt)
+    until_s = None
+    try:
+        events = serve(run, chip=chip)
+    except InputError:  # a power limit below rest, pinned adapters that leave no room
+        with pytest.raises(InputError):
+            serve(run, chip=chip, engine="compiled")
+        return compared(number, attempt + 1)
+    if share is not None:
+        until_s = share * events.end_s
+        events = serve(run, chip=chip, until_s=until_s)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_WINDOW", 1 + number % 29)
+        compiled = serve(run, chip=chip, engine="compiled", until_s=until_s)
+    assert (events.engine, compiled.engine) == ("events", "compiled")
+    assert not differences(compiled, events), number
+    return run, events
 
 
 def test_the_compiled_loop_is_the_one_in_simpy():
-    """Cut off at a share of the time, too."""
-    tried, compared = 0, 0
-    seen: Counter[tuple[str, Any]] = Counter()
-
-    @examples(40)
-    @given(st.integers(0, 2**32 - 1))
-    def law(seed):
-        nonlocal tried, compared
-        run, share = crowded(seed)
-        tried += 1
-        try:
-            events = serve(run)
-        except InputError:  # a power limit below rest, pinned adapters that leave no room
-            with pytest.raises(InputError):
-                serve(run, engine="compiled")
-            return
-        until_s = None if share is None else share * events.end_s
-        if until_s is not None:
-            events = serve(run, until_s=until_s)
-        compiled = serve(run, engine="compiled", until_s=until_s)
-        assert (events.engine, compiled.engine) == ("events", "compiled")
-        assert not differences(compiled, events)
-        compared += 1
-        note(seen, run[2], events)
-
-    law()
-    assert 2 * compared >= tried
-    few = compared // 20
-    for name, options in CHOICES.items():
-        for option in options:
-            assert seen[name, option] >= few, (name, option)
-    for what in ("slots", "pinned", "preempted", "evicted"):
-        assert seen[what, True] >= few, what
+    """Cut off at a share of the time, too, and whatever the windows are that requests come in."""
+    loads = round(LOADS * FACTORS[PROFILE] / FACTORS["nightly"])
+    seen: Counter[Any] = Counter()
+    for number in range(loads):
+        note(seen, *compared(number))
+    if loads < PAIRED:
+        return
+    for one, other in itertools.permutations(CROSSED, 2):
+        for pair in itertools.product(CHOICES[one], CHOICES[other]):
+            assert seen[one, pair[0], other, pair[1]], (one, other, pair)
+    for what in ("slots", "pinned", "shared links", "power limit", "prefixes", "evicted"):
+        assert seen[what] >= loads // 25, what
+    for name in ("preemption", "prefill"):
+        for option in CHOICES[name]:
+            assert seen["preempted" if name == "preemption" else name, option], option
+    if loads >= LOADS:
+        met = [seen[combination] for combination in itertools.product(*map(CHOICES.get, CROSSED))]
+        assert len(met) == 384 and all(met)
 
 
-@st.composite
-def stories(draw):
-    """Prompts that begin with the same blocks, on cards where few of them fit."""
-    count = draw(st.integers(1, 14))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    prompt = rng.integers(200, 1500, count)
-    blocks = -(-prompt // PREFIX_BLOCK_TOKENS)
-    first = np.concatenate(([0], np.cumsum(blocks)))
-    story = rng.integers(0, 2, count)
-    hashes = np.concatenate([10 * story[i] + np.arange(blocks[i]) for i in range(count)])
-    span = draw(st.sampled_from([0.0, 0.1, 0.5]))
+@pytest.mark.parametrize("issue", ["serial", "pipelined"])
+@pytest.mark.parametrize("schedule", CHOICES["schedule"])
+def test_so_it_is_in_long_queues(schedule, issue, monkeypatch):
+    """Of more requests than a search looks at one by one, which windows cut."""
+    rng = np.random.default_rng(len(schedule))
+    count = 400
     workload = Workload(
-        name="stories",
-        arrival_s=np.sort(rng.uniform(0, span, count)),
-        prompt=prompt,
-        output=rng.integers(1, draw(st.sampled_from([5, 400])), count, endpoint=True),
-        adapter=rng.integers(BASE, 2, count).astype(np.int32),
-        adapters=("a", "b"),
-        duration_s=span,
-        prefixes=Prefixes(first.astype(np.int64), hashes.astype(np.int64)),
+        "queue",
+        np.sort(rng.uniform(0, 0.02, count)),
+        rng.integers(1, 250, count),
+        rng.integers(1, 60, count),
+        rng.integers(BASE, 6, count).astype(np.int32),
+        tuple("abcdef"),
+        0.02,
     )
-    policy = dataclasses.replace(draw(policies()), prefix_reuse=True)
-    return draw(machines), workload, policy
-
-
-@examples(20, HealthCheck.filter_too_much)
-@given(stories())
-def test_so_it_is_with_prefixes(run):
-    server, workload, policy = run
-    two = [SHAPES[0], SHAPES[2]]
-    logs = [
-        replay(server, workload, two, policy, chip=ROOMY, engine=name)
-        for name in ("compiled", "events")
-    ]
-    assert not differences(*logs)
+    for window, policy in (
+        (70, Policy(schedule=schedule, fairness_s=0.05)),
+        (1000, Policy(schedule=schedule, reserve_s=0.05, prefetch=2, routing="round_robin")),
+        (150, Policy(schedule=schedule, slots=1, admission="whole", residency="lfu")),
+    ):
+        monkeypatch.setattr(engine, "_WINDOW", window)
+        run = machine(2, 3, issue, "shared"), workload, policy
+        events = serve(run)
+        assert not differences(serve(run, engine="compiled"), events)
+        assert (events.start_s - workload.arrival_s > 0.02).sum() > 200
 
 
 def test_a_full_buffer_is_emptied_and_a_crowded_line_made_longer(monkeypatch):
     """The arrays that events and transfers go into grow; a run of any length fits."""
-    monkeypatch.setattr(engine, "_EVENTS", 0)
-    monkeypatch.setattr(engine, "_TRANSFERS", 0)
-    monkeypatch.setattr(engine, "_ARRIVALS_BETWEEN_PROGRESS", 7)
+    monkeypatch.setattr(layout, "_EVENTS", 0)
+    monkeypatch.setattr(layout, "_TRANSFERS", 0)
+    monkeypatch.setattr(windows, "_ARRIVALS_BETWEEN_PROGRESS", 7)
     rng = np.random.default_rng(0)
     count = 300
     workload = Workload(
@@ -198,7 +235,7 @@ def test_a_full_buffer_is_emptied_and_a_crowded_line_made_longer(monkeypatch):
 
 def test_an_interrupt_leaves_what_was_there(monkeypatch):
     """Between two calls of compiled code."""
-    monkeypatch.setattr(engine, "_ARRIVALS_BETWEEN_PROGRESS", 5)
+    monkeypatch.setattr(windows, "_ARRIVALS_BETWEEN_PROGRESS", 5)
 
     def stop(now_s: float) -> None:
         if now_s > 0.01:

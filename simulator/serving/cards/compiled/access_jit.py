@@ -105,6 +105,22 @@ def _writer(name: str) -> Any:
     return write
 
 
+def _server() -> Any:
+    """A function of an address and an index: the address of one of the tables listed there."""
+
+    @intrinsic
+    def at(typing: Any, f: Any, index: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            place = builder.add(args[0], builder.mul(args[1], _WORD(8)))
+            return builder.load(builder.inttoptr(place, _WORD.as_pointer()))
+
+        return types.int64(types.int64, types.int64), code
+
+    return at
+
+
+server_at = _server()
+fleet_at = _record("fleet", state.FLEET)
 world_at = _record("world", state.WORLD)
 request_at = _record("requests", state.REQUEST)
 card_at = _record("cards", state.CARD)
@@ -115,11 +131,15 @@ here_at = _record_of_card("here", state.HERE, "adapters")
 block_at = _record_of_card("blocks", state.BLOCK, "kinds")
 
 _backlog, _users, _costs = _pointer("backlog"), _pointer("users"), _pointer("costs")
+_rises = _pointer("rises")
 _user_word, _put_user_word = _reader("users"), _writer("users")
 taken_word, put_taken_word = _reader("taken"), _writer("taken")
 soon_at, put_soon = _reader("soon"), _writer("soon")
-served_at, first_key, key_at = _reader("served"), _reader("first_key"), _reader("keys")
+first_key, key_at = _reader("first_key"), _reader("keys")
+_loads, put_load = _pointer("loads"), _writer("loads")
 put_event_word = _writer("events")
+_waits, _put_waits = _reader("waits"), _writer("waits")
+_least, _put_least = _reader("least"), _writer("least")
 
 
 @inner
@@ -136,6 +156,12 @@ def backlog(s: int) -> Any:
 
 
 @inner
+def loads(s: int) -> Any:
+    """(servers,) int64, as ``State`` says."""
+    return carray(_loads(s, 0), (fleet_at(s, 0).servers,), np.int64)
+
+
+@inner
 def table(s: int, which: int, number: int) -> Any:
     """(users, TABLE_COLUMNS) int64, one of a card's tables."""
     place = place_of(s, which, number) * state.TABLE_COLUMNS
@@ -148,6 +174,36 @@ def costs(s: int, which: int) -> Any:
     world = world_at(s, 0)
     place = which * world.rows * world.contexts
     return carray(_costs(s, place), (world.rows, world.contexts), np.int64)
+
+
+@inner
+def waits_at(s: int, number: int, group: int) -> int:
+    """Bits of the requests of a group that wait at a card."""
+    return int(_waits(s, number * world_at(s, 0).groups + group))
+
+
+@inner
+def put_waits(s: int, number: int, group: int, bits: int) -> None:
+    """Change them."""
+    _put_waits(s, number * world_at(s, 0).groups + group, bits)
+
+
+@inner
+def least_at(s: int, number: int, group: int) -> int:
+    """What none of these needs less than."""
+    return int(_least(s, number * world_at(s, 0).groups + group))
+
+
+@inner
+def put_least(s: int, number: int, group: int, need: int) -> None:
+    """Change it."""
+    _put_least(s, number * world_at(s, 0).groups + group, need)
+
+
+@inner
+def rises(s: int) -> Any:
+    """(R,) bool, as ``State`` says."""
+    return carray(_rises(s, 0), (world_at(s, 0).rows,), np.bool_)
 
 
 @inner

@@ -19,6 +19,7 @@ from hardwire.simulator.serving.cards.compiled.access_jit import (
     place_of,
     put_soon,
     request_at,
+    rises,
     soon_at,
     table,
     user_at,
@@ -42,6 +43,7 @@ from hardwire.simulator.serving.cards.compiled.state import (
     BEFORE,
     BODY,
     BODY_INTERVAL,
+    BODY_INTERVAL_SUM,
     BODY_SUM,
     DROPPED,
     PENDING,
@@ -51,6 +53,7 @@ from hardwire.simulator.serving.cards.compiled.state import (
     WAITING,
     WHOLE,
     WHOLE_INTERVAL,
+    WHOLE_INTERVAL_SUM,
     WHOLE_SUM,
 )
 from hardwire.simulator.serving.cards.compiled.waiting_jit import (
@@ -151,8 +154,9 @@ def _advance(
     world = world_at(s, 0)
     return advance(
         table(s, which, number), count, costs(s, BODY), costs(s, WHOLE), costs(s, BODY_INTERVAL),
-        costs(s, WHOLE_INTERVAL), world.serial != 0, world.in_turn != 0, world.page_tokens, free,
-        held, begin, until,
+        costs(s, WHOLE_INTERVAL), costs(s, BODY_SUM), costs(s, WHOLE_SUM),
+        costs(s, BODY_INTERVAL_SUM), costs(s, WHOLE_INTERVAL_SUM), rises(s), world.serial != 0,
+        world.in_turn != 0, world.page_tokens, free, held, begin, until,
     )  # fmt: skip
 
 
@@ -271,6 +275,7 @@ def end_finished(s: int, number: int, active: int, count: int, now: int) -> int:
             keep = min(keys, asked.prompt // world.block_tokens)
         release(s, number, request, user.pages, keep, now)
         backlog(s)[number] -= asked.estimate
+        world.backlog -= asked.estimate
     return kept
 
 

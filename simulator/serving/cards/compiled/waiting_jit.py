@@ -10,14 +10,20 @@ from hardwire.simulator.serving.cards.compiled.access_jit import (
     first_key,
     here_at,
     inner,
+    least_at,
+    put_least,
     put_soon,
+    put_waits,
     request_at,
     soon_at,
+    waits_at,
     world_at,
 )
 from hardwire.simulator.serving.cards.compiled.sram_jit import admits, most_pages
+from hardwire.simulator.serving.cards.compiled.state import GROUP
 from hardwire.simulator.serving.policies import queueing
 
+NEVER = 2**62
 NONE = -1
 
 _turn = inner(queueing.turn)
@@ -34,6 +40,12 @@ def push(s: int, number: int, request: int) -> None:
         request_at(s, card.last_waiting).next = request
     card.last_waiting = request
     card.waiting += 1
+    group, bit = request // GROUP, 1 << (request % GROUP)
+    bits = waits_at(s, number, group)
+    asked.queue = number
+    put_waits(s, number, group, bits | bit)
+    put_least(s, number, group, min(least_at(s, number, group), asked.need))
+    card.least_need = min(card.least_need, asked.need)
 
 
 @inner
@@ -63,6 +75,9 @@ def _take_out(s: int, number: int, request: int) -> None:
     else:
         request_at(s, asked.next).previous = asked.previous
     card.waiting -= 1
+    group = request // GROUP
+    asked.queue = NONE
+    put_waits(s, number, group, waits_at(s, number, group) & ~(1 << (request % GROUP)))
 
 
 @inner
@@ -112,16 +127,51 @@ def _choose(s: int, number: int, now: int) -> int:
     card.aged_to = now - world.fairness
     room = most_pages(s, number) * world.page_tokens
     found, best = NONE, (0, 0)
-    request = card.first_waiting
+    if card.least_need > room and world.schedule != queueing.SLO:  # which notes who is late
+        return found
+    if card.waiting > GROUP and world.schedule != queueing.SLO:
+        return _search(s, number, now, room)
+    request, least = card.first_waiting, NEVER
     while request != NONE:
         asked = request_at(s, request)
+        least = min(least, asked.need)
         rank = _rank(s, number, request, now)
         asked.late = asked.latest < now
         if asked.need <= room and (found == NONE or rank < best) and admissible(s, number, request):
             found, best = request, rank
             if world.schedule != queueing.SLO and best == (0, 0):
-                break
+                return found
         request = asked.next
+    card.least_need = least
+    return found
+
+
+@inner
+def _search(s: int, number: int, now: int, room: int) -> int:
+    """The same in a long queue: groups that need more than there is are not looked into."""
+    card = card_at(s, number)
+    found, best, least_of_all = NONE, (0, 0), NEVER
+    for group in range(card.first_waiting // GROUP, card.last_waiting // GROUP + 1):
+        bits, least = waits_at(s, number, group), least_at(s, number, group)
+        if bits != 0 and least <= room:
+            least = NEVER
+            for place in range(GROUP):
+                if (bits >> place) & 1 == 0:
+                    continue
+                request = group * GROUP + place
+                need = request_at(s, request).need
+                least = min(least, need)
+                if need > room:
+                    continue
+                rank = _rank(s, number, request, now)
+                if (found == NONE or rank < best) and admissible(s, number, request):
+                    found, best = request, rank
+                    if best == (0, 0):
+                        return found
+            put_least(s, number, group, least)
+        if bits != 0:
+            least_of_all = min(least_of_all, least)
+    card.least_need = least_of_all
     return found
 
 
