@@ -14,6 +14,7 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.simulator.engines.first_token import first_token
 from hardwire.simulator.program import TokenProgram, build_program
 from hardwire.simulator.supply import supply
+from hardwire.simulator.timing import Timing
 
 
 @dataclass(frozen=True)

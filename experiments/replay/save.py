@@ -21,7 +21,6 @@ from hardwire.experiments.shared.configuration import (
 from hardwire.experiments.shared.folder import json_file, text_file
 from hardwire.experiments.shared.run_folder import write_run
 from hardwire.models.errors import InputError
-from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
 from hardwire.simulator.serving.log import Status
@@ -104,7 +103,7 @@ def replay_configuration(
     models = {
         model.name: model
         for model in (
-            *(server.model for server in opened if isinstance(server, BatchServer)),
+            *(server.model for server in opened if not isinstance(server, Server)),
             *(LanguageModel.open(chip.model) for chip in chips.values()),
         )
     }

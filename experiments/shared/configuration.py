@@ -18,6 +18,8 @@ from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.server import Machine, Server
+from hardwire.models.server_of_systems import SystemServer
+from hardwire.simulator.serving.replay import AnyServer
 
 CONFIGURATION = "configuration.json"
 
@@ -86,7 +88,7 @@ def chip_configuration(chip: Chip) -> dict[str, Any]:
     }
 
 
-def server_configuration(server: Server | BatchServer) -> dict[str, Any]:
+def server_configuration(server: AnyServer) -> dict[str, Any]:
     """A server's parameters with their origin."""
     declared = server.declared if isinstance(server, BatchServer) else quantities(Machine)
 
@@ -98,7 +100,8 @@ def server_configuration(server: Server | BatchServer) -> dict[str, Any]:
     return {
         "name": server.name,
         "title": server.title,
-        "chip": None if isinstance(server, BatchServer) else chip_name(server.chip),
+        "chip": chip_name(server.chip) if isinstance(server, Server) else None,
+        "system": server.system.name if isinstance(server, SystemServer) else None,
         "issue": None if isinstance(server, BatchServer) else server.issue,
         "parameters": [
             _entry(name, value(name), declared[name], parameter)

@@ -31,7 +31,6 @@ class _Ports:
     def __init__(self, program: TokenProgram, loads: list[AdapterLoad]) -> None:
         bursts = schedule_bursts(program, loads)
         self.free = [0] * len(program.units)
-        self.ports: list[list[int]] = program.ports.tolist()
         self.last_arrival = [0] * program.ports.shape[0]
         self.written = np.zeros(program.ports.shape[0], dtype=np.int64)
         for layer, arrival in zip(bursts.layer.tolist(), bursts.arrival.tolist(), strict=True):
@@ -66,24 +65,15 @@ class _Ports:
 
     def slice_of(self, layer: int) -> int:
         """When a layer's slice is written; 0 where it has none. The token is at no unit then."""
-<<<<<<< HEAD
-        for unit in self.ports[layer]:
-=======
         for unit in self.of_layer[layer]:
->>>>>>> e4b7c86863424cbe987541c87f81be8f6beef639
             self.write(unit, self.last_arrival[layer])
         return int(self.written[layer])
 
     def all_slices(self) -> int:
         """When all slices are written."""
-<<<<<<< HEAD
-        for unit in self.waiting:
-            self.write(unit, max(self.last_arrival))
-=======
         last = max(self.last_arrival)
         for unit in self.waiting:
             self.write(unit, last)
->>>>>>> e4b7c86863424cbe987541c87f81be8f6beef639
         return int(self.written.max())
 
 

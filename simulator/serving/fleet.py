@@ -18,12 +18,11 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
-from hardwire.models.server import Server
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
 from hardwire.simulator.serving.policies.policy import Policy, Routing
 from hardwire.simulator.serving.policies.routing import foreseen
-from hardwire.simulator.serving.replay import replay
+from hardwire.simulator.serving.replay import AnyServer, hardware_of, replay
 
 MOST_SERVERS = 1000
 """More would be simulated just so; a number above this is more likely mistyped."""
@@ -54,7 +53,7 @@ class FleetLog:
 
 
 def replay_fleet(
-    server: Server | BatchServer,
+    server: AnyServer,
     workload: Workload,
     adapters: Sequence[Adapter],
     policy: Policy = Policy(),  # noqa: B008 - frozen, so that sharing it is safe
@@ -114,7 +113,7 @@ def replay_fleet(
 
 
 def _together(
-    server: Server | BatchServer,
+    server: AnyServer,
     workload: Workload,
     adapters: Sequence[Adapter],
     policy: Policy,
@@ -139,9 +138,8 @@ def _together(
         )
     from hardwire.simulator.serving.cards.server import CardServer  # noqa: PLC0415 - one kind per run
 
-    run = CardServer(
-        server, chip or Chip.open(server.chip), workload, adapters, policy, seed, "compiled"
-    )
+    hardware = hardware_of(server, chip, adapters)
+    run = CardServer(server, hardware, workload, adapters, policy, seed, "compiled")
     sent, logs = run.serve_together(servers, routing, until_s, progress)
     return sent, logs, run.status
 
