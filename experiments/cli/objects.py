@@ -20,6 +20,7 @@ from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.process import PROCESS, Process
 from hardwire.models.server import Machine
 from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import Handover, SplitServer
 from hardwire.models.system.link import LinkKind, LinkSheet
 from hardwire.models.system.system import System
 
@@ -111,6 +112,10 @@ def _server(text: str) -> dict[str, Any]:
     if isinstance(server, BatchServer):
         parameters = _parameters(server.parameters, server.declared)
         return {**about, "model": server.model.name, "parameters": parameters}
+    if isinstance(server, SplitServer):
+        about |= {"prefill": server.prefill.name, "decode": server.decode.name}
+        about |= {"link": server.link.name, "model": server.model.name}
+        return {**about, "parameters": _parameters(server.parameters, quantities(Handover))}
     if isinstance(server, SystemServer):
         about |= {"system": server.system.name, "model": server.model.name}
     else:

@@ -21,8 +21,9 @@ from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.server import Ownership
+from hardwire.models.server import Ownership, Server
 from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import SplitServer
 from hardwire.models.system.budget import budgets
 from hardwire.simulator.belief.spread import Load, changes
 from hardwire.simulator.load import check_load
@@ -188,7 +189,7 @@ def server_side(server: AnyServer) -> Side:
     whole = server_parameters(server_configuration(server))
     if isinstance(server, BatchServer):
         parameters: dict[str, Values] = {"Server": {"model": Value(server.model.name), **whole}}
-    elif isinstance(server, SystemServer):
+    elif not isinstance(server, Server):
         parameters = {"Server": whole}
     else:
         parameters = {"Server": whole, **_of_chip(Chip.open(server.chip))}
@@ -203,6 +204,13 @@ def server_parameters(entry: Mapping[str, Any]) -> Values:
 
 def _at_rest(server: AnyServer) -> Values:
     """Units, memory, power at rest and cost of an hour."""
+    if isinstance(server, SplitServer):
+        return {
+            name: dataclasses.replace(both, value=both.value + other.value)
+            for (name, both), other in zip(
+                _at_rest(server.prefill).items(), _at_rest(server.decode).values(), strict=True
+            )
+        }
     owned: Ownership
     if isinstance(server, BatchServer):
         batching = server.batching

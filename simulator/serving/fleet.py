@@ -18,6 +18,9 @@ from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
+from hardwire.models.server import Server
+from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import SplitServer
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
 from hardwire.simulator.serving.policies.policy import Policy, Routing
@@ -88,6 +91,8 @@ def replay_fleet(
         raise InputError(f"servers: must be 1 to {MOST_SERVERS}, not {servers}")
     if workload.concurrency is not None:
         raise InputError("servers: a closed loop is of one server, whose ends bring its requests")
+    if isinstance(server, SplitServer):
+        raise InputError(f"servers: {server.name} is two servers already, and is replayed alone")
     sent = foreseen(routing, workload.adapter, servers)
     status = None
     if sent is not None:
@@ -113,7 +118,7 @@ def replay_fleet(
 
 
 def _together(
-    server: AnyServer,
+    server: Server | SystemServer | BatchServer,
     workload: Workload,
     adapters: Sequence[Adapter],
     policy: Policy,

@@ -246,7 +246,28 @@ def summary_of(
         "usd": float(usd),
         "usd_per_million_tokens": _ratio(1e6 * usd, generated),
         "definitions": definitions(log.definitions),
+        **handed_over(log),
     }
+
+
+def handed_over(log: ServingLog) -> dict[str, Any]:
+    """``handover`` of a summary of a disaggregated server; of others nothing."""
+    handed = log.handover
+    if handed is None:
+        return {}
+    parts = {
+        name: getattr(handed, name)
+        for name in (
+            "queue_s", "prefill_s", "link_queue_s", "transfer_s", "decode_queue_s", "swap_s",
+            "second_s",
+        )
+    }  # fmt: skip
+    found: dict[str, Any] = {}
+    for name, values in parts.items():
+        known = values[np.isfinite(values)]
+        mean = float(known.mean()) if len(known) else None
+        found[name] = {"mean": mean, **percentiles(known)}
+    return {"handover": {**found, "kv_bytes": int(handed.kv_bytes.sum())}}
 
 
 def definitions(of_server: Mapping[str, str]) -> dict[str, str]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
-from hardwire.models.description import GPU_MARKS, SYSTEM_MARK, mark_of
+from hardwire.models.description import GPU_MARKS, SPLIT_MARK, SYSTEM_MARK, mark_of
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.server import Server
 from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import SplitServer
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog
 from hardwire.simulator.serving.policies.policy import Policy
@@ -20,11 +21,11 @@ from hardwire.simulator.serving.policies.policy import Policy
 if TYPE_CHECKING:
     from hardwire.simulator.serving.cards.hardware import Hardware
 
-AnyServer = Server | SystemServer | BatchServer
+AnyServer = Server | SystemServer | BatchServer | SplitServer
 
 
 def open_server(name: str | os.PathLike[str]) -> AnyServer:
-    """A server of hardwired cards, of systems of dies, or of GPUs, as its file says.
+    """A server of hardwired cards, of systems of dies, of GPUs, or of both, as its file says.
 
     Raises
     ------
@@ -32,6 +33,8 @@ def open_server(name: str | os.PathLike[str]) -> AnyServer:
         On a name that is not in the catalogue or a file that cannot be used.
     """
     kind = mark_of(catalogue.locate("server", name), "server")
+    if kind == SPLIT_MARK:
+        return SplitServer.open(name)
     if kind == SYSTEM_MARK:
         return SystemServer.open(name)
     return BatchServer.open(name) if kind in GPU_MARKS else Server.open(name)
@@ -41,6 +44,8 @@ def price_of(server: AnyServer) -> float:
     """What a server costs to buy, USD."""
     if isinstance(server, BatchServer):
         return float(server.batching.price_usd)
+    if isinstance(server, SplitServer):
+        return server.price_usd
     return float(server.machine.price_usd)
 
 
@@ -120,6 +125,22 @@ def replay(
             rank=None,
             until_s=until_s,
             engine="compiled" if engine == "events" else engine,
+            progress=progress,
+        )
+    if isinstance(server, SplitServer):
+        if chip is not None:
+            raise ValueError(f"{server.name} is two servers: its cards have their own chip")
+        from hardwire.simulator.serving.split import serve_split  # noqa: PLC0415
+
+        return serve_split(
+            server,
+            hardware_of(server.decode, None, adapters),
+            workload,
+            adapters,
+            policy,
+            seed=seed,
+            engine=engine,
+            until_s=until_s,
             progress=progress,
         )
     from hardwire.simulator.serving.cards.server import CardServer  # noqa: PLC0415

@@ -60,6 +60,7 @@ class Dies(Hardware):
         ranks = [die.chip.formats.max_rank for die in system.dies]
         self.usable = {key: one.max_rank <= min(ranks) for key, one in self.kinds.items()}
         self.ways = {key: self._way(one) for key, one in self.kinds.items()}
+        self.kv_bytes_per_token = sum(self.held.values())
         self.page_s = self._sent_s({die: PAGE_TOKENS * size for die, size in self.held.items()})
         self.switch_s = max(
             float(die.chip.lora.switch_cycles) / (float(die.chip.datapath.clock_ghz) * 1e9)

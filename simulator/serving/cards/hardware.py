@@ -43,6 +43,7 @@ class Hardware(ABC):
     rooms : by the same, bytes of that memory.
     ways : by the same, from disk to the machine.
     usable : by the same, whether it can be loaded at all.
+    kv_bytes_per_token : of all dies together, in their formats.
     page_s : seconds on the host link of a KV page.
     switch_s : seconds to point the datapath at another resident adapter.
     """
@@ -56,6 +57,7 @@ class Hardware(ABC):
     rooms: dict[int, int]
     ways: dict[int, Supply]
     usable: dict[int, bool]
+    kv_bytes_per_token: float
     page_s: float
     switch_s: float
 
@@ -106,6 +108,7 @@ class Card(Hardware):
             key: one.max_rank <= chip.formats.max_rank for key, one in self.kinds.items()
         }
         self.ways = {key: supply(chip, model, one) for key, one in self.kinds.items()}
+        self.kv_bytes_per_token = float(kv_bytes_on(chip, model))
         self.page_s = self.page_bytes / (float(chip.link.bandwidth_gb_per_s) * 1e9)
         self.switch_s = float(chip.lora.switch_cycles) / (float(chip.datapath.clock_ghz) * 1e9)
 

@@ -7,6 +7,7 @@ SimPy, is written for reading; ``compiled`` has the same rules over flat arrays.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
@@ -193,7 +194,32 @@ class CardServer:
         last = np.minimum(prompt + np.maximum(np.rint(output), 1).astype(np.int64) - 1, longest)
         decode = costs.whole_sum[row, last] - costs.whole_sum[row, prompt - 1]
         ticks: NDArray[np.int64] = costs.body_sum[row, prompt - 1] + decode
+        if workload.prefilled is not None:
+            ticks = ticks - costs.body_sum[row, np.minimum(workload.prefilled, prompt - 1)]
         return ticks
+
+    def resumed(self, order: NDArray[np.int64], arrival_s: NDArray[np.float64]) -> CardServer:
+        """The same server for some of its requests, in another order and at other times.
+
+        Parameters
+        ----------
+        order : (M,) places of requests that are not refused.
+        arrival_s : (M,) when they come, never falling.
+        """
+        other, plan = copy.copy(self), self.plan
+        last_s = max(float(arrival_s.max(initial=0.0)), self.workload.duration_s)
+        taken = self.workload.take(order)
+        other.workload = dataclasses.replace(taken, arrival_s=arrival_s, duration_s=last_s)
+        other.status = self.status[order]
+        other.plan = dataclasses.replace(
+            plan,
+            workload=other.workload,
+            arrival=np.ceil(arrival_s * self.costs.clock_hz).astype(np.int64),
+            served=np.arange(len(order)),
+            estimate=plan.estimate[order],
+            need=None if plan.need is None else plan.need[order],
+        )
+        return other
 
     def serve(self, until_s: float | None, progress: Callable[[float], None] | None) -> ServingLog:
         """Run to the end, or until it is cut off; what happened."""
