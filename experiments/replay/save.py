@@ -23,8 +23,8 @@ from hardwire.experiments.shared.run_folder import write_run
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
-from hardwire.simulator.serving.log import Status
-from hardwire.simulator.serving.metrics import Latency
+from hardwire.simulator.serving.log import Handover, Status
+from hardwire.simulator.serving.metrics import HANDED_S, Latency
 from hardwire.simulator.serving.replay import open_server
 
 if TYPE_CHECKING:
@@ -153,8 +153,14 @@ def requests_frame(done: Replay) -> pd.DataFrame:
             "swap_wait_s": log.swap_wait_s,
             "preemptions": log.preemptions,
             "reused_tokens": log.reused_tokens,
+            **({} if log.handover is None else _handover(log.handover)),
         }
     )
+
+
+def _handover(handed: Handover) -> dict[str, NDArray[np.float64]]:
+    """What a disaggregated server's requests waited for, by cause."""
+    return {f"handover_{name}": getattr(handed, name) for name in (*HANDED_S, "kv_bytes")}
 
 
 def adapters_frame(done: Replay) -> pd.DataFrame:

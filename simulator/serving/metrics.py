@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.simulator.serving.load.workload import Workload
-from hardwire.simulator.serving.log import Occupancy, ServingLog, Status
+from hardwire.simulator.serving.log import Handover, Occupancy, ServingLog, Status
 
 PERCENTILES = (50, 90, 99)
 REFUSALS = (Status.TOO_LONG, Status.ADAPTER_TOO_BIG)
+
+HANDED_S = tuple(one.name for one in fields(Handover) if one.name.endswith("_s"))
+"""Times of a handover, in order."""
 
 DEFINITIONS = {
     "TTFT": "first output token − arrival",
@@ -255,15 +258,9 @@ def handed_over(log: ServingLog) -> dict[str, Any]:
     handed = log.handover
     if handed is None:
         return {}
-    parts = {
-        name: getattr(handed, name)
-        for name in (
-            "queue_s", "prefill_s", "link_queue_s", "transfer_s", "decode_queue_s", "swap_s",
-            "second_s",
-        )
-    }  # fmt: skip
     found: dict[str, Any] = {}
-    for name, values in parts.items():
+    for name in HANDED_S:
+        values = getattr(handed, name)
         known = values[np.isfinite(values)]
         mean = float(known.mean()) if len(known) else None
         found[name] = {"mean": mean, **percentiles(known)}

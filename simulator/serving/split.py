@@ -12,7 +12,7 @@ import dataclasses
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,7 +148,7 @@ def _joined(
     """One log: a request's begin is the GPU's, and its end the chip's."""
     end_s = max(prefill.end_s, decode.end_s)
     first, then = prefill.lasting(end_s), decode.lasting(end_s)
-    columns = {
+    columns: dict[str, Any] = {
         name: np.full(len(workload), {"unit": -1, "adapter_hit": -1}.get(name, 0), values.dtype)
         for name, values in first.to_arrays().items()
     }
