@@ -106,25 +106,46 @@ def weights_gb(model: LanguageModel, parts: Parts) -> float:
 def check_form(model: LanguageModel) -> None:
     """Refuse a model that the form of a GPU server's step has no terms for.
 
-    A step of B tokens reads ``N (1 − (1 − k / N)^B)`` of the N experts of a layer where each token
-    chooses k of them: neither a time per step nor one per token.
+    Raises
+    ------
+    InputError
+        If its layers have latent attention or windows.
+    """
+    if model.sliding_window is not None:
+        what = f"has layers that read no more than {model.sliding_window:,} tokens of a context"
+    elif model.latent is not None:
+        what = "has latent attention, which prompts and decoding compute in two ways"
+    else:
+        return
+    raise InputError(f"model: {model.name} {what}: the step of a GPU server has no term for that")
+
+
+def check_measured(model: LanguageModel) -> None:
+    """Refuse a model of which times that were measured as a whole say too little.
 
     Raises
     ------
     InputError
-        If its layers have experts, latent attention or windows.
+        If it is a mixture of experts, or as ``check_form``.
     """
+    check_form(model)
     if model.experts is not None:
-        count, active = model.experts.count, model.experts.active
-        what = (
-            f"is a mixture of experts, of which a step of B tokens reads "
-            f"{count} (1 - (1 - {active}/{count})^B) in each layer"
+        raise InputError(
+            f"model: {model.name} is a mixture of experts: of {model.experts.count}, a step of B "
+            f"tokens reads {model.experts.count} (1 - (1 - {model.experts.active}/"
+            f"{model.experts.count})^B); a server from parts has that (hardwire server make)"
         )
-    elif model.sliding_window is not None:
-        what = f"has layers that read no more than {model.sliding_window:,} tokens of a context"
-    else:
-        return
-    raise InputError(f"model: {model.name} {what}: the step of a GPU server has no term for that")
+
+
+def experts_met(model: LanguageModel, tokens: Any) -> Any:
+    """Share of a layer's experts that some of ``tokens`` tokens are sent to, on average.
+
+    ``1 − (1 − k / N)^B``: each of B tokens chooses k of N, all alike and on their own. Real routing
+    is skewed, and meets fewer.
+    """
+    if model.experts is None:
+        return 0.0
+    return 1 - (1 - model.experts.active / model.experts.count) ** tokens
 
 
 def values_of_parts(parts: Parts, gpu: Gpu, model: LanguageModel) -> dict[str, Any]:
@@ -146,15 +167,22 @@ def values_of_parts(parts: Parts, gpu: Gpu, model: LanguageModel) -> dict[str, A
     sheet = gpu.sheet
     memory = sheet.memory_tb_per_s * 1e12 * sheet.memory_reached  # B/s of one GPU
     head = model.vocab * model.hidden
-    layers = model.linear_weights
-    read = (layers * parts.weight_bits + head * parts.head_bits) / 8 / shared
+    always = model.linear_weights - model.expert_weights
+    read = (always * parts.weight_bits + head * parts.head_bits) / 8 / shared
+    experts = model.expert_weights * parts.weight_bits / 8 / shared
     linear = gpu.flops(parts.precision) * gpu.reached(parts.precision)
     plain = gpu.flops("bf16")
 
     # Between kernels: both norms read and write the residual, on every GPU; queries, keys and
-    # values are rotated, and gate and up multiplied, on the GPU that has them.
+    # values are rotated, and gate and up multiplied, on the GPU that has them. A token is copied to
+    # each of its experts, and what they give is read and summed.
     q, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    split = 2 * (q + 2 * kv) + 3 * model.intermediate
+    of_kind = [(len(kind.layers), kind) for kind in model.layer_kinds]
+    width = sum(layers * model.mlp_width(kind) for layers, kind in of_kind) / model.layers
+    copies = sum(layers * kind.experts for layers, kind in of_kind) / model.layers
+    if model.experts is not None:
+        copies = copies * 4 * model.experts.active
+    split = 2 * (q + 2 * kv) + 3 * width + copies * model.hidden
     moved = model.layers * (8 * model.hidden + split / shared) * HALF_BYTES / memory
     summed, sums = 0.0, 0.0
     if shared > 1:
@@ -184,7 +212,8 @@ def values_of_parts(parts: Parts, gpu: Gpu, model: LanguageModel) -> dict[str, A
         "prefill_token_us": per_token_us,
         "kv_token_ns": kv_bytes / memory * 1e9,
         "weights_us": read / memory * 1e6,
-        "token_us": 2 * layers / shared / linear * 1e6,
+        "experts_us": experts / memory * 1e6,
+        "token_us": 2 * model.active_linear_weights / shared / linear * 1e6,
         "head_us": 2 * head / shared / (plain * sheet.compute_reached) * 1e6,
         "pair_ns": pair_flop / (plain * sheet.attention_reached) * 1e9,
         "idle_w": shared * (sheet.idle_w + parts.host_idle_w),

@@ -15,7 +15,13 @@ from hardwire.models.description import GPU_MARKS, FileKind, mark_of, read_descr
 from hardwire.models.errors import InputError
 from hardwire.models.gpu import Gpu, GpuSheet
 from hardwire.models.gpu_fit import Domain, Fitted, read_domain, read_fit
-from hardwire.models.gpu_parts import ADMISSIONS, Parts, check_form, values_of_parts
+from hardwire.models.gpu_parts import (
+    ADMISSIONS,
+    Parts,
+    check_measured,
+    experts_met,
+    values_of_parts,
+)
 from hardwire.models.language_model import TARGETS, LanguageModel
 from hardwire.models.parameters import (
     Parameter,
@@ -72,6 +78,10 @@ class Batching(Ownership):
     idle_w: Any = quantity("W", 0, 1e5, "power while no step runs, host share included")
     busy_w: Any = quantity("W", 0, 1e5, "power while steps run, host share included")
     weights_us: Any = quantity("us", 0, 1e6, "per step to read the weights once", default=0.0)
+    experts_us: Any = quantity(
+        "us", 0, 1e6, "to read all experts of a mixture once; a step reads those it meets",
+        default=0.0,
+    )  # fmt: skip
     token_us: Any = quantity(
         "us", 0, 1e5, "arithmetic per token, while the weights are read", default=0.0
     )
@@ -113,13 +123,15 @@ STEP_TERMS = tuple(
 class StepTime:
     """Coefficients of a step's time, in whole picoseconds, so that engines agree exactly.
 
-    ``step + max(weights, token·(decoding + prompt tokens) + head·decoding)
+    ``step + max(weights + experts[n], token·n + head·decoding)
     + sequence·decoding + kv_token·context + prefill_token·prompt tokens + pair·pairs
     + request·let in + distinct·distinct adapters + lora_sequence·decoding with an adapter
     + passed·passed over + load·loads + padded_load·loads of a rank below the slots'
     + disk_load·disk loads``; the parts of slots are in ``step`` and ``prefill_token``.
 
-    The larger of ``weights`` and arithmetic is the roofline of the linear layers, which read all
+    ``n`` is the tokens of the step, decoding and of prompts; ``experts[n]`` the time to read the
+    experts that so many meet (``hardwire.models.gpu_parts.experts_met``), empty in dense models.
+    The larger of weights and arithmetic is the roofline of the linear layers, which read all
     weights once in a step (Williams et al., CACM 2009). ``pairs`` are of a prompt token and a token
     that it attends to, itself included: ``take·(computed + (take + 1) / 2)`` of a piece of ``take``
     tokens after ``computed`` ones, so a prompt's attention grows with the square of its length,
@@ -141,6 +153,7 @@ class StepTime:
     token: int
     head: int
     pair: int
+    experts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -203,7 +216,9 @@ class BatchServer:
         _check(path.name, batching)
         model = LanguageModel.by_name(found.references["model"])
         try:
-            check_form(model)
+            check_measured(model)
+            if batching.experts_us > 0:
+                raise InputError(f"experts_us: {model.name} has no experts")
         except InputError as error:
             raise InputError(f"{path.name}: {error}") from None
         return cls(
@@ -348,7 +363,15 @@ class BatchServer:
             token=ps(b.token_us),
             head=ps(b.head_us),
             pair=ps(b.pair_ns / 1e3),
+            experts=self._experts_ps(),
         )
+
+    def _experts_ps(self) -> tuple[int, ...]:
+        """By tokens of a step, whole picoseconds to read the experts that they meet."""
+        if self.model.experts is None:
+            return ()
+        whole, most = self.batching.experts_us * 1e6, self.batching.max_batched_tokens
+        return tuple(round(whole * experts_met(self.model, n)) for n in range(int(most) + 1))
 
 
 def server_of_parts(

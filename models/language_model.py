@@ -195,6 +195,14 @@ class LanguageModel(Architecture):
         return total
 
     @property
+    def expert_weights(self) -> int:
+        """Weights of all experts of all layers, those that every token meets left out."""
+        if self.experts is None:
+            return 0
+        each = sum(math.prod(self.linear_shape(EXPERT + target)) for target in MLP_TARGETS)
+        return (self.layers - len(self.dense_layers)) * self.experts.count * each
+
+    @property
     def linear_weights(self) -> int:
         """Weights of the matrices of all decoder layers, without biases."""
         return sum(len(kind.layers) * self.layer_weights(kind) for kind in self.layer_kinds)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hardwire.experiments.calibration.profile import Run, read_profile
 from hardwire.models.errors import InputError
-from hardwire.models.gpu_parts import check_form
+from hardwire.models.gpu_parts import check_measured
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import TARGETS, LanguageModel
 
@@ -258,7 +258,7 @@ def _noise(
 
 def over(base: BatchServer, model: LanguageModel) -> BatchServer:
     """The base server with another model: its weights, and requests of any length."""
-    check_form(model)
+    check_measured(model)
     b = base.batching
     weights_gb = b.weights_gb * model.parameter_count / base.model.parameter_count
     load_us = b.load_us * scales(base.model, model)["load_us"]

@@ -44,16 +44,17 @@ def _chips() -> FittedTable:
 
 def _models() -> FittedTable:
     table = plain_table(
-        "Models (--model)", "name", "parameters", "layers", "hidden", "KV/token, 8 bit"
+        "Models (--model)", "name", "parameters", "active", "layers", "hidden", "KV/token, 8 bit"
     )
     for name in catalogue.names("model"):
         model = LanguageModel.by_name(name)
         table.add_row(
             name,
             f"{model.parameter_count / 1e9:.2f} B",
+            "" if model.is_dense else f"{model.active_parameter_count / 1e9:.2f} B",
             str(model.layers),
             count(model.hidden),
-            f"{kv_bytes_per_token(model, 8) / 1024:g} KiB",
+            f"{kv_bytes_per_token(model, 8) / 1024:.5g} KiB",
         )
     return table
 

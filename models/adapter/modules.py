@@ -86,7 +86,7 @@ def groups_of(model: LanguageModel | None) -> dict[str, tuple[str, ...]]:
         groups["mlp"] = mlp
     if model.latent is None:
         groups["qv"] = _GROUPS["qv"]
-    if model.experts is not None:
+    if FUSED in model.adaptable:  # not where every layer is dense
         groups["experts"] = tuple(EXPERT + target for target in MLP_TARGETS)
     return groups
 

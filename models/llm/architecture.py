@@ -194,7 +194,7 @@ class Architecture:
     @property
     def adaptable(self) -> tuple[str, ...]:
         """What LoRA can change: `targets`, experts' gate and up as one, and the LM head."""
-        fused = () if self.experts is None else (FUSED,)
+        fused = (FUSED,) if any(kind.experts for kind in self.layer_kinds) else ()
         return (*self.targets, *fused, HEAD)
 
     @cached_property

@@ -80,6 +80,10 @@ def test_prices_by_hand(vllm: BatchServer) -> None:
     [
         ("kind: batch\n", "", "kind: must be batch"),
         ("model: llama-3.1-8b", "model: llama-9", "model: 'llama-9' is no model"),
+        ("model: llama-3.1-8b", "model: mixtral-8x7b", "mixtral-8x7b is a mixture of experts"),
+        ("model: llama-3.1-8b", "model: gemma-2-2b", "has layers that read no more than 4,096"),
+        ("kind: batch\n", "kind: batch\nexperts_us: {value: 9, kind: measured, source: none}\n",
+         "experts_us: llama-3.1-8b has no experts"),
         ("max_seqs: {value: 2048", "max_seqs: {value: 20480", "max_batched_tokens: must be at"),
         ("host_adapters: {value: 1000, kind: assumed, range: [100", "host_adapters: {value: 9, "
          "kind: assumed, range: [1", "host_adapters: must be at least slots"),

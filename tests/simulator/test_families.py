@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from strategies import HC1, chips, families, runs
 
 from hardwire.models import Adapter, LanguageModel
+from hardwire.models.adapter.modules import groups_of
 from hardwire.models.adapter.shape import AdapterShape
 from hardwire.models.area import area
 from hardwire.models.chip import Chip
@@ -46,6 +47,7 @@ FREE = HC1._replaced({"power.limit_w": 1e5})
 # --- engines ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @examples(80, HealthCheck.filter_too_much)
 @given(runs(models=families()))
 def test_law_engines_agree_on_families(drawn: tuple) -> None:
@@ -60,7 +62,7 @@ def test_law_engines_agree_on_families(drawn: tuple) -> None:
             np.testing.assert_array_equal(getattr(expected, part), getattr(found, part), part)
 
 
-@examples(30, HealthCheck.filter_too_much)
+@examples(20, HealthCheck.filter_too_much)
 @given(runs(models=families(), users=3, prompt=30, output=20, loads=False))
 def test_law_engines_agree_past_the_window(drawn: tuple) -> None:
     program, requests, _ = drawn
@@ -113,6 +115,21 @@ def test_many_designs_at_once_are_each_the_engine(name: str) -> None:
         assert many.ttft_s[point] == pytest.approx(done.ttft_s, rel=1e-12)
         for operation, seconds in done.breakdown_s.items():
             assert many.breakdown_s[operation][point] == pytest.approx(seconds, abs=1e-12)
+
+
+@examples(20)
+@given(chips(), families(), st.integers(1, 40))
+def test_law_recounted_attention_is_counted_anew(
+    chip: Chip, model: LanguageModel, multipliers: int
+) -> None:
+    other = chip._replaced({"attention.macs_per_cycle": multipliers})
+    adapter = Adapter.from_shape("r2:attention", model)
+    anew = Timing.of(other, model, (adapter,))
+    again = Timing.of(chip, model, (adapter,)).recounted(other, "attention.macs_per_cycle")
+    for one, two in zip(anew.tables(20), again.tables(20), strict=True):
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(anew.intervals(20), again.intervals(20))
+    np.testing.assert_array_equal(anew.ahead(20), again.ahead(20))
 
 
 # --- windows ------------------------------------------------------------------------------------
@@ -302,12 +319,10 @@ def test_gemma_has_six_units_of_vectors_in_a_layer() -> None:
 def test_law_shape_and_adapter_have_the_same_cycles_and_bytes(
     model: LanguageModel, on: str, rank: int
 ) -> None:
-    if on == "experts" and model.experts is None:
+    if on not in groups_of(model):
         on = "attention"
     adapter = Adapter.from_shape(f"r{rank}:{on}:int8", model)
     shape = AdapterShape.of(model, on, rank, "int8")
-    if not adapter.modules:  # every layer is dense
-        return
     assert adapter_bytes(HC1, adapter) == shape_bytes(HC1, model, shape)
     one, other = (Timing.of(HC1, model, (a,)).tokens[1] for a in (adapter, shape))
     assert one.fixed == other.fixed

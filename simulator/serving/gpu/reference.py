@@ -213,10 +213,12 @@ def run(
                 asking[adapter].wait += loads[-1][2] - loads[-1][1]
 
         used.append((now, blocks - free))
-        linear = time.token * (len(decoding) + prompt_tokens) + time.head * len(decoding)
+        tokens = len(decoding) + prompt_tokens
+        linear = time.token * tokens + time.head * len(decoding)
+        read = time.weights + (time.experts[tokens] if time.experts else 0)
         step_ps = (
             time.step
-            + max(time.weights, linear)
+            + max(read, linear)
             + time.sequence * len(decoding)
             + time.kv_token * context
             + time.prefill_token * prompt_tokens

@@ -281,13 +281,14 @@ def _compiled(run: _Run) -> _Outcome:
     loads = np.zeros((2 * b.max_seqs, 3), np.int64)
     samples = np.zeros((SAMPLES, 2), np.int64)
     counts = np.zeros(len(served) + 1, np.int64)
+    experts = np.array(time.experts, np.int64)
     try:
         while not state[jit.DONE]:
             if len(loads) - state[jit.LOADS] < b.max_seqs:
                 loads = np.concatenate([loads, np.zeros_like(loads)])
             jit.run_steps(
                 requests, table, state, config, running, active, resident, loads, samples, counts,
-                _STEPS_PER_CALL,
+                experts, _STEPS_PER_CALL,
             )  # fmt: skip
             if run.progress is not None:
                 run.progress(state[jit.NOW] / 1e9)

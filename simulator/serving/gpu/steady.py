@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardwire.models.gpu_parts import experts_met
 from hardwire.models.gpu_server import BatchServer
 
 
@@ -46,10 +47,11 @@ def saturated_tokens_per_s(server: BatchServer, prompt: int, output: int) -> NDA
 
     def step_us(decoding: Any, prompts: Any) -> Any:
         linear = b.token_us * (decoding + prompts) + b.head_us * decoding
+        read = b.weights_us + b.experts_us * experts_met(server.model, decoding + prompts)
         pairs = prompts * (prompt + 1) / 2
         return (
             b.step_us
-            + np.maximum(b.weights_us, linear)
+            + np.maximum(read, linear)
             + decoding * (b.sequence_us + b.kv_token_ns / 1e3 * context)
             + prompts * (b.prefill_token_us + b.request_us / prompt)
             + pairs * b.pair_ns / 1e3

@@ -308,7 +308,8 @@ def _repeat(
 @nb.njit(cache=True, nogil=True)
 def run_steps(
     requests: Any, adapters: Any, state: Any, config: Any,
-    running: Any, active: Any, resident: Any, loads: Any, samples: Any, counts: Any, steps: int,
+    running: Any, active: Any, resident: Any, loads: Any, samples: Any, counts: Any, experts: Any,
+    steps: int,
 ) -> None:  # fmt: skip
     """Do up to ``steps`` steps; ``state[DONE]`` says whether all is over.
 
@@ -320,6 +321,7 @@ def run_steps(
     resident : (slots,), rows of the adapters in slots.
     loads : (L, 3), adapter, begin and end in ns; the run stops where one step could overfill it.
     samples : (M, 2), time and KV blocks in use.
+    experts : (max_batched_tokens + 1,) or (0,), time to read the experts that so many tokens meet.
     counts : (N + 1,), binary indexed tree over the requests that wait in their order of arrival.
     """
     count, block, slots = len(requests), config[BLOCK], config[SLOTS]
@@ -428,9 +430,12 @@ def run_steps(
         load_ps = _use(requests, adapters, state, config, active, resident, loads)
         _sample(state, samples, config[KV_BLOCKS] - state[FREE])
         linear = config[T_TOKEN] * (decoding + prompt_tokens) + config[T_HEAD] * decoding
+        read = config[T_WEIGHTS]
+        if len(experts) > 0:
+            read += experts[decoding + prompt_tokens]
         step_ps = (
             config[T_STEP]
-            + max(config[T_WEIGHTS], linear)
+            + max(read, linear)
             + config[T_SEQUENCE] * decoding
             + config[T_KV] * context
             + config[T_PREFILL] * prompt_tokens

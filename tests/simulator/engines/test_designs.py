@@ -10,7 +10,7 @@ import pytest
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import HC1, chips, language_models, targets
+from strategies import HC1, chips, families, language_models, targets
 
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.adapter.shape import AdapterShape
@@ -78,7 +78,7 @@ def adapters(draw: st.DrawFn, chip: Chip, model: LanguageModel) -> Adapter | Non
     kind = draw(st.sampled_from(["none", "regular", "mixed"]))
     if kind == "none":
         return None
-    on = draw(targets(chip))
+    on = draw(targets(chip, model))
     fmt = draw(st.sampled_from(["int8", "int4", "float16"]))
     most = min(12, widest(model))
     slices = 1 if kind == "regular" else model.layers + 1  # the LM head's comes last
@@ -90,8 +90,8 @@ def adapters(draw: st.DrawFn, chip: Chip, model: LanguageModel) -> Adapter | Non
     return dataclasses.replace(whole, modules=modules)
 
 
-@examples(60)
-@given(st.data(), chips(), language_models())
+@examples(90)
+@given(st.data(), chips(), st.one_of(language_models(), families()))
 def test_a_design_alone_has_the_rates_of_the_engine(
     data: st.DataObject, chip: Chip, model: LanguageModel
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
+from hardwire.models.language_model import Experts
 from hardwire.simulator.serving.gpu.server import SAMPLES, simulate_batch
 from hardwire.simulator.serving.load.workload import BASE, Workload
 from hardwire.simulator.serving.log import ServingLog, Status
@@ -21,6 +22,9 @@ from hardwire.simulator.serving.log import ServingLog, Status
 VLLM = BatchServer.open("vllm-h100")
 ADAPTER = Adapter.from_shape("r16:all-linear", VLLM.model)
 RANKS = (ADAPTER, Adapter.from_shape("r8:all-linear", VLLM.model))
+
+SPARSE = dataclasses.replace(VLLM.model, experts=Experts(count=8, active=2, intermediate=512))
+"""Its steps also read the experts that its tokens meet."""
 
 
 def small_server(**changes: Any) -> BatchServer:
@@ -62,10 +66,13 @@ def cases(draw: st.DrawFn) -> tuple[BatchServer, Workload, dict[str, Any]]:
         slots=1,
         admission=draw(st.sampled_from(["prompt", "whole"])),
         weights_us=draw(st.sampled_from([0.0, 300.0])),
+        experts_us=900.5,
         token_us=draw(st.sampled_from([0.0, 7.123457])),
         head_us=draw(st.sampled_from([0.0, 1.5])),
         pair_ns=draw(st.sampled_from([0.0, 0.333, 5e3])),
     )
+    if not adapters:  # which are of the other model
+        server = dataclasses.replace(server, model=draw(st.sampled_from([VLLM.model, SPARSE])))
     count = draw(st.integers(0, 25))
     gaps = draw(st.lists(st.sampled_from([0.0, 0.001, 0.05, 3.0]), min_size=count, max_size=count))
     lengths = st.lists(st.integers(1, 120), min_size=count, max_size=count)

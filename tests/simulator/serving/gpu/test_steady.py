@@ -15,6 +15,7 @@ from hardwire.simulator.serving.gpu.steady import saturated_tokens_per_s
 from hardwire.simulator.serving.load.workload import BASE, Workload
 
 SERVERS = [parts_server("h100", "llama-3.1-8b", "fp8", 1, engine) for engine in ("vllm", "trtllm")]
+SERVERS.append(parts_server("h100", "qwen3-30b-a3b", "fp8", 1, "vllm"))
 
 
 @examples(8)
