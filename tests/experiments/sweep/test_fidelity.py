@@ -175,7 +175,7 @@ def test_keys_hold_all_that_decides_a_replay(tmp_path: Path) -> None:
     [
         ({"replay": {**LOAD, "rat": 3}}, "replay.rat: no such option; did you mean rate"),
         ({"replay": {}}, "replay.source: name a preset"),
-        ({"base": {"chip": "hc9"}}, "'hc9' is no chip in the catalogue; did you mean hc1"),
+        ({"base": {"chip": "hc9"}}, "'hc9' is no chip in the catalogue; did you mean hc2 or hc1"),
         ({"base": {"chip": "hc1"}, "replay": {**LOAD, "chip": "roma"}},
          "replay.chip: base.chip is the chip already"),
         ({"base": {"chip": "hc1"}, "replay": {**LOAD, "server": "vllm-h100"}},
