@@ -27,6 +27,7 @@ from hardwire.simulator.serving.policies.policy import Policy
 from hardwire.simulator.serving.replay import open_server, replay
 from hardwire.simulator.system import compiled
 from hardwire.simulator.system.build import build_program
+from hardwire.simulator.system.measured import measure
 from hardwire.simulator.system.token_tables import token_ticks
 
 NAME = "llama-70b-hc1"
@@ -94,6 +95,20 @@ def test_a_token_alone_takes_the_ticks_of_the_engine(server: SystemServer, sampl
     else:  # prompt tokens follow each other by what the first stage holds one of them for
         assert times.done[0] <= tables.latency[1, 1]
         assert (tables.interval[1, 1:] < tables.latency[1, 1:]).all()
+
+
+@pytest.mark.parametrize(("users", "within"), [(1, 0.001), (4, 0.035), (8, 0.06)])
+def test_users_in_flight_have_about_the_rate_of_the_engine(
+    server: SystemServer, users: int, within: float
+) -> None:
+    """Rounds against tokens that queue; the manual has the differences."""
+    machine = dataclasses.replace(server.machine, users_per_card=users, limit_w=20000.0)
+    same = np.full(users, 64)
+    workload = Workload("equal", np.zeros(users), same, same, np.full(users, -1, np.int32), (), 0.0)
+    log = replay(dataclasses.replace(server, machine=machine), workload, ())
+    found = (63 / (log.finish_s - log.first_token_s)).mean()
+    engine = measure(server.system, prompt=64, output=64, users=users)
+    assert found == pytest.approx(engine.decode_tokens_per_s_user, rel=within)
 
 
 def test_pages_and_adapters_fit_on_every_die(server: SystemServer) -> None:
