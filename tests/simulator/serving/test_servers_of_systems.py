@@ -97,18 +97,18 @@ def test_a_token_alone_takes_the_ticks_of_the_engine(server: SystemServer, sampl
         assert (tables.interval[1, 1:] < tables.latency[1, 1:]).all()
 
 
-@pytest.mark.parametrize(("users", "within"), [(1, 0.001), (4, 0.035), (8, 0.06)])
-def test_users_in_flight_have_about_the_rate_of_the_engine(
-    server: SystemServer, users: int, within: float
-) -> None:
-    """Rounds against tokens that queue; the manual has the differences."""
+@pytest.mark.parametrize("users", [1, 4, 16])
+def test_users_in_flight_have_the_rate_of_the_engine(server: SystemServer, users: int) -> None:
+    """Rounds against tokens that queue, prompts in turn as there; the manual has the figures."""
     machine = dataclasses.replace(server.machine, users_per_card=users, limit_w=20000.0)
     same = np.full(users, 64)
     workload = Workload("equal", np.zeros(users), same, same, np.full(users, -1, np.int32), (), 0.0)
-    log = replay(dataclasses.replace(server, machine=machine), workload, ())
+    policy = Policy(prefill="in_turn")
+    log = replay(dataclasses.replace(server, machine=machine), workload, (), policy)
     found = (63 / (log.finish_s - log.first_token_s)).mean()
     engine = measure(server.system, prompt=64, output=64, users=users)
-    assert found == pytest.approx(engine.decode_tokens_per_s_user, rel=within)
+    assert found == pytest.approx(engine.decode_tokens_per_s_user, rel=0.001)
+    assert log.first_token_s.mean() == pytest.approx(engine.ttft_s, rel=0.02)
 
 
 def test_pages_and_adapters_fit_on_every_die(server: SystemServer) -> None:
