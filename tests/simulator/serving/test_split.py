@@ -203,3 +203,20 @@ def test_a_file_of_a_disaggregated_server_that_is_wrong(
     file.write_text(f"extends: gpu-hc1\ntitle: bad\n{line}\n")
     with pytest.raises(InputError, match=sentence):
         open_server(file)
+
+
+def test_a_run_that_is_cut_off_keeps_what_is_done() -> None:
+    count = 30
+    load = Workload(
+        "cut", np.linspace(0, 0.3, count), np.full(count, 200), np.full(count, 2000),
+        np.full(count, -1, np.int32), (), 0.3,
+    )  # fmt: skip
+    whole = serve(SERVER, load)
+    log = replay(SERVER, load, (), until_s=0.2)
+    done = log.status == Status.COMPLETED
+    assert done.any()
+    assert not done.all()
+    np.testing.assert_array_equal(log.finish_s[done], whole.finish_s[done])
+    assert (log.finish_s[done] <= 0.2).all()
+    assert (log.generated <= load.output).all()
+    assert log.energy_j < whole.energy_j
