@@ -56,6 +56,24 @@ def with_links(count: int) -> SplitServer:
     )
 
 
+def full_card() -> tuple[SplitServer, Workload]:
+    """A card whose users run out of pages."""
+    count = 12
+    server = dataclasses.replace(
+        SERVER,
+        decode=dataclasses.replace(
+            SERVER.decode,
+            issue="pipelined",
+            machine=dataclasses.replace(SERVER.decode.machine, cards=1, users_per_card=count),
+        ),
+    )
+    load = Workload(
+        "full", np.zeros(count), np.full(count, 380), np.full(count, 300),
+        np.full(count, -1, np.int32), (), 0.0,
+    )  # fmt: skip
+    return server, load
+
+
 def alone(prompt: int, output: int = 20) -> Workload:
     one = np.array([0.0])
     return Workload(
@@ -93,6 +111,40 @@ def test_law_nothing_is_lost_and_kv_comes_before_decoding(
     assert len(kv.begin_s) == goes_on.sum()
     assert kv.bytes.sum() == handed.kv_bytes.sum()
     assert (log.finish_s >= log.first_token_s).all()
+
+
+@pytest.mark.slow  # the compiled loop takes long to compile
+@examples(20)
+@given(
+    loads(),
+    st.sampled_from(["prompt", "whole"]),
+    st.sampled_from(["recompute", "offload"]),
+    st.sampled_from([1, 4]),
+)
+def test_law_the_compiled_loop_gives_the_same_log(
+    load: Workload, admission: str, preemption: str, users: int
+) -> None:
+    """Keys and values that come with requests, in small cards that preempt, in both engines."""
+    machine = dataclasses.replace(SERVER.decode.machine, cards=2, users_per_card=users)
+    decode = dataclasses.replace(SERVER.decode, issue="pipelined", machine=machine)
+    server = dataclasses.replace(SERVER, decode=decode)
+    policy = Policy(admission=admission, preemption=preemption)
+    shapes = [SHAPE] * len(load.adapters)
+    logs = [replay(server, load, shapes, policy, engine=e) for e in ("events", "compiled")]
+    assert logs[1].engine == "compiled"
+    for name, values in logs[0].to_arrays().items():
+        np.testing.assert_array_equal(values, getattr(logs[1], name), err_msg=name)
+    assert logs[0].energy_j == pytest.approx(logs[1].energy_j, rel=1e-9)
+
+
+@pytest.mark.slow  # as above
+def test_preemptions_are_the_same_in_the_compiled_loop() -> None:
+    server, load = full_card()
+    logs = [replay(server, load, (), engine=e) for e in ("events", "compiled")]
+    assert logs[1].engine == "compiled"
+    assert logs[0].preemptions.sum() > 0
+    for name, values in logs[0].to_arrays().items():
+        np.testing.assert_array_equal(values, getattr(logs[1], name), err_msg=name)
 
 
 @examples(30)
@@ -153,31 +205,15 @@ def test_what_the_cards_cannot_hold_is_refused_before_its_prompt() -> None:
 
 def test_a_preempted_request_computes_its_prompt_anew() -> None:
     """Its keys and values came once; thrown away, they are the chip's to compute."""
-    count = 12
-    server = dataclasses.replace(
-        SERVER,
-        decode=dataclasses.replace(
-            SERVER.decode,
-            issue="pipelined",
-            machine=dataclasses.replace(SERVER.decode.machine, cards=1, users_per_card=count),
-        ),
-    )
-    load = Workload(
-        "full", np.zeros(count), np.full(count, 380), np.full(count, 300),
-        np.full(count, -1, np.int32), (), 0.0,
-    )  # fmt: skip
+    server, load = full_card()
     log = serve(server, load)
     assert (log.status == Status.COMPLETED).all()
     assert log.preemptions.sum() > 0
     assert log.energy_by_j["recomputation"] > 0
 
 
-def test_engines_and_options_that_it_does_not_have() -> None:
+def test_options_that_it_does_not_have() -> None:
     load = alone(30)
-    assert (
-        "KV that comes with requests is not compiled"
-        in replay(SERVER, load, (), engine="compiled").engine
-    )
     with pytest.raises(InputError, match="--concurrency: gpu-hc1 is two servers"):
         serve(SERVER, load.closed(1))
     with pytest.raises(InputError, match="--prefix-reuse: prompts of gpu-hc1"):

@@ -50,8 +50,6 @@ def lacks(plan: Plan) -> str:
 
     Fields and choices that came after it was written are lacking until they are named here.
     """
-    if plan.workload.prefilled is not None:
-        return "KV that comes with requests"
     for what, known in ((plan.policy, _KNOWN_OF_POLICIES), (plan.workload, _KNOWN_OF_WORKLOADS)):
         for field in dataclasses.fields(what):
             if field.name not in known and getattr(what, field.name) != field.default:
