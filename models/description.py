@@ -135,11 +135,19 @@ def kind_of(data: Mapping[str, Any]) -> str:
     for kind, keys in _MARKS.items():
         if not keys.isdisjoint(map(str, data)):
             return kind
-    return "server" if data.get("kind") in GPU_MARKS else ""
+    return "server" if data.get("kind") in SERVER_MARKS else ""
 
 
 GPU_MARKS = ("batch", "parts")
 """What files of GPU servers say under ``kind``: times that were measured, or follow from parts."""
+
+SYSTEM_MARK = "system"
+"""What files of servers of systems of several dies say there."""
+
+SPLIT_MARK = "disaggregated"
+"""What files say of a server that computes prompts on GPUs and decodes on hardwired cards."""
+
+SERVER_MARKS = (*GPU_MARKS, SYSTEM_MARK, SPLIT_MARK)
 
 _MARKS = {
     "study": {"axes", "fidelity", "objectives"},

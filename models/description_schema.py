@@ -9,7 +9,7 @@ from hardwire.models import catalogue
 from hardwire.models.breakdown import BREAKDOWN
 from hardwire.models.calibration import Calibration, Target
 from hardwire.models.chip import CHIP, DECLARED, ISSUES
-from hardwire.models.description import GPU_MARKS, FileKind, mark_of
+from hardwire.models.description import SERVER_MARKS, FileKind, mark_of
 from hardwire.models.gpu import GPU
 from hardwire.models.gpu_fit import Domain, Fitted
 from hardwire.models.gpu_parts import ENGINE
@@ -18,6 +18,8 @@ from hardwire.models.parameters import RANGED, Kind, Quantity, quantities
 from hardwire.models.process import PROCESS
 from hardwire.models.schema import TEXT, Schema, head, name_of, of_record, value_of, word
 from hardwire.models.server import SERVER
+from hardwire.models.server_of_systems import SYSTEM_SERVER
+from hardwire.models.server_split import SPLIT_SERVER
 from hardwire.models.system.link import LINK
 from hardwire.models.system.schema import system_properties
 from hardwire.models.system.system import SYSTEM
@@ -33,7 +35,20 @@ _KINDS = {
 _BY_PATH = ("chip", "server", "link", "system")
 """Kinds of files that may extend one that is not in the catalogue."""
 
-_CARDS, _GPUS, _PARTS = (f"#/$defs/server-of-{of}" for of in ("cards", "gpus", "parts"))
+_NAMES = {
+    "": "server-of-cards",
+    GPU_SERVER.marked: "server-of-gpus",
+    PARTS_SERVER.marked: "server-of-parts",
+    SYSTEM_SERVER.marked: "server-of-systems",
+    SPLIT_SERVER.marked: "server-disaggregated",
+}
+MARKS = {
+    GPU_SERVER.marked: "a GPU server whose times were measured",
+    PARTS_SERVER.marked: "a GPU server whose times follow from its parts",
+    SYSTEM_SERVER.marked: "a server of systems of several dies",
+    SPLIT_SERVER.marked: "prompts on GPUs, decoding on hardwired cards",
+}
+"""What server files say under ``kind``, and what it means."""
 _NO_CALIBRATED: Schema = {
     "not": {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "calibrated"}}}
 }
@@ -126,7 +141,9 @@ def server_schema() -> Schema:
     found = head(
         "Server file",
         "A server of cards of one hardwired chip; with kind: batch a GPU server whose times were "
-        "measured, with kind: parts one whose times follow from its parts. A file that extends "
+        "measured, with kind: parts one whose times follow from its parts; with kind: system a "
+        "server of systems of several dies; with kind: disaggregated one that computes prompts on "
+        "GPUs and decodes on hardwired cards. A file that extends "
         "another one states only what differs.",
     )
     cards, gpus, parts = _file(SERVER), _file(GPU_SERVER), _file(PARTS_SERVER)
@@ -144,12 +161,17 @@ def server_schema() -> Schema:
             "anyOf": [of_record(Domain), {"type": "null"}],
         },
     }
-    for of, kind in ((gpus, GPU_SERVER), (parts, PARTS_SERVER)):
-        of["properties"]["kind"] = {"const": kind.marked, "description": "a GPU server"}
-    shared = cards.pop("$defs") | gpus.pop("$defs")
-    for name, found_of in parts.pop("$defs").items():
-        assert shared.setdefault(name, found_of) == found_of, name
-    names = {"": [], GPU_SERVER.marked: [], PARTS_SERVER.marked: []}  # type: dict[str, list[str]]
+    systems, split = _file(SYSTEM_SERVER), _file(SPLIT_SERVER)
+    systems["properties"]["issue"] = cards["properties"]["issue"]
+    by_mark = {"": cards, GPU_SERVER.marked: gpus, PARTS_SERVER.marked: parts}
+    by_mark |= {SYSTEM_SERVER.marked: systems, SPLIT_SERVER.marked: split}
+    shared: Schema = {}
+    for mark, of in by_mark.items():
+        if mark:
+            of["properties"]["kind"] = {"const": mark, "description": MARKS[mark]}
+        for name, found_of in of.pop("$defs", {}).items():
+            assert shared.setdefault(name, found_of) == found_of, name
+    names = {mark: [] for mark in by_mark}  # type: dict[str, list[str]]
     for name in catalogue.names("server"):
         names[mark_of(catalogue.resolve("server", name), "server")].append(name)
     extends = {
@@ -157,29 +179,29 @@ def server_schema() -> Schema:
         for of, known in names.items()
         if known
     }
-    refs = dict(zip(names, (_CARDS, _GPUS, _PARTS), strict=True))
+    refs = {mark: f"#/$defs/{_NAMES[mark]}" for mark in by_mark}
     # A file that extends one by its path is of that one's kind, whichever it is.
     rest: Schema = {"anyOf": [{"$ref": ref} for ref in refs.values()]}
     for mark, given in reversed(extends.items()):
         rest = {"if": given, "then": {"$ref": refs[mark]}, "else": rest}
-    for mark in reversed(GPU_MARKS):
+    for mark in reversed(SERVER_MARKS):
         says = {"required": ["kind"], "properties": {"kind": {"const": mark}}}
         rest = {"if": says, "then": {"$ref": refs[mark]}, "else": rest}
     nothing = {"not": {"anyOf": [{"required": ["extends"]}, {"required": ["kind"]}]}}
     found |= {
         "if": nothing,
-        "then": {"$ref": _CARDS},
+        "then": {"$ref": refs[""]},
         "else": rest,
-        "$defs": {
-            **shared,
-            "server-of-cards": cards,
-            "server-of-gpus": gpus,
-            "server-of-parts": parts,
-        },
+        "$defs": {**shared, **{_NAMES[mark]: of for mark, of in by_mark.items()}},
     }
     # For an editor, which offers what stands here before it can tell which of them it is.
-    found["properties"] = {**parts["properties"], **gpus["properties"], **cards["properties"]}
-    marks = {"enum": list(GPU_MARKS), "description": "batch: times measured; parts: computed"}
+    found["properties"] = {
+        name: of for one in reversed(by_mark.values()) for name, of in one["properties"].items()
+    }
+    marks = {
+        "enum": list(SERVER_MARKS),
+        "description": "; ".join(f"{mark}: {words}" for mark, words in MARKS.items()),
+    }
     found["properties"]["kind"] = marks
     return found
 

@@ -11,7 +11,14 @@ from hardwire.models import catalogue
 from hardwire.models.brief import one_line
 from hardwire.models.chip import ISSUES
 from hardwire.models.cost import SECONDS_PER_YEAR
-from hardwire.models.description import GPU_MARKS, FileKind, mark_of, read_description
+from hardwire.models.description import (
+    GPU_MARKS,
+    SPLIT_MARK,
+    SYSTEM_MARK,
+    FileKind,
+    mark_of,
+    read_description,
+)
 from hardwire.models.errors import InputError
 from hardwire.models.parameters import Parameter, check_word, choice, count, quantity, to_frame
 
@@ -19,6 +26,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LINKS = ("each", "shared")
+
+OPENS = {
+    **dict.fromkeys(GPU_MARKS, ("GPU server", "gpu_server.BatchServer")),
+    SYSTEM_MARK: ("server of systems", "server_of_systems.SystemServer"),
+    SPLIT_MARK: ("disaggregated server", "server_split.SplitServer"),
+}
+"""Of servers that are not of cards of one chip: what each kind is called, and what opens it."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +67,45 @@ class Machine(Ownership):
     limit_w: Any = quantity("W", 1, 1e6, "power that the server may take")
 
 
+class Cards:
+    """What servers have in common whose requests are served by equal machines in one host."""
+
+    name: str
+    machine: Machine
+
+    @property
+    def cards(self) -> int:
+        """Cards in the server."""
+        return int(self.machine.cards)
+
+    @property
+    def host_w(self) -> float:
+        """Power of everything but the cards, W."""
+        return float(self.machine.host_w)
+
+    def power_w(self, card_w: Any) -> Any:
+        """Power of the server at its plug in W, every card drawing ``card_w``."""
+        return self.cards * card_w + self.host_w
+
+    def card_limit_w(self, limit_w: float | None = None) -> float:
+        """What a limit of the server, by default its own, leaves each card, W.
+
+        Raises
+        ------
+        InputError
+            If it leaves them nothing.
+        """
+        whole = float(limit_w or self.machine.limit_w)
+        if whole <= self.host_w:
+            raise InputError(
+                f"{self.name}: a power limit of {whole:,g} W leaves nothing for the cards: the "
+                f"rest of the server takes {self.host_w:,g} W"
+            )
+        return (whole - self.host_w) / self.cards
+
+
 @dataclass(frozen=True)
-class Server:
+class Server(Cards):
     """A server file, resolved. ``parameters`` has the origin of each number.
 
     Attributes
@@ -92,10 +143,11 @@ class Server:
             that is not in the catalogue, a wrong unit or a value out of range.
         """
         path = catalogue.locate("server", name)
-        if mark_of(path, "server") in GPU_MARKS:
+        other = OPENS.get(mark_of(path, "server"))
+        if other is not None:
             raise InputError(
-                f"{path.name}: is a GPU server: replays and comparisons take it by its name or "
-                "file, and hardwire.models.gpu_server.BatchServer opens it"
+                f"{path.name}: is a {other[0]}: replays and comparisons take it by its name or "
+                f"file, and hardwire.models.{other[1]} opens it"
             )
         found = read_description(path, SERVER)
         issue = found.others.get("issue")
@@ -109,36 +161,6 @@ class Server:
             machine=found.sections[""],
             parameters=found.parameters,
         )
-
-    @property
-    def cards(self) -> int:
-        """Cards in the server."""
-        return int(self.machine.cards)
-
-    @property
-    def host_w(self) -> float:
-        """Power of everything but the cards, W."""
-        return float(self.machine.host_w)
-
-    def power_w(self, card_w: Any) -> Any:
-        """Power of the server at its plug in W, every card drawing ``card_w``."""
-        return self.cards * card_w + self.host_w
-
-    def card_limit_w(self, limit_w: float | None = None) -> float:
-        """What a limit of the server, by default its own, leaves each card, W.
-
-        Raises
-        ------
-        InputError
-            If it leaves them nothing.
-        """
-        whole = float(limit_w or self.machine.limit_w)
-        if whole <= self.host_w:
-            raise InputError(
-                f"{self.name}: a power limit of {whole:,g} W leaves nothing for the cards: the "
-                f"rest of the server takes {self.host_w:,g} W"
-            )
-        return (whole - self.host_w) / self.cards
 
 
 SERVER = FileKind(

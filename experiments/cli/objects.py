@@ -19,6 +19,8 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.process import PROCESS, Process
 from hardwire.models.server import Machine
+from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import Handover, SplitServer
 from hardwire.models.system.link import LinkKind, LinkSheet
 from hardwire.models.system.system import System
 
@@ -110,7 +112,14 @@ def _server(text: str) -> dict[str, Any]:
     if isinstance(server, BatchServer):
         parameters = _parameters(server.parameters, server.declared)
         return {**about, "model": server.model.name, "parameters": parameters}
-    about |= {"chip": chip_name(server.chip)}
+    if isinstance(server, SplitServer):
+        about |= {"prefill": server.prefill.name, "decode": server.decode.name}
+        about |= {"link": server.link.name, "model": server.model.name}
+        return {**about, "parameters": _parameters(server.parameters, quantities(Handover))}
+    if isinstance(server, SystemServer):
+        about |= {"system": server.system.name, "model": server.model.name}
+    else:
+        about |= {"chip": chip_name(server.chip)}
     return {**about, "parameters": _parameters(server.parameters, quantities(Machine))}
 
 

@@ -34,6 +34,8 @@ from hardwire.models.language_model import HEAD, LanguageModel
 from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.process import PROCESS, Process
 from hardwire.models.server import Machine
+from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import Handover, SplitServer
 from hardwire.models.sram import kv_bytes_per_token
 from hardwire.models.system.link import LinkKind, LinkSheet
 from hardwire.models.system.placement import brief_names
@@ -94,9 +96,16 @@ def _server_tables(text: str) -> RenderableType:
     server = open_server(text)
     if isinstance(server, BatchServer):
         of, declared = f"serves {server.model.name}", server.declared
+    elif isinstance(server, SplitServer):
+        of = f"prompts on {server.prefill.name}, then {server.link.name} and {server.decode.name}"
+        declared = quantities(Handover)
     else:
         issue = f", {server.issue} issue" if server.issue else ""
-        of, declared = f"cards of {chip_name(server.chip)}{issue}", quantities(Machine)
+        if isinstance(server, SystemServer):
+            what = server.system.name
+        else:
+            what = f"cards of {chip_name(server.chip)}"
+        of, declared = f"{what}{issue}", quantities(Machine)
     return _parameter_table(f"{server.name}: {server.title}; {of}", server.parameters, declared)
 
 

@@ -30,7 +30,10 @@ from hardwire.models.gpu_server import Batching, BatchServer
 from hardwire.models.parameters import Parameter, Quantity, quantities, read_yaml
 from hardwire.models.process import PROCESS, Process
 from hardwire.models.server import Machine, Server
+from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import Handover, SplitServer
 from hardwire.models.system.link import LinkKind, LinkSheet
+from hardwire.simulator.serving.replay import open_server
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -156,8 +159,15 @@ def _server(name: str) -> str:
         gpus = BatchServer.open(name)
         about = f"{_sentence(gpus.title)} Model `{gpus.model.name}`."
         table = _table(gpus.parameters, Batching)
+    elif isinstance(server := open_server(name), SplitServer):
+        about = f"{_sentence(server.title)} Prompts `{server.prefill.name}`, the rest "
+        about += f"`{server.decode.name}`, over `{server.link.name}`."
+        table = _table(server.parameters, Handover)
+    elif isinstance(server, SystemServer):
+        about = f"{_sentence(server.title)} System `{server.system.name}`."
+        table = _table(server.parameters, Machine)
     else:
-        server = Server.open(name)
+        assert isinstance(server, Server)
         about = f"{_sentence(server.title)} Chip `{server.chip}`."
         if server.issue is not None:
             about += f" Issue `{server.issue}`."

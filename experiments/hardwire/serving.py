@@ -17,8 +17,6 @@ from hardwire.experiments.replay.setup import ServerOrName, Setup
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
-from hardwire.models.gpu_server import BatchServer
-from hardwire.models.server import Server
 from hardwire.resolve import (
     ChipLike,
     Named,
@@ -29,6 +27,7 @@ from hardwire.resolve import (
     text_of,
 )
 from hardwire.show import Shown, chosen, picture
+from hardwire.simulator.serving.replay import AnyServer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -323,8 +322,7 @@ def _setup(
     ``many`` is how many of the first there are.
     """
     opened: list[ServerOrName] = [
-        one if isinstance(one, Server | BatchServer) else text_of("server", one, "a Server")
-        for one in servers
+        one if isinstance(one, AnyServer) else text_of("server", one, "a Server") for one in servers
     ]
     for name in options:
         if name not in ReplayOptions.__annotations__:

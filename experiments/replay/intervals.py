@@ -18,6 +18,7 @@ from hardwire.simulator.belief.draws import interval
 from hardwire.simulator.belief.servers import draw_gpu_servers, draw_servers
 from hardwire.simulator.serving.closed_loop import arrived
 from hardwire.simulator.serving.metrics import summarize
+from hardwire.simulator.serving.replay import AnyServer
 
 LEAST = 19
 """Draws whose extremes hold nine in ten of further ones: with fewer there is no 5th percentile."""
@@ -59,7 +60,7 @@ def with_intervals(
     Each draw serves the very same requests, so that what differs is the server alone. ``summary``
     gains ``intervals``, by dotted name, ``interval_draws`` and ``interval_not_started``, the draws
     that cannot start for want of memory or power; the others are what the intervals are of. A
-    replay that was interrupted comes back as it is.
+    replay that was interrupted comes back as it is, and one of several dies where nobody asked.
 
     Parameters
     ----------
@@ -79,6 +80,13 @@ def with_intervals(
         numbers = in_threads(
             lambda one: _numbers(prepared, one, None), draw_gpu_servers(server, size), report
         )
+    elif not isinstance(server, Server):
+        if prepared.setup.intervals or prepared.setup.draws:
+            raise InputError(
+                f"--intervals: are over draws of one chip, and {server.name} has several dies or "
+                "servers: it has none"
+            )
+        return done
     else:
         assert done.chip is not None
         drawn = draw_servers(server, done.chip, size)
@@ -105,7 +113,7 @@ def _prepared(done: Replay) -> Prepared:
 
 
 def _numbers(
-    prepared: Prepared, server: Server | BatchServer, chip: Chip | None
+    prepared: Prepared, server: AnyServer, chip: Chip | None
 ) -> dict[str, float | None] | None:
     """The numbers of one draw; None where it cannot start."""
     setup = prepared.setup

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from hardwire.experiments.replay.setup import Setup
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
-from hardwire.models.gpu_server import BatchServer
-from hardwire.models.server import Server
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.replay import AnyServer
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class Prepared:
     """All that a replay needs. ``setup`` has every choice of the policy filled in."""
 
     setup: Setup
-    server: Server | BatchServer
+    server: AnyServer
     workload: Workload
     adapters: tuple[Adapter, ...]
     policy: Policy

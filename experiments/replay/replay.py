@@ -20,7 +20,7 @@ from hardwire.experiments.replay.setup import (
     option_of,
 )
 from hardwire.experiments.replay.several import ROUTING, engine_of, fleet_summary, serve
-from hardwire.experiments.replay.sound import SOUND, soundness
+from hardwire.experiments.replay.sound import SOUND, soundness, soundness_of_dies
 from hardwire.experiments.shared.settings import set_over
 from hardwire.models.brief import one_line
 from hardwire.models.chip import Chip
@@ -28,6 +28,7 @@ from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
+from hardwire.models.server_of_systems import SystemServer
 from hardwire.simulator.serving.closed_loop import arrived
 from hardwire.simulator.serving.load.adapters import AdapterSet
 from hardwire.simulator.serving.load.client_rates import ClientRates
@@ -37,7 +38,7 @@ from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog, Status
 from hardwire.simulator.serving.metrics import summarize
 from hardwire.simulator.serving.policies.policy import Policy
-from hardwire.simulator.serving.replay import open_server
+from hardwire.simulator.serving.replay import AnyServer, open_server, price_of
 
 DEFAULT_RANK = 16
 Loader = Callable[[Setup, LanguageModel], tuple[Workload, AdapterSet]]
@@ -125,7 +126,7 @@ def prepare(
     setup: Setup,
     load: Loader | None = None,
     *,
-    server: Server | BatchServer | None = None,
+    server: AnyServer | None = None,
     chip: Chip | None = None,
 ) -> Prepared:
     """Open the server, make the workload and give its requests their adapters.
@@ -150,12 +151,20 @@ def prepare(
                     + why
                 )
         chip, model = None, server.model
+    elif not isinstance(server, Server):
+        for name in CARD_FIELDS:
+            if getattr(setup, name) is not None:
+                raise InputError(
+                    f"{option_of(name)}: is of servers of cards of one chip, which {server.name} "
+                    "is not"
+                )
+        chip, model = None, server.model
     else:
         chip = set_over(chip, setup.settings) if chip else setup.card_chip(server)
         model = LanguageModel.open(chip.model)
     workload, offered = (load or make_load)(setup, model)
     chosen = policy_of(setup, offered)
-    hardwired = isinstance(server, Server)
+    hardwired = not isinstance(server, BatchServer)
     filled: dict[str, Any] = {}
     if hardwired:
         filled = choices_of(chosen)
@@ -222,14 +231,15 @@ def run(
         summary["concurrency"] = setup.concurrency
     if workload.skipped:
         summary["skipped"] = workload.skipped
-    owned = server.batching if isinstance(server, BatchServer) else server.machine
-    summary["price_usd"] = float(owned.price_usd) * (setup.servers or 1)
+    summary["price_usd"] = price_of(server) * (setup.servers or 1)
     if fleet is not None:
         routing = setup.server_routing or ROUTING
         summary["fleet"] = fleet_summary(fleet, workload, setup.goals, routing, server.name)
     cards = chip or prepared.chip
     if isinstance(server, Server) and cards is not None:
         summary |= soundness(server, cards, workload, setup.power_limit)
+    elif isinstance(server, SystemServer):
+        summary |= soundness_of_dies(server)
     else:
         summary |= SOUND
     if why := causes(workload, log, prepared.adapters, cards):

@@ -21,11 +21,10 @@ from hardwire.experiments.shared.configuration import (
 from hardwire.experiments.shared.folder import json_file, text_file
 from hardwire.experiments.shared.run_folder import write_run
 from hardwire.models.errors import InputError
-from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
-from hardwire.simulator.serving.log import Status
-from hardwire.simulator.serving.metrics import Latency
+from hardwire.simulator.serving.log import Handover, Status
+from hardwire.simulator.serving.metrics import HANDED_S, Latency
 from hardwire.simulator.serving.replay import open_server
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def replay_configuration(
     models = {
         model.name: model
         for model in (
-            *(server.model for server in opened if isinstance(server, BatchServer)),
+            *(server.model for server in opened if not isinstance(server, Server)),
             *(LanguageModel.open(chip.model) for chip in chips.values()),
         )
     }
@@ -154,8 +153,14 @@ def requests_frame(done: Replay) -> pd.DataFrame:
             "swap_wait_s": log.swap_wait_s,
             "preemptions": log.preemptions,
             "reused_tokens": log.reused_tokens,
+            **({} if log.handover is None else _handover(log.handover)),
         }
     )
+
+
+def _handover(handed: Handover) -> dict[str, NDArray[np.float64]]:
+    """What a disaggregated server's requests waited for, by cause."""
+    return {f"handover_{name}": getattr(handed, name) for name in (*HANDED_S, "kv_bytes")}
 
 
 def adapters_frame(done: Replay) -> pd.DataFrame:

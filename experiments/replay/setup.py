@@ -29,7 +29,7 @@ from hardwire.simulator.serving.fleet import MOST_SERVERS
 from hardwire.simulator.serving.load.synthetic import preset_names
 from hardwire.simulator.serving.metrics import Slo
 from hardwire.simulator.serving.policies import policy
-from hardwire.simulator.serving.replay import open_server
+from hardwire.simulator.serving.replay import AnyServer, open_server
 
 POLICY_FIELDS = (
     "residency", "swap", "schedule", "routing", "prefetch", "admission", "prefill",
@@ -50,7 +50,7 @@ LOAD_FIELDS = (
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1), WHOLE]
-ServerOrName = Server | BatchServer | str
+ServerOrName = AnyServer | str
 
 
 class Setup(BaseModel):
@@ -159,6 +159,8 @@ class Setup(BaseModel):
         changes: dict[str, Any] = {"server": server if isinstance(server, str) else server.name}
         if isinstance(opened, BatchServer):
             changes |= dict.fromkeys((*POLICY_FIELDS, *CARD_FIELDS))
+        elif not isinstance(opened, Server):
+            changes |= dict.fromkeys(CARD_FIELDS)
         return self.model_copy(update=changes)
 
     def files(self) -> dict[str, Path]:

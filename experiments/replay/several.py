@@ -11,14 +11,12 @@ from hardwire.experiments.replay.prepared import Prepared
 from hardwire.experiments.replay.setup import Setup
 from hardwire.experiments.shared.parallel import in_processes
 from hardwire.models.chip import Chip
-from hardwire.models.gpu_server import BatchServer
-from hardwire.models.server import Server
 from hardwire.simulator.serving.fleet import FleetLog, in_turn, replay_fleet
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog
 from hardwire.simulator.serving.metrics import Slo, summarize
 from hardwire.simulator.serving.policies.policy import Routing
-from hardwire.simulator.serving.replay import replay
+from hardwire.simulator.serving.replay import AnyServer, replay
 
 COMPILED_FROM = 100_000
 """Requests from which on hardwired servers run compiled where nobody chose the engine.
@@ -52,7 +50,7 @@ def engine_of(setup: Setup, requests: int, *, hardwired: bool) -> str:
 def serve(
     prepared: Prepared,
     *,
-    server: Server | BatchServer | None = None,
+    server: AnyServer | None = None,
     chip: Chip | None = None,
     progress: Callable[[float], None] | None = None,
     alone: bool = False,

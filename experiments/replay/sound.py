@@ -11,7 +11,9 @@ from hardwire.models.area import BYTES_PER_MIB
 from hardwire.models.chip import Chip
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
+from hardwire.models.server_of_systems import SystemServer
 from hardwire.models.sram import kv_bytes_on
+from hardwire.models.system.budget import budgets
 from hardwire.simulator.closed_form import predict
 from hardwire.simulator.obstacles import obstacles
 from hardwire.simulator.serving.load.workload import Workload
@@ -21,6 +23,13 @@ SOUND: dict[str, Any] = {"fits_die": True, "power_capped": False, "obstacles": [
 
 ON_PAPER = "on paper"
 """How tables mark figures of a chip that cannot be made."""
+
+
+def soundness_of_dies(server: SystemServer) -> dict[str, Any]:
+    """The same of a server of systems: whether each die holds what is placed on it."""
+    found = [one.obstacle for one in budgets(server.system, users=0).values()]
+    in_the_way = [f"{server.system.name}: {words}" for words in found if words is not None]
+    return SOUND | {"fits_die": not in_the_way, "obstacles": in_the_way}
 
 
 def soundness(

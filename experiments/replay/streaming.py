@@ -41,6 +41,7 @@ from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
+from hardwire.simulator.serving.cards.hardware import Card
 from hardwire.simulator.serving.cards.server import CardServer
 from hardwire.simulator.serving.cards.streamed import Memory, Part, Streamed
 from hardwire.simulator.serving.load.adapters import AdapterSet
@@ -107,8 +108,8 @@ def stream(setup: Setup, folder: Path | None = None) -> tuple[Replay, list[Path]
     load = _open(setup)
     begin = time.perf_counter()
     run = CardServer(
-        load.server, load.chip, load.chunks.empty(), load.adapters, load.policy, setup.seed,
-        "compiled",
+        load.server, Card(load.server, load.chip, load.adapters), load.chunks.empty(),
+        load.adapters, load.policy, setup.seed, "compiled",
     )  # fmt: skip
     # The loop is compiled before processes are forked, which would each do it.
     list(Streamed(run, setup.seed).end())

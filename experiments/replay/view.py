@@ -37,6 +37,7 @@ def render(
         _headline(data, title, ", ".join(setting)),
         _load(data),
         _latency(data),
+        *([_handover(data)] if "handover" in data else []),
         *([_adapters(data)] if data["adapters"] else []),
         _units(data),
         _memory(data, memory),
@@ -237,6 +238,27 @@ def _latency(data: Mapping[str, Any]) -> RenderableType:
     for key, name in LATENCIES.items():
         table.add_row(name, *(seconds(data[key][level]) for level in LEVELS))
     return Group("", table)
+
+
+HANDOVER = {
+    "queue_s": "Queue of the GPU server",
+    "prefill_s": "Prompt, first token",
+    "link_queue_s": "Queue of the link",
+    "transfer_s": "KV over the link",
+    "decode_queue_s": "Queue of the cards",
+    "swap_s": "Adapter on the card",
+    "second_s": "From first token to second",
+}
+"""What a disaggregated server's requests wait for, in order, by the names of a summary."""
+
+
+def _handover(data: Mapping[str, Any]) -> RenderableType:
+    table = plain_table("From prompt to decoding", "", *LEVELS)
+    handed = data["handover"]
+    for key, name in HANDOVER.items():
+        table.add_row(name, *(seconds(handed[key][level]) for level in LEVELS))
+    sent = f"{si(handed['kv_bytes'], 'B')} of keys and values went over the link."
+    return Group("", table, Text(sent, style=QUIET))
 
 
 def _adapters(data: Mapping[str, Any]) -> RenderableType:

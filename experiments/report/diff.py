@@ -15,12 +15,10 @@ from hardwire.models import catalogue
 from hardwire.models.adapter.shape import open_adapter
 from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
-from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.server import Server
-from hardwire.simulator.serving.replay import open_server
+from hardwire.simulator.serving.replay import AnyServer, open_server
 
-Thing = Chip | Server | BatchServer | Study
+Thing = Chip | AnyServer | Study
 ADAPTER = "r16:all-linear"
 LOAD = ("prompt", "output", "users")
 KINDS = "chips, servers, studies and folders of saved runs"
@@ -55,7 +53,7 @@ def diff(a: str | Thing, b: str | Thing, asked: Mapping[str, Any] | None = None)
         return chips(first, second, model, loaded, **load)
     for name in asked:
         raise InputError(f"--{name}: is for two chips, which are run to be compared")
-    if isinstance(first, Server | BatchServer) and isinstance(second, Server | BatchServer):
+    if isinstance(first, AnyServer) and isinstance(second, AnyServer):
         return servers(first, second)
     return compare(_side(first), _side(second))
 

@@ -22,9 +22,13 @@ from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Ownership, Server
+from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import SplitServer
+from hardwire.models.system.budget import budgets
 from hardwire.simulator.belief.spread import Load, changes
 from hardwire.simulator.load import check_load
 from hardwire.simulator.serving.cards.costs import token_costs
+from hardwire.simulator.serving.replay import AnyServer
 from hardwire.simulator.single import Result, run
 
 MOST_LISTED = 8
@@ -166,7 +170,7 @@ def chips(
     return compare(sides[0], sides[1], question=question, changes=moved)
 
 
-def servers(a: Server | BatchServer, b: Server | BatchServer) -> Diff:
+def servers(a: AnyServer, b: AnyServer) -> Diff:
     """Two servers: their parameters, those of the chips on their cards, and what is known of them
     without a load. Of servers of the two kinds, what both kinds have."""
     if isinstance(a, BatchServer) == isinstance(b, BatchServer):
@@ -180,25 +184,33 @@ def servers(a: Server | BatchServer, b: Server | BatchServer) -> Diff:
     return compare(*sides, note=note)
 
 
-def server_side(server: Server | BatchServer) -> Side:
+def server_side(server: AnyServer) -> Side:
     """A server, and the chip on its cards."""
     whole = server_parameters(server_configuration(server))
     if isinstance(server, BatchServer):
         parameters: dict[str, Values] = {"Server": {"model": Value(server.model.name), **whole}}
+    elif not isinstance(server, Server):
+        parameters = {"Server": whole}
     else:
-        chip = Chip.open(server.chip)
-        parameters = {"Server": whole, **_of_chip(chip)}
+        parameters = {"Server": whole, **_of_chip(Chip.open(server.chip))}
     return Side("server", server.name, parameters, {"Without a load": _at_rest(server)})
 
 
 def server_parameters(entry: Mapping[str, Any]) -> Values:
     """Parameters of a server in a configuration, its chip and its issue."""
-    words = {key: entry[key] for key in ("chip", "issue") if entry[key] is not None}
+    words = {key: entry[key] for key in ("chip", "system", "issue") if entry.get(key)}
     return {**{k: Value(v) for k, v in words.items()}, **parameter_values(entry["parameters"])}
 
 
-def _at_rest(server: Server | BatchServer) -> Values:
+def _at_rest(server: AnyServer) -> Values:
     """Units, memory, power at rest and cost of an hour."""
+    if isinstance(server, SplitServer):
+        return {
+            name: dataclasses.replace(both, value=both.value + other.value)
+            for (name, both), other in zip(
+                _at_rest(server.prefill).items(), _at_rest(server.decode).values(), strict=True
+            )
+        }
     owned: Ownership
     if isinstance(server, BatchServer):
         batching = server.batching
@@ -208,6 +220,13 @@ def _at_rest(server: Server | BatchServer) -> Values:
             - batching.weights_gb
             - batching.overhead_gb
         )
+    elif isinstance(server, SystemServer):
+        owned, units = server.machine, server.cards
+        found = budgets(server.system)
+        memory = units * sum(one.sram_bytes + one.memory_bytes for one in found.values())
+        links_w = sum(float(link.kind.idle_w) for link in server.system.links)
+        idle_w = links_w + sum(one.card_idle_w for one in found.values())
+        rest_w = float(server.power_w(idle_w))
     else:
         chip = Chip.open(server.chip)
         owned, units = server.machine, server.cards

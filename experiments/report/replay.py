@@ -10,6 +10,7 @@ import numpy as np
 
 from hardwire.experiments.replay.view import (
     FLEET_COLUMNS,
+    HANDOVER,
     LARGE_BYTES,
     LATENCIES,
     LEVELS,
@@ -81,6 +82,7 @@ def replay_page(data: Data, folder: Path, configuration: Data | None) -> Page:
     sections = [
         _load(data),
         _latency(data, folder),
+        *([_handover(data)] if "handover" in data else []),
         *([_adapters(data)] if data["adapters"] else []),
         _units(data),
         _memory(data, folder),
@@ -208,6 +210,15 @@ def _latency(data: Data, folder: Path) -> Section:
         caption = "Share of the requests within so long"
         blocks.append(Block(caption=caption, text=text, chart=chart))
     return Section("Latency of completed requests", blocks)
+
+
+def _handover(data: Data) -> Section:
+    handed = data["handover"]
+    rows = [
+        (name, *(seconds(handed[key][level]) for level in LEVELS)) for key, name in HANDOVER.items()
+    ]
+    text = f"{mib(handed['kv_bytes'])} of keys and values went over the link."
+    return Section("From prompt to decoding", [Block(text=text, table=Table(("", *LEVELS), rows))])
 
 
 def _adapters(data: Data) -> Section:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Parameter, Quantity, quantities
 from hardwire.models.server import Machine, Server
+from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import Handover, SplitServer
+from hardwire.simulator.serving.replay import AnyServer
 
 CONFIGURATION = "configuration.json"
 
@@ -86,24 +90,36 @@ def chip_configuration(chip: Chip) -> dict[str, Any]:
     }
 
 
-def server_configuration(server: Server | BatchServer) -> dict[str, Any]:
+def server_configuration(server: AnyServer) -> dict[str, Any]:
     """A server's parameters with their origin."""
-    declared = server.declared if isinstance(server, BatchServer) else quantities(Machine)
-
-    def value(name: str) -> Any:
-        if isinstance(server, BatchServer):
-            return server.value(name)
-        return getattr(server.machine, name)
-
+    if isinstance(server, BatchServer):
+        declared, value = server.declared, server.value
+    elif isinstance(server, SplitServer):
+        declared, value = quantities(Handover), partial(getattr, server.handover)
+    else:
+        declared, value = quantities(Machine), partial(getattr, server.machine)
     return {
         "name": server.name,
         "title": server.title,
-        "chip": None if isinstance(server, BatchServer) else chip_name(server.chip),
-        "issue": None if isinstance(server, BatchServer) else server.issue,
+        "chip": chip_name(server.chip) if isinstance(server, Server) else None,
+        "system": server.system.name if isinstance(server, SystemServer) else None,
+        "issue": server.issue if isinstance(server, Server | SystemServer) else None,
+        **_two_servers(server),
         "parameters": [
             _entry(name, value(name), declared[name], parameter)
             for name, parameter in server.parameters.items()
         ],
+    }
+
+
+def _two_servers(server: AnyServer) -> dict[str, Any]:
+    """Both servers of a disaggregated one, and the link between them."""
+    if not isinstance(server, SplitServer):
+        return {}
+    return {
+        "prefill": server_configuration(server.prefill),
+        "decode": server_configuration(server.decode),
+        "link": server.link.name,
     }
 
 

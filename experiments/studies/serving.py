@@ -46,6 +46,7 @@ from hardwire.simulator.serving.load.popularity import assign_adapters, parse_po
 from hardwire.simulator.serving.load.synthetic import make_workload, stream
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.policies.policy import Policy
+from hardwire.simulator.serving.replay import AnyServer
 
 SHARED = ("lifetime_years", "pue", "electricity_usd_per_kwh")
 """Of the site and the buyer, so that one draw serves both kinds of server."""
@@ -187,9 +188,7 @@ def policies(bench: Bench) -> list[Row]:
     return rows
 
 
-def _at(
-    bench: Bench, server: Server | BatchServer, load: Workload, policy: Policy, rate: float
-) -> Row:
+def _at(bench: Bench, server: AnyServer, load: Workload, policy: Policy, rate: float) -> Row:
     """Latency and swaps at one rate."""
     scaled = dataclasses.replace(
         load, arrival_s=load.arrival_s / rate, duration_s=load.duration_s / rate
@@ -267,7 +266,7 @@ def sram_splits(bench: Bench) -> list[Row]:
     return rows
 
 
-def _drawn(file: Server | BatchServer, section: type, names: Iterable[str], count: int) -> Row:
+def _drawn(file: AnyServer, section: type, names: Iterable[str], count: int) -> Row:
     specs = quantities(section)
     return {
         key: draw(file.parameters[key], specs[key], count, stream(0, f"{file.name} {key}"))

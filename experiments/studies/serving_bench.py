@@ -21,7 +21,7 @@ from hardwire.simulator.serving.load.synthetic import make_workload, stream
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.metrics import Slo, summarize
 from hardwire.simulator.serving.policies.policy import Policy
-from hardwire.simulator.serving.replay import open_server, replay
+from hardwire.simulator.serving.replay import AnyServer, open_server, replay
 
 TRACE = "azure-conv"
 SLO = Slo(ttft_s=0.5, tpot_s=0.05)
@@ -112,7 +112,7 @@ class Bench:
 
     def run(
         self,
-        server: Server | BatchServer,
+        server: AnyServer,
         load: Workload,
         policy: Policy,
         slo: Slo = SLO,
@@ -131,7 +131,7 @@ class Bench:
 
     def capacity(
         self,
-        server: Server | BatchServer,
+        server: AnyServer,
         load: Workload,
         policy: Policy = BASE_POLICY,
         slo: Slo = SLO,

@@ -16,13 +16,14 @@ from hardwire.experiments.sweep.fidelity_options import PREFIX, typed
 from hardwire.experiments.sweep.keys import KEY, point_keys, program_version
 from hardwire.models.chip import DECLARED, Chip
 from hardwire.models.errors import InputError
+from hardwire.models.gpu_server import BatchServer
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import check_value
 from hardwire.models.server import Server
 
 if TYPE_CHECKING:
     from hardwire.experiments.replay.setup import Setup
-    from hardwire.models.gpu_server import BatchServer
+    from hardwire.simulator.serving.replay import AnyServer
 
 
 class Opened:
@@ -182,18 +183,18 @@ def _values(axis: Axis, name: str) -> tuple[Any, ...]:
     return axis.values or (axis.low, axis.high)
 
 
-def refuse_gpu(server: Server | BatchServer, name: str) -> None:
+def refuse_gpu(server: AnyServer, name: str) -> None:
     """Refuse a setting of a chip on a server that has none.
 
     Raises
     ------
     InputError
-        On a GPU server; ``name`` is the setting.
+        On a GPU server, or one of several dies; ``name`` is the setting.
     """
     if not isinstance(server, Server):
-        raise InputError(
-            f"{name}: is of a hardwired chip; {server.name} is a GPU server, which has none"
-        )
+        gpu = isinstance(server, BatchServer)
+        what = "is a GPU server, which has none" if gpu else "has dies with chips of their own"
+        raise InputError(f"{name}: is of a hardwired chip; {server.name} {what}")
 
 
 def set_over(options: Mapping[str, Any], chip: Chip) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from hardwire.models.chip import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.server import Server
+from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import SplitServer
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
 from hardwire.simulator.serving.policies.policy import Policy, Routing
 from hardwire.simulator.serving.policies.routing import foreseen
-from hardwire.simulator.serving.replay import replay
+from hardwire.simulator.serving.replay import AnyServer, hardware_of, replay
 
 MOST_SERVERS = 1000
 """More would be simulated just so; a number above this is more likely mistyped."""
@@ -54,7 +56,7 @@ class FleetLog:
 
 
 def replay_fleet(
-    server: Server | BatchServer,
+    server: AnyServer,
     workload: Workload,
     adapters: Sequence[Adapter],
     policy: Policy = Policy(),  # noqa: B008 - frozen, so that sharing it is safe
@@ -89,6 +91,8 @@ def replay_fleet(
         raise InputError(f"servers: must be 1 to {MOST_SERVERS}, not {servers}")
     if workload.concurrency is not None:
         raise InputError("servers: a closed loop is of one server, whose ends bring its requests")
+    if isinstance(server, SplitServer):
+        raise InputError(f"servers: {server.name} is two servers already, and is replayed alone")
     sent = foreseen(routing, workload.adapter, servers)
     status = None
     if sent is not None:
@@ -114,7 +118,7 @@ def replay_fleet(
 
 
 def _together(
-    server: Server | BatchServer,
+    server: Server | SystemServer | BatchServer,
     workload: Workload,
     adapters: Sequence[Adapter],
     policy: Policy,
@@ -139,9 +143,8 @@ def _together(
         )
     from hardwire.simulator.serving.cards.server import CardServer  # noqa: PLC0415 - one kind per run
 
-    run = CardServer(
-        server, chip or Chip.open(server.chip), workload, adapters, policy, seed, "compiled"
-    )
+    hardware = hardware_of(server, chip, adapters)
+    run = CardServer(server, hardware, workload, adapters, policy, seed, "compiled")
     sent, logs = run.serve_together(servers, routing, until_s, progress)
     return sent, logs, run.status
 

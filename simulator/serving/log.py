@@ -72,6 +72,33 @@ class Occupancy:
 
 
 @dataclass(frozen=True)
+class Handover:
+    """Of a disaggregated server: what each request waited for until its second token, by cause.
+
+    (N,) float64 seconds; NaN where a request did not come so far.
+
+    Attributes
+    ----------
+    queue_s : for the GPU server.
+    prefill_s : until the first token, adapters that are copied into slots included.
+    link_queue_s, transfer_s : for a link, and on it.
+    decode_queue_s : for a card that lets it in, from the last byte of its keys and values on.
+    swap_s : for its adapter there.
+    second_s : from the first token to the second, which the chip makes.
+    kv_bytes : (N,) int64, that went over the link.
+    """
+
+    queue_s: NDArray[np.float64]
+    prefill_s: NDArray[np.float64]
+    link_queue_s: NDArray[np.float64]
+    transfer_s: NDArray[np.float64]
+    decode_queue_s: NDArray[np.float64]
+    swap_s: NDArray[np.float64]
+    second_s: NDArray[np.float64]
+    kv_bytes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class ServingLog:
     """The record of one replay. Times in seconds from the workload's begin; NaN where none.
 
@@ -102,6 +129,7 @@ class ServingLog:
     rest_w : parts of the energy that a server takes all the time, busy or not, as power.
     engine : which engine ran it, and why it was not the one that was asked for.
     warnings : a sentence for each way in which the load goes beyond what was measured.
+    handover : of a disaggregated server.
     arrival_s : (N,) of a closed loop, when each request came, NaN where it never did; None where
         the workload says when.
     """
@@ -132,6 +160,7 @@ class ServingLog:
     arrival_s: NDArray[np.float64] | None = None
     rest_w: dict[str, float] = field(default_factory=dict)
     engine: str = ""
+    handover: Handover | None = None
 
     def lasting(self, end_s: float) -> ServingLog:
         """The same with the server at rest from its end to a later one."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.simulator.serving.load.workload import Workload
-from hardwire.simulator.serving.log import Occupancy, ServingLog, Status
+from hardwire.simulator.serving.log import Handover, Occupancy, ServingLog, Status
 
 PERCENTILES = (50, 90, 99)
 REFUSALS = (Status.TOO_LONG, Status.ADAPTER_TOO_BIG)
+
+HANDED_S = tuple(one.name for one in fields(Handover) if one.name.endswith("_s"))
+"""Times of a handover, in order."""
 
 DEFINITIONS = {
     "TTFT": "first output token − arrival",
@@ -246,7 +249,22 @@ def summary_of(
         "usd": float(usd),
         "usd_per_million_tokens": _ratio(1e6 * usd, generated),
         "definitions": definitions(log.definitions),
+        **handed_over(log),
     }
+
+
+def handed_over(log: ServingLog) -> dict[str, Any]:
+    """``handover`` of a summary of a disaggregated server; of others nothing."""
+    handed = log.handover
+    if handed is None:
+        return {}
+    found: dict[str, Any] = {}
+    for name in HANDED_S:
+        values = getattr(handed, name)
+        known = values[np.isfinite(values)]
+        mean = float(known.mean()) if len(known) else None
+        found[name] = {"mean": mean, **percentiles(known)}
+    return {"handover": {**found, "kv_bytes": int(handed.kv_bytes.sum())}}
 
 
 def definitions(of_server: Mapping[str, str]) -> dict[str, str]:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.chip import Chip
-from hardwire.models.description import GPU_MARKS, mark_of
+from hardwire.models.description import GPU_MARKS, SPLIT_MARK, SYSTEM_MARK, mark_of
 from hardwire.models.gpu_server import BatchServer
 from hardwire.models.server import Server
+from hardwire.models.server_of_systems import SystemServer
+from hardwire.models.server_split import SplitServer
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog
 from hardwire.simulator.serving.policies.policy import Policy
 
+if TYPE_CHECKING:
+    from hardwire.simulator.serving.cards.hardware import Hardware
 
-def open_server(name: str | os.PathLike[str]) -> Server | BatchServer:
-    """A server of hardwired cards, or a GPU server, as its file says.
+AnyServer = Server | SystemServer | BatchServer | SplitServer
+
+
+def open_server(name: str | os.PathLike[str]) -> AnyServer:
+    """A server of hardwired cards, of systems of dies, of GPUs, or of both, as its file says.
 
     Raises
     ------
@@ -26,11 +33,47 @@ def open_server(name: str | os.PathLike[str]) -> Server | BatchServer:
         On a name that is not in the catalogue or a file that cannot be used.
     """
     kind = mark_of(catalogue.locate("server", name), "server")
+    if kind == SPLIT_MARK:
+        return SplitServer.open(name)
+    if kind == SYSTEM_MARK:
+        return SystemServer.open(name)
     return BatchServer.open(name) if kind in GPU_MARKS else Server.open(name)
 
 
+def price_of(server: AnyServer) -> float:
+    """What a server costs to buy, USD."""
+    if isinstance(server, BatchServer):
+        return float(server.batching.price_usd)
+    if isinstance(server, SplitServer):
+        return server.price_usd
+    return float(server.machine.price_usd)
+
+
+def hardware_of(
+    server: Server | SystemServer, chip: Chip | None, adapters: Sequence[Adapter]
+) -> Hardware:
+    """One of the machines of a server, with another chip on its cards where one is given.
+
+    Raises
+    ------
+    InputError
+        On adapters of another model, or dies that cannot be.
+    ValueError
+        If a chip is given for a server of systems.
+    """
+    if isinstance(server, Server):
+        from hardwire.simulator.serving.cards.hardware import Card  # noqa: PLC0415 - one kind per run
+
+        return Card(server, chip or Chip.open(server.chip), adapters)
+    if chip is not None:
+        raise ValueError(f"{server.name} is a server of systems: its dies have their own chips")
+    from hardwire.simulator.serving.cards.dies import Dies  # noqa: PLC0415
+
+    return Dies(server, adapters)
+
+
 def replay(
-    server: Server | BatchServer,
+    server: AnyServer,
     workload: Workload,
     adapters: Sequence[Adapter],
     policy: Policy = Policy(),  # noqa: B008 - frozen, so that sharing it is safe
@@ -67,7 +110,7 @@ def replay(
         If the server cannot be set up so: slots or pinned adapters that leave no room, a power
         limit below rest.
     ValueError
-        If a chip is given for a GPU server, or not one adapter per name.
+        If a chip is given for a server that has none of its own, or not one adapter per name.
     """
     if isinstance(server, BatchServer):
         if chip is not None:
@@ -84,8 +127,24 @@ def replay(
             engine="compiled" if engine == "events" else engine,
             progress=progress,
         )
+    if isinstance(server, SplitServer):
+        if chip is not None:
+            raise ValueError(f"{server.name} is two servers: its cards have their own chip")
+        from hardwire.simulator.serving.split import serve_split  # noqa: PLC0415
+
+        return serve_split(
+            server,
+            hardware_of(server.decode, None, adapters),
+            workload,
+            adapters,
+            policy,
+            seed=seed,
+            engine=engine,
+            until_s=until_s,
+            progress=progress,
+        )
     from hardwire.simulator.serving.cards.server import CardServer  # noqa: PLC0415
 
-    chip = chip or Chip.open(server.chip)
-    run = CardServer(server, chip, workload, adapters, policy, seed, engine)
+    hardware = hardware_of(server, chip, adapters)
+    run = CardServer(server, hardware, workload, adapters, policy, seed, engine)
     return run.serve(until_s, progress)

@@ -83,9 +83,7 @@ def system_power(
     walk : of its tokens, for what they put on links.
     """
     model = system.model
-    held = {name: _working(one) for name, one in found.items()}
-    whole = sum(sum(one.held.weights.values()) for one in found.values())
-    whole -= sum(one.held.weights.get(EMBEDDING, 0) for one in found.values())
+    shares = working_shares(found)
     adapters = () if adapter is None else (adapter,)
     energies: dict[int, float] = {}
     card_j = {}
@@ -95,8 +93,8 @@ def system_power(
             token = Timing.of(chip, model, adapters).tokens[-1]
             activity = token.activity(decode_context(prompt, output), sampled=True)
             energies[id(chip)] = float(sum(token_energy(chip, model, activity).values()))
-        share = held[die.name] / whole
-        card_j[die.name] = energies[id(chip)] * share / float(chip.power.regulator_efficiency)
+        efficiency = float(chip.power.regulator_efficiency)
+        card_j[die.name] = energies[id(chip)] * shares[die.name] / efficiency
     sent = sent_bytes(walk)
     kinds = {number: link.kind for number, link in enumerate(system.links)}
     on_link = dict.fromkeys(kinds, 0.0)
@@ -109,6 +107,14 @@ def system_power(
         link_idle_w={number: float(kind.idle_w) for number, kind in kinds.items()},
         link_j={number: float(kind.energy_j(on_link[number])) for number, kind in kinds.items()},
     )
+
+
+def working_shares(found: Mapping[str, DieBudget]) -> dict[str, float]:
+    """Of the energy of a token's products the share of each die, by its name."""
+    held = {name: _working(one) for name, one in found.items()}
+    whole = sum(sum(one.held.weights.values()) for one in found.values())
+    whole -= sum(one.held.weights.get(EMBEDDING, 0) for one in found.values())
+    return {name: weights / whole for name, weights in held.items()}
 
 
 def _working(one: DieBudget) -> int:

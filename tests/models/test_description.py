@@ -19,6 +19,8 @@ from hardwire.models.gpu_server import GPU_SERVER, BatchServer
 from hardwire.models.parameters import FastLoader, StrictLoader, load_strictly, read_yaml
 from hardwire.models.process import PROCESS
 from hardwire.models.server import SERVER, Server
+from hardwire.models.server_of_systems import SYSTEM_SERVER
+from hardwire.models.server_split import SPLIT_SERVER
 from hardwire.simulator.serving.replay import open_server
 
 SLOTS = "slots: {value: 16, kind: assumed, range: [8, 64], source: what if}\n"
@@ -109,6 +111,8 @@ def test_kinds_declare_every_parameter() -> None:
     for kind, name, left_out in (
         (SERVER, "hc1x10", set()),
         (GPU_SERVER, "vllm-h100", parts),
+        (SYSTEM_SERVER, "llama-70b-hc1", set()),
+        (SPLIT_SERVER, "gpu-hc1", set()),
         (PROCESS, "n6", set()),
     ):
         found = read_description(catalogue.resolve(kind.catalogue, name), kind)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.server import Server
-from hardwire.simulator.serving.cards import server as cards
+from hardwire.simulator.serving.cards import hardware as cards
 from hardwire.simulator.serving.load.workload import BASE, Prefixes, Workload
 from hardwire.simulator.serving.log import ServingLog
 from hardwire.simulator.serving.policies.policy import CHOICES, Policy

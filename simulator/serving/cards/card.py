@@ -45,6 +45,7 @@ class Plant(Plan):
     advance : computes rounds.
     prompt, output, adapter : by request.
     prefix_keys : the keys of a request's prompt blocks.
+    prefilled : by request, tokens whose KV comes with it.
     record : what happens is noted there.
     """
 
@@ -54,6 +55,7 @@ class Plant(Plan):
     output: list[int]
     adapter: list[int]
     prefix_keys: Callable[[int], tuple[Key, ...]]
+    prefilled: list[int]
     record: Record
 
     def now(self) -> int:
@@ -306,11 +308,14 @@ class Card:
             back = self.link.send(now, transfer) + transfer
             record.kv_bytes += int(held) * plant.layout.page_bytes
         else:
-            reused = place.blocks * PREFIX_BLOCK_TOKENS
+            found = place.blocks * PREFIX_BLOCK_TOKENS
+            # What came with it is gone after a preemption, and is computed as any prompt.
+            came = plant.prefilled[request] if record.start[request] < 0 else 0
+            reused = max(found, came)
             made = record.generated[request]
             row = plant.costs.row[adapter + 1]
             prefill = plant.prompt[request] + made - reused
-            record.reused[request] += reused
+            record.reused[request] += found
             if reused:
                 record.skipped.append((request, reused))
             user = [request, row, reused, prefill, plant.output[request] - made, pages, first]

@@ -46,7 +46,7 @@ class TokenCosts:
     budget_w : what the power limit leaves for dynamic power of the chip.
     regulator_efficiency : of the card; dynamic energy at the plug is this much more.
     serial : whether a token must end before the next can start.
-    program : what the reference engine walks.
+    program : what the reference engine walks; None of a system, which it does not.
     """
 
     row: list[int]
@@ -66,7 +66,7 @@ class TokenCosts:
     regulator_efficiency: float
     serial: bool
     clock_hz: float
-    program: TokenProgram
+    program: TokenProgram | None
 
 
 def token_costs(
@@ -106,22 +106,56 @@ def token_costs(
             f"{chip.name}: a power limit of {limit:.0f} W per card is below the {idle_w:.1f} W "
             "that it takes before it computes a token"
         )
-    tables = []
     inside, with_head = timing.tables(longest)
     if program.serial:
         inside = inside - timing.ahead(longest)
+    kinds_of_tokens = []
     for cycles, sampled in ((inside, False), (with_head, True)):
         interval = timing.intervals(longest, inside_prompt=not sampled)
-        joules = _energy(timing, longest, sampled)
+        joules = dynamic_energy(timing, longest, sampled)
         capped = np.ceil(joules / budget_w * program.clock_hz).astype(np.int64)
+        kinds_of_tokens.append((cycles, interval, capped, joules))
+    return costs_of(
+        kinds_of_tokens[0],
+        kinds_of_tokens[1],
+        row=[0, *(place[id(adapter)] for adapter in adapters)],
+        idle_w=idle_w,
+        budget_w=budget_w,
+        regulator_efficiency=efficiency,
+        serial=program.serial,
+        clock_hz=program.clock_hz,
+        program=program,
+    )
+
+
+Tokens = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+"""Tables of one kind of token: its latency, its interval, the ticks over which a power limit
+spreads its energy, and that energy."""
+
+
+def costs_of(
+    inside: Tokens,
+    with_head: Tokens,
+    *,
+    row: list[int],
+    idle_w: float,
+    budget_w: float,
+    regulator_efficiency: float,
+    serial: bool,
+    clock_hz: float,
+    program: TokenProgram | None,
+) -> TokenCosts:
+    """The tables of tokens inside a prompt and of those that are sampled from, summed up."""
+    tables = []
+    for cycles, interval, capped, joules in (inside, with_head):
         latency = np.maximum(cycles, capped)
-        gap = latency if program.serial else np.maximum(interval, capped)
+        gap = latency if serial else np.maximum(interval, capped)
         for table in (latency, gap, joules):
             table[:, 0] = 0
         tables.append((latency, gap, np.cumsum(latency, axis=1), joules))
     (body, body_gap, body_sum, body_j), (whole, whole_gap, whole_sum, whole_j) = tables
     return TokenCosts(
-        row=[0, *(place[id(adapter)] for adapter in adapters)],
+        row=row,
         body=body,
         whole=whole,
         body_interval=body_gap,
@@ -135,14 +169,14 @@ def token_costs(
         whole_j=whole_j,
         idle_w=idle_w,
         budget_w=budget_w,
-        regulator_efficiency=efficiency,
-        serial=program.serial,
-        clock_hz=program.clock_hz,
+        regulator_efficiency=regulator_efficiency,
+        serial=serial,
+        clock_hz=clock_hz,
         program=program,
     )
 
 
-def _energy(timing: Timing, longest: int, sampled: bool) -> NDArray[np.float64]:
+def dynamic_energy(timing: Timing, longest: int, sampled: bool) -> NDArray[np.float64]:
     """Dynamic energy of a token in joules, (adapters + 1, longest + 1)."""
     context = np.arange(longest + 1)
     rows = []

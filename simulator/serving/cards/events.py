@@ -56,6 +56,9 @@ class Events:
             output=workload.output.tolist(),
             adapter=workload.adapter.tolist(),
             prefix_keys=partial(_prefix_keys, workload),
+            prefilled=[0] * len(workload)
+            if workload.prefilled is None
+            else workload.prefilled.tolist(),
             record=self.record,
         )
         self.closed = workload.concurrency is not None

@@ -31,6 +31,7 @@ class Asked:
     need : (N,) tokens that each needs room for when it is first let in; None where more tokens do
         not mean more room.
     prefixes : hashes of the blocks that they begin with, where they are reused.
+    prefilled : (N,) tokens whose keys and values come with each, if any do.
     """
 
     numbers: NDArray[np.int64]
@@ -41,6 +42,7 @@ class Asked:
     estimate: NDArray[np.int64]
     need: NDArray[np.int64] | None
     prefixes: Prefixes | None = None
+    prefilled: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -114,6 +116,7 @@ class Plan:
             estimate=self.estimate[who],
             need=None if self.need is None else self.need[who],
             prefixes=workload.prefixes.take(who) if workload.prefixes and reused else None,
+            prefilled=None if workload.prefilled is None else workload.prefilled[who],
         )
 
     @property

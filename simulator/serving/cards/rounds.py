@@ -70,8 +70,9 @@ def compiled(costs: TokenCosts, page_tokens: int, *, in_turn: bool) -> Advance:
 
 
 def reference(costs: TokenCosts, page_tokens: int, *, in_turn: bool) -> Advance:
-    """The rounds, token by token."""
+    """The rounds, token by token, of a chip."""
     program = costs.program
+    assert program is not None
 
     def latency(row: int, context: int, sampled: bool) -> int:
         """Cycles of a token from the first unit to the last that the next waits for.

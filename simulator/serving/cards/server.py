@@ -7,6 +7,7 @@ SimPy, is written for reading; ``compiled`` has the same rules over flat arrays.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
@@ -15,16 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.adapter.base import check_base
 from hardwire.models.area import BYTES_PER_MIB
-from hardwire.models.chip import Chip
-from hardwire.models.energy import transfer_energy
 from hardwire.models.errors import InputError
-from hardwire.models.language_model import LanguageModel
-from hardwire.models.server import Server
-from hardwire.models.sram import kv_bytes_on
-from hardwire.simulator.datapath import adapter_room
-from hardwire.simulator.serving.cards.costs import token_costs
+from hardwire.models.server import Cards
+from hardwire.simulator.serving.cards.hardware import PAGE_TOKENS, Hardware, ticks_of
 from hardwire.simulator.serving.cards.plan import Asked, Outcome, Plan
 from hardwire.simulator.serving.cards.record import Record, rows_of
 from hardwire.simulator.serving.cards.sram import Layout
@@ -33,11 +28,6 @@ from hardwire.simulator.serving.load.synthetic import stream
 from hardwire.simulator.serving.load.workload import PREFIX_BLOCK_TOKENS, Workload
 from hardwire.simulator.serving.log import Occupancy, ServingLog, Spans, Status
 from hardwire.simulator.serving.policies.policy import Policy, Routing
-from hardwire.simulator.supply import supply
-from hardwire.simulator.swap import swap_latency
-
-PAGE_TOKENS = 16
-"""Tokens of a KV page, as in the decoder's KV cache and in vLLM's blocks."""
 
 Engine = Literal["events", "compiled", "reference"]
 """SimPy events with compiled rounds of tokens; all compiled; SimPy with every token walked."""
@@ -48,8 +38,8 @@ class CardServer:
 
     def __init__(
         self,
-        server: Server,
-        chip: Chip,
+        server: Cards,
+        hardware: Hardware,
         workload: Workload,
         adapters: Sequence[Adapter],
         policy: Policy,
@@ -58,18 +48,13 @@ class CardServer:
     ) -> None:
         if len(adapters) != len(workload.adapters):
             raise ValueError("every adapter of the workload needs its shape")
-        self.server, self.chip, self.workload, self.policy = server, chip, workload, policy
-        self.engine = engine
-        self.model = model = LanguageModel.open(chip.model)
+        self.server, self.workload, self.policy = server, workload, policy
+        self.hardware, self.engine = hardware, engine
+        self.model = model = hardware.model
         machine = server.machine
-        page_bytes = int(PAGE_TOKENS * kv_bytes_on(chip, model))
-        capacity = int(chip.sram.capacity_mib * BYTES_PER_MIB)
-        kinds = {id(adapter): adapter for adapter in adapters}
-        for adapter in kinds.values():
-            check_base(adapter, model)
-        size_of = {key: adapter_room(chip, model, adapter) for key, adapter in kinds.items()}
-        sizes = [size_of[id(adapter)] for adapter in adapters]
-        usable = [adapter.max_rank <= chip.formats.max_rank for adapter in adapters]
+        capacity, page_bytes = hardware.capacity, hardware.page_bytes
+        sizes = [hardware.rooms[id(adapter)] for adapter in adapters]
+        usable = [hardware.usable[id(adapter)] for adapter in adapters]
         pinned = _pinned(policy, workload)
         slot_bytes = 0
         if policy.slots is not None:
@@ -81,44 +66,32 @@ class CardServer:
             what = f"{policy.slots} adapter slots" if policy.slots else "pinned adapters"
             raise InputError(
                 f"{server.name}: {what} of {fixed / BYTES_PER_MIB:,.1f} MiB leave no room for KV "
-                f"in {chip.sram.capacity_mib:g} MiB of SRAM"
+                f"in {capacity / BYTES_PER_MIB:g} MiB of SRAM"
             )
+        hardware.check(policy.slots)
         self.capacity, self.page_bytes = capacity, page_bytes
         self._refuse = partial(self._refusals, sizes, usable, fixed, set(pinned))
         self.status = self._refuse(workload)
         longest = min(model.max_position, capacity // page_bytes * PAGE_TOKENS)
-        self.costs = costs = token_costs(
-            chip,
-            model,
-            adapters,
-            longest=longest,
-            issue=server.issue,
-            limit_w=server.card_limit_w(policy.power_limit_w),
+        self.costs = costs = hardware.costs(
+            adapters, longest, server.card_limit_w(policy.power_limit_w)
         )
-        # Made for the tables, where all adapters are of one kind.
-        program = costs.program if len(kinds) == 1 else None
-        swaps = {
-            key: swap_latency(chip, model, adapter, program=program)
-            for key, adapter in kinds.items()
-            if adapter.max_rank <= chip.formats.max_rank
-        }
+        swaps = hardware.swaps(costs)
         hertz = costs.clock_hz
-        switch = int(chip.lora.switch_cycles)
-        bytes_per_s = float(chip.link.bandwidth_gb_per_s) * 1e9
+        switch = round(hardware.switch_s * hertz)
 
         def swap_ticks(mode: str) -> list[int]:
             ticks = {key: round(getattr(s, mode) * hertz) - switch for key, s in swaps.items()}
             return [ticks.get(id(adapter), 0) for adapter in adapters]
 
-        way_of = {key: supply(chip, model, adapter) for key, adapter in kinds.items()}
-        ways = [way_of[id(adapter)] for adapter in adapters]
+        ways = [hardware.ways[id(adapter)] for adapter in adapters]
         rng = stream(seed, "estimates")
         if workload.concurrency is not None and policy.schedule == "slo":
             raise InputError(
                 "--concurrency: deadlines are known only when requests come, so --schedule slo "
                 "cannot rank by them"
             )
-        users = int(machine.users_per_card)
+        users = hardware.users
         self.plan = Plan(
             costs=costs,
             policy=policy,
@@ -141,7 +114,7 @@ class CardServer:
             stream=swap_ticks("streamed"),
             image_bytes=[int(way.image_bytes) for way in ways],
             switch=switch,
-            page_transfer=int(np.ceil(page_bytes / bytes_per_s * hertz)),
+            page_transfer=ticks_of(hardware.page_s, hertz),
             host_capacity=int(machine.host_memory_gib * 2**30),
             host_bytes=[int(way.host_bytes) for way in ways],
             disk_ticks=[round(hertz * way.disk_s) for way in ways],
@@ -184,7 +157,7 @@ class CardServer:
 
     def _needs(self, workload: Workload) -> NDArray[np.int64]:
         """Tokens that each request needs room for when it is first let in."""
-        whole = self.policy.admission == "whole" or self.server.machine.users_per_card == 1
+        whole = self.policy.admission == "whole" or self.hardware.users == 1
         needs: NDArray[np.int64] = workload.prompt + int(whole) * (workload.output - 1)
         return needs
 
@@ -221,7 +194,32 @@ class CardServer:
         last = np.minimum(prompt + np.maximum(np.rint(output), 1).astype(np.int64) - 1, longest)
         decode = costs.whole_sum[row, last] - costs.whole_sum[row, prompt - 1]
         ticks: NDArray[np.int64] = costs.body_sum[row, prompt - 1] + decode
+        if workload.prefilled is not None:
+            ticks = ticks - costs.body_sum[row, np.minimum(workload.prefilled, prompt - 1)]
         return ticks
+
+    def resumed(self, order: NDArray[np.int64], arrival_s: NDArray[np.float64]) -> CardServer:
+        """The same server for some of its requests, in another order and at other times.
+
+        Parameters
+        ----------
+        order : (M,) places of requests that are not refused.
+        arrival_s : (M,) when they come, never falling.
+        """
+        other, plan = copy.copy(self), self.plan
+        last_s = max(float(arrival_s.max(initial=0.0)), self.workload.duration_s)
+        taken = self.workload.take(order)
+        other.workload = dataclasses.replace(taken, arrival_s=arrival_s, duration_s=last_s)
+        other.status = self.status[order]
+        other.plan = dataclasses.replace(
+            plan,
+            workload=other.workload,
+            arrival=np.ceil(arrival_s * self.costs.clock_hz).astype(np.int64),
+            served=np.arange(len(order)),
+            estimate=plan.estimate[order],
+            need=None if plan.need is None else plan.need[order],
+        )
+        return other
 
     def serve(self, until_s: float | None, progress: Callable[[float], None] | None) -> ServingLog:
         """Run to the end, or until it is cut off; what happened."""
@@ -233,6 +231,9 @@ class CardServer:
                 progress(tick / hertz)
 
         engine_name: str = self.engine
+        walk = self.engine == "reference" and self.costs.program is not None
+        if self.engine == "reference" and not walk:
+            engine_name = "events (the reference walks tokens of one chip, not of several dies)"
         if self.engine == "compiled":
             # Numba only where it runs, and SimPy only where it does.
             from hardwire.simulator.serving.cards.compiled import engine  # noqa: PLC0415
@@ -243,7 +244,7 @@ class CardServer:
             engine_name = f"events ({lacking} is not compiled)"
         from hardwire.simulator.serving.cards.events import Events  # noqa: PLC0415
 
-        events = Events(self.plan, walk=self.engine == "reference")
+        events = Events(self.plan, walk=walk)
         return self.log(events.run(until, tell), engine_name)
 
     def serve_together(
@@ -325,14 +326,14 @@ class CardServer:
             "hit": "its adapter was complete in SRAM when the request was let in",
             "swap": "a load of an adapter into SRAM",
         }
-        ahead = self.policy.known_ahead(int(machine.users_per_card), self.server.cards)
+        ahead = self.policy.known_ahead(self.hardware.users, self.server.cards)
         if ahead:
             definitions["output lengths"] = f"known ahead, as no server has them: {ahead}"
         if outcome.interrupted:
             definitions["interrupted"] = f"at {outcome.now / hertz:.1f} s of the simulated time"
         return ServingLog(
             **columns,
-            units=tuple(f"card {number}" for number in range(self.server.cards)),
+            units=tuple(f"{self.hardware.unit} {number}" for number in range(self.server.cards)),
             busy_s={
                 "compute": np.array(outcome.compute) / hertz,
                 "link": np.array(outcome.link) / hertz,
@@ -394,7 +395,7 @@ class CardServer:
             again += body[row, asked - 1] - body[row, computed]
             again -= body[row, context + left - 1] - body[row, context] if left else 0.0
         efficiency = costs.regulator_efficiency
-        moved = transfer_energy(self.chip, sum(record.loads[4::5]) + record.kv_bytes)
+        moved = self.hardware.moved_j(sum(record.loads[4::5]), record.kv_bytes)
         return {
             "prefill": float(prefill) / efficiency,
             "decode": float(decode) / efficiency,

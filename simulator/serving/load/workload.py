@@ -57,6 +57,9 @@ class Workload:
     concurrency : requests in flight of a closed loop, whose next request comes when one ends;
         their arrivals, here all 0, are in the log. None for arrivals as stated.
 
+    prefilled : (N,) int64, leading prompt tokens whose keys and values come with the request, fewer
+        than its prompt; None where all are to be computed.
+
     Raises
     ------
     ValueError
@@ -73,6 +76,7 @@ class Workload:
     prefixes: Prefixes | None = None
     skipped: int = 0
     concurrency: int | None = None
+    prefilled: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.arrival_s)
@@ -82,6 +86,9 @@ class Workload:
             raise ValueError("prefixes need one entry per request and a last one")
         if self.concurrency is not None and (self.concurrency < 1 or np.any(self.arrival_s)):
             raise ValueError("a closed loop has 1 request in flight or more, and no arrivals yet")
+        given = self.prefilled
+        if given is not None and (len(given) != count or np.any(given >= self.prompt)):
+            raise ValueError("a token at least of every prompt is left to compute")
         if count == 0:
             return
         if not np.isfinite(self.arrival_s).all() or self.arrival_s[0] < 0:
@@ -105,6 +112,7 @@ class Workload:
             output=self.output[places],
             adapter=self.adapter[places],
             prefixes=None if self.prefixes is None else self.prefixes.take(places),
+            prefilled=None if self.prefilled is None else self.prefilled[places],
         )
 
     def then(self, later: Workload) -> Workload:

@@ -19,6 +19,7 @@ from hardwire.models import Chip
 from hardwire.models.errors import InputError
 from hardwire.models.server import Server
 from hardwire.simulator.serving.cards.compiled import engine, layout, windows
+from hardwire.simulator.serving.cards.hardware import Card
 from hardwire.simulator.serving.cards.server import CardServer
 from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Prefixes, Workload
 from hardwire.simulator.serving.log import ServingLog
@@ -274,6 +275,6 @@ def test_what_the_loop_lacks_is_run_in_simpy_and_said():
     assert log.engine == "events (batching is not compiled)"
     odd = Policy()
     object.__setattr__(odd, "routing", "by_length")  # as a name that came later
-    plan = CardServer(server, SMALL, workload, (), Policy(), 0, "compiled").plan
+    plan = CardServer(server, Card(server, SMALL, ()), workload, (), Policy(), 0, "compiled").plan
     assert engine.lacks(plan) == ""
     assert engine.lacks(dataclasses.replace(plan, policy=odd)) == "routing by_length"

@@ -14,6 +14,7 @@ from serving_runs import SHAPES, SMALL, differences, machine, machines, policies
 from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import BatchServer
 from hardwire.simulator.serving.cards.compiled import engine
+from hardwire.simulator.serving.cards.hardware import Card
 from hardwire.simulator.serving.cards.server import CardServer
 from hardwire.simulator.serving.fleet import FleetLog, replay_fleet
 from hardwire.simulator.serving.load.workload import BASE, Workload
@@ -73,7 +74,9 @@ def test_the_router_sends_by_the_backlog_that_the_logs_show(case, routing):
     assume((workload.adapter >= 0).any())
     fleet = together(run, servers, routing)
     shapes = [SHAPES[number % len(SHAPES)] for number in range(len(workload.adapters))]
-    plan = CardServer(server, SMALL, workload, shapes, policy, 0, "compiled").plan
+    plan = CardServer(
+        server, Card(server, SMALL, shapes), workload, shapes, policy, 0, "compiled"
+    ).plan
     hertz = plan.costs.clock_hz
     came = np.flatnonzero(fleet.sent >= 0)
     finish = np.rint(fleet.whole.finish_s * hertz)

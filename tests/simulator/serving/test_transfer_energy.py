@@ -11,7 +11,7 @@ from serving_runs import LAWS, MODEL, SMALL, columns, machine, runs, serve
 
 from hardwire.models import Adapter
 from hardwire.models.sram import kv_bytes_per_token
-from hardwire.simulator.serving.cards.server import PAGE_TOKENS
+from hardwire.simulator.serving.cards.hardware import PAGE_TOKENS
 from hardwire.simulator.serving.load.workload import Workload
 from hardwire.simulator.serving.log import ServingLog
 from hardwire.simulator.serving.policies.policy import Policy

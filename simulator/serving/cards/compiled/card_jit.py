@@ -219,6 +219,8 @@ def _let_in(s: int, number: int, request: int, now: int) -> None:
     else:
         reused = asked.blocks * world.block_tokens
         asked.reused += reused
+        if asked.start < 0:  # what came with it is gone after a preemption
+            reused = max(reused, asked.prefilled)
         if reused:
             event(s, SKIPPED, request, reused, 0, 0, 0)
         user.context, user.pages = reused, pages

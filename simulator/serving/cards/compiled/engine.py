@@ -41,7 +41,7 @@ _KNOWN_OF_POLICIES = {
 }  # fmt: skip
 _KNOWN_OF_WORKLOADS = {
     "name", "arrival_s", "prompt", "output", "adapter", "adapters", "duration_s", "prefixes",
-    "skipped",
+    "skipped", "prefilled",
 }  # fmt: skip
 
 

@@ -121,6 +121,8 @@ def enter(plan: Plan, asked: Asked, table: NDArray[Any]) -> None:
     table["prompt"], table["output"] = asked.prompt, asked.output
     table["adapter"] = asked.adapter
     table["latest"] = asked.arrival + plan.ttft_goal - asked.estimate
+    if asked.prefilled is not None:
+        table["prefilled"] = asked.prefilled
     if asked.need is not None:
         table["need"] = asked.need
     for name in ("server", "queue", "start", "first", "finish", "unit", "hit", "reached"):

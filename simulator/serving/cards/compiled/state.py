@@ -21,7 +21,7 @@ def _record(names: str, **others: type) -> np.dtype[Any]:
 
 REQUEST = _record(
     # What is asked.
-    "arrival prompt output adapter estimate latest need following "
+    "arrival prompt output prefilled adapter estimate latest need following "
     # The server that it was sent to. What happened, as in ``RequestRecord``.
     "server start first finish generated wait reused unit hit preemptions "
     # Where it waits: the card, -1 for none, and its neighbours there; whether ``slo`` gave it up;

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hardwire.models import Adapter, Chip, LanguageModel
 from hardwire.models.server import Server
+from hardwire.simulator.serving.cards.hardware import Card
 from hardwire.simulator.serving.cards.server import CardServer
 from hardwire.simulator.serving.load.workload import BASE, PREFIX_BLOCK_TOKENS, Prefixes, Workload
 from hardwire.simulator.serving.log import Status
@@ -142,7 +143,7 @@ def test_c2_what_is_charged_is_what_was_computed(seed, users, preemption, reuse)
     small = Chip.open("hc1").with_values({"sram.capacity_mib": 160})
     shapes = [ADAPTER, Adapter.from_shape("r16:all-linear:int8", MODEL)]
     server = one_card(users, "serial")
-    cards = CardServer(server, small, workload, shapes, policy, 0, "compiled")
+    cards = CardServer(server, Card(server, small, shapes), workload, shapes, policy, 0, "compiled")
     costs = cards.costs
     cards.costs = dataclasses.replace(
         costs,
