@@ -36,7 +36,7 @@ REPLAY_EXAMPLES = (
     "hardwire replay azure-conv --adapters 64 --slo ttft=0.2,tpot=20ms",
     "hardwire replay sharegpt --server vllm-h100 --concurrency 64 --intervals",
     "hardwire replay my_trace.csv --server vllm-h100 --adapters catalogue.yaml",
-    "hardwire replay azure-conv --rate 100 --adapters 256 --servers 20 --server-routing affine",
+    "hardwire replay azure-conv --rate 100 --adapters 64 --servers 20",
     "hardwire replay --config out/config.yaml --routing affine --save out-affine",
 )
 COMPARE_EXAMPLES = (

@@ -2,11 +2,8 @@
 
 Numbers of links, context, users and places may be arrays; dies and their splits are one walk. A
 token alone takes what the engines give, but for means over contexts and over drawn experts. Several
-tokens follow each other at the pace of the unit that each of them holds longest,
-
-    step = max(time of a token, tokens in flight · longest holding)
-
-which leaves out that they also queue elsewhere; see docs/systems-timing.md for the error.
+tokens wait for each other's messages (``links``), and are no faster than the unit that each of them
+holds longest; see docs/systems-timing.md for the error.
 """
 
 from __future__ import annotations
@@ -28,6 +25,8 @@ from hardwire.simulator.closed_form import predict
 from hardwire.simulator.datapath import BYPASS_CYCLES, Stage, overlapped_layers, own_unit
 from hardwire.simulator.load import check_load
 from hardwire.simulator.system.build import ROUNDING, tick_hz
+from hardwire.simulator.system.links import Queues, step_among_others, waited
+from hardwire.simulator.system.longest import Longest
 from hardwire.simulator.system.program import CAUSES, LINK
 from hardwire.simulator.system.routing import Routing
 from hardwire.simulator.system.stages import Work
@@ -141,43 +140,6 @@ def _of_one(
     )
 
 
-def link_bytes(walk: Walk) -> dict[str, float]:
-    """Bytes that a decode token puts on each link each way, and brings through ports, by unit.
-
-    The mean over positions, where the die that keeps a token's keys and values takes turns.
-    """
-    found: dict[str, float] = {}
-    for part in walk.parts:
-        for step in part.steps:
-            for send in step.sends:
-                found[send.unit] = found.get(send.unit, 0) + send.bytes / send.turn[0]
-    return found
-
-
-@dataclass(frozen=True)
-class Longest:
-    """The unit that a token holds longest: for how long, its name, in how many visits, and whether
-    it is a link or a port.
-
-    Of arrays the name is that at the first point.
-    """
-
-    seconds: Any
-    name: str
-    visits: Any = 1
-    on_link: Any = False
-
-    def longer(self, other: Longest) -> Longest:
-        """This one or the other, point by point."""
-        more = np.asarray(other.seconds > self.seconds)
-        return Longest(
-            np.maximum(self.seconds, other.seconds),
-            other.name if more.flat[0] else self.name,
-            np.where(more, other.visits, self.visits)[()],
-            np.where(more, other.on_link, self.on_link)[()],
-        )
-
-
 class _Forms:
     """The closed forms over one walk, of one row of adapters."""
 
@@ -202,35 +164,52 @@ class _Forms:
         longest = self.longest(context, spread, head=True)
         places = self.system.places or np.inf
         flying = np.minimum(users, places)
-        step = np.maximum(token, flying * longest.seconds) * (users / flying)
-        waited = step - token
+        queues = self.queues()
+        paced = step_among_others(token, flying - 1, queues)
+        paced = np.maximum(paced, flying * longest.seconds)
+        step = paced * (users / flying)
         latency = dict.fromkeys(CAUSES, 0.0) | causes
-        latency["link_queue"] = np.where(longest.on_link, waited, 0.0)[()]
-        latency["stall"] = np.where(longest.on_link, 0.0, waited)[()]
-        # Prompt tokens follow each other without the head; the last one has it.
-        inside, wide = past + (prompt + 1) / 2, np.maximum(prompt - 2, 0)
-        body = sum(self.by_cause(inside, wide, head=False).values())
-        pace = np.maximum(self.longest(inside, wide, head=False).seconds, body / places)
-        last = sum(self.by_cause(past + prompt, 0, head=True).values())
-        behind = self.longest(past + prompt, 0, head=True)
-        apart = np.maximum(behind.seconds, pace)
-        before = users * (prompt - 1) * pace
-        last_ttft = before + last + (users - 1) * apart
-        # Tokens that take turns at a unit visit by visit may keep it busy from begin to end, or
-        # leave it one behind the other: the middle of both. Users then end a visit apart.
-        busy = np.maximum(before + users * behind.seconds, last)
-        last_ttft = np.where(behind.visits > 1, (busy + last_ttft) / 2, last_ttft)[()]
+        of_links = np.minimum(waited(paced, flying - 1, queues), paced - token)
+        of_links = np.where(longest.on_link, paced - token, of_links)[()]
+        latency["link_queue"], latency["stall"] = of_links, step - token - of_links
+        first, latest = self.first_tokens(prompt, users, past)
         return SystemRates(
             decode_tokens_per_s_user=1 / step,
             decode_tokens_per_s_system=users / step,
             token_s=step,
-            ttft_s=last_ttft - (users - 1) / 2 * apart / behind.visits,
-            prefill_tokens_per_s=users * prompt / last_ttft,
+            ttft_s=first,
+            prefill_tokens_per_s=users * prompt / latest,
             latency_s=latency,
             critical_unit=longest.name,
             critical_s=longest.seconds,
             in_flight=flying,
         )
+
+    def first_tokens(self, prompt: Any, users: Any, past: Any) -> tuple[Any, Any]:
+        """Mean seconds until users have a first token, and until the last of them has.
+
+        Prompt tokens follow each other without the head; the last one has it. Behind a unit that
+        each visits once they leave one by one. One that they visit again and again they may keep
+        busy from begin to end, or leave one by one: the middle of both, for all users at once.
+        """
+        places = self.system.places or np.inf
+        inside, wide = past + (prompt + 1) / 2, np.maximum(prompt - 2, 0)
+        body = sum(self.by_cause(inside, wide, head=False).values())
+        alone = sum(self.by_cause(past + prompt, 0, head=True).values())
+        paces = self.by_visits(inside, wide, head=False)
+        behinds = self.by_visits(past + prompt, 0, head=True)
+        mean: Any = 0.0
+        latest: Any = 0.0
+        for often, (pace, behind) in enumerate(zip(paces, behinds, strict=True)):
+            each = np.maximum(pace.seconds, body / places)
+            apart = np.maximum(behind.seconds, each)
+            before = users * (prompt - 1) * each
+            last = before + alone + (users - 1) * apart
+            if often:
+                last = (np.maximum(before + users * behind.seconds, alone) + last) / 2
+            latest = np.maximum(latest, last)
+            mean = np.maximum(mean, last - (0 if often else (users - 1) / 2 * apart))
+        return mean, latest
 
     # --- a token alone ------------------------------------------------------------------------
 
@@ -385,6 +364,11 @@ class _Forms:
 
     def longest(self, context: Any, spread: Any, *, head: bool) -> Longest:
         """The unit that a token holds longest."""
+        once, often = self.by_visits(context, spread, head=head)
+        return once.longer(often)
+
+    def by_visits(self, context: Any, spread: Any, *, head: bool) -> tuple[Longest, Longest]:
+        """Of units that a token visits once, and of others, the one that it holds longest."""
         found = [Longest(*self.of_dies(head))]
         for die, work in self.of_growing(head):
             seconds = self.attention(work, context, spread) / self.hz_of[die]
@@ -402,7 +386,12 @@ class _Forms:
         for name, gate in self.gates(head):
             seconds = sum(count * self.alone(step, context, spread) for count, step in gate)
             found.append(Longest(seconds, name))
-        return functools.reduce(Longest.longer, found)
+        once = [one for one in found if one.visits <= 1]
+        often = [one for one in found if one.visits > 1]
+        nothing = Longest(0.0, "")
+        return functools.reduce(Longest.longer, once), functools.reduce(
+            Longest.longer, often, nothing
+        )
 
     @functools.cache  # noqa: B019
     def of_dies(self, head: bool) -> tuple[float, str]:
@@ -447,19 +436,44 @@ class _Forms:
     def of_links(self, head: bool) -> tuple[tuple[str, tuple[tuple[float, Send], ...]], ...]:
         """Links and ports, one of those that carry alike: messages, and how many of each a token
         sends."""
-        found: dict[str, Counter[tuple[Any, ...]]] = {}
-        sends: dict[tuple[Any, ...], Send] = {}
-        for part in self.parts(head):
-            for step in part.steps:
-                for send in step.sends:
-                    sends[send.like] = send
-                    times = self.times[id(part.steps)] / send.turn[0]
-                    found.setdefault(send.unit, Counter())[send.like] += times  # type: ignore[assignment]
-        unlike = {frozenset(carried.items()): name for name, carried in found.items()}
+        sends = {
+            send.like: send for part in self.parts(head) for s in part.steps for send in s.sends
+        }
+        unlike = {carried: name for name, carried in self.carried(head).items()}
         return tuple(
             (name, tuple((times, sends[like]) for like, times in carried))
             for carried, name in unlike.items()
         )
+
+    @functools.cache  # noqa: B019
+    def carried(self, head: bool) -> dict[str, frozenset[tuple[tuple[Any, ...], float]]]:
+        """What a token sends over each link and port, and how often."""
+        found: dict[str, dict[tuple[Any, ...], float]] = {}
+        for part in self.parts(head):
+            for step in part.steps:
+                for send in step.sends:
+                    times = self.times[id(part.steps)] / send.turn[0]
+                    carries = found.setdefault(send.unit, {})
+                    carries[send.like] = carries.get(send.like, 0.0) + times
+        return {name: frozenset(carries.items()) for name, carries in found.items()}
+
+    def queues(self) -> Queues:
+        """Of links that a token visits more than once: what ``step_among_others`` asks for."""
+        carried, numbers = self.carried(True), dict[Any, int]()
+        held, squares = list[Any](), list[Any]()
+        for name, sends in self.of_links(True):
+            if sum(times for times, _ in sends) > 1:
+                numbers[carried[name]] = len(held)
+                ticks = [(times, self.ticks(send) / self.hz) for times, send in sends]
+                held.append(sum(times * one for times, one in ticks))
+                squares.append(sum(times * one * one for times, one in ticks))
+        steps: Counter[tuple[int, ...]] = Counter()
+        for part in self.parts(True):
+            for step in part.steps:
+                kinds = {carried[send.unit] for send in step.sends}
+                if links := tuple(sorted(numbers[one] for one in kinds if one in numbers)):
+                    steps[links] += self.times[id(part.steps)]
+        return held, squares, [(float(times), links) for links, times in steps.items()]
 
     @functools.cache  # noqa: B019
     def gates(self, head: bool) -> tuple[tuple[str, tuple[tuple[int, Step], ...]], ...]:

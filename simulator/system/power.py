@@ -16,7 +16,7 @@ from hardwire.models.system.budget import DieBudget
 from hardwire.models.system.contents import EMBEDDING
 from hardwire.models.system.system import System
 from hardwire.simulator.closed_form import decode_context
-from hardwire.simulator.system.closed_form import link_bytes
+from hardwire.simulator.system.links import link_bytes
 from hardwire.simulator.system.walk import Walk
 from hardwire.simulator.timing import Timing
 

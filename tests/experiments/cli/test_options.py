@@ -20,7 +20,7 @@ SHARED = set(get_type_hints(ReplayOptions))
 
 
 def test_the_options_are_the_choices_of_a_setup() -> None:
-    assert {"source", "server"} | SHARED == Setup.model_fields.keys()
+    assert {"source", "server", "servers"} | SHARED == Setup.model_fields.keys()
 
 
 @pytest.mark.parametrize("command", [serving.replay, serving.compare])

@@ -29,7 +29,7 @@ ISSUE = "'pipeline' is not allowed (one of serial, pipelined); did you mean pipe
          "lru, lfu, cost, belady); did you mean belady?"),
         ("run --prompt 1k", "--prompt: must be a whole number, not '1k'"),
         ("run --users 0", "--users: must be at least 1, not 0"),
-        ("run --prmpt 3", "No such option: --prmpt (Possible options: --prompt)"),
+        ("run --prmpt 3", "No such option: --prmpt (Possible options: --experts, --prompt)"),
         ("sweep", "Missing argument 'STUDY'"),
         ("frobnicate", "No such command 'frobnicate'"),
         ("run --set sram.capacity_mib=0.5GB", "--set sram.capacity_mib: '0.5GB' is in the wrong "

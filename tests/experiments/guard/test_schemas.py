@@ -179,7 +179,8 @@ BEYOND = (
     "is given twice",
     "there is no die", "in no stage", "in a stage before it", "holds nothing", "do not divide",
     "is no matrix of", "ends at layer", "is already in stage", "no way from", "whole rows",
-    "has rows", "has no rows", "both ends are", "have no experts", "is on no die", "are listed",
+    "has rows", "has no rows", "both ends are", "have no experts", "is on no die", "has no experts",
+    "are listed",
     "a list for each of", "no LM head is ternary", "lie on dies", "a first and a last layer",
     "share one latent", "goes from die to die", "goes to a switch",
 )  # fmt: skip
@@ -458,9 +459,12 @@ def test_schema_and_program_take_the_same_valid_files(kind: str, tmp_path: Path)
         path.write_text(json.dumps(data))
         assert complaint(kind, data) == ""
         sentence = refusal(kind, path)
-        # What two values mean together no declaration of one says: numbers of vLLM's, and an
-        # alphabet of codes that the LM head cannot have.
-        beyond = ("must be at least", "no LM head is ternary", "rom.alphabet is ternary")
+        # What values mean together no declaration of one says: numbers of vLLM's, an alphabet of
+        # codes that the LM head cannot have, times of experts where the model has none.
+        beyond = (
+            "must be at least", "no LM head is ternary", "rom.alphabet is ternary",
+            "has no experts",
+        )  # fmt: skip
         assert not sentence or any(words in sentence for words in beyond)
 
     check()

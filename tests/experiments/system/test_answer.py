@@ -118,6 +118,14 @@ def test_skewed_experts_are_slower() -> None:
     assert skewed < even
 
 
+def test_the_order_of_dies_changes_no_answer(pipeline: SystemAnswer) -> None:
+    turned = dataclasses.replace(pipeline.system, dies=pipeline.system.dies[::-1])
+    other = ask(turned, users=8)
+    for name in ("decode_tokens_per_s_user", "power_w", "cards_usd", "usd_per_million_tokens"):
+        assert getattr(other, name) == pytest.approx(getattr(pipeline, name), rel=1e-12)
+    assert other.unlimited.latency_s == pipeline.unlimited.latency_s
+
+
 def test_power_limits_hold_rates() -> None:
     tight = HC1.with_values({"power.limit_w": 70})
     stages = arranged(SMALL, tight, BOARD, 2, 1)

@@ -23,8 +23,9 @@ from hardwire.simulator.program import build_program as of_chip
 from hardwire.simulator.requests import Requests
 from hardwire.simulator.system import compiled
 from hardwire.simulator.system.build import build_program
-from hardwire.simulator.system.closed_form import link_bytes, rates
+from hardwire.simulator.system.closed_form import rates
 from hardwire.simulator.system.collectives import Layout, cut, ways
+from hardwire.simulator.system.links import link_bytes, step_among_others, waited
 from hardwire.simulator.system.measured import chosen_experts, measure
 from hardwire.simulator.system.program import LINK
 from hardwire.simulator.system.routing import Routing
@@ -278,6 +279,25 @@ def test_users_fill_a_pipeline_of_serial_dies() -> None:
     assert rate[2] == pytest.approx(rate[1], rel=0.25)
     capped = measure(replace(system, places=1), prompt=2, output=30, users=4)
     assert capped.decode_tokens_per_s_system == pytest.approx(rate[0], rel=0.02)
+
+
+@law
+@given(
+    st.integers(0, 20), st.integers(0, 20),
+    st.lists(st.tuples(st.floats(0.1, 5), st.floats(1, 9)), min_size=1, max_size=3),
+)  # fmt: skip
+def test_law_waiting_for_links_grows_with_tokens_and_solves_its_equation(
+    few: int, more: int, links: list[tuple[float, float]]
+) -> None:
+    token = 2 * sum(held for held, _ in links)
+    held = [one for one, _ in links]
+    squares = [one * one / visits for one, visits in links]
+    queues = held, squares, [(2.0, (0,)), (3.0, tuple(range(len(links))))]
+    steps = [step_among_others(token, others, queues) for others in (0, few, few + more)]
+    assert steps[0] == token <= steps[1] <= steps[2]
+    for others, step in zip((few, few + more), steps[1:], strict=True):
+        assert step == pytest.approx(token + waited(step, others, queues), rel=1e-6)
+        assert step >= others * max(held)
 
 
 def test_closed_forms_take_arrays_as_they_take_numbers() -> None:
