@@ -17,16 +17,23 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.pipeline import clock_reached, largest_clock_ghz, lowest_supply_v
 from hardwire.models.server import Server
 
+SRAM = "KV cache and adapters exceed the SRAM"
+POSITIONS = "prompt and output exceed the model's positions"
+NO_LAYOUT = "no such number of dies, split so, holds the model's layers"
+AREA = "the blocks of a die exceed it"
+
 OBSTACLES = (
     "",
-    "KV cache and adapters exceed the SRAM",
+    SRAM,
     "the adapter's rank exceeds formats.max_rank",
-    "prompt and output exceed the model's positions",
+    POSITIONS,
     "the power limit is below what the idle card takes",
     "formats.kv_bits is not one of 4, 8, 16",
     "the replay cannot be set up so",
     "the adapter is on lm_head, beside which lora.head is absent",
     "the clock is above the largest of the pipeline at its voltage",
+    NO_LAYOUT,
+    AREA,
 )
 """Why a design cannot run its load; the first that holds is stated. What follows below is milder:
 such a design has numbers, but they are on paper (``fits_die``) or throttled (``power_capped``)."""

@@ -122,6 +122,8 @@ def render() -> str:
     parts += _table([*_rows(RUN), *_metrics(closed)])
     parts += ["## Of a server: `replay --json`, `compare --json`, studies of fidelity replay\n"]
     parts += _table([*_rows(REPLAY), *_metrics(METRICS["replay"])])
+    parts += ["## Of a system of several dies: studies of fidelity system\n"]
+    parts += _table(_metrics(METRICS["system"]))
     operations = ", ".join(f"`{name}`" for name in OPERATIONS)
     parts += [f"`breakdown_s` has {operations}; in simulations `waiting` and `power_cap`, too.", ""]
     return "\n".join(parts)

@@ -1,7 +1,7 @@
 """The written pages of the manual: docs/chips.md, of all parameters, from the declarations and
 the YAML files, docs/validation.md with its figure from the committed table, the tables of
-docs/serving-study.md and docs/area-power-cost.md, and what the commands of docs/first-evening.md
-print; docs/glossary.md; and the JSON Schemas of models/schemas.
+docs/serving-study.md, docs/scaling-study.md and docs/area-power-cost.md, and what the commands of
+docs/first-evening.md print; docs/glossary.md; and the JSON Schemas of models/schemas.
 
 ``python -m hardwire.experiments.guard.pages`` rewrites them; with ``--check`` it only says
 whether one is out of date, and exits with 1 if so. The figure is not compared: other versions of
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hardwire.experiments.guard import evening, glossary, power_page, schemas
-from hardwire.experiments.studies import serving_page
+from hardwire.experiments.studies import scaling_page, serving_page
 from hardwire.experiments.validation import page as validation_page
 from hardwire.experiments.validation.committed import read_table
 from hardwire.models import catalogue, schema
@@ -63,12 +63,14 @@ COLUMNS = ("Parameter", "Value", "Unit", "Kind", "Range", "Meaning", "Source")
 def render() -> dict[str, str]:
     """The pages as Markdown, by file name."""
     study = (DOCS / serving_page.PAGE).read_text(encoding="utf-8")
+    scaling = (DOCS / scaling_page.PAGE).read_text(encoding="utf-8")
     power = (DOCS / power_page.PAGE).read_text(encoding="utf-8")
     return {
         "chips.md": chips(),
         glossary.PAGE: glossary.render(),
         "validation.md": validation_page.render(read_table()),
         serving_page.PAGE: serving_page.render(study),
+        scaling_page.PAGE: scaling_page.render(scaling),
         power_page.PAGE: power_page.render(power),
     }
 

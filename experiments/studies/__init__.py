@@ -1,1 +1,1 @@
-"""Ready studies: YAML for sweeps and searches, and the study of serving."""
+"""Ready studies: YAML for sweeps and searches, and the studies of serving and of scaling."""

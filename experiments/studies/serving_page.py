@@ -29,9 +29,9 @@ def render(text: str) -> str:
     return with_tables(text, _WRITERS)
 
 
-def read(name: str) -> list[Line]:
-    """A table of the study, cells as text."""
-    with (TABLES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+def read(name: str, folder: Path = TABLES) -> list[Line]:
+    """A table of a study, cells as text."""
+    with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -41,17 +41,17 @@ def _capacity() -> str:
     def row(count: str) -> Iterable[str]:
         yield _whole(count)
         for server in HARDWIRED:
-            of_server = _only(capacities, popularity=UNIFORM, adapters=count, server=server)
-            yield _number(of_server["capacity_per_s"])
+            of_server = only(capacities, popularity=UNIFORM, adapters=count, server=server)
+            yield number(of_server["capacity_per_s"])
         for popularity in (UNIFORM, LOCAL):
-            gpu = _only(capacities, popularity=popularity, adapters=count, server=GPU)
-            yield f"{_number(gpu['capacity_per_s'])} ({gpu['slots']})"
+            gpu = only(capacities, popularity=popularity, adapters=count, server=GPU)
+            yield f"{number(gpu['capacity_per_s'])} ({gpu['slots']})"
         for server in HARDWIRED:
-            found = _only(ratios, popularity=UNIFORM, adapters=count, server=server)
+            found = only(ratios, popularity=UNIFORM, adapters=count, server=server)
             if server == HARDWIRED[0]:
                 yield found["fleet_gpus"]
             for key in ("per_watt_of_fleet", "per_watt_published_of_fleet", "per_usd_of_fleet"):
-                yield _number(found[key])
+                yield number(found[key])
 
     first, second = (f"`{name}`" for name in HARDWIRED)
     head = (
@@ -59,7 +59,7 @@ def _capacity() -> str:
         f"GPUs for the rate of {first}", f"{first} per watt", "2.5 kW", "per $",
         "pipelined per watt", "2.5 kW", "per $",
     )  # fmt: skip
-    return _markdown(head, map(row, _each(capacities, "adapters")), right=True)
+    return markdown(head, map(row, each(capacities, "adapters")), right=True)
 
 
 def _goals() -> str:
@@ -75,12 +75,12 @@ def _goals() -> str:
         ttft_s, tpot_s = goal
         yield f"{ttft_s} s, {1000 * float(tpot_s):.0f} ms"
         for _, server, count in columns:
-            found = _only(goals, ttft_s=ttft_s, tpot_s=tpot_s, server=server, adapters=count)
+            found = only(goals, ttft_s=ttft_s, tpot_s=tpot_s, server=server, adapters=count)
             rate = found["capacity_per_s"]
-            yield _number(rate) if float(rate) else "none"
+            yield number(rate) if float(rate) else "none"
 
     pairs = dict.fromkeys((line["ttft_s"], line["tpot_s"]) for line in goals)
-    return _markdown(("TTFT, TPOT", *(one[0] for one in columns)), map(row, pairs))
+    return markdown(("TTFT, TPOT", *(one[0] for one in columns)), map(row, pairs))
 
 
 def _policies() -> str:
@@ -89,15 +89,15 @@ def _policies() -> str:
     def row(variant: str) -> Iterable[str]:
         yield variant
         for server in HARDWIRED:
-            found = _only(policies, server=server, variant=variant)
-            yield _number(found["capacity_per_s"])
+            found = only(policies, server=server, variant=variant)
+            yield number(found["capacity_per_s"])
             yield _ms(found["ttft_p99_s"])
             yield _percent(found["hit_rate"])
             yield f"{float(found['swaps_per_request']):.2f}"
 
     shown = ("capacity", "TTFT p99, ms", "hits", "swaps per request")
     head = ("Variant", *_after(f"`{HARDWIRED[0]}`", shown), *_after("pipelined", shown))
-    return _markdown(head, map(row, _each(policies, "variant")))
+    return markdown(head, map(row, each(policies, "variant")))
 
 
 def _locality() -> str:
@@ -109,19 +109,19 @@ def _locality() -> str:
 
     def row(popularity: str) -> Iterable[str]:
         yield labels[popularity]
-        of_one = _only(locality, server=HARDWIRED[0], popularity=popularity)
+        of_one = only(locality, server=HARDWIRED[0], popularity=popularity)
         yield _percent(of_one["lru8_hit_rate"])
         for server in (*HARDWIRED, GPU):
-            found = _only(locality, server=server, popularity=popularity)
+            found = only(locality, server=server, popularity=popularity)
             slots = f" ({found['slots']})" if server == GPU else ""
-            yield f"{_number(found['capacity_per_s'])}{slots}"
+            yield f"{number(found['capacity_per_s'])}{slots}"
             yield _ms(found["ttft_p99_s"])
             yield _percent(found["hit_rate"])
 
     shown = ("capacity", "TTFT p99, ms", "hits")
     servers = (f"`{HARDWIRED[0]}`", "pipelined", f"`{GPU}` (slots)")
     head = ("Order", "LRU-8", *(name for server in servers for name in _after(server, shown)))
-    return _markdown(head, map(row, labels))
+    return markdown(head, map(row, labels))
 
 
 def _sram() -> str:
@@ -130,13 +130,13 @@ def _sram() -> str:
     def row(slots: str) -> Iterable[str]:
         yield slots
         for server in HARDWIRED:
-            found = _only(splits, server=server, slots=slots, share="0.9")
+            found = only(splits, server=server, slots=slots, share="0.9")
             yield f"{100 * float(found['refused']):.1f}%"
             yield _ms(found["ttft_p99_s"])
             yield _percent(found["hit_rate"])
             yield f"{100 * float(found['slo_met']):.1f}%"
         for server in HARDWIRED:
-            yield _ms(_only(splits, server=server, slots=slots, share="0.5")["ttft_p99_s"])
+            yield _ms(only(splits, server=server, slots=slots, share="0.5")["ttft_p99_s"])
 
     shown = ("refused", "TTFT p99, ms", "hits", "SLO met")
     first = f"`{HARDWIRED[0]}`"
@@ -144,7 +144,7 @@ def _sram() -> str:
         "Slots", *_after(first, shown), *_after("pipelined", shown),
         f"half load, {first}: TTFT p99, ms", "pipelined",
     )  # fmt: skip
-    return _markdown(head, map(row, _each(splits, "slots")))
+    return markdown(head, map(row, each(splits, "slots")))
 
 
 def _bands() -> str:
@@ -152,12 +152,12 @@ def _bands() -> str:
         yield f"`{line['server']}`"
         yield _whole(line["adapters"])
         for key in ("watt", "published", "usd"):
-            low, high = _number(line[f"{key}_low"]), _number(line[f"{key}_high"])
-            yield f"{_number(line[key])} ({low} to {high})"
+            low, high = number(line[f"{key}_low"]), number(line[f"{key}_high"])
+            yield f"{number(line[key])} ({low} to {high})"
 
     shown = [line for line in read("bands") if line["adapters"] in ("1", "64", "1000")]
     head = ("Server", "Adapters", "per watt, as modelled", "per watt, 2.5 kW", "per dollar")
-    return _markdown(head, map(row, shown))
+    return markdown(head, map(row, shown))
 
 
 _WRITERS: dict[str, Callable[[], str]] = {
@@ -171,12 +171,14 @@ _WRITERS: dict[str, Callable[[], str]] = {
 """By name, what writes the table of the page."""
 
 
-def _only(lines: Sequence[Line], **cells: str) -> Line:
+def only(lines: Sequence[Line], **cells: str) -> Line:
+    """The line with these cells, which is one."""
     (found,) = (line for line in lines if all(line[k] == v for k, v in cells.items()))
     return found
 
 
-def _each(lines: Sequence[Line], column: str) -> list[str]:
+def each(lines: Sequence[Line], column: str) -> list[str]:
+    """The cells of a column, each once."""
     return list(dict.fromkeys(line[column] for line in lines))
 
 
@@ -185,14 +187,14 @@ def _after(server: str, names: Sequence[str]) -> list[str]:
     return [f"{server}: {names[0]}", *names[1:]]
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Iterable[str]], *, right: bool = False) -> str:
+def markdown(head: Sequence[str], rows: Iterable[Iterable[str]], *, right: bool = False) -> str:
     """A table whose first column is of words, or of numbers where it is aligned ``right``, too."""
     marks = ["---:" if right else "---", *["---:"] * (len(head) - 1)]
     lines = ["| " + " | ".join(row) + " |\n" for row in (head, *rows)]
     return "".join([lines[0], "|" + "|".join(marks) + "|\n", *lines[1:]])
 
 
-def _number(text: str) -> str:
+def number(text: str) -> str:
     """Three digits, and whole numbers from a hundred on."""
     value = float(text)
     if value >= 100:

@@ -7,14 +7,15 @@ A design is named by *settings*: any parameter of chip or process by dotted name
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from hardwire.experiments.sweep.fidelity_options import OPTION_SETTINGS, OPTIONS, check_option
 from hardwire.experiments.sweep.metrics import AREA_BLOCKS, CLOSED_FORM, HEADLINE
+from hardwire.experiments.sweep.system_settings import LINK, SYSTEM_NUMBERS, SYSTEM_WORDS
 from hardwire.models import catalogue
 from hardwire.models.adapter.adapter import ADAPTER_FORMATS, Adapter
 from hardwire.models.adapter.base import head_obstacle
@@ -27,6 +28,7 @@ from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import Quantity, check_value
 from hardwire.models.pipeline import clock_reached
 from hardwire.models.sram import sram_budget
+from hardwire.models.system.link import LinkKind
 from hardwire.simulator.closed_form import free_rank, predict
 from hardwire.simulator.datapath import adapter_format, adapter_room, shape_bytes
 from hardwire.simulator.load import LOAD
@@ -49,6 +51,7 @@ WORDS: dict[str, str] = {
     "adapter": "a PEFT folder, a GGUF file, a shape such as r16:all-linear:int8, or none",
     "adapter.targets": "all-linear, attention, mlp, qv, or names joined by +",
     "adapter.format": ", ".join(ADAPTER_FORMATS),
+    **SYSTEM_WORDS,
 }
 """Settings that are words: a value of its own for each group of points."""
 
@@ -59,18 +62,24 @@ DIMENSIONS: dict[str, Quantity] = {
 
 NUMERIC: dict[str, Quantity] = {
     name: spec
-    for name, spec in {**DECLARED, **NUMBERS, **DIMENSIONS, **OPTION_SETTINGS}.items()
+    for name, spec in {
+        **DECLARED,
+        **NUMBERS,
+        **DIMENSIONS,
+        **OPTION_SETTINGS,
+        **SYSTEM_NUMBERS,
+    }.items()
     if not spec.choices
 }
 """Every setting that is a number."""
 
-SETTINGS: tuple[str, ...] = (*DECLARED, *NUMBERS, *DIMENSIONS, *WORDS, *OPTIONS)
+SETTINGS: tuple[str, ...] = (*DECLARED, *NUMBERS, *DIMENSIONS, *WORDS, *OPTIONS, *SYSTEM_NUMBERS)
 """Every name that an axis can have."""
 
 
 def varies_freely(name: str) -> bool:
     """Whether a setting can be an array within one call of the closed forms."""
-    return name in NUMBERS or (name in DECLARED and name in NUMERIC)
+    return name in (NUMBERS | SYSTEM_NUMBERS) or (name in DECLARED and name in NUMERIC)
 
 
 def check_setting(where: str, name: str, value: Any) -> Any:
@@ -92,10 +101,12 @@ def check_setting(where: str, name: str, value: Any) -> Any:
         return "none"
     if not isinstance(value, str):
         raise InputError(f"{where}: a word is expected ({WORDS[name]}), not '{value}'")
-    if name in ("process", "model"):
+    if name in ("process", "model", LINK):
         try:
             if name == "process":
                 catalogue.resolve("process", value)
+            elif name == LINK:
+                LinkKind.open(value)
             else:
                 LanguageModel.open(value)
         except InputError as error:
@@ -116,6 +127,7 @@ class Design:
     adapter : the one that decodes, or None.
     prompt, output, users : of the load, as ``hardwire run`` takes them.
     adapters : how many such adapters are resident in SRAM.
+    system : settings of a system of several dies, by their names.
     """
 
     chip: Chip
@@ -125,6 +137,7 @@ class Design:
     output: Any = 1024
     users: Any = 1
     adapters: Any = 1
+    system: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, chip: str = "hc1", settings: Mapping[str, Any] | None = None) -> Design:
@@ -175,7 +188,15 @@ class Design:
             for field in ("prompt", "output", "users", "adapters")
             if f"workload.{field}" in settings
         }
-        return dataclasses.replace(self, chip=chip, model=model, adapter=adapter, **load)
+        of_system = {k: v for k, v in settings.items() if k in (*SYSTEM_NUMBERS, LINK)}
+        return dataclasses.replace(
+            self,
+            chip=chip,
+            model=model,
+            adapter=adapter,
+            system={**self.system, **of_system},
+            **load,
+        )
 
     def resolved(self) -> dict[str, Any]:
         """Every setting that decides a result, by name: what identifies a point."""
@@ -189,6 +210,7 @@ class Design:
             "workload.prompt": self.prompt,
             "workload.output": self.output,
             "workload.users": self.users,
+            **self.system,
         }
         if adapter is not None:
             values["workload.adapters"] = self.adapters
@@ -274,15 +296,19 @@ def evaluate(
 
 
 def groups(
-    arrays: Mapping[str, np.ndarray], points: int
+    arrays: Mapping[str, np.ndarray], points: int, varies: Callable[[str], bool] = varies_freely
 ) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Points that share all settings which cannot be arrays.
+
+    Parameters
+    ----------
+    varies : whether a setting can be one.
 
     Returns
     -------
     For each group those settings, and the numbers of its points, ascending.
     """
-    names = [name for name in arrays if not varies_freely(name)]
+    names = [name for name in arrays if not varies(name)]
     if not names:
         return [({}, np.arange(points))]
     codes = np.zeros(points, np.int64)

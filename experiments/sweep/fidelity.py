@@ -10,6 +10,7 @@ import numpy as np
 from hardwire.experiments.sweep.design import Design, groups
 from hardwire.experiments.sweep.design import evaluate as closed_forms
 from hardwire.experiments.sweep.fidelity_replay import evaluate_replay
+from hardwire.experiments.sweep.fidelity_system import evaluate_systems
 from hardwire.experiments.sweep.metrics import CLOSED_FORM
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def evaluate(study: Study, settings: Mapping[str, np.ndarray]) -> dict[str, np.n
     """
     if study.fidelity == "replay":
         return evaluate_replay(study, settings)
-    if study.fidelity == "engine":
+    if study.fidelity == "system":
+        result = evaluate_systems(study, settings)
+    elif study.fidelity == "engine":
         result = _engine(study.base, settings, study.columns)
     else:
         result = closed_forms(study.base, settings, study.columns)

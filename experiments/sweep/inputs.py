@@ -13,6 +13,7 @@ from hardwire.experiments.shared.inputs import (
     joint_digest,
 )
 from hardwire.experiments.sweep.fidelity_options import PREFIX
+from hardwire.experiments.sweep.system_settings import LINK
 from hardwire.models.errors import InputError
 from hardwire.simulator.serving.load.synthetic import source_file
 
@@ -23,6 +24,7 @@ _FILES: dict[str, Callable[[str], tuple[Path, ...]]] = {
     "process": lambda text: description_files("process", text),
     "model": lambda text: description_files("model", text),
     "adapter": adapter_files,
+    LINK: lambda text: description_files("link", text),
     "replay.source": lambda text: (source_file(text),),
     "replay.server": lambda text: description_files("server", text),
     "replay.adapters": adapter_set_files,

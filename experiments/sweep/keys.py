@@ -25,12 +25,21 @@ def program_version() -> str:
     """Version of the program, and a digest of the sources that decide a result."""
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
-    files = [root / f"experiments/{name}.py" for name in ("replay/replay", "replay/config")]
+    files = [
+        root / f"experiments/{name}.py"
+        for name in (
+            "replay/replay",
+            "replay/config",
+            "system/answer",
+            "system/many",
+            "system/plan",
+        )
+    ]
     files.append(root / "experiments/shared/inputs.py")
     for package in ("models", "simulator", "kernels"):
         files += (root / package).rglob("*.py")
     files += (root / "simulator").rglob("*.yaml")  # presets of workloads
-    for name in ("design", "keys", "metrics", "fidelity*", "inputs", "store"):
+    for name in ("design", "keys", "metrics", "fidelity*", "inputs", "system_settings", "store"):
         files += (root / "experiments/sweep").glob(f"{name}.py")
     files.sort()
     for file in files:

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from hardwire.experiments.shared.style import BLOCK_NAMES
+from hardwire.experiments.shared.style import BLOCK_NAMES, CAUSE_NAMES
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.errors import InputError
 from hardwire.simulator.datapath import OPERATIONS
+from hardwire.simulator.system.program import CAUSES
 
 Better = Literal["max", "min"]
 
@@ -157,10 +158,33 @@ REPLAY: dict[str, Metric] = {
 """Numbers of ``hardwire.simulator.serving.metrics.summarize``, nested names joined by dots; the
 closed forms of the chip. NaN where one is undefined: a percentile of no requests, a GPU's die."""
 
+SYSTEM: dict[str, Metric] = {
+    "decode_tokens_per_s_user": HEADLINE["decode_tokens_per_s_user"],
+    "decode_tokens_per_s_system": HEADLINE["decode_tokens_per_s_chip"],
+    "tokens_per_j": Metric("tokens/J", "decoded tokens per joule of all cards and links", "max"),
+    "dies": Metric("", "dies of the system", "min"),
+    "token_s": HEADLINE["token_s"],
+    "ttft_s": HEADLINE["ttft_s"],
+    **{
+        f"latency_s.{cause}": Metric("s", f"decode time: {CAUSE_NAMES[cause]}", "min")
+        for cause in CAUSES
+    },
+    "power_w": Metric("W", "power of all cards and links while decoding", "min"),
+    "idle_w": Metric("W", "power of all cards and links at rest", "min"),
+    "power_throttle": HEADLINE["power_throttle"],
+    "variants": Metric("", "dies with masks of their own", "min"),
+    "cards_usd": Metric("USD", "all dies with package, test and board", "min"),
+    "masks_usd": Metric("USD", "masks, shared ones and those of variants", "min"),
+    "usd_per_million_tokens": HEADLINE["usd_per_million_tokens"],
+    "max_users": Metric("users", "users of this context that the dies hold", "max"),
+}
+"""Of systems of several dies, in closed form."""
+
 METRICS: dict[str, dict[str, Metric]] = {
     "closed-form": CLOSED_FORM,
     "engine": ENGINE,
     "replay": REPLAY,
+    "system": SYSTEM,
 }
 """Metrics of each fidelity, by name."""
 

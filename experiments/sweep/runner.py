@@ -32,8 +32,11 @@ from hardwire.models.brief import one_line
 from hardwire.models.errors import InputError
 from hardwire.simulator.obstacles import OBSTACLES
 
-CHUNK = {"closed-form": 65_536, "engine": 4096, "replay": 16}
+CHUNK = {"closed-form": 65_536, "engine": 4096, "replay": 16, "system": 131_072}
 """Points per chunk: a tenth of a second to a few seconds of one core."""
+
+WHOLE = ("closed-form", "system")
+"""Fidelities of which a chunk is computed sooner than workers start."""
 
 LEAST_CHUNKS = 16
 """Into which a study is divided that takes workers, if it has the points: few may take long each,
@@ -167,7 +170,7 @@ def _finished(path: Path) -> Counts | None:
 def chunk_size(study: Study) -> int:
     """Points per chunk of a study, which is the same each time."""
     most = CHUNK[study.fidelity]
-    if study.fidelity == "closed-form":
+    if study.fidelity in WHOLE:
         return most
     return min(most, math.ceil(study.points / LEAST_CHUNKS))
 
@@ -197,7 +200,7 @@ def _results(
     """Chunks with what was computed of them, in the order in which they are done."""
     version = program_version()
     light = dataclasses.replace(study)  # without what it has cached
-    if scheduler is None and study.fidelity == "closed-form" and len(left) <= 1:
+    if scheduler is None and study.fidelity in WHOLE and len(left) <= 1:
         for number in left:  # quicker than starting workers
             chunk = prepare(study, store, number, size)
             done = None

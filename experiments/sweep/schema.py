@@ -19,12 +19,15 @@ from hardwire.experiments.sweep.study import (
     SAMPLINGS,
     SECTIONS,
 )
+from hardwire.experiments.sweep.system_settings import LINK, SYSTEM_NUMBERS, SYSTEM_WORDS
 from hardwire.models.adapter.adapter import ADAPTER_FORMATS
 from hardwire.models.chip import DECLARED
 from hardwire.models.schema import Schema, any_case, head, name_of, value_of
 from hardwire.models.units import number_pattern
 
 _OF_REPLAYS = {"required": ["fidelity"], "properties": {"fidelity": {"const": "replay"}}}
+_OF_SYSTEMS = {"required": ["fidelity"], "properties": {"fidelity": {"const": "system"}}}
+_SYSTEMS = (*SYSTEM_NUMBERS, *SYSTEM_WORDS)
 _OF_ENGINE = {"required": ["fidelity"], "properties": {"fidelity": {"const": "engine"}}}
 _SIDES: Schema = {"enum": ["max", "min", None], "description": "the better side"}
 
@@ -95,9 +98,14 @@ def study_schema() -> Schema:
                 "else": {
                     "if": _OF_ENGINE,
                     "then": _measured(METRICS["engine"]),
-                    "else": _measured(METRICS["closed-form"]),
+                    "else": {
+                        "if": _OF_SYSTEMS,
+                        "then": _measured(METRICS["system"]),
+                        "else": _measured(METRICS["closed-form"]),
+                    },
                 },
             },
+            {"if": {"not": _OF_SYSTEMS}, "then": _without(_SYSTEMS, _SYSTEMS)},
         ],
         "$defs": {"interval": _interval(), **{name: _setting(name) for name in SETTINGS}},
     }
@@ -127,6 +135,8 @@ def _setting(name: str) -> Schema:
     described = {"description": WORDS[name]}
     if name == "process":
         return described | name_of("process", or_path=False)
+    if name == LINK:
+        return described | name_of("link", or_path=True)
     if name == "adapter.format":
         return described | {"enum": list(ADAPTER_FORMATS)}
     return described | {"type": ["string", "null"] if name == "adapter" else "string"}

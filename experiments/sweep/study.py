@@ -31,6 +31,7 @@ from hardwire.experiments.sweep.metrics import (
     check_metrics,
 )
 from hardwire.experiments.sweep.paths import beside
+from hardwire.experiments.sweep.system_settings import PREFIX
 from hardwire.models.brief import one_line
 from hardwire.models.catalogue import did_you_mean
 from hardwire.models.description import kind_of
@@ -39,8 +40,8 @@ from hardwire.models.parameters import is_whole, read_yaml
 from hardwire.simulator.obstacles import OBSTACLES
 from hardwire.simulator.serving.load.synthetic import stream
 
-Fidelity = Literal["closed-form", "engine", "replay"]
-FIDELITIES: tuple[Fidelity, ...] = ("closed-form", "engine", "replay")
+Fidelity = Literal["closed-form", "engine", "replay", "system"]
+FIDELITIES: tuple[Fidelity, ...] = ("closed-form", "engine", "replay", "system")
 SAMPLINGS = ("grid", "random", "latin-hypercube")
 MOST_SAMPLES = 1_000_000_000
 """Points that may be drawn, and the largest seed."""
@@ -188,6 +189,10 @@ class Study:
             check_replays(replay, axes, base_data, where)
         elif any(name in OPTIONS for name in (*settings, *base_data)):
             raise InputError(f"{where}: options replay.… are for fidelity replay only")
+        if fidelity != "system":
+            for key in (*settings, *base_data):
+                if key.startswith(PREFIX):
+                    raise InputError(f"{where}: {key}: is for fidelity system only")
         study._refuse_impossible(where)
         return study
 

@@ -104,6 +104,8 @@ def summarize(swept: Swept) -> Summary:
     # A die that cannot be made costs infinitely much; one of a GPU has neither area nor cost.
     made = 'NOT isinf("die_cost_usd")'
     flags = f'coalesce("area_mm2.total" <= "die_area_mm2" AND {made}, true) AS fits_die'
+    if study.fidelity == "system":  # one that does not fit is infeasible
+        flags = "true AS fits_die"
     if study.fidelity != "replay":
         flags += ', "power_throttle" < 1 AS power_capped'
     if study.fidelity == "closed-form" and BOUND not in wanted:

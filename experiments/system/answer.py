@@ -147,7 +147,7 @@ class SystemAnswer:
             return math.inf
         cost = self.system.dies[0].chip.cost
         idle = sum(self.power.link_idle_w.values()) / (float(cost.utilization) * rate)
-        links = (idle + sum(self.power.link_j.values())) * _usd_per_j(cost)
+        links = (idle + sum(self.power.link_j.values())) * usd_per_j(cost)
         return 1e6 * links + sum(self.die_usd_per_million_tokens(die) for die in self.found)
 
     def die_usd_per_million_tokens(self, die: str) -> float:
@@ -160,7 +160,7 @@ class SystemAnswer:
         used = float(cost.utilization)
         written_off = usd / (float(cost.lifetime_years) * SECONDS_PER_YEAR * used * rate)
         joules = self.power.card_j[die] + found.card_idle_w / (used * rate)
-        return 1e6 * (written_off + joules * _usd_per_j(cost))
+        return 1e6 * (written_off + joules * usd_per_j(cost))
 
     @property
     def max_users(self) -> int:
@@ -252,7 +252,8 @@ def _of_die(one: DieBudget, of: SystemAnswer) -> dict[str, Any]:
     }
 
 
-def _usd_per_j(cost: Any) -> float:
+def usd_per_j(cost: Any) -> float:
+    """Price of a joule at the meter of the site, in USD, by the cost section of a chip."""
     return float(cost.pue) * float(cost.electricity_usd_per_kwh) / 3.6e6
 
 

@@ -145,7 +145,7 @@ def fewest(model: LanguageModel, chip: Chip, kind: LinkKind, load: Load) -> int 
             system = arranged(model, chip, kind, stages, group) if stages else None
             if system is None or not load.fits(system):
                 continue
-        least = _fewest_stages(model, chip, kind, load, group)
+        least = fewest_stages(model, chip, kind, load, group)
         if least is not None:
             best = least * group if best is None else min(best, least * group)
     return best
@@ -157,7 +157,7 @@ def _fitting(
     """Placements that hold the model: of each size of groups the fewest stages, and more of them
     where dies are not what counts."""
     for group in GROUPS:
-        least = _fewest_stages(model, chip, kind, load, group)
+        least = fewest_stages(model, chip, kind, load, group)
         if least is None:
             continue
         stretches = STRETCHES[:1] if objective == "dies" else STRETCHES
@@ -168,7 +168,7 @@ def _fitting(
                 yield system
 
 
-def _fewest_stages(
+def fewest_stages(
     model: LanguageModel, chip: Chip, kind: LinkKind, load: Load, group: int
 ) -> int | None:
     """The fewest stages of groups of one size that hold a model; None where none do.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hardwire.models.adapter.adapter import Adapter
 from hardwire.models.energy import token_energy
@@ -29,32 +30,32 @@ class SystemPower:
     card_idle_w : of each die's card while it waits, by the die's name.
     card_j : what a token adds to each, regulators included.
     limit_w : of each card.
-    link_idle_w, link_j : of each link, by its index.
+    link_idle_w, link_j : of each link, by its index; arrays where its numbers are.
     """
 
     card_idle_w: Mapping[str, float]
     card_j: Mapping[str, float]
     limit_w: Mapping[str, float]
-    link_idle_w: Mapping[int, float]
-    link_j: Mapping[int, float]
+    link_idle_w: Mapping[int, Any]
+    link_j: Mapping[int, Any]
 
     @property
-    def idle_w(self) -> float:
+    def idle_w(self) -> Any:
         """Power at rest."""
         return sum(self.card_idle_w.values()) + sum(self.link_idle_w.values())
 
     @property
-    def token_j(self) -> float:
+    def token_j(self) -> Any:
         """Energy that a token adds."""
         return sum(self.card_j.values()) + sum(self.link_j.values())
 
-    def power_w(self, tokens_per_s: float) -> float:
+    def power_w(self, tokens_per_s: Any) -> Any:
         """Power while tokens are decoded at a rate: the sum over dies and links."""
         return self.idle_w + self.token_j * tokens_per_s
 
     def idle_share(self, tokens_per_s: float) -> float:
         """The part of that power which is there without any token."""
-        return self.idle_w / self.power_w(tokens_per_s)
+        return float(self.idle_w / self.power_w(tokens_per_s))
 
     def throttle(self, tokens_per_s: float) -> float:
         """The share of a rate that the power limits of the cards allow, 1 for all of it."""
@@ -104,8 +105,8 @@ def system_power(
         card_idle_w={name: one.card_idle_w for name, one in found.items()},
         card_j=card_j,
         limit_w={die.name: float(die.chip.power.limit_w) for die in system.dies},
-        link_idle_w={number: float(kind.idle_w) for number, kind in kinds.items()},
-        link_j={number: float(kind.energy_j(on_link[number])) for number, kind in kinds.items()},
+        link_idle_w={number: kind.idle_w for number, kind in kinds.items()},
+        link_j={number: kind.energy_j(on_link[number]) for number, kind in kinds.items()},
     )
 
 

@@ -321,7 +321,12 @@ def own_file(draw: st.DrawFn, kind: FileKind, parents: list[str]) -> dict[str, A
 def studies(draw: st.DrawFn) -> dict[str, Any]:
     grid = draw(st.booleans())
     axes: dict[str, Any] = {}
+    fidelity = draw(st.sampled_from([None, "closed-form", "engine", "system"]))
     free = [n for n in NUMERIC if n not in OPTIONS and not n.startswith("model.")]
+    if fidelity == "system":
+        axes["system.link"] = draw(st.sampled_from(["board", ["UCIe", "cxl"]]))
+    else:
+        free = [n for n in free if not n.startswith("system.")]
     for name in draw(some(free, 3)):
         spec = NUMERIC[name]
         if spec.numbers or draw(st.booleans()):
@@ -342,8 +347,8 @@ def studies(draw: st.DrawFn) -> dict[str, Any]:
         axes["adapter"] = draw(st.sampled_from([None, "none", ["r16:all-linear", "r8:qv:int4"]]))
     data: dict[str, Any] = {"axes": axes}
     data["sample"] = "grid" if grid else {draw(st.sampled_from(SAMPLINGS[1:])): 7, "seed": 3}
-    if draw(st.booleans()):
-        data["fidelity"] = draw(st.sampled_from(["closed-form", "engine"]))
+    if fidelity is not None:
+        data["fidelity"] = fidelity
     known = METRICS[data.get("fidelity", "closed-form")]
     data["metrics"] = draw(some(list(known)))
     sides = {name: draw(st.sampled_from(["max", "min", None])) for name in draw(some(list(known)))}
