@@ -15,6 +15,7 @@ COMMANDS = {
     "guard/golden.py",
     "guard/pages.py",
     "guard/pictures.py",
+    "studies/scaling.py",
     "studies/serving.py",
     "validation/committed.py",
 }
