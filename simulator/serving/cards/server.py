@@ -208,7 +208,11 @@ class CardServer:
         """
         other, plan = copy.copy(self), self.plan
         last_s = max(float(arrival_s.max(initial=0.0)), self.workload.duration_s)
-        taken = self.workload.take(order)
+        # In another order, the times at which they first came would not rise.
+        timeless = dataclasses.replace(
+            self.workload, arrival_s=np.zeros(len(self.workload)), duration_s=last_s
+        )
+        taken = timeless.take(order)
         other.workload = dataclasses.replace(taken, arrival_s=arrival_s, duration_s=last_s)
         other.status = self.status[order]
         other.plan = dataclasses.replace(
