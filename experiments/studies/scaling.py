@@ -6,26 +6,21 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hardwire.experiments.shared.folder import write_all
-from hardwire.experiments.studies.serving import write_csv
+from hardwire.experiments.studies.command import Say, Tables, run_study
 from hardwire.experiments.studies.serving_bench import Row
 from hardwire.experiments.system.answer import ask
 from hardwire.experiments.system.many import ManyAnswers, ask_many
 from hardwire.experiments.system.plan import GROUPS, Load, arranged, fewest_stages
 from hardwire.models.chip import Chip
-from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.parameters import draw, quantities
 from hardwire.models.published import published
@@ -277,35 +272,17 @@ def study(settings: Settings, say: Callable[[str], None]) -> dict[str, list[Row]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study; the exit status."""
-    parser = argparse.ArgumentParser(description="Runs and figures of docs/scaling-study.md.")
-    parser.add_argument("--out", type=Path, default=Path("out/scaling-study"), metavar="DIR")
-    parser.add_argument("--quick", action="store_true", help="a few small runs, to try it")
-    options = parser.parse_args(arguments)
-    begin = time.perf_counter()
+    return run_study("scaling", arguments, _tables, _figures)
 
-    def say(text: str) -> None:
-        print(f"{time.perf_counter() - begin:6.1f} s  {text}", file=sys.stderr, flush=True)
 
-    tables = study(QUICK if options.quick else Settings(), say)
-    # Here, because matplotlib takes long to import.
-    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
-    from hardwire.experiments.studies.scaling_plot import figures  # noqa: PLC0415
+def _tables(quick: bool, say: Say) -> Tables:
+    return study(QUICK if quick else Settings(), say)
 
-    def table(rows: list[Row]) -> Callable[[Path], Any]:
-        return lambda path: write_csv(rows, path)
 
-    def figure(drawn: Any) -> Callable[[Path], Any]:
-        return lambda path: save_figure(drawn, path)
+def _figures(tables: Tables) -> dict[str, Any]:
+    from hardwire.experiments.studies.scaling_plot import figures  # noqa: PLC0415 - matplotlib is slow to import
 
-    writers = {f"{name}.csv": table(rows) for name, rows in tables.items()}
-    writers |= {f"scaling-{name}.png": figure(drawn) for name, drawn in figures(tables).items()}
-    try:
-        for path in write_all(options.out, writers):
-            print(path)
-    except InputError as error:
-        print(str(error).replace("--save", "--out"), file=sys.stderr)
-        return 2
-    return 0
+    return figures(tables)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,15 @@
 
 from __future__ import annotations
 
-import argparse
-import csv
 import dataclasses
 import math
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hardwire.experiments.shared.folder import write_all
+from hardwire.experiments.studies.command import Say, Tables, run_study
 from hardwire.experiments.studies.serving_bench import (
     AFFINE,
     BASE_ONLY,
@@ -36,7 +32,6 @@ from hardwire.experiments.studies.serving_bench import (
     Settings,
     shown,
 )
-from hardwire.models.errors import InputError
 from hardwire.models.gpu_server import Batching, BatchServer
 from hardwire.models.parameters import draw, quantities
 from hardwire.models.server import Machine, Server
@@ -381,47 +376,19 @@ def study(settings: Settings, say: Callable[[str], None]) -> dict[str, list[Row]
     return tables
 
 
-def write_csv(rows: list[Row], path: Path) -> None:
-    """Write rows with the columns of all of them, numbers to six digits."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study; the exit status."""
-    parser = argparse.ArgumentParser(description="Runs and figures of docs/serving-study.md.")
-    parser.add_argument("--out", type=Path, default=Path("out/serving-study"), metavar="DIR")
-    parser.add_argument("--quick", action="store_true", help="a few small runs, to try it")
-    options = parser.parse_args(arguments)
-    begin = time.perf_counter()
+    return run_study("serving", arguments, _tables, _figures)
 
-    def say(text: str) -> None:
-        print(f"{time.perf_counter() - begin:6.1f} s  {text}", file=sys.stderr, flush=True)
 
-    tables = study(QUICK if options.quick else Settings(), say)
-    # Here, because matplotlib takes long to import.
-    from hardwire.experiments.shared.style import save_figure  # noqa: PLC0415
-    from hardwire.experiments.studies.serving_plot import figures  # noqa: PLC0415
+def _tables(quick: bool, say: Say) -> Tables:
+    return study(QUICK if quick else Settings(), say)
 
-    def table(rows: list[Row]) -> Callable[[Path], Any]:
-        return lambda path: write_csv(rows, path)
 
-    def figure(drawn: Any) -> Callable[[Path], Any]:
-        return lambda path: save_figure(drawn, path)
+def _figures(tables: Tables) -> dict[str, Any]:
+    from hardwire.experiments.studies.serving_plot import figures  # noqa: PLC0415 - matplotlib is slow to import
 
-    writers = {f"{name}.csv": table(rows) for name, rows in tables.items()}
-    writers |= {f"serving-{name}.png": figure(drawn) for name, drawn in figures(tables).items()}
-    try:
-        for path in write_all(options.out, writers):
-            print(path)
-    except InputError as error:
-        print(str(error).replace("--save", "--out"), file=sys.stderr)
-        return 2
-    return 0
+    return figures(tables)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ COMMANDS = {
     "guard/golden.py",
     "guard/pages.py",
     "guard/pictures.py",
-    "studies/scaling.py",
-    "studies/serving.py",
+    "studies/command.py",
     "validation/committed.py",
 }
 """Run by ``python -m``: they print what they did at their end."""
