@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardwire.models import catalogue
@@ -15,6 +16,7 @@ from hardwire.models.description import (
     GPU_MARKS,
     SPLIT_MARK,
     SYSTEM_MARK,
+    Description,
     FileKind,
     mark_of,
     read_description,
@@ -71,7 +73,19 @@ class Cards:
     """What servers have in common whose requests are served by equal machines in one host."""
 
     name: str
+    title: str
+    issue: str | None
     machine: Machine
+    parameters: Mapping[str, Parameter]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Every parameter, a row each: see ``hardwire.models.parameters.to_frame``."""
+        return to_frame(self.parameters)
+
+    def _line(self, card: str) -> str:
+        """What there is to say of so many of ``card``, in one line."""
+        issue = f"{self.issue} issue" if self.issue else ""
+        return one_line(self, self.name, self.title, f"{self.cards} × {card}", issue)
 
     @property
     def cards(self) -> int:
@@ -123,12 +137,7 @@ class Server(Cards):
     parameters: Mapping[str, Parameter]
 
     def __repr__(self) -> str:
-        issue = f"{self.issue} issue" if self.issue else ""
-        return one_line(self, self.name, self.title, f"{self.cards} × {self.chip}", issue)
-
-    def to_frame(self) -> pd.DataFrame:
-        """Every parameter, a row each: see ``hardwire.models.parameters.to_frame``."""
-        return to_frame(self.parameters)
+        return self._line(self.chip)
 
     @classmethod
     def open(cls, name: str | os.PathLike[str]) -> Server:
@@ -150,17 +159,26 @@ class Server(Cards):
                 f"file, and hardwire.models.{other[1]} opens it"
             )
         found = read_description(path, SERVER)
-        issue = found.others.get("issue")
-        if issue is not None:
-            issue = check_word(f"{path.name}: issue", issue, ISSUES)
         return cls(
             name=found.name,
             title=found.title,
             chip=found.references["chip"],
-            issue=issue,
+            issue=issue_of(found, path),
             machine=found.sections[""],
             parameters=found.parameters,
         )
+
+
+def issue_of(found: Description, path: Path) -> str | None:
+    """``serial`` or ``pipelined`` if a server's file states it.
+
+    Raises
+    ------
+    InputError
+        If it states another word.
+    """
+    issue = found.others.get("issue")
+    return None if issue is None else check_word(f"{path.name}: issue", issue, ISSUES)
 
 
 SERVER = FileKind(

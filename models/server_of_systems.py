@@ -10,19 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from hardwire.models import catalogue
-from hardwire.models.brief import one_line
-from hardwire.models.chip import ISSUES
 from hardwire.models.description import SYSTEM_MARK, FileKind, read_description
 from hardwire.models.language_model import LanguageModel
-from hardwire.models.parameters import Parameter, check_word, to_frame
-from hardwire.models.server import Cards, Machine
+from hardwire.models.parameters import Parameter
+from hardwire.models.server import Cards, Machine, issue_of
 from hardwire.models.system.system import Die, System
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -45,12 +39,7 @@ class SystemServer(Cards):
     parameters: Mapping[str, Parameter]
 
     def __repr__(self) -> str:
-        issue = f"{self.issue} issue" if self.issue else ""
-        return one_line(self, self.name, self.title, f"{self.cards} × {self.system.name}", issue)
-
-    def to_frame(self) -> pd.DataFrame:
-        """Every parameter, a row each: see ``hardwire.models.parameters.to_frame``."""
-        return to_frame(self.parameters)
+        return self._line(self.system.name)
 
     @classmethod
     def open(cls, name: str | os.PathLike[str]) -> SystemServer:
@@ -64,14 +53,11 @@ class SystemServer(Cards):
         """
         path = catalogue.locate("server", name)
         found = read_description(path, SYSTEM_SERVER)
-        issue = found.others.get("issue")
-        if issue is not None:
-            issue = check_word(f"{path.name}: issue", issue, ISSUES)
         return cls(
             name=found.name,
             title=found.title,
             system=System.open(found.references["system"]),
-            issue=issue,
+            issue=issue_of(found, path),
             machine=found.sections[""],
             parameters=found.parameters,
         )
