@@ -24,7 +24,7 @@ from hardwire.models.errors import InputError
 from hardwire.models.language_model import LanguageModel
 from hardwire.models.server import Server
 from hardwire.simulator.serving.log import Handover, Status
-from hardwire.simulator.serving.metrics import HANDED_S, Latency
+from hardwire.simulator.serving.metrics import HANDED_S, request_columns
 from hardwire.simulator.serving.replay import open_server
 
 if TYPE_CHECKING:
@@ -130,29 +130,15 @@ def requests_frame(done: Replay) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - half a second that only saving needs
 
     workload, log = done.workload, done.log
-    latency = Latency.of(workload, log)
     hit = pd.array(np.maximum(log.adapter_hit, 0).astype(bool), dtype="boolean")
     hit[log.adapter_hit < 0] = pd.NA
     return pd.DataFrame(
         {
-            "request": np.arange(len(workload), dtype=np.int32),
-            "arrival_s": workload.arrival_s,
-            "prompt": workload.prompt,
-            "output": workload.output,
+            **request_columns(workload, log),
             "adapter": _words(workload.adapter, workload.adapters),
             "status": _words(log.status, [status.name.lower() for status in Status]),
             "unit": _words(log.unit, log.units),
-            "start_s": log.start_s,
-            "first_token_s": log.first_token_s,
-            "finish_s": log.finish_s,
-            "ttft_s": latency.ttft_s,
-            "tpot_s": latency.tpot_s,
-            "e2e_s": latency.e2e_s,
-            "generated": log.generated,
             "adapter_hit": hit,
-            "swap_wait_s": log.swap_wait_s,
-            "preemptions": log.preemptions,
-            "reused_tokens": log.reused_tokens,
             **({} if log.handover is None else _handover(log.handover)),
         }
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hardwire.simulator.serving.cards.streamed import Part
 from hardwire.simulator.serving.log import Status
-from hardwire.simulator.serving.metrics import PERCENTILES, Latency
+from hardwire.simulator.serving.metrics import PERCENTILES, request_columns
 
 GROUP = 1 << 17
 """Rows of a row group, at least: 14 MB, of which a reader takes the columns that it wants."""
@@ -73,27 +73,14 @@ def requests_table(part: Part, units: Sequence[str]) -> pa.Table:
     ``units`` are those of all servers.
     """
     workload, log = part.workload, part.log
-    latency = Latency.of(workload, log)
     return pa.table(
         {
+            **request_columns(workload, log),
             "request": part.numbers,
-            "arrival_s": workload.arrival_s,
-            "prompt": workload.prompt,
-            "output": workload.output,
             "adapter": _words(workload.adapter, workload.adapters),
             "status": _words(log.status, _STATUSES),
             "unit": _words(log.unit, units),
-            "start_s": log.start_s,
-            "first_token_s": log.first_token_s,
-            "finish_s": log.finish_s,
-            "ttft_s": latency.ttft_s,
-            "tpot_s": latency.tpot_s,
-            "e2e_s": latency.e2e_s,
-            "generated": log.generated,
             "adapter_hit": pa.array(log.adapter_hit == 1, mask=log.adapter_hit < 0),
-            "swap_wait_s": log.swap_wait_s,
-            "preemptions": log.preemptions,
-            "reused_tokens": log.reused_tokens,
         }
     )
 

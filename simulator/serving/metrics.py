@@ -329,3 +329,31 @@ def _memory(used: Occupancy, end_s: float, capacity: int, units: int) -> dict[st
         result[f"peak_{name}bytes"] = int(values.max(initial=0))
         result[f"mean_{name}bytes"] = _ratio(byte_seconds[name], end_s * units)
     return result
+
+
+def request_columns(workload: Workload, log: ServingLog) -> dict[str, NDArray[Any]]:
+    """What each request asked, how it ended and when, (N,) each, in the order of saved files.
+
+    Adapters, states, units and hits are numbers, for which a file has words of its own kind.
+    """
+    latency = Latency.of(workload, log)
+    return {
+        "request": np.arange(len(workload), dtype=np.int32),
+        "arrival_s": workload.arrival_s,
+        "prompt": workload.prompt,
+        "output": workload.output,
+        "adapter": workload.adapter,
+        "status": log.status,
+        "unit": log.unit,
+        "start_s": log.start_s,
+        "first_token_s": log.first_token_s,
+        "finish_s": log.finish_s,
+        "ttft_s": latency.ttft_s,
+        "tpot_s": latency.tpot_s,
+        "e2e_s": latency.e2e_s,
+        "generated": log.generated,
+        "adapter_hit": log.adapter_hit,
+        "swap_wait_s": log.swap_wait_s,
+        "preemptions": log.preemptions,
+        "reused_tokens": log.reused_tokens,
+    }
