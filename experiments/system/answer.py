@@ -143,18 +143,21 @@ class SystemAnswer:
         ``hardwire.models.cost.usd_per_million_tokens``; without masks, design and hosts. The sum
         over dies and links."""
         rate = self.decode_tokens_per_s_system
-        if not rate:
-            return math.inf
+        return self.usd_per_million_tokens_at(rate) if rate else math.inf
+
+    def usd_per_million_tokens_at(self, rate: Any) -> Any:
+        """The same at a rate of all users above 0, or at each of an array of them."""
         cost = self.system.dies[0].chip.cost
         idle = sum(self.power.link_idle_w.values()) / (float(cost.utilization) * rate)
         links = (idle + sum(self.power.link_j.values())) * usd_per_j(cost)
-        return 1e6 * links + sum(self.die_usd_per_million_tokens(die) for die in self.found)
+        return 1e6 * links + sum(self._die_usd_at(die, rate) for die in self.found)
 
     def die_usd_per_million_tokens(self, die: str) -> float:
         """Of one die and its card; infinite where nothing is decoded, or the die cannot be made."""
         rate = self.decode_tokens_per_s_system
-        if not rate:
-            return math.inf
+        return self._die_usd_at(die, rate) if rate else math.inf
+
+    def _die_usd_at(self, die: str, rate: Any) -> Any:
         cost, found = self.system.die(die).chip.cost, self.found[die]
         usd = found.die_usd + float(cost.package_test_usd) + float(cost.board_usd)
         used = float(cost.utilization)

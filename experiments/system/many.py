@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hardwire.experiments.system.answer import CLOSED_FORM, SystemAnswer, fit, usd_per_j
+from hardwire.experiments.system.answer import CLOSED_FORM, SystemAnswer, fit
 from hardwire.models.adapter.adapter import Adapter
-from hardwire.models.cost import SECONDS_PER_YEAR
 from hardwire.models.system.system import System
 from hardwire.simulator.fit import check_clock
 from hardwire.simulator.system.closed_form import rates
@@ -59,19 +58,11 @@ class ManyAnswers:
     @property
     def usd_per_million_tokens(self) -> Any:
         """As ``SystemAnswer.usd_per_million_tokens``; infinite where nothing is decoded."""
-        rate, power = self.decode_tokens_per_s_system, self.one.power
-        with np.errstate(divide="ignore"):
-            seconds = 1 / np.asarray(rate, float)
-        cost = self.one.system.dies[0].chip.cost
-        at_rest = sum(power.link_idle_w.values()) * seconds / float(cost.utilization)
-        usd = (at_rest + sum(power.link_j.values())) * usd_per_j(cost)
-        for die, found in self.one.found.items():
-            cost = self.one.system.die(die).chip.cost
-            card = found.die_usd + float(cost.package_test_usd) + float(cost.board_usd)
-            used = seconds / float(cost.utilization)
-            usd = usd + card * used / (float(cost.lifetime_years) * SECONDS_PER_YEAR)
-            usd = usd + (power.card_j[die] + found.card_idle_w * used) * usd_per_j(cost)
-        return 1e6 * usd
+        rate = np.asarray(self.decode_tokens_per_s_system, float)
+        decoded = rate > 0
+        return np.where(
+            decoded, self.one.usd_per_million_tokens_at(np.where(decoded, rate, 1)), np.inf
+        )
 
 
 def ask_many(
