@@ -79,7 +79,7 @@ SETTINGS: tuple[str, ...] = (*DECLARED, *NUMBERS, *DIMENSIONS, *WORDS, *OPTIONS,
 
 def varies_freely(name: str) -> bool:
     """Whether a setting can be an array within one call of the closed forms."""
-    return name in (NUMBERS | SYSTEM_NUMBERS) or (name in DECLARED and name in NUMERIC)
+    return name in NUMBERS or (name in DECLARED and name in NUMERIC)
 
 
 def check_setting(where: str, name: str, value: Any) -> Any:

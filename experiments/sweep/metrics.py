@@ -199,6 +199,12 @@ def check_metrics(names: Iterable[str], known: dict[str, Metric], where: str) ->
     """
     chosen = tuple(names)
     for name in chosen:
-        if not isinstance(name, str) or name not in known:
-            raise InputError(f"{where}: '{name}' is no metric{did_you_mean(str(name), known)}")
+        if isinstance(name, str) and name in known:
+            continue
+        elsewhere = [fidelity for fidelity, metrics in METRICS.items() if str(name) in metrics]
+        if elsewhere:
+            raise InputError(
+                f"{where}: '{name}' is no metric of this fidelity, but of {' and '.join(elsewhere)}"
+            )
+        raise InputError(f"{where}: '{name}' is no metric{did_you_mean(str(name), known)}")
     return chosen
